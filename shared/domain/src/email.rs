@@ -1,0 +1,165 @@
+//! Email addresses: kept as typed, compared by identity.
+
+use crate::Invalid;
+
+/// A deliverable address as its owner typed it, less surrounding space.
+///
+/// The local part is a dot-atom of RFC 5322 in ASCII (what Amazon SES accepts);
+/// the domain may be international. At most 254 bytes, 64 before the `@`.
+#[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Email {
+    typed: String,
+    local: String,
+    domain: String,
+}
+
+impl Email {
+    pub fn as_str(&self) -> &str {
+        &self.typed
+    }
+
+    /// The domain in lower-case ASCII (international names in Punycode).
+    pub fn domain(&self) -> &str {
+        &self.domain
+    }
+
+    /// What two spellings of one mailbox have in common: case, plus-tags and, at
+    /// Gmail, dots don't tell people apart.
+    pub fn identity(&self) -> String {
+        let local = self.local.to_ascii_lowercase();
+        let local = local.split('+').next().unwrap_or_default();
+        match self.domain.as_str() {
+            "gmail.com" | "googlemail.com" => format!("{}@gmail.com", local.replace('.', "")),
+            domain => format!("{local}@{domain}"),
+        }
+    }
+
+    /// The address as SES takes it: as typed, with the domain in ASCII.
+    pub fn deliverable(&self) -> String {
+        format!("{}@{}", self.local, self.domain)
+    }
+
+    /// Whether the domain is one of throw-away mailboxes (list of the `mailchecker` project).
+    pub fn is_disposable(&self) -> bool {
+        !mailchecker::is_valid(&format!("a@{}", self.domain))
+    }
+
+    /// `a•••@e•••.com`: enough to recognise the own address by.
+    pub fn masked(&self) -> String {
+        let first = |text: &str| text.chars().next().map(String::from).unwrap_or_default();
+        let (name, suffix) = self.domain.rsplit_once('.').unwrap_or((&self.domain, ""));
+        format!("{}•••@{}•••.{suffix}", first(&self.local), first(name))
+    }
+}
+
+impl std::fmt::Debug for Email {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Email(…)")
+    }
+}
+
+impl TryFrom<String> for Email {
+    type Error = Invalid;
+
+    fn try_from(text: String) -> Result<Self, Invalid> {
+        let invalid = |reason: &str| Err(Invalid::new(reason));
+        let typed = text.trim_matches(' ');
+        if typed.len() > 254 {
+            return invalid("is longer than 254 bytes");
+        }
+        let Some((local, domain)) = typed.rsplit_once('@') else {
+            return invalid("has no @");
+        };
+        let atext = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&byte);
+        if local.len() > 64 || !local.split('.').all(|atom| !atom.is_empty() && atom.bytes().all(atext)) {
+            return invalid("has a part before the @ that no mail server takes");
+        }
+        if local.starts_with('+') {
+            return invalid("has nothing but a tag before the @");
+        }
+        let ascii = idna::domain_to_ascii_strict(domain)
+            .map_err(|_| Invalid::new("has a domain that is not a host name"))?;
+        let label = |label: &str| !label.is_empty() && label.bytes().any(|byte| !byte.is_ascii_digit());
+        if ascii.len() > 253 || !ascii.contains('.') || !ascii.rsplit('.').next().is_some_and(label) {
+            return invalid("has a domain that is not a host name");
+        }
+        Ok(Self { local: local.to_owned(), domain: ascii, typed: typed.to_owned() })
+    }
+}
+
+impl From<Email> for String {
+    fn from(email: Email) -> String {
+        email.typed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn email(text: &str) -> Result<Email, Invalid> {
+        Email::try_from(text.to_owned())
+    }
+
+    #[test]
+    fn spellings_of_one_mailbox_share_an_identity() {
+        for (typed, identity) in [
+            ("Ada@Example.com", "ada@example.com"),
+            ("ada+news@example.com", "ada@example.com"),
+            ("A.d.a+x+y@GMail.com", "ada@gmail.com"),
+            ("ada@googlemail.com", "ada@gmail.com"),
+            ("a.da@example.com", "a.da@example.com"),
+            ("ada@BÜCHER.example", "ada@xn--bcher-kva.example"),
+            (" ada@example.com ", "ada@example.com"),
+        ] {
+            assert_eq!(email(typed).unwrap().identity(), identity, "{typed}");
+        }
+        assert_eq!(email("A.d.a+x@GMail.com").unwrap().as_str(), "A.d.a+x@GMail.com");
+    }
+
+    #[test]
+    fn what_no_server_takes_is_refused() {
+        let long = format!("{}@example.com", "a".repeat(65));
+        let longer = format!("a@{}.com", "a".repeat(260));
+        for text in [
+            "",
+            "ada",
+            "@example.com",
+            "ada@",
+            "ada@localhost",
+            "a b@example.com",
+            "ada@example.com\r\nBcc: eve@example.com",
+            "ada\r\n@example.com",
+            "ada@exa mple.com",
+            ".ada@example.com",
+            "ada.@example.com",
+            "a..b@example.com",
+            "ädä@example.com",
+            "\"ada\"@example.com",
+            "+tag@example.com",
+            "a@b@example.com",
+            "ada@127.0.0.1",
+            "ada@-example.com",
+            "ada@example..com",
+            "ada@example.com.",
+            "a\0@example.com",
+            "😀@example.com",
+            &long,
+            &longer,
+        ] {
+            assert!(email(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn throw_away_domains_are_known() {
+        assert!(email("x@mailinator.com").unwrap().is_disposable());
+        assert!(!email("x@example.com").unwrap().is_disposable());
+    }
+
+    #[test]
+    fn a_masked_address_hides_its_owner() {
+        assert_eq!(email("ada@example.co.uk").unwrap().masked(), "a•••@e•••.uk");
+    }
+}

@@ -1,0 +1,32 @@
+//! The rules of Groundswell as pure types and functions.
+//!
+//! Nothing here knows AWS, HTTP or the clock: a rule takes the time it needs as
+//! an argument, and a value that exists is valid, because its constructor has
+//! checked it.
+
+pub mod api_key;
+pub mod email;
+pub mod fraud;
+pub mod id;
+pub mod line;
+pub mod rate;
+pub mod referral_code;
+pub mod scope;
+pub mod secret;
+pub mod subscriber;
+pub mod text;
+pub mod token;
+pub mod waitlist;
+
+/// Why a value was refused, in words that may be shown to the caller.
+///
+/// The text never repeats the value, which may be personal data.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Invalid(pub String);
+
+impl Invalid {
+    pub fn new(reason: impl Into<String>) -> Self {
+        Self(reason.into())
+    }
+}

@@ -1,0 +1,134 @@
+//! What a secret key or a member may do.
+
+use crate::Invalid;
+
+/// A permission on one API family, e.g. `waitlists:write`. Write includes read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scope {
+    pub family: Family,
+    pub action: Action,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    Read,
+    Write,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    Account,
+    Waitlists,
+    Subscribers,
+    Referrals,
+}
+
+impl Family {
+    const ALL: [Self; 4] = [Self::Account, Self::Waitlists, Self::Subscribers, Self::Referrals];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Account => "account",
+            Self::Waitlists => "waitlists",
+            Self::Subscribers => "subscribers",
+            Self::Referrals => "referrals",
+        }
+    }
+
+    pub const fn read(self) -> Scope {
+        Scope { family: self, action: Action::Read }
+    }
+
+    pub const fn write(self) -> Scope {
+        Scope { family: self, action: Action::Write }
+    }
+}
+
+impl std::fmt::Display for Scope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let action = match self.action {
+            Action::Read => "read",
+            Action::Write => "write",
+        };
+        write!(f, "{}:{action}", self.family.name())
+    }
+}
+
+/// What a key was given: `*`, or a scope as text.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Grant(String);
+
+impl Grant {
+    pub fn all() -> Self {
+        Self("*".to_owned())
+    }
+
+    /// Whether the grant covers the scope.
+    pub fn covers(&self, scope: Scope) -> bool {
+        self.0 == "*"
+            || self.0 == scope.to_string()
+            || (scope.action == Action::Read && self.0 == scope.family.write().to_string())
+    }
+}
+
+impl TryFrom<String> for Grant {
+    type Error = Invalid;
+    fn try_from(text: String) -> Result<Self, Invalid> {
+        let known = text == "*"
+            || Family::ALL
+                .iter()
+                .any(|family| text == family.read().to_string() || text == family.write().to_string());
+        known
+            .then_some(Self(text))
+            .ok_or_else(|| Invalid::new("is not a scope; e.g. `*`, `waitlists:read`, `subscribers:write`"))
+    }
+}
+
+impl From<Grant> for String {
+    fn from(grant: Grant) -> String {
+        grant.0
+    }
+}
+
+/// What a member may do in an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Everything; an account always has one.
+    Owner,
+    /// Everything but naming owners.
+    Admin,
+    /// Reads, except for the account's own settings, members and keys.
+    Staff,
+}
+
+impl Role {
+    pub fn covers(self, scope: Scope) -> bool {
+        match self {
+            Self::Owner | Self::Admin => true,
+            Self::Staff => scope.action == Action::Read && scope.family != Family::Account,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn write_covers_read_and_nothing_covers_another_family() {
+        let grant = |text: &str| Grant::try_from(text.to_owned());
+        let write = grant("waitlists:write").unwrap();
+        assert!(write.covers(Family::Waitlists.read()) && write.covers(Family::Waitlists.write()));
+        assert!(!write.covers(Family::Subscribers.read()));
+        assert!(!grant("waitlists:read").unwrap().covers(Family::Waitlists.write()));
+        assert!(Grant::all().covers(Family::Account.write()));
+        for text in ["", "**", "waitlists", "waitlists:", "waitlist:read", "waitlists:delete"] {
+            assert!(grant(text).is_err(), "{text}");
+        }
+        assert!(Role::Staff.covers(Family::Subscribers.read()));
+        assert!(!Role::Staff.covers(Family::Subscribers.write()));
+        assert!(!Role::Staff.covers(Family::Account.read()));
+    }
+}

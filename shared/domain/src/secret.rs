@@ -1,0 +1,98 @@
+//! Randomness, hashing and constant-time comparison, all by `ring`.
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use ring::{
+    digest, hmac,
+    rand::{SecureRandom, SystemRandom},
+};
+
+/// Bytes from the operating system's random source.
+///
+/// # Panics
+/// When the operating system has no randomness to give, in which case nothing
+/// that follows would be safe.
+pub fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    #[expect(clippy::expect_used, reason = "without randomness no key may be made")]
+    SystemRandom::new().fill(&mut bytes).expect("the operating system has randomness");
+    bytes
+}
+
+/// Unpadded base64url.
+pub fn encode(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
+    URL_SAFE_NO_PAD.decode(text).ok()
+}
+
+/// SHA-256, as unpadded base64url (43 characters).
+pub fn sha256(bytes: &[u8]) -> String {
+    encode(digest::digest(&digest::SHA256, bytes).as_ref())
+}
+
+/// The 256-bit key that an account's tokens are signed with and its
+/// pseudonyms are derived from.
+#[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct SigningKey([u8; 32]);
+
+impl SigningKey {
+    pub fn generate() -> Self {
+        Self(random())
+    }
+
+    fn hmac(&self) -> hmac::Key {
+        hmac::Key::new(hmac::HMAC_SHA256, &self.0)
+    }
+
+    /// HMAC-SHA-256 of the parts, joined so that no two lists of parts collide.
+    pub(crate) fn sign(&self, parts: &[&str]) -> hmac::Tag {
+        hmac::sign(&self.hmac(), join(parts).as_bytes())
+    }
+
+    /// Compares in constant time.
+    pub(crate) fn verify(&self, parts: &[&str], tag: &[u8]) -> bool {
+        hmac::verify(&self.hmac(), join(parts).as_bytes(), tag).is_ok()
+    }
+
+    /// A stable stand-in for a value that must not be kept (an IP network, a
+    /// device), comparable only within this account.
+    pub fn pseudonym(&self, purpose: &str, value: &str) -> String {
+        encode(&self.sign(&["pseudonym", purpose, value]).as_ref()[..12])
+    }
+}
+
+fn join(parts: &[&str]) -> String {
+    parts.iter().map(|part| format!("{}:{part}", part.len())).collect::<Vec<_>>().join(",")
+}
+
+impl std::fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SigningKey(…)")
+    }
+}
+
+impl TryFrom<String> for SigningKey {
+    type Error = crate::Invalid;
+    fn try_from(text: String) -> Result<Self, crate::Invalid> {
+        decode(&text)
+            .and_then(|bytes| bytes.try_into().ok())
+            .map(Self)
+            .ok_or_else(|| crate::Invalid::new("is not a signing key"))
+    }
+}
+
+impl From<SigningKey> for String {
+    fn from(key: SigningKey) -> String {
+        encode(&key.0)
+    }
+}
+
+/// Compares two secrets in time that depends on nothing but their length.
+pub fn equal(left: &[u8], right: &[u8]) -> bool {
+    // A keyed digest of both sides makes the comparison's time independent of the content.
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &[0; 32]);
+    hmac::verify(&key, left, hmac::sign(&key, right).as_ref()).is_ok()
+}

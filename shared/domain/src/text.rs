@@ -1,0 +1,239 @@
+//! Bounded texts. Lengths are in characters unless stated.
+
+use crate::Invalid;
+
+/// Characters that end a line, hide or reorder text: never wanted in a name.
+fn is_forbidden(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{200b}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2060}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+fn bounded(text: &str, max: usize) -> Result<String, Invalid> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Err(Invalid::new("is empty"));
+    }
+    if text.chars().count() > max {
+        return Err(Invalid::new(format!("is longer than {max} characters")));
+    }
+    if text.chars().any(is_forbidden) {
+        return Err(Invalid::new("has control or invisible characters"));
+    }
+    Ok(text.to_owned())
+}
+
+macro_rules! texts {
+    ($($(#[$doc:meta])* $name:ident($parse:expr);)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = Invalid;
+            fn try_from(text: String) -> Result<Self, Invalid> {
+                let parse: fn(&str) -> Result<String, Invalid> = $parse;
+                parse(&text).map(Self)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(text: $name) -> String {
+                text.0
+            }
+        }
+    )*};
+}
+
+texts! {
+    /// A name of a person or a thing, 1–200 characters.
+    Name(|text| bounded(text, 200));
+    /// One line of free text, 1–500 characters.
+    Line(|text| bounded(text, 500));
+    /// A machine-readable word such as a traffic source, 1–64 characters.
+    Word(|text| bounded(text, 64));
+    /// An opaque device fingerprint, 1–512 characters.
+    Fingerprint(|text| bounded(text, 512));
+    /// Part of a URL: lower-case letters, digits and single hyphens, 1–64 characters.
+    Slug(slug);
+    /// A browser origin, `https://host[:port]`, `http://` for local development only.
+    Origin(origin);
+    /// An absolute `https://` URL (or `http://localhost`) of at most 2,000 bytes.
+    HttpUrl(http_url);
+    /// A BCP 47 language tag such as `en` or `pt-BR`.
+    Locale(locale);
+    /// `#rrggbb`.
+    Color(color);
+}
+
+fn slug(text: &str) -> Result<String, Invalid> {
+    let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    if text.len() <= 64
+        && !text.is_empty()
+        && text.split('-').all(|part| !part.is_empty() && part.bytes().all(legal))
+    {
+        Ok(text.to_owned())
+    } else {
+        Err(Invalid::new("is not 1–64 lower-case letters, digits and single hyphens"))
+    }
+}
+
+impl Slug {
+    /// The slug that a name suggests, or `waitlist` when it has no ASCII letter or digit.
+    pub fn suggest(name: &Name) -> Self {
+        let mut slug = String::new();
+        for character in name.as_str().chars() {
+            if slug.len() == 60 {
+                break;
+            }
+            if character.is_ascii_alphanumeric() {
+                slug.push(character.to_ascii_lowercase());
+            } else if !slug.is_empty() && !slug.ends_with('-') {
+                slug.push('-');
+            }
+        }
+        match slug.trim_end_matches('-') {
+            "" => Self("waitlist".to_owned()),
+            slug => Self(slug.to_owned()),
+        }
+    }
+}
+
+/// The scheme and the rest, when the scheme is fit for the host.
+fn web_address(text: &str) -> Option<(&str, &str)> {
+    let (scheme, rest) = text.split_once("://")?;
+    let host = rest.split(['/', '?', '#']).next()?;
+    let name = host.split(':').next()?;
+    let port = host.strip_prefix(name)?.strip_prefix(':');
+    let local = name == "localhost" || name == "127.0.0.1";
+    let legal = !name.is_empty()
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.')
+        && port.is_none_or(|port| port.parse::<u16>().is_ok());
+    (legal && (scheme == "https" || (scheme == "http" && local))).then_some((host, &rest[host.len()..]))
+}
+
+fn origin(text: &str) -> Result<String, Invalid> {
+    match web_address(text) {
+        Some((_, "")) if text.len() <= 300 => Ok(text.to_ascii_lowercase()),
+        _ => Err(Invalid::new("is not an origin such as https://example.com")),
+    }
+}
+
+fn http_url(text: &str) -> Result<String, Invalid> {
+    let printable = text.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte));
+    if text.len() <= 2000 && printable && web_address(text).is_some() {
+        Ok(text.to_owned())
+    } else {
+        Err(Invalid::new("is not an absolute https:// URL"))
+    }
+}
+
+fn locale(text: &str) -> Result<String, Invalid> {
+    let mut parts = text.split('-');
+    let language = parts.next().is_some_and(|part| {
+        (2..=3).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphabetic())
+    });
+    let rest = parts
+        .all(|part| (2..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+    if text.len() <= 35 && language && rest {
+        Ok(text.to_owned())
+    } else {
+        Err(Invalid::new("is not a language tag such as en or pt-BR"))
+    }
+}
+
+fn color(text: &str) -> Result<String, Invalid> {
+    match text.strip_prefix('#') {
+        Some(hex) if hex.len() == 6 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
+            Ok(text.to_ascii_lowercase())
+        }
+        _ => Err(Invalid::new("is not a colour of the form #rrggbb")),
+    }
+}
+
+/// What a caller keeps with an object for its own use: a JSON object of at most
+/// 4,096 bytes when written out.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(
+    try_from = "serde_json::Map<String, serde_json::Value>",
+    into = "serde_json::Map<String, serde_json::Value>"
+)]
+pub struct Metadata(serde_json::Map<String, serde_json::Value>);
+
+impl TryFrom<serde_json::Map<String, serde_json::Value>> for Metadata {
+    type Error = Invalid;
+    fn try_from(map: serde_json::Map<String, serde_json::Value>) -> Result<Self, Invalid> {
+        match serde_json::to_string(&map) {
+            Ok(text) if text.len() <= 4096 => Ok(Self(map)),
+            _ => Err(Invalid::new("is larger than 4096 bytes of JSON")),
+        }
+    }
+}
+
+impl From<Metadata> for serde_json::Map<String, serde_json::Value> {
+    fn from(metadata: Metadata) -> Self {
+        metadata.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_all_scripts_pass_and_tricks_do_not() {
+        let name = |text: &str| Name::try_from(text.to_owned());
+        for text in ["Ada", "  Åsa  ", "李小龙", "עדה", "👩‍🚀 crew", "O'Neil"] {
+            assert!(name(text).is_ok(), "{text}");
+        }
+        let long = "x".repeat(201);
+        for text in ["", "   ", "a\r\nb", "a\0b", "a\u{202e}b", "\u{200b}", &long] {
+            assert!(name(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn slugs_follow_from_names() {
+        for (name, slug) in [("My  App!", "my-app"), ("李小龙", "waitlist"), ("--a--", "a")] {
+            assert_eq!(Slug::suggest(&Name(name.to_owned())).as_str(), slug);
+        }
+        for text in ["", "A", "a--b", "-a", "a-", "a/b", "a#b"] {
+            assert!(Slug::try_from(text.to_owned()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn origins_and_urls_are_https_or_local() {
+        let origin = |text: &str| Origin::try_from(text.to_owned()).is_ok();
+        assert!(origin("https://example.com") && origin("http://localhost:5173"));
+        for text in [
+            "*",
+            "example.com",
+            "http://example.com",
+            "https://example.com/",
+            "https://",
+            "https://a:b",
+            "https://a@b",
+            "null",
+        ] {
+            assert!(!origin(text), "{text}");
+        }
+        let url = |text: &str| HttpUrl::try_from(text.to_owned()).is_ok();
+        assert!(url("https://example.com/a?b=c#d"));
+        for text in [
+            "javascript:alert(1)",
+            "https://a b",
+            "//example.com",
+            "https://example.com/\"><script>",
+            "https://user@example.com",
+        ] {
+            assert!(!url(text), "{text}");
+        }
+    }
+}
