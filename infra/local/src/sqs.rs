@@ -28,14 +28,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use md5::{Digest, Md5};
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -45,6 +45,7 @@ const REGION: &str = "us-east-1";
 const ACCOUNT: &str = "000000000000";
 const ARN_PREFIX: &str = "arn:aws:sqs:us-east-1:000000000000:";
 
+const MAX_VISIBILITY_SECONDS: u32 = 43_200;
 const MAX_BATCH_ENTRIES: usize = 10;
 /// Of one message, and of all messages of a batch together.
 const MAX_BYTES: usize = 1_048_576;
@@ -99,6 +100,12 @@ const REDRIVE: &str = "
         dead_letter_source = null
     where queue = ?1 and visible_at <= ?3 and (?4 is null or dead_letter_source = ?4)";
 
+const NEXT_VISIBLE: &str = "select min(visible_at) from message where queue = ?1 and visible_at > ?2";
+
+const HELD: &str = "select visible_at, queue = ?2 and receipt_handle is ?3 from message where id = ?1";
+
+const SET_VISIBILITY: &str = "update message set visible_at = ?2 where id = ?1";
+
 const DEPTH: &str = "
     select count(*) filter (where visible_at <= ?2),
         count(*) filter (where visible_at > ?2 and receipt_handle is not null),
@@ -122,6 +129,7 @@ pub struct DeadLetter {
     pub max_receive_count: u32,
 }
 
+/// How many messages of a queue are in which state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Depth {
     pub visible: u64,
@@ -144,113 +152,60 @@ pub struct Received {
 pub enum SqsError {
     #[error("The specified queue does not exist: {0}")]
     QueueDoesNotExist(String),
-    #[error("The resource that you specified for the {0} parameter doesn't exist.")]
-    ResourceNotFound(&'static str),
     #[error("The input receipt handle is invalid: {0}")]
     ReceiptHandleIsInvalid(String),
     #[error("The message is not in flight: its visibility timeout has passed.")]
     MessageNotInflight,
-    #[error("{0}")]
-    InvalidParameterValue(String),
-    #[error("Unknown Attribute {0}.")]
-    InvalidAttributeName(String),
-    #[error("The request must contain the parameter {0}.")]
-    MissingParameter(&'static str),
-    #[error("The message contains a character outside the allowed set.")]
-    InvalidMessageContents,
-    #[error("There should be at least one entry in the request.")]
-    EmptyBatchRequest,
-    #[error("Maximum number of entries per request are {MAX_BATCH_ENTRIES}. You have sent {0}.")]
-    TooManyEntriesInBatchRequest(usize),
-    #[error("Id {0} repeated.")]
-    BatchEntryIdsNotDistinct(String),
-    #[error("A batch entry id may have 1 to 80 letters, digits, hyphens and underscores, not {0:?}.")]
-    InvalidBatchEntryId(String),
-    #[error("Batch requests cannot be longer than {MAX_BYTES} bytes. You have sent {0} bytes.")]
-    BatchRequestTooLong(usize),
-    #[error("The local SQS does not support the operation {0:?} of the AWS JSON protocol.")]
-    UnsupportedOperation(String),
-    #[error("The request is not valid: {0}")]
-    Malformed(#[source] serde_json::Error),
+    /// Whatever else SQS refuses, with SQS's code for it.
+    #[error("{message}")]
+    Refused { code: &'static str, message: String },
     #[error("The queue database failed: {0}")]
     Storage(#[from] rusqlite::Error),
 }
 
 impl SqsError {
-    /// The status, the `__type`, and the code of the older query protocol by which the SDKs
-    /// tell errors apart.
-    fn wire(&self) -> (StatusCode, &'static str, &'static str) {
-        let (kind, code) = match self {
-            Self::QueueDoesNotExist(_) => {
-                ("com.amazonaws.sqs#QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue")
-            }
-            Self::ResourceNotFound(_) => {
-                ("com.amazonaws.sqs#ResourceNotFoundException", "ResourceNotFoundException")
-            }
-            Self::ReceiptHandleIsInvalid(_) => {
-                ("com.amazonaws.sqs#ReceiptHandleIsInvalid", "ReceiptHandleIsInvalid")
-            }
-            Self::MessageNotInflight => {
-                ("com.amazonaws.sqs#MessageNotInflight", "AWS.SimpleQueueService.MessageNotInflight")
-            }
-            Self::InvalidParameterValue(_) => {
-                ("com.amazon.coral.service#InvalidParameterValueException", "InvalidParameterValue")
-            }
-            Self::InvalidAttributeName(_) => {
-                ("com.amazonaws.sqs#InvalidAttributeName", "InvalidAttributeName")
-            }
-            Self::MissingParameter(_) => {
-                ("com.amazon.coral.service#MissingRequiredParameterException", "MissingParameter")
-            }
-            Self::InvalidMessageContents => {
-                ("com.amazonaws.sqs#InvalidMessageContents", "InvalidMessageContents")
-            }
-            Self::EmptyBatchRequest => {
-                ("com.amazonaws.sqs#EmptyBatchRequest", "AWS.SimpleQueueService.EmptyBatchRequest")
-            }
-            Self::TooManyEntriesInBatchRequest(_) => (
-                "com.amazonaws.sqs#TooManyEntriesInBatchRequest",
-                "AWS.SimpleQueueService.TooManyEntriesInBatchRequest",
-            ),
-            Self::BatchEntryIdsNotDistinct(_) => (
-                "com.amazonaws.sqs#BatchEntryIdsNotDistinct",
-                "AWS.SimpleQueueService.BatchEntryIdsNotDistinct",
-            ),
-            Self::InvalidBatchEntryId(_) => {
-                ("com.amazonaws.sqs#InvalidBatchEntryId", "AWS.SimpleQueueService.InvalidBatchEntryId")
-            }
-            Self::BatchRequestTooLong(_) => {
-                ("com.amazonaws.sqs#BatchRequestTooLong", "AWS.SimpleQueueService.BatchRequestTooLong")
-            }
-            Self::UnsupportedOperation(_) => {
-                ("com.amazonaws.sqs#UnsupportedOperation", "AWS.SimpleQueueService.UnsupportedOperation")
-            }
-            Self::Malformed(_) => {
-                ("com.amazon.coral.service#SerializationException", "SerializationException")
-            }
-            Self::Storage(_) => ("com.amazonaws.sqs#InternalFailure", "InternalFailure"),
-        };
-        let status = match self {
-            Self::ResourceNotFound(_) => StatusCode::NOT_FOUND,
-            Self::Storage(_) => StatusCode::INTERNAL_SERVER_ERROR,
-            _ => StatusCode::BAD_REQUEST,
-        };
-        (status, kind, code)
+    fn invalid_parameter(message: String) -> Self {
+        Self::Refused { code: "InvalidParameterValue", message }
+    }
+
+    /// The code of the older query protocol, by which the SDKs tell errors apart in JSON as well.
+    fn code(&self) -> &'static str {
+        match self {
+            Self::QueueDoesNotExist(_) => "AWS.SimpleQueueService.NonExistentQueue",
+            Self::ReceiptHandleIsInvalid(_) => "ReceiptHandleIsInvalid",
+            Self::MessageNotInflight => "AWS.SimpleQueueService.MessageNotInflight",
+            Self::Refused { code, .. } => code,
+            Self::Storage(_) => "InternalFailure",
+        }
     }
 }
 
 impl IntoResponse for SqsError {
     fn into_response(self) -> Response {
-        let (status, kind, code) = self.wire();
-        let fault = if status.is_server_error() {
-            tracing::error!(error = %self, "SQS request failed");
-            "Receiver"
-        } else {
-            "Sender"
+        let code = self.code();
+        let (status, fault) = match &self {
+            Self::Refused { code: "ResourceNotFoundException", .. } => (StatusCode::NOT_FOUND, "Sender"),
+            Self::Storage(error) => {
+                tracing::error!(%error, "the queue database failed");
+                (StatusCode::INTERNAL_SERVER_ERROR, "Receiver")
+            }
+            _ => (StatusCode::BAD_REQUEST, "Sender"),
         };
-        let query_error = [("x-amzn-query-error", format!("{code};{fault}"))];
-        let body = json!({ "__type": kind, "message": self.to_string() });
-        (status, query_error, amz_json(&body)).into_response()
+        // The shape's name is the code without its prefix, but for this one.
+        let shape = match &self {
+            Self::QueueDoesNotExist(_) => "QueueDoesNotExist",
+            _ => code.trim_start_matches("AWS.SimpleQueueService."),
+        };
+        let body = json!({ "__type": format!("com.amazonaws.sqs#{shape}"), "message": self.to_string() });
+        (status, [("x-amzn-query-error", format!("{code};{fault}"))], AmzJson(body)).into_response()
+    }
+}
+
+struct AmzJson(Value);
+
+impl IntoResponse for AmzJson {
+    fn into_response(self) -> Response {
+        ([("content-type", "application/x-amz-json-1.0")], self.0.to_string()).into_response()
     }
 }
 
@@ -273,35 +228,29 @@ struct Queue {
 
 impl Sqs {
     /// Opens the queues on the messages that `path` already holds. The messages of a queue that is
-    /// no longer declared stay in the file, for when it is declared again.
-    pub fn open(path: &Path, base_url: &str, declarations: Vec<QueueDeclaration>) -> Result<Self, SqsError> {
-        let mut queues = BTreeMap::new();
-        for declaration in declarations {
-            let arrivals = Notify::new();
-            queues.insert(declaration.name.clone(), Queue { declaration, arrivals });
-        }
-        let database = Mutex::new(Connection::open(path)?);
+    /// no longer declared stay in the file, for when it is declared again. A dead-letter queue has
+    /// to be declared too.
+    pub fn open(path: &Path, base_url: &str, queues: Vec<QueueDeclaration>) -> Result<Self, SqsError> {
+        let queue = |declaration| Queue { declaration, arrivals: Notify::new() };
+        let queues = queues.into_iter().map(|declared| (declared.name.clone(), queue(declared))).collect();
+        let database = Connection::open(path)?;
+        database.execute_batch(SCHEMA)?;
         let base_url = base_url.trim_end_matches('/').to_owned();
-        let sqs = Self { inner: Arc::new(Inner { base_url, queues, database }) };
+        let sqs = Self { inner: Arc::new(Inner { base_url, queues, database: Mutex::new(database) }) };
         for queue in sqs.inner.queues.values() {
             if let Some(dead_letter) = &queue.declaration.dead_letter {
                 sqs.queue(&dead_letter.queue)?;
             }
+            // Only a receive removes old messages otherwise, and few receive from a dead-letter queue.
+            sqs.transact(|connection| expire(connection, queue, now()))?;
         }
-        sqs.connection(|connection| Ok(connection.execute_batch(SCHEMA)?))?;
-        // A queue that nobody receives from, as a dead-letter queue, is rid of old messages here.
-        sqs.transact(|connection| {
-            let now = now();
-            sqs.inner.queues.values().try_for_each(|queue| expire(connection, queue, now))
-        })?;
         Ok(sqs)
     }
 
+    /// The AWS JSON protocol, at `/`.
     pub fn router(&self) -> Router {
-        Router::new()
-            .route("/", post(serve))
-            .layer(DefaultBodyLimit::max(MAX_REQUEST_BYTES))
-            .with_state(self.clone())
+        let limit = DefaultBodyLimit::max(MAX_REQUEST_BYTES);
+        Router::new().route("/", post(serve)).layer(limit).with_state(self.clone())
     }
 
     pub fn url(&self, queue: &str) -> String {
@@ -330,17 +279,12 @@ impl Sqs {
     ) -> Result<(), SqsError> {
         let queue = self.queue(queue)?;
         let now = now();
-        self.transact(|connection| match visible_at(connection, queue, receipt_handle)? {
-            None => Err(SqsError::InvalidParameterValue(
-                "Message does not exist or is not available for visibility timeout change.".into(),
-            )),
-            Some(visible_at) if visible_at <= now => Err(SqsError::MessageNotInflight),
-            Some(_) => {
-                connection
-                    .prepare_cached(
-                        "update message set visible_at = ?2 where receipt_handle = ?1 and id = ?3",
-                    )?
-                    .execute(params![receipt_handle, after(now, timeout), message_id(receipt_handle)?])?;
+        self.transact(|connection| match held(connection, queue, receipt_handle)? {
+            None => Err(SqsError::invalid_parameter("The message does not exist.".to_owned())),
+            Some((_, visible_at)) if visible_at <= now => Err(SqsError::MessageNotInflight),
+            Some((id, _)) => {
+                let mut update = connection.prepare_cached(SET_VISIBILITY)?;
+                update.execute(params![id, now.saturating_add(millis(timeout))])?;
                 Ok(())
             }
         })?;
@@ -349,50 +293,36 @@ impl Sqs {
     }
 
     pub fn depth(&self, queue: &str) -> Result<Depth, SqsError> {
-        let QueueDeclaration { name, retention, .. } = &self.queue(queue)?.declaration;
+        let queue = self.queue(queue)?;
         let now = now();
-        self.connection(|connection| {
-            Ok(connection.prepare_cached(DEPTH)?.query_row(
-                params![name, now, before(now, *retention)],
-                |row| {
-                    let (visible, in_flight, delayed) = (row.get(0)?, row.get(1)?, row.get(2)?);
-                    Ok(Depth { visible, in_flight, delayed })
-                },
-            )?)
+        self.transact(|connection| {
+            let values = params![queue.declaration.name, now, queue.oldest_retained(now)];
+            Ok(connection.prepare_cached(DEPTH)?.query_row(values, |row| {
+                Ok(Depth { visible: row.get(0)?, in_flight: row.get(1)?, delayed: row.get(2)? })
+            })?)
         })
     }
 
     fn queue(&self, name: &str) -> Result<&Queue, SqsError> {
-        let queue = self.inner.queues.get(name);
-        queue.ok_or_else(|| SqsError::QueueDoesNotExist(name.to_owned()))
+        self.inner.queues.get(name).ok_or_else(|| SqsError::QueueDoesNotExist(name.to_owned()))
     }
 
-    /// By the URL's last segment only: the platform may be reached under several host names.
-    fn queue_at(&self, url: &str) -> Result<&Queue, SqsError> {
-        self.queue(url.rsplit('/').next().unwrap_or(url))
-    }
-
-    fn queue_of_arn(&self, parameter: &'static str, arn: &str) -> Result<&Queue, SqsError> {
-        arn.strip_prefix(ARN_PREFIX)
-            .and_then(|name| self.inner.queues.get(name))
-            .ok_or(SqsError::ResourceNotFound(parameter))
-    }
-
-    fn connection<T>(
-        &self,
-        work: impl FnOnce(&mut Connection) -> Result<T, SqsError>,
-    ) -> Result<T, SqsError> {
-        // A panic rolls its transaction back, so the connection behind a poisoned lock is sound.
-        work(&mut self.inner.database.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn transact<T>(&self, work: impl FnOnce(&Connection) -> Result<T, SqsError>) -> Result<T, SqsError> {
-        self.connection(|connection| {
-            let transaction = connection.transaction()?;
-            let outcome = work(&transaction)?;
-            transaction.commit()?;
-            Ok(outcome)
+    fn queue_of_arn(&self, arn: &str) -> Result<&Queue, SqsError> {
+        let queue = arn.strip_prefix(ARN_PREFIX).and_then(|name| self.inner.queues.get(name));
+        queue.ok_or_else(|| SqsError::Refused {
+            code: "ResourceNotFoundException",
+            message: format!("There is no queue {arn}."),
         })
+    }
+
+    /// All use of the database. What `work` did is undone if it fails.
+    fn transact<T>(&self, work: impl FnOnce(&Connection) -> Result<T, SqsError>) -> Result<T, SqsError> {
+        // A panic rolls its transaction back too, so the connection in a poisoned lock is sound.
+        let mut connection = self.inner.database.lock().unwrap_or_else(PoisonError::into_inner);
+        let transaction = connection.transaction()?;
+        let outcome = work(&transaction)?;
+        transaction.commit()?;
+        Ok(outcome)
     }
 
     async fn take_within(
@@ -418,8 +348,8 @@ impl Sqs {
         }
     }
 
-    /// Visible messages, which are in flight from here on, and the time until the next one that is
-    /// not visible yet will be.
+    /// The messages that have been visible for longest, in no particular order, which are in flight
+    /// from here on; and the time until the next one that is not visible yet will be.
     fn take(
         &self,
         queue: &Queue,
@@ -432,22 +362,15 @@ impl Sqs {
         let taken = self.transact(|connection| {
             expire(connection, queue, now)?;
             if let Some(DeadLetter { queue, max_receive_count }) = dead_letter {
-                dead_lettered = connection.prepare_cached(DEAD_LETTER)?.execute(params![
-                    name,
-                    now,
-                    max_receive_count,
-                    queue
-                ])?;
+                let values = params![name, now, max_receive_count, queue];
+                dead_lettered = connection.prepare_cached(DEAD_LETTER)?.execute(values)?;
             }
-            let messages = connection
-                .prepare_cached(TAKE)?
-                .query_map(params![name, now, after(now, visibility), max], received)?
-                .collect::<Result<_, _>>()?;
-            let next_visible: Option<i64> = connection
-                .prepare_cached("select min(visible_at) from message where queue = ?1 and visible_at > ?2")?
-                .query_row(params![name, now], |row| row.get(0))?;
-            let until = |at: i64| Duration::from_millis((at - now).unsigned_abs());
-            Ok((messages, next_visible.map(until)))
+            let values = params![name, now, now.saturating_add(millis(visibility)), max];
+            let mut take = connection.prepare_cached(TAKE)?;
+            let messages = take.query_map(values, received)?.collect::<Result<_, _>>()?;
+            let mut next = connection.prepare_cached(NEXT_VISIBLE)?;
+            let next: Option<i64> = next.query_row(params![name, now], |row| row.get(0))?;
+            Ok((messages, next.map(|at| Duration::from_millis((at - now).unsigned_abs()))))
         })?;
         if let Some(dead_letter) = dead_letter
             && dead_lettered > 0
@@ -463,143 +386,144 @@ impl Sqs {
 impl Sqs {
     async fn dispatch(&self, operation: &str, request: &[u8]) -> Result<Value, SqsError> {
         match operation {
-            "SendMessage" => self.send_message(&parse(request)?),
-            "SendMessageBatch" => self.send_message_batch(&parse(request)?),
-            "ReceiveMessage" => self.receive_message(parse(request)?).await,
-            "DeleteMessage" => self.delete_message(&parse(request)?),
-            "DeleteMessageBatch" => self.delete_message_batch(&parse(request)?),
-            "ChangeMessageVisibility" => self.change_message_visibility(&parse(request)?),
-            "GetQueueUrl" => self.get_queue_url(&parse(request)?),
-            "GetQueueAttributes" => self.get_queue_attributes(&parse(request)?),
-            "ListQueues" => self.list_queues(&parse(request)?),
-            "StartMessageMoveTask" => self.start_message_move_task(&parse(request)?),
-            "PurgeQueue" => self.purge_queue(&parse(request)?),
-            unknown => Err(SqsError::UnsupportedOperation(unknown.to_owned())),
+            "SendMessage" => self.send_message(self.addressed(request)?),
+            "SendMessageBatch" => self.send_message_batch(self.addressed(request)?),
+            "ReceiveMessage" => self.receive_message(self.addressed(request)?).await,
+            "DeleteMessage" => self.delete_message(self.addressed(request)?),
+            "DeleteMessageBatch" => self.delete_message_batch(self.addressed(request)?),
+            "ChangeMessageVisibility" => self.change_message_visibility(self.addressed(request)?),
+            "GetQueueUrl" => self.get_queue_url(parse(request)?),
+            "GetQueueAttributes" => self.get_queue_attributes(self.addressed(request)?),
+            "ListQueues" => self.list_queues(parse(request)?),
+            "StartMessageMoveTask" => self.start_message_move_task(parse(request)?),
+            "PurgeQueue" => self.purge_queue(self.addressed(request)?),
+            unknown => Err(SqsError::Refused {
+                code: "AWS.SimpleQueueService.UnsupportedOperation",
+                message: format!("The local SQS does not support {unknown:?} of the AWS JSON protocol."),
+            }),
         }
     }
 
-    fn send_message(&self, request: &SendMessage) -> Result<Value, SqsError> {
-        let queue = self.queue_at(&request.queue_url)?;
-        let sent = self.transact(|connection| insert(connection, queue, &request.message))?;
+    /// The queue that a request is addressed to, and the rest of the request. Only the last segment
+    /// of the URL counts, because the platform may be reached under several host names.
+    fn addressed<T: DeserializeOwned>(&self, request: &[u8]) -> Result<(&Queue, T), SqsError> {
+        let Address { queue_url } = parse(request)?;
+        let queue = self.queue(queue_url.rsplit('/').next().unwrap_or_default())?;
+        Ok((queue, parse(request)?))
+    }
+
+    fn send_message(&self, (queue, message): (&Queue, OutgoingMessage)) -> Result<Value, SqsError> {
+        let sent = self.transact(|connection| insert(connection, queue, &message))?;
         queue.arrivals.notify_waiters();
         Ok(sent)
     }
 
-    fn send_message_batch(&self, request: &Batch<SendEntry>) -> Result<Value, SqsError> {
-        let queue = self.queue_at(&request.queue_url)?;
-        check_batch_ids(request.entries.iter().map(|entry| &entry.id))?;
-        let bytes = request.entries.iter().map(|entry| entry.message.bytes()).sum();
+    fn send_message_batch(
+        &self,
+        (queue, batch): (&Queue, Batch<OutgoingMessage>),
+    ) -> Result<Value, SqsError> {
+        let bytes: usize = batch.entries.iter().map(|entry| entry.content.bytes()).sum();
         if bytes > MAX_BYTES {
-            return Err(SqsError::BatchRequestTooLong(bytes));
+            let message = format!("The messages have {bytes} bytes together, of at most {MAX_BYTES}.");
+            return Err(SqsError::Refused { code: "AWS.SimpleQueueService.BatchRequestTooLong", message });
         }
-        let mut result = BatchResult::default();
-        self.transact(|connection| {
-            request
-                .entries
-                .iter()
-                .try_for_each(|entry| result.record(&entry.id, insert(connection, queue, &entry.message)))
-        })?;
+        let result = self.each(batch, |connection, message| insert(connection, queue, message))?;
         queue.arrivals.notify_waiters();
-        Ok(json!(result))
+        Ok(result)
     }
 
-    async fn receive_message(&self, request: ReceiveMessage) -> Result<Value, SqsError> {
-        let queue = self.queue_at(&request.queue_url)?;
+    async fn receive_message(&self, (queue, request): (&Queue, ReceiveMessage)) -> Result<Value, SqsError> {
         let max = ranged("MaxNumberOfMessages", request.max_number_of_messages.unwrap_or(1), 1..=10)?;
         let wait = seconds("WaitTimeSeconds", request.wait_time_seconds.unwrap_or(0), 20)?;
         let visibility = match request.visibility_timeout {
-            Some(timeout) => seconds("VisibilityTimeout", timeout, 43_200)?,
+            Some(timeout) => seconds("VisibilityTimeout", timeout, MAX_VISIBILITY_SECONDS)?,
             None => queue.declaration.visibility_timeout,
         };
         let messages = self.take_within(queue, max, wait, visibility).await?;
-        if messages.is_empty() {
-            return Ok(json!({}));
-        }
         let messages = messages.into_iter().map(|message| request.select(message));
         Ok(json!({ "Messages": messages.collect::<Result<Vec<_>, _>>()? }))
     }
 
-    fn delete_message(&self, request: &DeleteMessage) -> Result<Value, SqsError> {
-        let queue = self.queue_at(&request.queue_url)?;
+    fn delete_message(&self, (queue, request): (&Queue, DeleteMessage)) -> Result<Value, SqsError> {
         self.delete(&queue.declaration.name, &request.receipt_handle)?;
         Ok(json!({}))
     }
 
-    fn delete_message_batch(&self, request: &Batch<DeleteEntry>) -> Result<Value, SqsError> {
-        let queue = self.queue_at(&request.queue_url)?;
-        check_batch_ids(request.entries.iter().map(|entry| &entry.id))?;
-        let mut result = BatchResult::default();
-        self.transact(|connection| {
-            request.entries.iter().try_for_each(|entry| {
-                let outcome = delete(connection, queue, &entry.receipt_handle);
-                result.record(&entry.id, outcome.map(|()| json!({})))
-            })
-        })?;
-        Ok(json!(result))
+    fn delete_message_batch(
+        &self,
+        (queue, batch): (&Queue, Batch<DeleteMessage>),
+    ) -> Result<Value, SqsError> {
+        self.each(batch, |connection, request| {
+            delete(connection, queue, &request.receipt_handle).map(|()| json!({}))
+        })
     }
 
-    fn change_message_visibility(&self, request: &ChangeMessageVisibility) -> Result<Value, SqsError> {
-        let queue = self.queue_at(&request.queue_url)?;
-        let timeout = seconds("VisibilityTimeout", request.visibility_timeout, 43_200)?;
+    fn change_message_visibility(
+        &self,
+        (queue, request): (&Queue, ChangeMessageVisibility),
+    ) -> Result<Value, SqsError> {
+        let timeout = seconds("VisibilityTimeout", request.visibility_timeout, MAX_VISIBILITY_SECONDS)?;
         self.change_visibility(&queue.declaration.name, &request.receipt_handle, timeout)?;
         Ok(json!({}))
     }
 
-    fn get_queue_url(&self, request: &GetQueueUrl) -> Result<Value, SqsError> {
-        self.queue(&request.queue_name)?;
-        Ok(json!({ "QueueUrl": self.url(&request.queue_name) }))
+    fn get_queue_url(&self, request: GetQueueUrl) -> Result<Value, SqsError> {
+        let queue = self.queue(&request.queue_name)?;
+        Ok(json!({ "QueueUrl": self.url(&queue.declaration.name) }))
     }
 
-    fn get_queue_attributes(&self, request: &GetQueueAttributes) -> Result<Value, SqsError> {
-        let queue = &self.queue_at(&request.queue_url)?.declaration;
+    fn get_queue_attributes(
+        &self,
+        (queue, request): (&Queue, GetQueueAttributes),
+    ) -> Result<Value, SqsError> {
+        let queue = &queue.declaration;
         let depth = self.depth(&queue.name)?;
         let redrive_policy = queue.dead_letter.as_ref().map(|dead_letter| {
             let (target, max) = (arn(&dead_letter.queue), dead_letter.max_receive_count);
             json!({ "deadLetterTargetArn": target, "maxReceiveCount": max }).to_string()
         });
-        let known = BTreeMap::from([
+        let mut attributes = BTreeMap::from([
             ("ApproximateNumberOfMessages", Some(depth.visible.to_string())),
             ("ApproximateNumberOfMessagesDelayed", Some(depth.delayed.to_string())),
             ("ApproximateNumberOfMessagesNotVisible", Some(depth.in_flight.to_string())),
-            ("DelaySeconds", Some(queue.delay.as_secs().to_string())),
-            ("MessageRetentionPeriod", Some(queue.retention.as_secs().to_string())),
             ("QueueArn", Some(arn(&queue.name))),
             ("RedrivePolicy", redrive_policy),
             ("VisibilityTimeout", Some(queue.visibility_timeout.as_secs().to_string())),
         ]);
         let wanted = &request.attribute_names;
-        let all = wanted.iter().any(|name| name == "All");
-        if let Some(name) = wanted.iter().find(|name| *name != "All" && !known.contains_key(name.as_str())) {
-            return Err(SqsError::InvalidAttributeName(name.clone()));
+        if let Some(name) =
+            wanted.iter().find(|name| *name != "All" && !attributes.contains_key(name.as_str()))
+        {
+            let message = format!("Unknown Attribute {name}.");
+            return Err(SqsError::Refused { code: "InvalidAttributeName", message });
         }
-        let chosen = known.into_iter().filter(|(name, _)| all || wanted.iter().any(|w| w == name));
-        let attributes: BTreeMap<_, _> = chosen.filter_map(|(name, value)| Some((name, value?))).collect();
+        attributes.retain(|name, value| value.is_some() && wanted.iter().any(|w| w == "All" || w == name));
         Ok(json!({ "Attributes": attributes }))
     }
 
-    fn list_queues(&self, request: &ListQueues) -> Result<Value, SqsError> {
-        let names = self.inner.queues.keys();
-        let names = names.filter(|name| name.starts_with(&request.queue_name_prefix));
+    fn list_queues(&self, request: ListQueues) -> Result<Value, SqsError> {
+        let names = self.inner.queues.keys().filter(|name| name.starts_with(&request.queue_name_prefix));
         Ok(json!({ "QueueUrls": names.map(|name| self.url(name)).collect::<Vec<_>>() }))
     }
 
     /// Moves what is visible in a dead-letter queue, at once. Without a destination each message
     /// goes back to where it came from; one that came from nowhere, because it was sent to the
     /// dead-letter queue directly, stays.
-    fn start_message_move_task(&self, request: &StartMessageMoveTask) -> Result<Value, SqsError> {
-        let source = self.queue_of_arn("SourceArn", &request.source_arn)?;
+    fn start_message_move_task(&self, request: StartMessageMoveTask) -> Result<Value, SqsError> {
+        let source = self.queue_of_arn(&request.source_arn)?;
         let name = &source.declaration.name;
-        let feeds_source =
-            |queue: &&Queue| queue.declaration.dead_letter.as_ref().is_some_and(|to| to.queue == *name);
-        let feeders: Vec<&Queue> = self.inner.queues.values().filter(feeds_source).collect();
-        if feeders.is_empty() {
-            let reason = "Source queue must be configured as a Dead Letter Queue.";
-            return Err(SqsError::InvalidParameterValue(reason.to_owned()));
+        let mut moves: Vec<(&Queue, Option<&str>)> = Vec::new();
+        for queue in self.inner.queues.values() {
+            if queue.declaration.dead_letter.as_ref().is_some_and(|target| target.queue == *name) {
+                moves.push((queue, Some(&queue.declaration.name)));
+            }
         }
-        let moves: Vec<(&Queue, Option<&str>)> = match &request.destination_arn {
-            Some(arn) => vec![(self.queue_of_arn("DestinationArn", arn)?, None)],
-            None => feeders.into_iter().map(|to| (to, Some(to.declaration.name.as_str()))).collect(),
-        };
+        if moves.is_empty() {
+            return Err(SqsError::invalid_parameter(format!("{name} is not a dead-letter queue.")));
+        }
+        if let Some(arn) = &request.destination_arn {
+            moves = vec![(self.queue_of_arn(arn)?, None)];
+        }
         let now = now();
         self.transact(|connection| {
             expire(connection, source, now)?;
@@ -614,38 +538,73 @@ impl Sqs {
         Ok(json!({ "TaskHandle": format!("{name}-{now}") }))
     }
 
-    fn purge_queue(&self, request: &PurgeQueue) -> Result<Value, SqsError> {
-        let name = &self.queue_at(&request.queue_url)?.declaration.name;
+    fn purge_queue(&self, (queue, _): (&Queue, IgnoredAny)) -> Result<Value, SqsError> {
         self.transact(|connection| {
-            connection.prepare_cached("delete from message where queue = ?1")?.execute([name])?;
+            let mut purge = connection.prepare_cached("delete from message where queue = ?1")?;
+            purge.execute([&queue.declaration.name])?;
             Ok(json!({}))
         })
+    }
+
+    /// Does the `work` of a batch entry by entry. What SQS would refuse fails its entry only; a
+    /// failure of the database fails, and undoes, the whole batch.
+    fn each<T>(
+        &self,
+        batch: Batch<T>,
+        work: impl Fn(&Connection, &T) -> Result<Value, SqsError>,
+    ) -> Result<Value, SqsError> {
+        batch.check_ids()?;
+        let (mut successful, mut failed) = (Vec::new(), Vec::new());
+        self.transact(|connection| {
+            for Entry { id, content } in &batch.entries {
+                match work(connection, content) {
+                    Ok(mut result) => {
+                        result["Id"] = json!(id);
+                        successful.push(result);
+                    }
+                    Err(SqsError::Storage(error)) => return Err(error.into()),
+                    Err(error) => {
+                        let (code, message) = (error.code(), error.to_string());
+                        failed
+                            .push(json!({ "Id": id, "SenderFault": true, "Code": code, "Message": message }));
+                    }
+                }
+            }
+            Ok(())
+        })?;
+        Ok(json!({ "Successful": successful, "Failed": failed }))
     }
 }
 
 async fn serve(State(sqs): State<Sqs>, headers: HeaderMap, body: Bytes) -> Response {
-    let target = headers.get("x-amz-target").and_then(|value| value.to_str().ok());
-    let target = target.unwrap_or_default();
-    match sqs.dispatch(target.strip_prefix("AmazonSQS.").unwrap_or(target), &body).await {
-        Ok(response) => amz_json(&response).into_response(),
-        Err(error) => error.into_response(),
-    }
-}
-
-fn amz_json(body: &Value) -> impl IntoResponse + use<> {
-    ([(header::CONTENT_TYPE, "application/x-amz-json-1.0")], body.to_string())
+    let target = headers.get("x-amz-target").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let outcome = sqs.dispatch(target.strip_prefix("AmazonSQS.").unwrap_or(target), &body).await;
+    outcome.map(AmzJson).into_response()
 }
 
 fn parse<T: DeserializeOwned>(request: &[u8]) -> Result<T, SqsError> {
-    serde_json::from_slice(request).map_err(SqsError::Malformed)
+    serde_json::from_slice(request)
+        .map_err(|error| SqsError::Refused { code: "SerializationException", message: error.to_string() })
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct SendMessage {
+struct Address {
     queue_url: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Batch<T> {
+    entries: Vec<Entry<T>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Entry<T> {
+    id: String,
     #[serde(flatten)]
-    message: OutgoingMessage,
+    content: T,
 }
 
 #[derive(Deserialize)]
@@ -660,30 +619,7 @@ struct OutgoingMessage {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Batch<Entry> {
-    queue_url: String,
-    entries: Vec<Entry>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct SendEntry {
-    id: String,
-    #[serde(flatten)]
-    message: OutgoingMessage,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct DeleteEntry {
-    id: String,
-    receipt_handle: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
 struct ReceiveMessage {
-    queue_url: String,
     max_number_of_messages: Option<i64>,
     wait_time_seconds: Option<i64>,
     visibility_timeout: Option<i64>,
@@ -699,14 +635,12 @@ struct ReceiveMessage {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct DeleteMessage {
-    queue_url: String,
     receipt_handle: String,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct ChangeMessageVisibility {
-    queue_url: String,
     receipt_handle: String,
     visibility_timeout: i64,
 }
@@ -720,7 +654,6 @@ struct GetQueueUrl {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct GetQueueAttributes {
-    queue_url: String,
     #[serde(default)]
     attribute_names: Vec<String>,
 }
@@ -737,12 +670,6 @@ struct ListQueues {
 struct StartMessageMoveTask {
     source_arn: String,
     destination_arn: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct PurgeQueue {
-    queue_url: String,
 }
 
 /// Sorted by name, as the digest over them demands.
@@ -762,8 +689,8 @@ struct MessageAttribute {
 impl MessageAttribute {
     /// The value and the byte that stands for its kind in the digest; `None` if it is not valid.
     fn value(&self) -> Option<(u8, Cow<'_, [u8]>)> {
-        let (kind, value) = match (self.data_type.split('.').next()?, &self.string_value, &self.binary_value)
-        {
+        let data_type = self.data_type.split('.').next()?;
+        let (kind, value) = match (data_type, &self.string_value, &self.binary_value) {
             ("String" | "Number", Some(text), None) => (1, Cow::Borrowed(text.as_bytes())),
             ("Binary", None, Some(encoded)) => (2, Cow::Owned(BASE64.decode(encoded).ok()?)),
             _ => return None,
@@ -784,24 +711,48 @@ impl OutgoingMessage {
     }
 
     fn check(&self) -> Result<(), SqsError> {
-        let invalid = |reason: String| Err(SqsError::InvalidParameterValue(reason));
+        let refuse = |code, message: &str| Err(SqsError::Refused { code, message: message.to_owned() });
+        let forbidden = |c: char| c < ' ' && !"\t\n\r".contains(c) || matches!(c, '\u{fffe}' | '\u{ffff}');
         if self.message_body.is_empty() {
-            return Err(SqsError::MissingParameter("MessageBody"));
+            refuse("MissingParameter", "The request must contain the parameter MessageBody.")
+        } else if self.message_body.contains(forbidden) {
+            refuse("InvalidMessageContents", "The message contains a control character.")
+        } else if self.bytes() > MAX_BYTES {
+            refuse("InvalidParameterValue", "The message is longer than 1048576 bytes.")
+        } else if self.message_attributes.len() > 10 {
+            refuse("InvalidParameterValue", "The message has more than 10 message attributes.")
+        } else {
+            Ok(())
         }
-        let forbidden =
-            |c: char| c < ' ' && !matches!(c, '\t' | '\n' | '\r') || matches!(c, '\u{fffe}' | '\u{ffff}');
-        if self.message_body.contains(forbidden) {
-            return Err(SqsError::InvalidMessageContents);
-        }
-        if self.bytes() > MAX_BYTES {
-            return invalid(format!("Message must be shorter than {MAX_BYTES} bytes."));
-        }
-        match self.message_attributes.len() {
-            0..=10 => Ok(()),
+    }
+}
+
+impl<T> Batch<T> {
+    fn check_ids(&self) -> Result<(), SqsError> {
+        let refuse = |code, message| Err(SqsError::Refused { code, message });
+        match self.entries.len() {
+            0 => return refuse("AWS.SimpleQueueService.EmptyBatchRequest", "The batch is empty.".to_owned()),
+            1..=MAX_BATCH_ENTRIES => {}
             count => {
-                invalid(format!("Number of message attributes [{count}] exceeds the allowed maximum [10]."))
+                let message = format!("The batch has {count} entries, of at most {MAX_BATCH_ENTRIES}.");
+                return refuse("AWS.SimpleQueueService.TooManyEntriesInBatchRequest", message);
             }
         }
+        let mut seen = BTreeSet::new();
+        for Entry { id, .. } in &self.entries {
+            let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+            if !(1..=80).contains(&id.len()) || !id.chars().all(allowed) {
+                let message = format!("{id:?} is not 1 to 80 letters, digits, hyphens and underscores.");
+                return refuse("AWS.SimpleQueueService.InvalidBatchEntryId", message);
+            }
+            if !seen.insert(id) {
+                return refuse(
+                    "AWS.SimpleQueueService.BatchEntryIdsNotDistinct",
+                    format!("Id {id} repeated."),
+                );
+            }
+        }
+        Ok(())
     }
 }
 
@@ -825,10 +776,8 @@ impl ReceiveMessage {
             "ReceiptHandle": message.receipt_handle,
             "MD5OfBody": message.md5_of_body,
             "Body": message.body,
+            "Attributes": attributes,
         });
-        if !attributes.is_empty() {
-            selected["Attributes"] = json!(attributes);
-        }
         if let Some(md5) = md5_of_attributes(&message_attributes)? {
             selected["MD5OfMessageAttributes"] = json!(md5);
             selected["MessageAttributes"] = json!(message_attributes);
@@ -840,22 +789,17 @@ impl ReceiveMessage {
 impl Received {
     /// The record of this message in the event that Lambda hands to a function.
     pub fn into_lambda_record(self, queue_arn: &str) -> Value {
-        let message_attributes = self.message_attributes.as_object().into_iter().flatten();
-        let message_attributes: serde_json::Map<_, _> = message_attributes
-            .map(|(name, attribute)| {
-                let mut record = json!({
-                    "dataType": attribute["DataType"],
-                    "stringListValues": [],
-                    "binaryListValues": [],
-                });
-                for (field, api_field) in [("stringValue", "StringValue"), ("binaryValue", "BinaryValue")] {
-                    if let Some(value) = attribute.get(api_field) {
-                        record[field] = value.clone();
-                    }
+        let mut message_attributes = json!({});
+        for (name, attribute) in self.message_attributes.as_object().into_iter().flatten() {
+            let mut record = json!({ "stringListValues": [], "binaryListValues": [] });
+            record["dataType"] = attribute["DataType"].clone();
+            for (field, api_field) in [("stringValue", "StringValue"), ("binaryValue", "BinaryValue")] {
+                if let Some(value) = attribute.get(api_field) {
+                    record[field] = value.clone();
                 }
-                (name.clone(), record)
-            })
-            .collect();
+            }
+            message_attributes[name] = record;
+        }
         json!({
             "messageId": self.message_id,
             "receiptHandle": self.receipt_handle,
@@ -870,66 +814,24 @@ impl Received {
     }
 }
 
-#[derive(Default, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct BatchResult {
-    successful: Vec<Value>,
-    failed: Vec<Value>,
-}
-
-impl BatchResult {
-    /// A failure of the database fails, and rolls back, the whole batch.
-    fn record(&mut self, id: &str, outcome: Result<Value, SqsError>) -> Result<(), SqsError> {
-        match outcome {
-            Ok(mut entry) => {
-                entry["Id"] = json!(id);
-                self.successful.push(entry);
-            }
-            Err(error @ SqsError::Storage(_)) => return Err(error),
-            Err(error) => {
-                let (_, _, code) = error.wire();
-                let message = error.to_string();
-                let entry = json!({ "Id": id, "SenderFault": true, "Code": code, "Message": message });
-                self.failed.push(entry);
-            }
-        }
-        Ok(())
+impl Queue {
+    /// Messages sent up to this time have been retained for long enough.
+    fn oldest_retained(&self, now: i64) -> i64 {
+        now.saturating_sub(millis(self.declaration.retention))
     }
 }
 
-fn check_batch_ids<'a>(ids: impl ExactSizeIterator<Item = &'a String>) -> Result<(), SqsError> {
-    match ids.len() {
-        0 => return Err(SqsError::EmptyBatchRequest),
-        1..=MAX_BATCH_ENTRIES => {}
-        count => return Err(SqsError::TooManyEntriesInBatchRequest(count)),
-    }
-    let mut seen = BTreeSet::new();
-    for id in ids {
-        let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        if !(1..=80).contains(&id.len()) || !id.chars().all(allowed) {
-            return Err(SqsError::InvalidBatchEntryId(id.clone()));
-        }
-        if !seen.insert(id) {
-            return Err(SqsError::BatchEntryIdsNotDistinct(id.clone()));
-        }
-    }
-    Ok(())
-}
-
-/// Stores a message; the response's entry for it.
+/// Stores a message and answers with the response's part about it.
 fn insert(connection: &Connection, queue: &Queue, message: &OutgoingMessage) -> Result<Value, SqsError> {
     message.check()?;
-    let delay = match message.delay_seconds {
-        Some(delay) => seconds("DelaySeconds", delay, 900)?,
-        None => queue.declaration.delay,
-    };
+    let QueueDeclaration { name, delay, .. } = &queue.declaration;
+    let delay = message.delay_seconds.map_or(Ok(*delay), |delay| seconds("DelaySeconds", delay, 900))?;
     let (body, attributes) = (&message.message_body, &message.message_attributes);
     let md5_of_attributes = md5_of_attributes(attributes)?;
     let now = now();
-    let id: String = connection.prepare_cached(INSERT)?.query_row(
-        params![queue.declaration.name, body, json!(attributes).to_string(), now, after(now, delay)],
-        |row| row.get(0),
-    )?;
+    let visible_at = now.saturating_add(millis(delay));
+    let values = params![name, body, json!(attributes).to_string(), now, visible_at];
+    let id: String = connection.prepare_cached(INSERT)?.query_row(values, |row| row.get(0))?;
     let mut sent = json!({ "MessageId": id, "MD5OfMessageBody": hex(Md5::digest(body)) });
     if let Some(md5) = md5_of_attributes {
         sent["MD5OfMessageAttributes"] = json!(md5);
@@ -938,52 +840,46 @@ fn insert(connection: &Connection, queue: &Queue, message: &OutgoingMessage) -> 
 }
 
 fn delete(connection: &Connection, queue: &Queue, receipt_handle: &str) -> Result<(), SqsError> {
-    if visible_at(connection, queue, receipt_handle)?.is_some() {
-        connection
-            .prepare_cached("delete from message where id = ?1")?
-            .execute([message_id(receipt_handle)?])?;
+    if let Some((id, _)) = held(connection, queue, receipt_handle)? {
+        connection.prepare_cached("delete from message where id = ?1")?.execute([id])?;
     }
     Ok(())
 }
 
-/// When the message of a receipt handle is visible again, or `None` if there is no such message any
-/// more. Refuses the handle of an earlier receive, and of a message that has since left the queue.
-fn visible_at(connection: &Connection, queue: &Queue, receipt_handle: &str) -> Result<Option<i64>, SqsError> {
-    let message = connection
-        .prepare_cached("select visible_at, queue = ?2 and receipt_handle is ?3 from message where id = ?1")?
-        .query_row(params![message_id(receipt_handle)?, queue.declaration.name, receipt_handle], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })
-        .optional()?;
-    match message {
+/// The id of the message that a receipt handle is for and when it is visible again; `None` if the
+/// message is gone. Refuses the handle of an earlier receive, or of a message in another queue.
+fn held<'handle>(
+    connection: &Connection,
+    queue: &Queue,
+    handle: &'handle str,
+) -> Result<Option<(&'handle str, i64)>, SqsError> {
+    let invalid = || SqsError::ReceiptHandleIsInvalid(handle.to_owned());
+    let (id, _) = handle.split_once('.').ok_or_else(invalid)?;
+    let mut find = connection.prepare_cached(HELD)?;
+    let values = params![id, queue.declaration.name, handle];
+    match find.query_row(values, |row| Ok((row.get(0)?, row.get(1)?))).optional()? {
         None => Ok(None),
-        Some((visible_at, true)) => Ok(Some(visible_at)),
-        Some((_, false)) => Err(SqsError::ReceiptHandleIsInvalid(receipt_handle.to_owned())),
+        Some((visible_at, true)) => Ok(Some((id, visible_at))),
+        Some((_, false)) => Err(invalid()),
     }
-}
-
-fn message_id(receipt_handle: &str) -> Result<&str, SqsError> {
-    let parts = receipt_handle.split_once('.');
-    parts.map(|(id, _)| id).ok_or_else(|| SqsError::ReceiptHandleIsInvalid(receipt_handle.to_owned()))
 }
 
 /// Removes what the queue has retained for long enough.
 fn expire(connection: &Connection, queue: &Queue, now: i64) -> Result<(), SqsError> {
-    let QueueDeclaration { name, retention, .. } = &queue.declaration;
-    connection
-        .prepare_cached("delete from message where queue = ?1 and sent_at <= ?2")?
-        .execute(params![name, before(now, *retention)])?;
+    let values = params![queue.declaration.name, queue.oldest_retained(now)];
+    connection.prepare_cached("delete from message where queue = ?1 and sent_at <= ?2")?.execute(values)?;
     Ok(())
 }
 
 fn received(row: &Row<'_>) -> rusqlite::Result<Received> {
     let body: String = row.get("body")?;
     let message_attributes: String = row.get("message_attributes")?;
+    let number = |column| Ok::<_, rusqlite::Error>(row.get::<_, i64>(column)?.to_string());
     let mut attributes = BTreeMap::from([
         ("SenderId".to_owned(), ACCOUNT.to_owned()),
-        ("SentTimestamp".to_owned(), row.get::<_, i64>("sent_at")?.to_string()),
-        ("ApproximateReceiveCount".to_owned(), row.get::<_, i64>("receive_count")?.to_string()),
-        ("ApproximateFirstReceiveTimestamp".to_owned(), row.get::<_, i64>("first_received_at")?.to_string()),
+        ("SentTimestamp".to_owned(), number("sent_at")?),
+        ("ApproximateReceiveCount".to_owned(), number("receive_count")?),
+        ("ApproximateFirstReceiveTimestamp".to_owned(), number("first_received_at")?),
     ]);
     if let Some(source) = row.get::<_, Option<String>>("dead_letter_source")? {
         attributes.insert("DeadLetterQueueSourceArn".to_owned(), arn(&source));
@@ -998,7 +894,7 @@ fn received(row: &Row<'_>) -> rusqlite::Result<Received> {
     })
 }
 
-/// Stored attributes that are not what [`insert`] wrote.
+/// For stored message attributes that are not what [`insert`] wrote.
 fn unreadable(error: serde_json::Error) -> rusqlite::Error {
     let column = 3;
     rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error))
@@ -1015,11 +911,11 @@ fn md5_of_attributes(attributes: &MessageAttributes) -> Result<Option<String>, S
         md5.update(bytes);
     };
     for (name, attribute) in attributes {
-        let Some((kind, value)) = attribute.value() else {
-            return Err(SqsError::InvalidParameterValue(format!(
-                "The message attribute '{name}' must have a non-empty value that fits its type."
-            )));
-        };
+        let (kind, value) = attribute.value().ok_or_else(|| {
+            SqsError::invalid_parameter(format!(
+                "Message attribute '{name}' has no value that fits its type."
+            ))
+        })?;
         update(&mut md5, name.as_bytes());
         update(&mut md5, attribute.data_type.as_bytes());
         md5.update([kind]);
@@ -1038,10 +934,7 @@ fn arn(queue: &str) -> String {
 
 fn ranged(parameter: &str, value: i64, range: RangeInclusive<u32>) -> Result<u32, SqsError> {
     u32::try_from(value).ok().filter(|value| range.contains(value)).ok_or_else(|| {
-        let (min, max) = range.into_inner();
-        SqsError::InvalidParameterValue(format!(
-            "Value {value} for parameter {parameter} is invalid. Reason: Must be between {min} and {max}."
-        ))
+        SqsError::invalid_parameter(format!("Value {value} for parameter {parameter} is not in {range:?}."))
     })
 }
 
@@ -1057,18 +950,8 @@ fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis)
 }
 
-fn after(now: i64, duration: Duration) -> i64 {
-    now.saturating_add(millis(duration))
-}
-
-fn before(now: i64, duration: Duration) -> i64 {
-    now.saturating_sub(millis(duration))
-}
-
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test ends at its first surprise")]
-
     use axum::body::{Body, to_bytes};
     use axum::http::Request;
     use tempfile::TempDir;
@@ -1076,21 +959,26 @@ mod tests {
 
     use super::*;
 
-    const VISIBILITY: Duration = Duration::from_millis(60);
+    const VISIBILITY: Duration = Duration::from_millis(200);
     /// Longer than any test takes, so that a receive that is not woken fails by its elapsed time.
     const LONG: Duration = Duration::from_secs(20);
     const URL: &str = "http://localhost:4100/000000000000/mail";
 
     fn open(directory: &TempDir) -> Sqs {
-        let queue = |name: &str, dead_letter| QueueDeclaration {
+        let hour = Duration::from_secs(3600);
+        let queue = |name: &str, visibility_timeout, retention| QueueDeclaration {
             name: name.to_owned(),
-            visibility_timeout: VISIBILITY,
+            visibility_timeout,
             delay: Duration::ZERO,
-            retention: Duration::from_secs(3600),
-            dead_letter,
+            retention,
+            dead_letter: None,
         };
-        let dead_letter = DeadLetter { queue: "mail-dead".to_owned(), max_receive_count: 2 };
-        let queues = vec![queue("mail", Some(dead_letter)), queue("mail-dead", None)];
+        let dead_letter = Some(DeadLetter { queue: "mail-dead".to_owned(), max_receive_count: 2 });
+        let queues = vec![
+            QueueDeclaration { dead_letter, ..queue("mail", VISIBILITY, hour) },
+            queue("mail-dead", hour, hour),
+            queue("brief", VISIBILITY, VISIBILITY),
+        ];
         Sqs::open(&directory.path().join("sqs.db"), "http://127.0.0.1:4100/", queues).unwrap()
     }
 
@@ -1194,6 +1082,17 @@ mod tests {
         call(&sqs, "SendMessage", delayed).await;
         assert_eq!(sqs.depth("mail").unwrap(), Depth { visible: 0, in_flight: 0, delayed: 1 });
         assert_eq!(receive_one(&sqs, "mail").await.body, "later");
+    }
+
+    #[tokio::test]
+    async fn a_message_is_not_kept_longer_than_its_queue_retains_it() {
+        let directory = TempDir::new().unwrap();
+        let sqs = open(&directory);
+        let url = sqs.url("brief");
+        assert_eq!(url, "http://127.0.0.1:4100/000000000000/brief");
+        call(&sqs, "SendMessage", json!({ "QueueUrl": url, "MessageBody": "hello" })).await;
+        receive_one(&sqs, "brief").await;
+        assert!(sqs.receive("brief", 10, 2 * VISIBILITY).await.unwrap().is_empty());
     }
 
     #[tokio::test]

@@ -1,1 +1,152 @@
+//! How every function reaches AWS: one HTTP client, settings from the environment.
+//!
+//! Nothing is probed at start. Region and credentials come from the variables
+//! that Lambda sets, the trust store holds the Amazon roots, and a service's
+//! endpoint may be moved with `AWS_ENDPOINT_URL` or `AWS_ENDPOINT_URL_<SERVICE>`.
 
+mod meter;
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use aws_smithy_http_client::{
+    Builder,
+    tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode},
+};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+
+pub use aws_credential_types::Credentials;
+pub use aws_smithy_async::rt::sleep::{SharedAsyncSleep, TokioSleep};
+pub use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
+pub use meter::Meter;
+
+/// The roots that all AWS endpoints chain to (Amazon Trust Services).
+const AMAZON_ROOTS: &[u8] = include_bytes!("amazon-trust-services.pem");
+
+/// A required setting is missing, or unfit.
+#[derive(Debug, thiserror::Error)]
+#[error("environment variable {name} {problem}")]
+pub struct EnvError {
+    name: String,
+    problem: &'static str,
+}
+
+/// The environment of one function: its variables and its HTTP client.
+#[derive(Clone)]
+pub struct Env {
+    variables: Arc<HashMap<String, String>>,
+    http: SharedHttpClient,
+    meter: Meter,
+}
+
+impl Env {
+    /// The environment of this process.
+    ///
+    /// # Errors
+    /// When `AWS_CA_BUNDLE` names a file that can't be read or holds no certificate.
+    pub fn from_process() -> Result<Self, EnvError> {
+        let variables: HashMap<_, _> = std::env::vars().collect();
+        let http = http_client(&variables)?;
+        Ok(Self::new(variables, http))
+    }
+
+    /// An environment of other making: the embedded platform runs many functions in one process.
+    pub fn new(variables: HashMap<String, String>, http: SharedHttpClient) -> Self {
+        Self { variables: Arc::new(variables), http, meter: Meter::default() }
+    }
+
+    /// The same, counting its calls on a meter that others share.
+    pub fn with_meter(self, meter: Meter) -> Self {
+        Self { meter, ..self }
+    }
+
+    /// # Errors
+    /// When the variable is unset or empty.
+    pub fn require(&self, name: &str) -> Result<&str, EnvError> {
+        self.get(name).ok_or_else(|| EnvError { name: name.to_owned(), problem: "is not set" })
+    }
+
+    /// The variable's value, unless it is unset or empty.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    pub fn http(&self) -> SharedHttpClient {
+        self.http.clone()
+    }
+
+    pub fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    pub fn region(&self) -> String {
+        self.get("AWS_REGION").or(self.get("AWS_DEFAULT_REGION")).unwrap_or("us-east-1").to_owned()
+    }
+
+    /// Where a service is reached, when not at its public address.
+    pub fn endpoint(&self, service: &str) -> Option<&str> {
+        self.get(&format!("AWS_ENDPOINT_URL_{service}")).or(self.get("AWS_ENDPOINT_URL"))
+    }
+
+    /// # Errors
+    /// When Lambda's credential variables are missing.
+    pub fn credentials(&self) -> Result<Credentials, EnvError> {
+        Ok(Credentials::new(
+            self.require("AWS_ACCESS_KEY_ID")?,
+            self.require("AWS_SECRET_ACCESS_KEY")?,
+            self.get("AWS_SESSION_TOKEN").map(str::to_owned),
+            None,
+            "environment",
+        ))
+    }
+}
+
+/// A client that trusts the Amazon roots, or those of `AWS_CA_BUNDLE`.
+fn http_client(variables: &HashMap<String, String>) -> Result<SharedHttpClient, EnvError> {
+    let unfit = |problem| EnvError { name: "AWS_CA_BUNDLE".to_owned(), problem };
+    let roots = match variables.get("AWS_CA_BUNDLE").filter(|path| !path.is_empty()) {
+        Some(path) => std::fs::read(path).map_err(|_| unfit("names a file that can't be read"))?,
+        None => AMAZON_ROOTS.to_vec(),
+    };
+    let tls = TlsContext::builder()
+        .with_trust_store(TrustStore::empty().with_pem_certificate(roots))
+        .build()
+        .map_err(|_| unfit("holds no certificate"))?;
+    Ok(Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).tls_context(tls).build_https())
+}
+
+/// A plain-text client, for endpoints on this machine.
+pub fn plain_http_client() -> SharedHttpClient {
+    Builder::new().build_http()
+}
+
+/// How patient every SDK client is: a stuck connection must not outlive the request it serves.
+pub fn timeouts() -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(Duration::from_secs(1))
+        .operation_attempt_timeout(Duration::from_secs(5))
+        .build()
+}
+
+/// Builds the client of an SDK crate: `client!(aws_sdk_sqs, env, "SQS")`.
+///
+/// Evaluates to a `Result<Client, EnvError>`. A macro, because each SDK has its
+/// own `Config`, and a function should link no SDK but its own.
+#[macro_export]
+macro_rules! client {
+    ($sdk:ident, $env:expr, $service:literal $(, $set:ident = $value:expr)*) => {{
+        let env: &$crate::Env = $env;
+        env.credentials().map(|credentials| {
+            let mut config = $sdk::Config::builder()
+                .behavior_version($sdk::config::BehaviorVersion::latest())
+                .region($sdk::config::Region::new(env.region()))
+                .credentials_provider(credentials)
+                .http_client(env.http())
+                .sleep_impl($crate::SharedAsyncSleep::new($crate::TokioSleep::new()))
+                .retry_config($crate::RetryConfig::standard().with_max_attempts(5))
+                .timeout_config($crate::timeouts())
+                $(.$set($value))*;
+            config.set_endpoint_url(env.endpoint($service).map(str::to_owned));
+            $sdk::Client::from_conf(config.build())
+        })
+    }};
+}

@@ -1,1 +1,33 @@
+//! The single table: keys, stored items, access patterns and transactions.
+//!
+//! * [`patterns`] lists every question that is ever asked of the table. Nothing
+//!   reaches DynamoDB except through [`Table`], whose every method names one.
+//! * [`entities`] turn domain types into items and own their keys.
+//! * The other modules hold what a family does to several items at once.
+//!
+//! Invariants: an item is changed only under the condition that its `rev` is
+//! still the one that was read; whatever belongs together is written in one
+//! transaction; nothing scans.
 
+pub mod accounts;
+mod commit;
+mod cursor;
+pub mod entities;
+pub mod events;
+pub mod exports;
+mod idempotency;
+mod keys;
+pub mod line;
+pub mod messages;
+pub mod patterns;
+pub mod projection;
+pub mod rates;
+pub mod referrals;
+pub mod subscribers;
+mod table;
+pub mod waitlists;
+
+pub use commit::{Commit, CommitError};
+pub use cursor::{Cursor, Page};
+pub use idempotency::{Answer, Idempotency, Replay};
+pub use table::{StoreError, Table};

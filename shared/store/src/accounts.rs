@@ -1,0 +1,176 @@
+//! Accounts, members, API keys and the audit log.
+
+use domain::{
+    email::Email,
+    id::{AccountId, ApiKeyId, MemberId},
+    secret,
+};
+
+use crate::{
+    Commit, CommitError, Cursor, Page, StoreError, Table,
+    entities::{Account, AccountSigning, ApiKeyRecord, AuditEntry, Entity, Login, Member},
+    keys::join,
+    patterns,
+    table::{Query, Range},
+};
+
+/// What a verified address signs in as.
+pub fn login_of(email: &Email) -> String {
+    secret::sha256(email.identity().as_bytes())
+}
+
+/// The account with its signing key.
+pub async fn read(table: &Table, id: &AccountId) -> Result<Option<(Account, AccountSigning)>, StoreError> {
+    let keys = [Account::key_of(id), AccountSigning::key_of(id)];
+    let mut found = table.batch_get(&patterns::ACCOUNT, &keys).await?;
+    match (found.remove(&keys[0]), found.remove(&keys[1])) {
+        (Some(account), Some(signing)) => {
+            Ok(Some((Entity::from_item(account)?, Entity::from_item(signing)?)))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// A new account with its first owner.
+pub async fn create(
+    table: &Table,
+    account: &Account,
+    signing: &AccountSigning,
+    owner: &Member,
+    audit: &AuditEntry,
+) -> Result<(), CommitError> {
+    Commit::new(&patterns::ACCOUNT_WRITE)
+        .create("account", account)
+        .create("signing", signing)
+        .create("member", owner)
+        .create("login", &login_item(owner))
+        .create("audit", audit)
+        .apply(table)
+        .await
+}
+
+/// Changes the account read at `rev`.
+pub async fn update(
+    table: &Table,
+    account: &Account,
+    rev: u64,
+    audit: &AuditEntry,
+) -> Result<(), CommitError> {
+    Commit::new(&patterns::ACCOUNT_WRITE)
+        .replace("account", account, rev)
+        .create("audit", audit)
+        .apply(table)
+        .await
+}
+
+fn login_item(member: &Member) -> Login {
+    Login { login: member.login.clone(), account_id: member.account_id.clone(), member_id: member.id.clone() }
+}
+
+/// The writes that add a member; the label `login` fails when the address is taken in this account.
+pub fn add_member(member: &Member, audit: &AuditEntry) -> Commit {
+    Commit::new(&patterns::MEMBER_WRITE)
+        .create("member", member)
+        .create("login", &login_item(member))
+        .create("audit", audit)
+}
+
+/// Changes the member read at `rev`.
+pub async fn update_member(
+    table: &Table,
+    member: &Member,
+    rev: u64,
+    audit: &AuditEntry,
+) -> Result<(), CommitError> {
+    Commit::new(&patterns::MEMBER_WRITE)
+        .replace("member", member, rev)
+        .create("audit", audit)
+        .apply(table)
+        .await
+}
+
+pub async fn remove_member(table: &Table, member: &Member, audit: &AuditEntry) -> Result<(), CommitError> {
+    Commit::new(&patterns::MEMBER_WRITE)
+        .delete("member", &member.key(), member.rev)
+        .purge("login", &Login::key_of(&member.login, &member.account_id))
+        .create("audit", audit)
+        .apply(table)
+        .await
+}
+
+pub async fn member(table: &Table, account: &AccountId, id: &MemberId) -> Result<Option<Member>, StoreError> {
+    table.get(&patterns::MEMBER, &Member::key_of(account, id)).await
+}
+
+/// All members; an account has tens, not thousands.
+pub async fn members(table: &Table, account: &AccountId) -> Result<Vec<Member>, StoreError> {
+    let query = Query {
+        range: Range::BeginsWith("MEMBER#".to_owned()),
+        consistent: true,
+        ..Query::partition(join(&["ACCT", account.as_str()]))
+    };
+    table.query(&patterns::MEMBERS, query).await
+}
+
+/// The memberships of whoever signs in with this address.
+pub async fn logins(table: &Table, login: &str) -> Result<Vec<Login>, StoreError> {
+    let query = Query { consistent: true, limit: Some(100), ..Query::partition(Login::partition(login)) };
+    table.query(&patterns::LOGINS, query).await
+}
+
+pub async fn api_key(table: &Table, id: &ApiKeyId) -> Result<Option<ApiKeyRecord>, StoreError> {
+    table.get(&patterns::API_KEY, &ApiKeyRecord::key_of(id)).await
+}
+
+pub async fn api_keys(
+    table: &Table,
+    account: &AccountId,
+    after: Option<Cursor>,
+    limit: usize,
+) -> Result<Page<ApiKeyRecord>, StoreError> {
+    let query = Query {
+        range: after.map_or(Range::All, |cursor| Range::After(cursor.0)),
+        limit: Some(limit + 1),
+        ..Query::partition(ApiKeyRecord::list_partition(account))
+    };
+    let keys = table.query(&patterns::API_KEYS, query).await?;
+    Ok(Page::cut(keys, limit, |key: &ApiKeyRecord| key.id.as_str().to_owned()))
+}
+
+/// The writes that add a key.
+pub fn add_api_key(key: &ApiKeyRecord, audit: &AuditEntry) -> Commit {
+    Commit::new(&patterns::API_KEY_WRITE).create("key", key).create("audit", audit)
+}
+
+/// The writes that put a new key beside the one read at `rev`, whose time becomes limited.
+pub fn rotate_api_key(new: &ApiKeyRecord, old: &ApiKeyRecord, rev: u64, audit: &AuditEntry) -> Commit {
+    add_api_key(new, audit).replace("old", old, rev)
+}
+
+/// Changes the key read at `rev`.
+pub async fn update_api_key(
+    table: &Table,
+    key: &ApiKeyRecord,
+    rev: u64,
+    audit: &AuditEntry,
+) -> Result<(), CommitError> {
+    Commit::new(&patterns::API_KEY_WRITE).replace("key", key, rev).create("audit", audit).apply(table).await
+}
+
+/// Newest first.
+pub async fn audit_log(
+    table: &Table,
+    account: &AccountId,
+    after: Option<Cursor>,
+    limit: usize,
+) -> Result<Page<AuditEntry>, StoreError> {
+    let query = Query {
+        range: after.map_or(Range::All, |cursor| Range::Before(cursor.0)),
+        limit: Some(limit + 1),
+        newest_first: true,
+        consistent: true,
+        ..Query::partition(AuditEntry::partition(account))
+    };
+    let entries = table.query(&patterns::AUDIT_LOG, query).await?;
+    Ok(Page::cut(entries, limit, |entry: &AuditEntry| entry.id.as_str().to_owned()))
+}

@@ -1,0 +1,256 @@
+//! Writes that happen together or not at all.
+//!
+//! A [`Commit`] collects writes and applies them in one `TransactWriteItems` (or
+//! the equivalent single write). Conflicts with other transactions and throttles
+//! are retried with jitter; a failed condition is the caller's to judge.
+
+use std::{collections::HashMap, time::Duration};
+
+use aws_sdk_dynamodb::{
+    error::ProvideErrorMetadata,
+    types::{AttributeValue, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update},
+};
+
+use crate::{
+    entities::{Entity, Item},
+    keys::{Key, PK, REV},
+    patterns::{Operation, Pattern},
+    table::{StoreError, Table, add_expression, key_item},
+};
+
+/// DynamoDB's limit on one transaction.
+pub const MAX_WRITES: usize = 100;
+const ATTEMPTS: u32 = 12;
+
+/// Why a commit did not happen.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// A condition did not hold. Nothing was written.
+    #[error("{} no longer as expected", labels(.0))]
+    Condition(Vec<Failed>),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A write whose condition did not hold.
+#[derive(Debug)]
+pub struct Failed {
+    /// The name that the caller gave the write.
+    pub label: &'static str,
+    /// What is there instead, if anything.
+    pub found: Option<Item>,
+}
+
+fn labels(failed: &[Failed]) -> String {
+    failed.iter().map(|failed| failed.label).collect::<Vec<_>>().join(", ")
+}
+
+impl CommitError {
+    /// The failed write with this label, if that is why.
+    pub fn failed(&self, label: &str) -> Option<&Failed> {
+        match self {
+            Self::Condition(failed) => failed.iter().find(|failed| failed.label == label),
+            Self::Store(_) => None,
+        }
+    }
+
+    pub fn is_condition(&self) -> bool {
+        matches!(self, Self::Condition(_))
+    }
+}
+
+/// Writes to be made together, each with a label to recognise its failure by.
+#[must_use = "a commit does nothing until it is applied"]
+pub struct Commit {
+    pattern: &'static Pattern,
+    writes: Vec<(&'static str, TransactWriteItem)>,
+}
+
+type Condition = (String, HashMap<String, String>, HashMap<String, AttributeValue>);
+
+fn absent() -> Condition {
+    (
+        "attribute_not_exists(#pk)".to_owned(),
+        HashMap::from([("#pk".to_owned(), PK.to_owned())]),
+        HashMap::new(),
+    )
+}
+
+fn at_rev(rev: u64) -> Condition {
+    (
+        "#rev = :rev".to_owned(),
+        HashMap::from([("#rev".to_owned(), REV.to_owned())]),
+        HashMap::from([(":rev".to_owned(), AttributeValue::N(rev.to_string()))]),
+    )
+}
+
+impl Commit {
+    pub fn new(pattern: &'static Pattern) -> Self {
+        Self { pattern, writes: Vec::new() }
+    }
+
+    pub fn len(&self) -> usize {
+        self.writes.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.writes.is_empty()
+    }
+
+    fn put<E: Entity>(mut self, label: &'static str, entity: &E, condition: Option<Condition>) -> Self {
+        let mut put = Put::builder().set_item(Some(entity.to_item()));
+        if let Some((expression, names, values)) = condition {
+            put = put
+                .condition_expression(expression)
+                .set_expression_attribute_names(Some(names))
+                .set_expression_attribute_values((!values.is_empty()).then_some(values))
+                .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        }
+        // The table's name is filled in when the commit is applied.
+        let put = put.table_name("").build();
+        self.push(label, put.map(|put| TransactWriteItem::builder().put(put).build()));
+        self
+    }
+
+    fn push<X: std::fmt::Debug>(&mut self, label: &'static str, write: Result<TransactWriteItem, X>) {
+        #[expect(clippy::expect_used, reason = "every required member is set above")]
+        self.writes.push((label, write.expect("a complete write")));
+    }
+
+    /// Writes an item that must not exist yet.
+    pub fn create<E: Entity>(self, label: &'static str, entity: &E) -> Self {
+        self.put(label, entity, Some(absent()))
+    }
+
+    /// Writes an item over the revision that was read.
+    pub fn replace<E: Entity>(self, label: &'static str, entity: &E, rev: u64) -> Self {
+        self.put(label, entity, Some(at_rev(rev)))
+    }
+
+    /// Writes an item whatever was there.
+    pub fn overwrite<E: Entity>(self, label: &'static str, entity: &E) -> Self {
+        self.put(label, entity, None)
+    }
+
+    fn remove(mut self, label: &'static str, key: &Key, condition: Option<Condition>) -> Self {
+        let mut delete = Delete::builder().set_key(Some(key_item(key))).table_name("");
+        if let Some((expression, names, values)) = condition {
+            delete = delete
+                .condition_expression(expression)
+                .set_expression_attribute_names(Some(names))
+                .set_expression_attribute_values((!values.is_empty()).then_some(values));
+        }
+        let delete = delete.build();
+        self.push(label, delete.map(|delete| TransactWriteItem::builder().delete(delete).build()));
+        self
+    }
+
+    /// Removes the revision that was read.
+    pub fn delete(self, label: &'static str, key: &Key, rev: u64) -> Self {
+        self.remove(label, key, Some(at_rev(rev)))
+    }
+
+    /// Removes an item if it is there.
+    pub fn purge(self, label: &'static str, key: &Key) -> Self {
+        self.remove(label, key, None)
+    }
+
+    /// Adds to counters of one item, creating it when absent.
+    pub fn add(mut self, label: &'static str, key: &Key, counters: &[(&str, i64)]) -> Self {
+        let (expression, names, values) = add_expression(counters);
+        let mut update =
+            Update::builder().set_key(Some(key_item(key))).table_name("").update_expression(expression);
+        for (placeholder, name) in names {
+            update = update.expression_attribute_names(placeholder, name);
+        }
+        for (placeholder, value) in values {
+            update = update.expression_attribute_values(placeholder, value);
+        }
+        let update = update.build();
+        self.push(label, update.map(|update| TransactWriteItem::builder().update(update).build()));
+        self
+    }
+
+    /// Makes the writes.
+    ///
+    /// # Errors
+    /// [`CommitError::Condition`] with the writes that were refused, or
+    /// [`CommitError::Store`] when the table stays unavailable.
+    pub async fn apply(self, table: &Table) -> Result<(), CommitError> {
+        assert!(self.writes.len() <= MAX_WRITES, "a transaction holds at most {MAX_WRITES} writes");
+        let labels: Vec<_> = self.writes.iter().map(|(label, _)| *label).collect();
+        let writes: Vec<_> = self.writes.into_iter().map(|(_, write)| named(write, &table.name)).collect();
+        for attempt in 1.. {
+            table.count(self.pattern, Operation::Transact);
+            // A fresh token for each attempt: the SDK repeats it only when it repeats a call
+            // whose outcome is unknown, which must not be applied twice.
+            let error = match table
+                .client
+                .transact_write_items()
+                .set_transact_items(Some(writes.clone()))
+                .send()
+                .await
+            {
+                Ok(_) => return Ok(()),
+                Err(error) => error,
+            };
+            let reasons = match error.as_service_error() {
+                Some(service) if service.code() == Some("TransactionCanceledException") => service.reasons(),
+                _ => return Err(StoreError::sdk("TransactWriteItems", error).into()),
+            };
+            let failed: Vec<_> = reasons
+                .iter()
+                .zip(&labels)
+                .filter(|(reason, _)| reason.code() == Some("ConditionalCheckFailed"))
+                .map(|(reason, label)| Failed { label, found: reason.item.clone() })
+                .collect();
+            if !failed.is_empty() {
+                return Err(CommitError::Condition(failed));
+            }
+            let transient = reasons.iter().any(|reason| {
+                matches!(
+                    reason.code(),
+                    Some("TransactionConflict" | "ThrottlingError" | "ProvisionedThroughputExceeded")
+                )
+            });
+            if !transient || attempt >= ATTEMPTS {
+                return Err(StoreError::sdk("TransactWriteItems", error).into());
+            }
+            back_off(attempt).await;
+        }
+        unreachable!("the loop ends by returning")
+    }
+}
+
+trait Reasons {
+    fn reasons(&self) -> &[aws_sdk_dynamodb::types::CancellationReason];
+}
+
+impl Reasons for aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError {
+    fn reasons(&self) -> &[aws_sdk_dynamodb::types::CancellationReason] {
+        match self {
+            Self::TransactionCanceledException(cancelled) => cancelled.cancellation_reasons(),
+            _ => &[],
+        }
+    }
+}
+
+fn named(mut write: TransactWriteItem, table: &str) -> TransactWriteItem {
+    let name = table.to_owned();
+    if let Some(put) = &mut write.put {
+        put.table_name = name;
+    } else if let Some(delete) = &mut write.delete {
+        delete.table_name = name;
+    } else if let Some(update) = &mut write.update {
+        update.table_name = name;
+    }
+    write
+}
+
+/// Waits before the next attempt: full jitter under an exponential bound, at most 800 ms.
+pub(crate) async fn back_off(attempt: u32) {
+    let bound = 10u64 << attempt.min(6).saturating_sub(1);
+    let [byte] = domain::secret::random::<1>();
+    let millis = (bound * 5 / 2).min(800) * u64::from(byte) / 255 + 1;
+    tokio::time::sleep(Duration::from_millis(millis)).await;
+}

@@ -1,0 +1,85 @@
+//! Items as they lie in the table. An entity owns its keys.
+
+mod account;
+mod referral;
+mod subscriber;
+mod support;
+mod waitlist;
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use jiff::Timestamp;
+use serde::{Serialize, de::DeserializeOwned};
+
+pub use account::{Account, AccountSigning, ApiKeyRecord, AuditEntry, KeyStatus, Limits, Login, Member};
+pub(crate) use referral::list_partition as referral_list_partition;
+pub use referral::{Click, clicks_key, ledger_partition, referral_key, referrals_of, rewards_partition};
+pub use subscriber::{
+    CodeClaim, EmailClaim, LineEntry, Standing, core_partition, leaf_partition, line_branch_key,
+    line_root_key, standing_key, subscriber_key,
+};
+pub(crate) use subscriber::{
+    hot_partition, leaderboard_partition, list_partition as subscriber_list_partition,
+};
+pub use support::{
+    Event, EventKind, Export, ExportStatus, IdempotencyRecord, Job, JobKind, MessageRecord, MessageState,
+    rate_key,
+};
+pub(crate) use waitlist::waitlists_of;
+pub use waitlist::{SlugClaim, line_left_key, line_numbers_key, waitlist_key, waitlist_stats_key};
+
+use crate::{
+    keys::{EXPIRES_AT, IndexKey, Key, PK, SK, TYPE},
+    table::StoreError,
+};
+
+pub type Item = HashMap<String, AttributeValue>;
+
+/// Something that is stored as one item.
+pub trait Entity: Serialize + DeserializeOwned {
+    /// The value of `_type`.
+    const TYPE: &'static str;
+
+    fn key(&self) -> Key;
+
+    fn index_keys(&self) -> Vec<IndexKey> {
+        Vec::new()
+    }
+
+    /// When DynamoDB may delete the item. It does so late, so that readers check too.
+    fn expires(&self) -> Option<Timestamp> {
+        None
+    }
+
+    /// The full stored item. Absent values are left out.
+    fn to_item(&self) -> Item {
+        #[expect(clippy::expect_used, reason = "entities are plain structs of strings, numbers and lists")]
+        let mut item: Item = serde_dynamo::to_item(self).expect("an entity serialises");
+        item.retain(|_, value| !matches!(value, AttributeValue::Null(_)));
+        let mut set = |name: &str, value: String| item.insert(name.to_owned(), AttributeValue::S(value));
+        let Key { pk, sk } = self.key();
+        set(PK, pk);
+        set(SK, sk);
+        set(TYPE, Self::TYPE.to_owned());
+        for IndexKey { index, pk, sk } in self.index_keys() {
+            set(&format!("{index}PK"), pk);
+            set(&format!("{index}SK"), sk);
+        }
+        if let Some(at) = self.expires() {
+            item.insert(EXPIRES_AT.to_owned(), AttributeValue::N(at.as_second().to_string()));
+        }
+        item
+    }
+
+    /// # Errors
+    /// [`StoreError::Malformed`] when the item is of another type or shape.
+    fn from_item(item: Item) -> Result<Self, StoreError> {
+        let malformed = |detail: String| StoreError::Malformed { entity: Self::TYPE, detail };
+        let found = item.get(TYPE).and_then(|value| value.as_s().ok()).map(String::as_str);
+        if found != Some(Self::TYPE) {
+            return Err(malformed(format!("found {}", found.unwrap_or("no type"))));
+        }
+        serde_dynamo::from_item(item).map_err(|error| malformed(error.to_string()))
+    }
+}

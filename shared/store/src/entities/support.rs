@@ -1,0 +1,214 @@
+//! What serves all families: idempotency, events, jobs, exports, messages, rates.
+
+use domain::id::{AccountId, EventId, ExportId, SubscriberId, WaitlistId};
+use jiff::{Timestamp, ToSpan};
+use serde::{Deserialize, Serialize};
+
+use super::Entity;
+use crate::keys::{GSI1, IndexKey, Key, join};
+
+/// What was answered to a request that carried an `Idempotency-Key`; kept 24 hours.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdempotencyRecord {
+    pub account_id: AccountId,
+    /// Who asked: two callers' keys are unrelated.
+    pub principal: String,
+    pub idempotency_key: String,
+    /// Hash of method, path and body.
+    pub request: String,
+    pub status: u16,
+    /// JSON text.
+    pub body: String,
+    pub location: Option<String>,
+    pub at: Timestamp,
+}
+
+impl IdempotencyRecord {
+    pub fn key_of(account: &AccountId, principal: &str, key: &str) -> Key {
+        Key::new(&["IDEM", account.as_str(), principal, key], &["META"])
+    }
+}
+
+impl Entity for IdempotencyRecord {
+    const TYPE: &'static str = "idempotency";
+    fn key(&self) -> Key {
+        Self::key_of(&self.account_id, &self.principal, &self.idempotency_key)
+    }
+    fn expires(&self) -> Option<Timestamp> {
+        Some(self.at + 24.hours())
+    }
+}
+
+/// Counter `n` of one caller in one window.
+pub fn rate_key(account: &AccountId, limit: &str, caller: &str, window: i64) -> Key {
+    Key::new(&["RATE", account.as_str(), limit, caller], &[&window.to_string()])
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EventKind {
+    #[serde(rename = "subscriber.joined")]
+    SubscriberJoined,
+    #[serde(rename = "subscriber.verified")]
+    SubscriberVerified,
+    #[serde(rename = "subscriber.invited")]
+    SubscriberInvited,
+    #[serde(rename = "subscriber.converted")]
+    SubscriberConverted,
+    #[serde(rename = "subscriber.unsubscribed")]
+    SubscriberUnsubscribed,
+    #[serde(rename = "subscriber.erased")]
+    SubscriberErased,
+    #[serde(rename = "referral.credited")]
+    ReferralCredited,
+    #[serde(rename = "referral.revoked")]
+    ReferralRevoked,
+    #[serde(rename = "referral.restored")]
+    ReferralRestored,
+    #[serde(rename = "reward.issued")]
+    RewardIssued,
+    #[serde(rename = "reward.revoked")]
+    RewardRevoked,
+}
+
+/// Something that happened on a waitlist; names only ids, nothing personal. Kept 30 days.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    pub id: EventId,
+    pub account_id: AccountId,
+    pub waitlist_id: WaitlistId,
+    #[serde(rename = "event_type")]
+    pub kind: EventKind,
+    pub subscriber_id: SubscriberId,
+    /// What else it is about: a referral's or a reward's id.
+    pub object_id: Option<String>,
+    pub at: Timestamp,
+}
+
+impl Event {
+    pub fn partition(waitlist: &WaitlistId) -> String {
+        join(&["EVENTS", waitlist.as_str()])
+    }
+}
+
+impl Entity for Event {
+    const TYPE: &'static str = "event";
+    fn key(&self) -> Key {
+        Key { pk: Self::partition(&self.waitlist_id), sk: self.id.as_str().to_owned() }
+    }
+    fn expires(&self) -> Option<Timestamp> {
+        Some(self.at + (30 * 24).hours())
+    }
+}
+
+/// Work that outlasts a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum JobKind {
+    ExportSubscribers { export_id: ExportId },
+    DeleteWaitlist { waitlist_id: WaitlistId },
+}
+
+/// Asks the jobs function for work, in the transaction that makes it necessary.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    /// The id of what it works on: the same work is asked for once.
+    pub id: String,
+    pub job: JobKind,
+    pub at: Timestamp,
+}
+
+impl Entity for Job {
+    const TYPE: &'static str = "job";
+    fn key(&self) -> Key {
+        Key::new(&["JOB", &self.id], &["META"])
+    }
+    fn expires(&self) -> Option<Timestamp> {
+        Some(self.at + (7 * 24).hours())
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExportStatus {
+    Running,
+    Completed,
+    /// Somebody in it was erased, or its file's time is over.
+    Expired,
+}
+
+/// A CSV of a waitlist's subscribers; the file is kept 7 days.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Export {
+    pub id: ExportId,
+    pub account_id: AccountId,
+    pub waitlist_id: WaitlistId,
+    pub status: ExportStatus,
+    pub rows: u64,
+    /// The file's key in the bucket.
+    pub object: String,
+    pub created_at: Timestamp,
+    pub completed_at: Option<Timestamp>,
+    pub rev: u64,
+}
+
+impl Export {
+    pub fn key_of(id: &ExportId) -> Key {
+        Key::new(&["EXPORT", id.as_str()], &["META"])
+    }
+
+    pub fn list_partition(waitlist: &WaitlistId) -> String {
+        join(&["WLEXPORTS", waitlist.as_str()])
+    }
+}
+
+impl Entity for Export {
+    const TYPE: &'static str = "export";
+    fn key(&self) -> Key {
+        Self::key_of(&self.id)
+    }
+    fn index_keys(&self) -> Vec<IndexKey> {
+        vec![IndexKey {
+            index: GSI1,
+            pk: Self::list_partition(&self.waitlist_id),
+            sk: self.id.as_str().to_owned(),
+        }]
+    }
+    fn expires(&self) -> Option<Timestamp> {
+        Some(self.created_at + (30 * 24).hours())
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MessageState {
+    /// Handed to the provider; the answer is not known yet.
+    Sending,
+    Sent,
+    /// Not wanted any more when its turn came.
+    Dropped,
+}
+
+/// One message, sent once. Names nobody; kept 30 days.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MessageRecord {
+    pub id: String,
+    pub state: MessageState,
+    pub at: Timestamp,
+    pub rev: u64,
+}
+
+impl MessageRecord {
+    pub fn key_of(id: &str) -> Key {
+        Key::new(&["MSG", id], &["META"])
+    }
+}
+
+impl Entity for MessageRecord {
+    const TYPE: &'static str = "message";
+    fn key(&self) -> Key {
+        Self::key_of(&self.id)
+    }
+    fn expires(&self) -> Option<Timestamp> {
+        Some(self.at + (30 * 24).hours())
+    }
+}

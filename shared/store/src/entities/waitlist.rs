@@ -1,0 +1,69 @@
+//! Waitlists and the names and counters that belong to them.
+
+use domain::{
+    id::{AccountId, WaitlistId},
+    text::Slug,
+    waitlist::Waitlist,
+};
+use serde::{Deserialize, Serialize};
+
+use super::Entity;
+use crate::keys::{GSI1, IndexKey, Key, join};
+
+pub fn waitlist_key(id: &WaitlistId) -> Key {
+    Key::new(&["WL", id.as_str()], &["META"])
+}
+
+/// Counters of subscribers by status.
+pub fn waitlist_stats_key(id: &WaitlistId) -> Key {
+    Key::new(&["WL", id.as_str()], &["STATS"])
+}
+
+/// `entered`: the numbers handed out so far.
+pub fn line_numbers_key(id: &WaitlistId) -> Key {
+    Key::new(&["WL", id.as_str()], &["NUMBERS"])
+}
+
+/// `left`: numbers no longer in line; `freed`: those of them that free capacity.
+pub fn line_left_key(id: &WaitlistId) -> Key {
+    Key::new(&["WL", id.as_str()], &["LEFT"])
+}
+
+pub(crate) fn waitlists_of(account: &AccountId) -> String {
+    join(&["ACCTWLS", account.as_str()])
+}
+
+impl Entity for Waitlist {
+    const TYPE: &'static str = "waitlist";
+    fn key(&self) -> Key {
+        waitlist_key(&self.id)
+    }
+    fn index_keys(&self) -> Vec<IndexKey> {
+        vec![IndexKey { index: GSI1, pk: waitlists_of(&self.account_id), sk: self.id.as_str().to_owned() }]
+    }
+}
+
+/// Makes a slug unique in its account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlugClaim {
+    pub account_id: AccountId,
+    pub slug: Slug,
+    pub waitlist_id: WaitlistId,
+}
+
+impl SlugClaim {
+    pub fn of(waitlist: &Waitlist) -> Self {
+        Self {
+            account_id: waitlist.account_id.clone(),
+            slug: waitlist.slug.clone(),
+            waitlist_id: waitlist.id.clone(),
+        }
+    }
+}
+
+impl Entity for SlugClaim {
+    const TYPE: &'static str = "slug";
+    fn key(&self) -> Key {
+        Key::new(&["SLUG", self.account_id.as_str(), self.slug.as_str()], &["META"])
+    }
+}

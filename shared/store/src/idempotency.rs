@@ -1,0 +1,94 @@
+//! `Idempotency-Key`: the answer is kept in the transaction that makes it true.
+//!
+//! Because the record rides along with the effects, a request either happened
+//! with its answer on record or did not happen. Two at once conflict, and the
+//! later one finds the earlier one's answer.
+
+use domain::id::AccountId;
+use jiff::Timestamp;
+
+use crate::{
+    Commit, CommitError, StoreError, Table,
+    entities::{Entity, IdempotencyRecord},
+    patterns,
+};
+
+/// What a caller was, or is about to be, answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    pub status: u16,
+    /// JSON text.
+    pub body: String,
+    pub location: Option<String>,
+}
+
+/// A request's key, if it has one, with what it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Idempotency {
+    pub account_id: AccountId,
+    pub principal: String,
+    pub key: String,
+    /// Hash of method, path and body.
+    pub request: String,
+}
+
+/// What the record of a key says of a new request with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Replay {
+    /// Never seen: go on.
+    Fresh,
+    /// The same request: answer as before.
+    Answered(Answer),
+    /// The key belongs to a different request.
+    Mismatch,
+}
+
+const LABEL: &str = "idempotency";
+
+impl Commit {
+    /// Keeps the answer under the request's key.
+    pub fn answering(self, idempotency: Option<&Idempotency>, answer: &Answer, now: Timestamp) -> Self {
+        let Some(idempotency) = idempotency else { return self };
+        let Idempotency { account_id, principal, key, request } = idempotency.clone();
+        self.create(
+            LABEL,
+            &IdempotencyRecord {
+                account_id,
+                principal,
+                idempotency_key: key,
+                request,
+                status: answer.status,
+                body: answer.body.clone(),
+                location: answer.location.clone(),
+                at: now,
+            },
+        )
+    }
+}
+
+impl CommitError {
+    /// Whether another request with the same key was first.
+    pub fn lost_idempotency_race(&self) -> bool {
+        self.failed(LABEL).is_some()
+    }
+}
+
+impl Idempotency {
+    fn judge(&self, record: Option<IdempotencyRecord>, now: Timestamp) -> Replay {
+        match record.filter(|record| record.expires().is_none_or(|at| at > now)) {
+            None => Replay::Fresh,
+            Some(record) if record.request != self.request => Replay::Mismatch,
+            Some(record) => Replay::Answered(Answer {
+                status: record.status,
+                body: record.body,
+                location: record.location,
+            }),
+        }
+    }
+
+    /// Looks the key up.
+    pub async fn replay(&self, table: &Table, now: Timestamp) -> Result<Replay, StoreError> {
+        let key = IdempotencyRecord::key_of(&self.account_id, &self.principal, &self.key);
+        Ok(self.judge(table.get(&patterns::IDEMPOTENCY, &key).await?, now))
+    }
+}

@@ -1,0 +1,126 @@
+//! Positions, read from the counters that the projector keeps.
+//!
+//! See [`domain::line`] for the order. A position costs a read of the standing,
+//! one of the root and the branch together, and one COUNT within a leaf.
+
+use std::collections::{BTreeMap, HashMap};
+
+use domain::{
+    id::{SubscriberId, WaitlistId},
+    line::{FANOUT, Leaf, Place},
+};
+
+use crate::{
+    StoreError, Table,
+    entities::{LineEntry, Standing, leaf_partition, line_branch_key, line_root_key},
+    keys::Key,
+    patterns,
+    table::{Query, Range, counters_of},
+};
+
+/// Name of the counter of a child.
+pub(crate) fn counter(child: u16) -> String {
+    format!("c{child}")
+}
+
+fn entries(counters: &HashMap<String, i64>, children: std::ops::Range<u16>) -> u64 {
+    children
+        .filter_map(|child| counters.get(&counter(child)))
+        .filter_map(|count| u64::try_from(*count).ok())
+        .sum()
+}
+
+pub(crate) fn total(root: &HashMap<String, i64>) -> u64 {
+    entries(root, 0..FANOUT)
+}
+
+/// A place in line, counted from 1, and the length of the line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    pub position: u64,
+    pub total: u64,
+}
+
+/// Where a standing's entry stands now; `None` when it isn't in line.
+pub async fn position(table: &Table, standing: &Standing) -> Result<Option<Position>, StoreError> {
+    let Some(place) = standing.place() else { return Ok(None) };
+    let waitlist = &standing.waitlist_id;
+    let Leaf { branch, leaf } = place.leaf();
+    let keys = [line_root_key(waitlist), line_branch_key(waitlist, branch)];
+    let found = table.batch_get(&patterns::LINE_TREE, &keys).await?;
+    let counters = |key: &Key| found.get(key).map(counters_of).unwrap_or_default();
+    let (root, branch_counters) = (counters(&keys[0]), counters(&keys[1]));
+    let query = Query {
+        range: Range::AtMost(place.sort_key()),
+        consistent: true,
+        ..Query::partition(leaf_partition(waitlist, place.leaf()))
+    };
+    let within = table.count_items(&patterns::LINE_LEAF, query).await?;
+    let before = entries(&root, 0..branch) + entries(&branch_counters, 0..leaf);
+    Ok(Some(Position { position: before + within, total: total(&root) }))
+}
+
+/// The first `count` of the line, in order, that `wanted` accepts.
+pub async fn first(
+    table: &Table,
+    waitlist: &WaitlistId,
+    count: usize,
+) -> Result<Vec<SubscriberId>, StoreError> {
+    let mut found = Vec::new();
+    let root_key = line_root_key(waitlist);
+    let root = table.batch_get(&patterns::LINE_TREE, std::slice::from_ref(&root_key)).await?;
+    let root = root.get(&root_key).map(counters_of).unwrap_or_default();
+    for branch in children_in_use(&root) {
+        let key = line_branch_key(waitlist, branch);
+        let counters = table.batch_get(&patterns::LINE_TREE, std::slice::from_ref(&key)).await?;
+        let counters = counters.get(&key).map(counters_of).unwrap_or_default();
+        for leaf in children_in_use(&counters) {
+            let query = Query {
+                consistent: true,
+                limit: Some(count - found.len()),
+                ..Query::partition(leaf_partition(waitlist, Leaf { branch, leaf }))
+            };
+            let entries: Vec<LineEntry> = table.query(&patterns::LINE_LEAF, query).await?;
+            found.extend(entries.into_iter().map(|entry| entry.subscriber_id));
+            if found.len() >= count {
+                found.truncate(count);
+                return Ok(found);
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn children_in_use(counters: &HashMap<String, i64>) -> Vec<u16> {
+    (0..FANOUT).filter(|child| counters.get(&counter(*child)).is_some_and(|count| *count > 0)).collect()
+}
+
+/// Changes to the counters of the tree, summed.
+#[derive(Default)]
+pub(crate) struct TreeDelta {
+    root: BTreeMap<u16, i64>,
+    branches: BTreeMap<u16, BTreeMap<u16, i64>>,
+}
+
+impl TreeDelta {
+    pub fn add(&mut self, place: Place, by: i64) {
+        let Leaf { branch, leaf } = place.leaf();
+        *self.root.entry(branch).or_default() += by;
+        *self.branches.entry(branch).or_default().entry(leaf).or_default() += by;
+    }
+
+    /// The counters to add to, by item; none for what cancelled out.
+    pub fn writes(&self, waitlist: &WaitlistId) -> Vec<(Key, Vec<(String, i64)>)> {
+        let named = |counters: &BTreeMap<u16, i64>| -> Vec<(String, i64)> {
+            counters.iter().filter(|(_, by)| **by != 0).map(|(child, by)| (counter(*child), *by)).collect()
+        };
+        std::iter::once((line_root_key(waitlist), named(&self.root)))
+            .chain(
+                self.branches
+                    .iter()
+                    .map(|(branch, counters)| (line_branch_key(waitlist, *branch), named(counters))),
+            )
+            .filter(|(_, counters)| !counters.is_empty())
+            .collect()
+    }
+}

@@ -1,0 +1,157 @@
+//! Every question that is asked of the table.
+//!
+//! `docs/access-patterns.md` is generated from this list, a test proves that the
+//! scenario suite exercises each of its rows, and [`crate::Table`] offers no way
+//! around it.
+
+use crate::keys::{GSI1, GSI2};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    Get,
+    BatchGet,
+    Query,
+    Update,
+    Transact,
+}
+
+impl Operation {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Get => "GetItem",
+            Self::BatchGet => "BatchGetItem",
+            Self::Query => "Query",
+            Self::Update => "UpdateItem",
+            Self::Transact => "TransactWriteItems",
+        }
+    }
+}
+
+/// One access pattern.
+#[derive(Debug)]
+pub struct Pattern {
+    pub id: &'static str,
+    pub question: &'static str,
+    pub caller: &'static str,
+    pub operations: &'static [Operation],
+    pub index: Option<&'static str>,
+    pub keys: &'static str,
+}
+
+impl Pattern {
+    /// Base-table reads are strongly consistent, index reads can't be.
+    fn consistency(&self) -> &'static str {
+        match (self.index, self.operations) {
+            (Some(_), _) => "eventual",
+            (None, [Operation::Transact]) => "transaction",
+            (None, _) => "strong",
+        }
+    }
+}
+
+macro_rules! patterns {
+    ($($name:ident $id:literal $caller:literal [$($operation:ident)+] $index:expr, $keys:literal, $question:literal;)*) => {
+        $(pub static $name: Pattern = Pattern {
+            id: $id, question: $question, caller: $caller,
+            operations: &[$(Operation::$operation),+], index: $index, keys: $keys,
+        };)*
+        /// All of them, in the order of the document.
+        pub static ALL: &[&Pattern] = &[$(&$name),*];
+    };
+}
+
+patterns! {
+    PING "health.ping" "account" [Get] None, "`PING` / `PING`", "Does the table answer?";
+
+    ACCOUNT "account.read" "every API function" [BatchGet] None, "`ACCT#account` / `META`, `SIGNING`", "The account's settings and signing key";
+    ACCOUNT_WRITE "account.write" "account" [Transact] None, "`ACCT#account` / `META`; `AUDIT#account`", "Create or change an account, with its audit entry";
+    MEMBERS "account.members" "account" [Query] None, "`ACCT#account` / `MEMBER#…`", "Who are the members?";
+    MEMBER "account.member" "account, authorizer" [Get] None, "`ACCT#account` / `MEMBER#member`", "One member";
+    LOGINS "account.logins" "authorizer, account" [Query] None, "`LOGIN#hash` / `ACCT#…`", "Which accounts may this verified address act for?";
+    MEMBER_WRITE "account.member-write" "account, authorizer" [Transact] None, "`ACCT#account` / `MEMBER#member`; `LOGIN#hash`; `AUDIT#account`", "Add, bind, change or remove a member";
+    API_KEY "key.read" "authorizer, account" [Get] None, "`KEY#key` / `META`", "The record that a presented key names";
+    API_KEYS "key.list" "account" [Query] Some(GSI1), "`ACCTKEYS#account` / `key_…`", "The account's keys";
+    API_KEY_WRITE "key.write" "account" [Transact] None, "`KEY#key` / `META`; `AUDIT#account`", "Create, rotate or revoke a key";
+    AUDIT_LOG "audit.list" "account" [Query] None, "`AUDIT#account` / `aud_…`, newest first", "Who did what, when?";
+
+    IDEMPOTENCY "idempotency.read" "every API function" [Get] None, "`IDEM#account#principal#key` / `META`", "What was answered to this Idempotency-Key?";
+    RATE "rate.count" "every API function" [Update Get] None, "`RATE#account#limit#caller` / window", "How often did this caller come within a minute?";
+
+    WAITLIST "waitlist.read" "waitlist, subscriber, referral, projector" [Get] None, "`WL#waitlist` / `META`", "One waitlist";
+    WAITLISTS "waitlist.list" "waitlist" [Query] Some(GSI1), "`ACCTWLS#account` / `wl_…`", "The account's waitlists, oldest first";
+    WAITLIST_WRITE "waitlist.write" "waitlist, jobs" [Transact] None, "`WL#waitlist` / `META`; `SLUG#account#slug`; `JOB#job`", "Create, change or delete a waitlist, its slug unique";
+    WAITLIST_STATS "waitlist.stats" "waitlist" [BatchGet] None, "`WL#waitlist` / `STATS`; `LINE#waitlist` / `ROOT`", "Counts by status, without counting";
+
+    JOIN_CONTEXT "subscriber.join-context" "subscriber" [BatchGet] None, "`ACCT#account`, `WL#waitlist` / `META`, `LEFT`; `EMAIL#waitlist#hash`; `CODE#code`", "All that joining depends on, in one read";
+    LINE_NUMBER "subscriber.number" "subscriber" [Update Get] None, "`WL#waitlist` / `NUMBERS`, `LEFT`", "The next number in line (gaps are fine)";
+    JOIN "subscriber.join" "subscriber" [Transact] None, "`SUB#subscriber`; `EMAIL#waitlist#hash`; `CODE#code`; `REF#referral`; `IDEM#…`", "A new entry, its address and code unique";
+    SUBSCRIBER "subscriber.read" "subscriber, referral, message-sender" [Query Get] None, "`SUB#subscriber` / `CORE#META`, `CORE#STANDING`", "One subscriber and where it stands";
+    SUBSCRIBER_WRITE "subscriber.write" "subscriber, referral" [Transact] None, "`SUB#subscriber` / `CORE#META`; `REF#referral`; `IDEM#…`", "Verify, invite, convert, unsubscribe, ask for a mail";
+    SUBSCRIBER_BY_EMAIL "subscriber.by-email" "subscriber" [Get] None, "`EMAIL#waitlist#hash` / `META`", "Who joined with this address?";
+    SUBSCRIBERS "subscriber.list" "subscriber, jobs" [Query] Some(GSI1), "`WLSUBS#waitlist#shard` / `sub_…`, 4 shards merged", "The waitlist's subscribers, oldest first";
+    SUBSCRIBERS_HOT "subscriber.hot" "subscriber" [Query] Some(GSI2), "`HOT#waitlist#shard` / score, 4 shards merged", "The waitlist's most engaged subscribers";
+    SUBSCRIBER_BATCH "subscriber.batch" "subscriber, waitlist, referral" [BatchGet] None, "`SUB#subscriber` / `CORE#META`", "These subscribers";
+    ERASE "subscriber.erase" "subscriber, jobs" [Transact] None, "`SUB#subscriber`; `EMAIL#waitlist#hash`; `CODE#code`; `REF#referral`", "Erase all that is personal about a subscriber";
+
+    LINE_TREE "line.tree" "subscriber, projector" [BatchGet] None, "`LINE#waitlist` / `ROOT`; `LINE#waitlist#branch` / `BRANCH`", "How many entries stand in each part of the line?";
+    LINE_LEAF "line.leaf" "subscriber" [Query] None, "`LINE#waitlist#branch#leaf` / place", "Who stands in this leaf, or how many up to a place?";
+
+    REFERRAL_CODE "referral.code" "referral" [BatchGet] None, "`CODE#code` / `META`", "Whose code is this?";
+    CLICK "referral.click" "referral" [Transact] None, "`CLICK#click`; `SUB#subscriber` / `CLICKS`", "A visit through a link, counted once";
+    CLICKS "referral.clicks" "referral" [Get] None, "`SUB#subscriber` / `CLICKS`", "How many visits did this link bring?";
+    REFERRAL "referral.read" "referral, subscriber, projector" [Get BatchGet] None, "`REF#referral` / `META`", "One referral";
+    REFERRALS_BY_REFERRER "referral.by-referrer" "referral, projector" [Query] Some(GSI1), "`REFERRER#subscriber` / `ref_…`, newest first", "Whom did this subscriber bring, and how lately?";
+    REFERRALS "referral.list" "referral" [Query] Some(GSI2), "`WLREFS#waitlist#flag#shard` / `ref_…`, merged", "The waitlist's referrals, flagged or not";
+    CREDIT "referral.credit" "projector, referral" [Transact] None, "`REF#referral`; `SUB#referrer` / `CORE#META`; `LEDGER#referrer`", "Give, take back or give again a credit, with its ledger line";
+    LEDGER "referral.ledger" "referral" [Query] None, "`LEDGER#subscriber` / `led_…`", "How did this subscriber's credits come about?";
+    REWARDS "referral.rewards" "referral, projector" [Query] None, "`SUB#subscriber` / `REWARD#…`", "Which tiers did this subscriber reach?";
+    LEADERBOARD "referral.leaderboard" "referral" [Query] Some(GSI1), "`TOP#waitlist` / referrals, descending", "Who brought the most?";
+
+    STANDINGS "projection.standings" "projector" [BatchGet] None, "`SUB#subscriber` / `CORE#STANDING`", "What has the projector counted of these subscribers?";
+    PROJECT "projection.write" "projector" [Transact] None, "`CORE#STANDING`, `REWARD#…`, `LINE#…`, `STATS`, `EVENTS#…`", "Count a change: position, statistics, rewards, events";
+    EVENTS "event.list" "waitlist" [Query] None, "`EVENTS#waitlist` / `evt_…`, newest first", "What happened on this waitlist?";
+
+    EXPORT "export.read" "subscriber, jobs" [Get] None, "`EXPORT#export` / `META`", "One export";
+    EXPORT_WRITE "export.write" "subscriber, jobs" [Transact] None, "`EXPORT#export` / `META`; `JOB#job`; `IDEM#…`", "Start an export, or note its progress";
+    EXPORTS "export.list" "jobs, subscriber" [Query] Some(GSI1), "`WLEXPORTS#waitlist` / `exp_…`", "Which exports hold this waitlist's people?";
+    MESSAGE "message.state" "message-sender" [Transact Get] None, "`MSG#message` / `META`", "Was this message sent?";
+}
+
+/// The document: one row a pattern.
+pub fn document() -> String {
+    let mut text = String::from(
+        "# Access patterns\n\nGenerated from `shared/store/src/patterns.rs`; don't edit. One table; nothing scans. \
+         `UPDATE=1 cargo test -p store` writes this page anew.\n\n\
+         | id | question | caller | operation | index | keys | consistency |\n|---|---|---|---|---|---|---|\n",
+    );
+    for pattern in ALL {
+        let operations: Vec<_> = pattern.operations.iter().map(|operation| operation.name()).collect();
+        text.push_str(&format!(
+            "| {} | {} | {} | {} | {} | {} | {} |\n",
+            pattern.id,
+            pattern.question,
+            pattern.caller,
+            operations.join(", "),
+            pattern.index.unwrap_or("table"),
+            pattern.keys,
+            pattern.consistency()
+        ));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_unique_and_the_document_is_current() {
+        let ids: std::collections::HashSet<_> = ALL.iter().map(|pattern| pattern.id).collect();
+        assert_eq!(ids.len(), ALL.len());
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/access-patterns.md");
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(path, document()).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(path).unwrap(), document(), "run with UPDATE=1");
+    }
+}

@@ -1,0 +1,304 @@
+//! Joining, reading, changing and erasing subscribers.
+
+use std::collections::HashMap;
+
+use domain::{
+    email::Email,
+    id::{AccountId, ReferralId, SubscriberId, WaitlistId},
+    referral_code::ReferralCode,
+    subscriber::{Referral, ReferralStatus, Subscriber},
+    waitlist::Waitlist,
+};
+use jiff::{Timestamp, ToSpan};
+
+use crate::{
+    Commit, CommitError, Cursor, Page, StoreError, Table,
+    entities::{
+        Account, AccountSigning, CodeClaim, EmailClaim, Entity, Item, Standing, clicks_key, core_partition,
+        line_left_key, line_numbers_key, referral_key, subscriber_key, waitlist_key,
+    },
+    keys::{Key, LIST_SHARDS},
+    patterns,
+    table::{Query, Range, counters_of},
+};
+
+/// All that an answer to "may I join?" depends on, read at once.
+pub struct JoinContext {
+    pub account: Account,
+    pub signing: AccountSigning,
+    pub waitlist: Waitlist,
+    /// Who already joined with this address.
+    pub existing: Option<SubscriberId>,
+    /// Whose code was given, when it is one of this waitlist.
+    pub referrer: Option<SubscriberId>,
+    left: u64,
+    freed: u64,
+}
+
+/// Reads the context of a join; `None` when the account has no such waitlist.
+pub async fn join_context(
+    table: &Table,
+    account: &AccountId,
+    waitlist: &WaitlistId,
+    email: &Email,
+    code: Option<&ReferralCode>,
+) -> Result<Option<JoinContext>, StoreError> {
+    let account_key = Account::key_of(account);
+    let signing_key = AccountSigning::key_of(account);
+    let list_key = waitlist_key(waitlist);
+    let left_key = line_left_key(waitlist);
+    let email_key = EmailClaim::key_of(waitlist, email);
+    let code_key = code.map(CodeClaim::key_of);
+    let keys: Vec<Key> = [&account_key, &signing_key, &list_key, &left_key, &email_key]
+        .into_iter()
+        .chain(&code_key)
+        .cloned()
+        .collect();
+    let mut found = table.batch_get(&patterns::JOIN_CONTEXT, &keys).await?;
+    let (Some(owner), Some(signing), Some(list)) =
+        (found.remove(&account_key), found.remove(&signing_key), found.remove(&list_key))
+    else {
+        return Ok(None);
+    };
+    let list = Waitlist::from_item(list)?;
+    if list.account_id != *account {
+        return Ok(None);
+    }
+    let existing = found.remove(&email_key).map(EmailClaim::from_item).transpose()?;
+    let owner_of_code = code_key.and_then(|key| found.remove(&key)).map(CodeClaim::from_item).transpose()?;
+    let left = found.get(&left_key).map(counters_of).unwrap_or_default();
+    Ok(Some(JoinContext {
+        account: Account::from_item(owner)?,
+        signing: AccountSigning::from_item(signing)?,
+        waitlist: list,
+        existing: existing.map(|claim| claim.subscriber_id),
+        referrer: owner_of_code
+            .filter(|claim| claim.waitlist_id == *waitlist)
+            .map(|claim| claim.subscriber_id),
+        left: natural(&left, "left"),
+        freed: natural(&left, "freed"),
+    }))
+}
+
+fn natural(counters: &HashMap<String, i64>, name: &str) -> u64 {
+    counters.get(name).and_then(|count| u64::try_from(*count).ok()).unwrap_or_default()
+}
+
+/// A number in line, and where it stands as long as nobody moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Numbered {
+    pub number: u64,
+    pub position: u64,
+}
+
+/// Takes the next number in line; `None` when the waitlist is full.
+pub async fn take_number(table: &Table, waitlist: &Waitlist) -> Result<Option<Numbered>, StoreError> {
+    let left = table.counters(&patterns::LINE_NUMBER, &line_left_key(&waitlist.id)).await?;
+    number_after(table, waitlist, natural(&left, "left"), natural(&left, "freed")).await
+}
+
+async fn number_after(
+    table: &Table,
+    waitlist: &Waitlist,
+    left: u64,
+    freed: u64,
+) -> Result<Option<Numbered>, StoreError> {
+    let bound = waitlist.settings.capacity.map(|capacity| ("entered", u64::from(capacity.get()) + freed));
+    let key = line_numbers_key(&waitlist.id);
+    let counters = table.add(&patterns::LINE_NUMBER, &key, &[("entered", 1)], bound, None).await?;
+    Ok(counters.map(|counters| {
+        let number = natural(&counters, "entered");
+        Numbered { number, position: number.saturating_sub(left).max(1) }
+    }))
+}
+
+impl JoinContext {
+    /// Takes the next number in line; `None` when the waitlist is full.
+    pub async fn take_number(&self, table: &Table) -> Result<Option<Numbered>, StoreError> {
+        number_after(table, &self.waitlist, self.left, self.freed).await
+    }
+}
+
+/// Gives up a number that nobody will stand at.
+pub async fn waste_number(table: &Table, waitlist: &WaitlistId) -> Result<(), StoreError> {
+    let key = line_left_key(waitlist);
+    table.add(&patterns::LINE_NUMBER, &key, &[("left", 1), ("freed", 1)], None, None).await.map(drop)
+}
+
+/// The writes that add a subscriber, and the referral that brought it.
+/// The labels `email` and `code` fail when the address or the code is taken.
+///
+/// The waitlist is not part of the transaction: checking one item in every join
+/// would make all joins conflict. Who joins while it is being deleted is erased by
+/// the deletion's last pass.
+pub fn join(subscriber: &Subscriber, referral: Option<&Referral>) -> Commit {
+    let commit = Commit::new(&patterns::JOIN)
+        .create("subscriber", subscriber)
+        .create("email", &EmailClaim::of(subscriber))
+        .create("code", &CodeClaim::of(subscriber));
+    match referral {
+        Some(referral) => commit.create("referral", referral),
+        None => commit,
+    }
+}
+
+/// A subscriber and what the projector has counted of it.
+pub struct Found {
+    pub subscriber: Subscriber,
+    pub standing: Option<Standing>,
+}
+
+/// One subscriber of the account, with its standing.
+pub async fn read(
+    table: &Table,
+    account: &AccountId,
+    id: &SubscriberId,
+) -> Result<Option<Found>, StoreError> {
+    let query = Query {
+        range: Range::BeginsWith("CORE#".to_owned()),
+        consistent: true,
+        ..Query::partition(core_partition(id))
+    };
+    let (mut subscriber, mut standing) = (None, None);
+    for item in table.query_items(&patterns::SUBSCRIBER, query).await? {
+        if Subscriber::is(&item) {
+            subscriber = Some(Subscriber::from_item(item)?);
+        } else {
+            standing = Some(Standing::from_item(item)?);
+        }
+    }
+    Ok(subscriber
+        .filter(|subscriber| subscriber.account_id == *account)
+        .map(|subscriber| Found { subscriber, standing }))
+}
+
+/// One subscriber, whosever it is: for the platform's own work.
+pub async fn find(table: &Table, id: &SubscriberId) -> Result<Option<Subscriber>, StoreError> {
+    table.get(&patterns::SUBSCRIBER, &subscriber_key(id)).await
+}
+
+/// Who joined the waitlist with this address.
+pub async fn by_email(
+    table: &Table,
+    waitlist: &WaitlistId,
+    email: &Email,
+) -> Result<Option<SubscriberId>, StoreError> {
+    let claim: Option<EmailClaim> =
+        table.get(&patterns::SUBSCRIBER_BY_EMAIL, &EmailClaim::key_of(waitlist, email)).await?;
+    Ok(claim.map(|claim| claim.subscriber_id))
+}
+
+/// These subscribers, in the order asked for; those that are gone are left out.
+pub async fn batch(table: &Table, ids: &[SubscriberId]) -> Result<Vec<Subscriber>, StoreError> {
+    let keys: Vec<_> = ids.iter().map(subscriber_key).collect();
+    let mut found = table.batch_get(&patterns::SUBSCRIBER_BATCH, &keys).await?;
+    keys.iter().filter_map(|key| found.remove(key)).map(Subscriber::from_item).collect()
+}
+
+/// The writes that change the subscriber read at `rev`.
+pub fn update(subscriber: &Subscriber, rev: u64) -> Commit {
+    Commit::new(&patterns::SUBSCRIBER_WRITE).replace("subscriber", subscriber, rev)
+}
+
+/// The writes that bring a pending subscriber in line, and confirm the referral that brought it.
+pub fn verify(subscriber: &Subscriber, rev: u64, referral: Option<&Referral>) -> Commit {
+    let commit = update(subscriber, rev);
+    match referral {
+        Some(referral) if referral.status == ReferralStatus::Pending => {
+            let confirmed =
+                Referral { status: ReferralStatus::Confirmed, rev: referral.rev + 1, ..referral.clone() };
+            commit.replace("referral", &confirmed, referral.rev)
+        }
+        _ => commit,
+    }
+}
+
+/// One referral, whosever it is.
+pub async fn referral(table: &Table, id: &ReferralId) -> Result<Option<Referral>, StoreError> {
+    table.get(&patterns::REFERRAL, &referral_key(id)).await
+}
+
+/// A page of the waitlist's subscribers, oldest first.
+pub async fn list(
+    table: &Table,
+    waitlist: &WaitlistId,
+    after: Option<Cursor>,
+    limit: usize,
+) -> Result<Page<Subscriber>, StoreError> {
+    let mut all = Vec::new();
+    for shard in 0..LIST_SHARDS {
+        let query = Query {
+            range: after.clone().map_or(Range::All, |cursor| Range::After(cursor.0)),
+            limit: Some(limit + 1),
+            ..Query::partition(crate::entities::subscriber_list_partition(waitlist, shard))
+        };
+        all.extend(table.query::<Subscriber>(&patterns::SUBSCRIBERS, query).await?);
+    }
+    all.sort_by(|a, b| a.id.cmp(&b.id));
+    Ok(Page::cut(all, limit, |subscriber| subscriber.id.as_str().to_owned()))
+}
+
+/// A page of the waitlist's verified subscribers, hottest first.
+pub async fn list_hot(
+    table: &Table,
+    waitlist: &WaitlistId,
+    after: Option<Cursor>,
+    limit: usize,
+) -> Result<Page<Subscriber>, StoreError> {
+    let mut all: Vec<(String, SubscriberId)> = Vec::new();
+    for shard in 0..LIST_SHARDS {
+        let query = Query {
+            range: after.clone().map_or(Range::All, |cursor| Range::After(cursor.0)),
+            limit: Some(limit + 1),
+            ..Query::partition(crate::entities::hot_partition(waitlist, shard))
+        };
+        for item in table.query_items(&patterns::SUBSCRIBERS_HOT, query).await? {
+            let rank = item.get("GSI2SK").and_then(|value| value.as_s().ok()).cloned().unwrap_or_default();
+            all.push((rank, Standing::from_item(item)?.subscriber_id));
+        }
+    }
+    all.sort();
+    let page = Page::cut(all, limit, |(rank, _)| rank.clone());
+    let ids: Vec<_> = page.data.into_iter().map(|(_, id)| id).collect();
+    Ok(Page { data: batch(table, &ids).await?, next: page.next })
+}
+
+/// Removes everything personal about a subscriber. Counts and other people's
+/// credits stay. Repeating it, or going on after a crash, is harmless.
+pub async fn erase(table: &Table, subscriber: &Subscriber) -> Result<(), CommitError> {
+    let mut commit = Commit::new(&patterns::ERASE)
+        .delete("subscriber", &subscriber.key(), subscriber.rev)
+        .purge("email", &EmailClaim::of(subscriber).key())
+        .purge("code", &CodeClaim::of(subscriber).key())
+        .purge("clicks", &clicks_key(&subscriber.id));
+    if subscriber.referred_by.is_some()
+        && let Some(referral) = referral(table, &ReferralId::of_referee(&subscriber.id)).await?
+    {
+        let anonymous = Referral {
+            origin: domain::fraud::Origin::default(),
+            status: match referral.status {
+                ReferralStatus::Pending => ReferralStatus::Void,
+                status => status,
+            },
+            rev: referral.rev + 1,
+            ..referral.clone()
+        };
+        commit = commit.replace("referral", &anonymous, referral.rev);
+    }
+    commit.apply(table).await
+}
+
+/// How long after one mail another may be asked for without being signed in.
+pub fn may_mail_again(subscriber: &Subscriber, now: Timestamp) -> bool {
+    subscriber.mail_requested_at.is_none_or(|at| at + 10.minutes() <= now)
+}
+
+trait Is {
+    fn is(item: &Item) -> bool;
+}
+
+impl<E: Entity> Is for E {
+    fn is(item: &Item) -> bool {
+        item.get(crate::keys::TYPE).and_then(|value| value.as_s().ok()).is_some_and(|found| found == E::TYPE)
+    }
+}

@@ -1,0 +1,401 @@
+//! The one door to DynamoDB.
+//!
+//! Every method takes the [`Pattern`] it serves and checks that the pattern
+//! allows the operation; the pattern's calls are counted on the meter.
+
+use std::collections::HashMap;
+
+use aws::{Env, EnvError, Meter};
+use aws_sdk_dynamodb::{
+    Client,
+    error::{DisplayErrorContext, ProvideErrorMetadata, SdkError},
+    types::{AttributeValue, KeysAndAttributes, ReturnValue, Select},
+};
+use domain::Invalid;
+
+use crate::{
+    entities::{Entity, Item},
+    keys::{GSI1, GSI2, Key, PK, SK},
+    patterns::{Operation, Pattern},
+};
+
+/// Why the table could not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// DynamoDB is overloaded or out of reach: the same call may work later.
+    #[error("DynamoDB is not available for {operation}: {detail}")]
+    Unavailable { operation: &'static str, detail: String },
+    #[error("DynamoDB refused {operation}: {detail}")]
+    Refused { operation: &'static str, detail: String },
+    /// An item does not have the shape that its type promises.
+    #[error("an item of type {entity} is malformed: {detail}")]
+    Malformed { entity: &'static str, detail: String },
+    #[error(transparent)]
+    Environment(#[from] EnvError),
+}
+
+impl StoreError {
+    pub(crate) fn sdk<E>(operation: &'static str, error: SdkError<E>) -> Self
+    where
+        E: std::error::Error + ProvideErrorMetadata + 'static,
+        SdkError<E>: std::error::Error,
+    {
+        let transient = match &error {
+            SdkError::ServiceError(service) => matches!(
+                service.err().code(),
+                Some(
+                    "ProvisionedThroughputExceededException"
+                        | "ThrottlingException"
+                        | "RequestLimitExceeded"
+                        | "InternalServerError"
+                        | "TransactionInProgressException"
+                        | "ServiceUnavailable"
+                )
+            ),
+            _ => true,
+        };
+        let detail = DisplayErrorContext(&error).to_string();
+        if transient { Self::Unavailable { operation, detail } } else { Self::Refused { operation, detail } }
+    }
+}
+
+/// Which items of a partition a query wants, by sort key.
+#[derive(Clone, Debug)]
+pub enum Range {
+    All,
+    BeginsWith(String),
+    /// Exclusive.
+    After(String),
+    /// Exclusive.
+    Before(String),
+    /// Inclusive.
+    AtMost(String),
+}
+
+/// A query of one partition.
+#[derive(Clone, Debug)]
+pub struct Query {
+    pub pk: String,
+    pub range: Range,
+    pub limit: Option<usize>,
+    pub newest_first: bool,
+    pub consistent: bool,
+}
+
+impl Query {
+    pub fn partition(pk: String) -> Self {
+        Self { pk, range: Range::All, limit: None, newest_first: false, consistent: false }
+    }
+}
+
+/// The table, as one function sees it. Cheap to clone.
+#[derive(Clone)]
+pub struct Table {
+    pub(crate) client: Client,
+    pub(crate) name: String,
+    meter: Meter,
+}
+
+impl Table {
+    /// # Errors
+    /// When `TABLE_NAME` or the credentials are missing.
+    pub fn from_env(env: &Env) -> Result<Self, StoreError> {
+        let client = aws::client!(aws_sdk_dynamodb, env, "DYNAMODB")?;
+        Ok(Self { client, name: env.require("TABLE_NAME")?.to_owned(), meter: env.meter().clone() })
+    }
+
+    pub(crate) fn count(&self, pattern: &'static Pattern, operation: Operation) {
+        debug_assert!(
+            pattern.operations.contains(&operation),
+            "pattern {} does not list {operation:?}",
+            pattern.id
+        );
+        self.meter.count(pattern.id);
+    }
+
+    /// Whether the table answers.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.get_item(&crate::patterns::PING, &Key::new(&["PING"], &["PING"]), false).await.map(drop)
+    }
+
+    async fn get_item(
+        &self,
+        pattern: &'static Pattern,
+        key: &Key,
+        consistent: bool,
+    ) -> Result<Option<Item>, StoreError> {
+        self.count(pattern, Operation::Get);
+        let output = self
+            .client
+            .get_item()
+            .table_name(&self.name)
+            .set_key(Some(key_item(key)))
+            .consistent_read(consistent)
+            .send()
+            .await
+            .map_err(|error| StoreError::sdk("GetItem", error))?;
+        Ok(output.item)
+    }
+
+    /// Reads one item, consistently.
+    pub(crate) async fn get<E: Entity>(
+        &self,
+        pattern: &'static Pattern,
+        key: &Key,
+    ) -> Result<Option<E>, StoreError> {
+        self.get_item(pattern, key, true).await?.map(E::from_item).transpose()
+    }
+
+    /// Reads the counters of one item; an absent item has none.
+    pub(crate) async fn counters(
+        &self,
+        pattern: &'static Pattern,
+        key: &Key,
+    ) -> Result<HashMap<String, i64>, StoreError> {
+        Ok(self.get_item(pattern, key, true).await?.as_ref().map(counters_of).unwrap_or_default())
+    }
+
+    /// Reads items of mixed types in one call, consistently; absent ones are left out.
+    /// More than 100 keys take several calls.
+    pub(crate) async fn batch_get(
+        &self,
+        pattern: &'static Pattern,
+        keys: &[Key],
+    ) -> Result<HashMap<Key, Item>, StoreError> {
+        let mut found = HashMap::new();
+        let mut pending: Vec<Item> = keys.iter().map(key_item).collect();
+        let mut attempt = 0;
+        while !pending.is_empty() {
+            let rest = pending.split_off(pending.len().min(100));
+            self.count(pattern, Operation::BatchGet);
+            let request =
+                KeysAndAttributes::builder().set_keys(Some(pending)).consistent_read(true).build().map_err(
+                    |error| StoreError::Refused { operation: "BatchGetItem", detail: error.to_string() },
+                )?;
+            let output = self
+                .client
+                .batch_get_item()
+                .request_items(&self.name, request)
+                .send()
+                .await
+                .map_err(|error| StoreError::sdk("BatchGetItem", error))?;
+            for item in output.responses.into_iter().flatten().flat_map(|(_, items)| items) {
+                if let Some(key) = key_of(&item) {
+                    found.insert(key, item);
+                }
+            }
+            pending = rest;
+            let unprocessed: Vec<Item> =
+                output.unprocessed_keys.into_iter().flatten().flat_map(|(_, keys)| keys.keys).collect();
+            if !unprocessed.is_empty() {
+                attempt += 1;
+                if attempt > 8 {
+                    let detail = "keys stay unprocessed".to_owned();
+                    return Err(StoreError::Unavailable { operation: "BatchGetItem", detail });
+                }
+                crate::commit::back_off(attempt).await;
+                pending.extend(unprocessed);
+            }
+        }
+        Ok(found)
+    }
+
+    fn query_request(
+        &self,
+        index: Option<&'static str>,
+        query: &Query,
+    ) -> aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder {
+        let (pk, sk) = match index {
+            Some(GSI1) => ("GSI1PK", "GSI1SK"),
+            Some(GSI2) => ("GSI2PK", "GSI2SK"),
+            _ => (PK, SK),
+        };
+        let mut request = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .set_index_name(index.map(str::to_owned))
+            .expression_attribute_names("#pk", pk)
+            .expression_attribute_values(":pk", AttributeValue::S(query.pk.clone()))
+            .consistent_read(query.consistent)
+            .scan_index_forward(!query.newest_first)
+            .set_limit(query.limit.and_then(|limit| i32::try_from(limit).ok()));
+        let (condition, bound) = match &query.range {
+            Range::All => ("#pk = :pk", None),
+            Range::BeginsWith(prefix) => ("#pk = :pk AND begins_with(#sk, :sk)", Some(prefix)),
+            Range::After(bound) => ("#pk = :pk AND #sk > :sk", Some(bound)),
+            Range::Before(bound) => ("#pk = :pk AND #sk < :sk", Some(bound)),
+            Range::AtMost(bound) => ("#pk = :pk AND #sk <= :sk", Some(bound)),
+        };
+        request = request.key_condition_expression(condition);
+        if let Some(bound) = bound {
+            request = request
+                .expression_attribute_names("#sk", sk)
+                .expression_attribute_values(":sk", AttributeValue::S(bound.clone()));
+        }
+        request
+    }
+
+    /// Reads items of mixed types from one partition, following pages up to the limit.
+    pub(crate) async fn query_items(
+        &self,
+        pattern: &'static Pattern,
+        query: Query,
+    ) -> Result<Vec<Item>, StoreError> {
+        let mut items = Vec::new();
+        let mut start = None;
+        loop {
+            self.count(pattern, Operation::Query);
+            let output = self
+                .query_request(pattern.index, &query)
+                .set_exclusive_start_key(start)
+                .send()
+                .await
+                .map_err(|error| StoreError::sdk("Query", error))?;
+            items.extend(output.items.unwrap_or_default());
+            start = output.last_evaluated_key;
+            let full = query.limit.is_some_and(|limit| items.len() >= limit);
+            if start.is_none() || full {
+                return Ok(items);
+            }
+        }
+    }
+
+    pub(crate) async fn query<E: Entity>(
+        &self,
+        pattern: &'static Pattern,
+        query: Query,
+    ) -> Result<Vec<E>, StoreError> {
+        self.query_items(pattern, query).await?.into_iter().map(E::from_item).collect()
+    }
+
+    /// Counts the items of a partition that are in range.
+    pub(crate) async fn count_items(
+        &self,
+        pattern: &'static Pattern,
+        query: Query,
+    ) -> Result<u64, StoreError> {
+        let mut total = 0;
+        let mut start = None;
+        loop {
+            self.count(pattern, Operation::Query);
+            let output = self
+                .query_request(pattern.index, &query)
+                .select(Select::Count)
+                .set_exclusive_start_key(start)
+                .send()
+                .await
+                .map_err(|error| StoreError::sdk("Query", error))?;
+            total += u64::try_from(output.count).unwrap_or_default();
+            start = output.last_evaluated_key;
+            if start.is_none() {
+                return Ok(total);
+            }
+        }
+    }
+
+    /// Adds to the counters of one item, outside any transaction.
+    ///
+    /// `below` bounds a counter that is added to: at the bound nothing is
+    /// changed and the answer is `None`. `expires_at` is in seconds since the epoch.
+    pub(crate) async fn add(
+        &self,
+        pattern: &'static Pattern,
+        key: &Key,
+        counters: &[(&str, i64)],
+        below: Option<(&str, u64)>,
+        expires_at: Option<i64>,
+    ) -> Result<Option<HashMap<String, i64>>, StoreError> {
+        self.count(pattern, Operation::Update);
+        let mut request = self
+            .client
+            .update_item()
+            .table_name(&self.name)
+            .set_key(Some(key_item(key)))
+            .return_values(ReturnValue::AllNew);
+        let (mut expression, names, values) = add_expression(counters);
+        if let Some(at) = expires_at {
+            expression = format!("SET #expires = :expires {expression}");
+            request = request
+                .expression_attribute_names("#expires", crate::keys::EXPIRES_AT)
+                .expression_attribute_values(":expires", AttributeValue::N(at.to_string()));
+        }
+        if let Some((counter, bound)) = below {
+            request = request
+                .condition_expression("attribute_not_exists(#below) OR #below < :below")
+                .expression_attribute_names("#below", counter)
+                .expression_attribute_values(":below", AttributeValue::N(bound.to_string()));
+        }
+        for (placeholder, name) in names {
+            request = request.expression_attribute_names(placeholder, name);
+        }
+        for (placeholder, value) in values {
+            request = request.expression_attribute_values(placeholder, value);
+        }
+        let request = request.update_expression(expression);
+        let mut attempt = 0;
+        let outcome = loop {
+            match request.clone().send().await {
+                // A transaction holds the item: the SDK leaves that to the caller.
+                Err(error)
+                    if attempt < 8
+                        && error.as_service_error().and_then(ProvideErrorMetadata::code)
+                            == Some("TransactionConflictException") =>
+                {
+                    attempt += 1;
+                    crate::commit::back_off(attempt).await;
+                }
+                outcome => break outcome,
+            }
+        };
+        match outcome {
+            Ok(output) => Ok(Some(counters_of(&output.attributes.unwrap_or_default()))),
+            Err(error)
+                if error.as_service_error().is_some_and(|e| e.is_conditional_check_failed_exception()) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(StoreError::sdk("UpdateItem", error)),
+        }
+    }
+}
+
+/// An ADD expression with its names and values.
+pub(crate) fn add_expression(
+    counters: &[(&str, i64)],
+) -> (String, Vec<(String, String)>, Vec<(String, AttributeValue)>) {
+    let clauses: Vec<_> = (0..counters.len()).map(|n| format!("#a{n} :a{n}")).collect();
+    let names =
+        counters.iter().enumerate().map(|(n, (name, _))| (format!("#a{n}"), (*name).to_owned())).collect();
+    let values = counters
+        .iter()
+        .enumerate()
+        .map(|(n, (_, by))| (format!(":a{n}"), AttributeValue::N(by.to_string())))
+        .collect();
+    (format!("ADD {}", clauses.join(", ")), names, values)
+}
+
+/// The attributes of an item that are whole numbers.
+pub(crate) fn counters_of(item: &Item) -> HashMap<String, i64> {
+    item.iter().filter_map(|(name, value)| Some((name.clone(), value.as_n().ok()?.parse().ok()?))).collect()
+}
+
+pub(crate) fn key_item(key: &Key) -> Item {
+    HashMap::from([
+        (PK.to_owned(), AttributeValue::S(key.pk.clone())),
+        (SK.to_owned(), AttributeValue::S(key.sk.clone())),
+    ])
+}
+
+pub(crate) fn key_of(item: &Item) -> Option<Key> {
+    Some(Key { pk: item.get(PK)?.as_s().ok()?.clone(), sk: item.get(SK)?.as_s().ok()?.clone() })
+}
+
+impl From<Invalid> for StoreError {
+    fn from(invalid: Invalid) -> Self {
+        Self::Malformed { entity: "key", detail: invalid.to_string() }
+    }
+}

@@ -1,0 +1,120 @@
+//! Waitlists: unique slugs, lists, statistics, deletion.
+
+use std::collections::HashMap;
+
+use domain::{
+    id::{AccountId, WaitlistId},
+    subscriber::SubscriberStatus,
+    waitlist::Waitlist,
+};
+use jiff::Timestamp;
+
+use crate::{
+    Commit, CommitError, Cursor, Page, StoreError, Table,
+    entities::{
+        Entity, Job, JobKind, SlugClaim, line_left_key, line_numbers_key, line_root_key, waitlist_key,
+        waitlist_stats_key,
+    },
+    patterns,
+    projection::counter_of,
+    table::{Query, Range, counters_of},
+};
+
+/// The waitlist, if it is this account's: another account's does not exist.
+pub async fn read(
+    table: &Table,
+    account: &AccountId,
+    id: &WaitlistId,
+) -> Result<Option<Waitlist>, StoreError> {
+    Ok(find(table, id).await?.filter(|waitlist| waitlist.account_id == *account))
+}
+
+/// The waitlist, whosever it is: for the platform's own work.
+pub async fn find(table: &Table, id: &WaitlistId) -> Result<Option<Waitlist>, StoreError> {
+    table.get(&patterns::WAITLIST, &waitlist_key(id)).await
+}
+
+/// The writes that add a waitlist; the label `slug` fails when the slug is taken.
+pub fn create(waitlist: &Waitlist) -> Commit {
+    Commit::new(&patterns::WAITLIST_WRITE)
+        .create("waitlist", waitlist)
+        .create("slug", &SlugClaim::of(waitlist))
+}
+
+/// Changes a waitlist; the label `slug` fails when the new slug is taken.
+pub async fn update(table: &Table, old: &Waitlist, new: &Waitlist) -> Result<(), CommitError> {
+    let mut commit = Commit::new(&patterns::WAITLIST_WRITE).replace("waitlist", new, old.rev);
+    if new.slug != old.slug {
+        commit = commit.create("slug", &SlugClaim::of(new)).purge("old slug", &SlugClaim::of(old).key());
+    }
+    commit.apply(table).await
+}
+
+/// Marks a waitlist as being deleted and asks for the work.
+pub async fn begin_delete(table: &Table, waitlist: &Waitlist, now: Timestamp) -> Result<(), CommitError> {
+    let marked = Waitlist { deleting: true, updated_at: now, rev: waitlist.rev + 1, ..waitlist.clone() };
+    let job = Job {
+        id: waitlist.id.as_str().to_owned(),
+        job: JobKind::DeleteWaitlist { waitlist_id: waitlist.id.clone() },
+        at: now,
+    };
+    Commit::new(&patterns::WAITLIST_WRITE)
+        .replace("waitlist", &marked, waitlist.rev)
+        .overwrite("job", &job)
+        .apply(table)
+        .await
+}
+
+/// Removes what is left of a waitlist without subscribers.
+pub async fn finish_delete(table: &Table, waitlist: &Waitlist) -> Result<(), CommitError> {
+    Commit::new(&patterns::WAITLIST_WRITE)
+        .delete("waitlist", &waitlist.key(), waitlist.rev)
+        .purge("slug", &SlugClaim::of(waitlist).key())
+        .purge("numbers", &line_numbers_key(&waitlist.id))
+        .purge("left", &line_left_key(&waitlist.id))
+        .apply(table)
+        .await
+}
+
+pub async fn list(
+    table: &Table,
+    account: &AccountId,
+    after: Option<Cursor>,
+    limit: usize,
+) -> Result<Page<Waitlist>, StoreError> {
+    let query = Query {
+        range: after.map_or(Range::All, |cursor| Range::After(cursor.0)),
+        limit: Some(limit + 1),
+        ..Query::partition(crate::entities::waitlists_of(account))
+    };
+    let waitlists = table.query(&patterns::WAITLISTS, query).await?;
+    Ok(Page::cut(waitlists, limit, |waitlist: &Waitlist| waitlist.id.as_str().to_owned()))
+}
+
+/// How many subscribers a waitlist has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WaitlistCounts {
+    pub by_status: Vec<(SubscriberStatus, u64)>,
+    /// Entries in line.
+    pub in_line: u64,
+    /// Credited referrals.
+    pub referrals: u64,
+}
+
+pub async fn counts(table: &Table, id: &WaitlistId) -> Result<WaitlistCounts, StoreError> {
+    let keys = [waitlist_stats_key(id), line_root_key(id)];
+    let found = table.batch_get(&patterns::WAITLIST_STATS, &keys).await?;
+    let counters = |position: usize| found.get(&keys[position]).map(counters_of).unwrap_or_default();
+    let (stats, root) = (counters(0), counters(1));
+    let number = |stats: &HashMap<String, i64>, name: &str| {
+        stats.get(name).and_then(|n| u64::try_from(*n).ok()).unwrap_or_default()
+    };
+    Ok(WaitlistCounts {
+        by_status: SubscriberStatus::ALL
+            .into_iter()
+            .map(|status| (status, number(&stats, counter_of(status))))
+            .collect(),
+        in_line: crate::line::total(&root),
+        referrals: number(&stats, "referrals"),
+    })
+}
