@@ -1,1 +1,23 @@
+//! The subscriber family: joining, verifying, positions, invitations, erasure, exports.
+//!
+//! Access patterns: `subscriber.*`, `line.*`, `export.*`.
 
+mod dto;
+mod exports;
+mod join;
+mod links;
+mod manage;
+mod pages;
+mod routes;
+
+use api::{App, StartError};
+use axum::Router;
+
+pub use routes::routes;
+
+/// # Errors
+/// When a variable is missing.
+pub fn app(env: &aws::Env) -> Result<Router, StartError> {
+    let files = exports::Files::from_env(env)?;
+    Ok(routes().into_router(App::from_env(env)?).layer(axum::Extension(files)))
+}

@@ -1,1 +1,4 @@
-fn main() {}
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), api::StartError> {
+    api::serve(waitlist::app).await
+}

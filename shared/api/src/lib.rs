@@ -1,1 +1,33 @@
+//! What every HTTP function shares: routes with declared access, extractors,
+//! problem+json, idempotency, telemetry.
+//!
+//! A family builds a [`Routes`], which takes no route without an [`Access`], and
+//! hands it to [`serve`]. Handlers parse by the extractors of this crate, make one
+//! call, and answer; every error becomes an RFC 9457 problem here and nowhere else.
 
+mod access;
+mod app;
+mod cors;
+mod extract;
+mod idempotent;
+mod list;
+mod precondition;
+mod principal;
+pub mod problem;
+mod routes;
+mod self_service;
+mod serve;
+pub mod telemetry;
+
+pub use access::Access;
+pub use app::{App, StartError, rate_limited};
+pub use cors::require_origin;
+pub use extract::{Client, Json, PathId, Query, merge_patch, parse};
+pub use idempotent::{CommitProblem, Committed, Post, created, respond};
+pub use list::{List, PageQuery};
+pub use precondition::{IfMatch, etag};
+pub use principal::{Principal, PrincipalKind};
+pub use problem::{Problem, ProblemKind};
+pub use routes::Routes;
+pub use self_service::require_subscriber;
+pub use serve::{handle, serve};

@@ -6,7 +6,7 @@
 use crate::{id::ApiKeyId, secret};
 
 /// What a key may be shown to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyKind {
     /// May sit in a web page: join, vote, read public data.

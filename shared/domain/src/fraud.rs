@@ -11,7 +11,7 @@ pub const FLAG_AT: u8 = 50;
 const BURST: usize = 10;
 
 /// One thing that speaks against a referral.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Signal {
     /// The friend's address is at a provider of throw-away mailboxes.
@@ -36,13 +36,13 @@ impl Signal {
 }
 
 /// What is known of where somebody joined from; pseudonyms, never raw values.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct Origin {
     pub network: Option<String>,
     pub device: Option<String>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct Assessment {
     /// 0–100.
     pub score: u8,

@@ -24,7 +24,7 @@ pub enum Family {
 }
 
 impl Family {
-    const ALL: [Self; 4] = [Self::Account, Self::Waitlists, Self::Subscribers, Self::Referrals];
+    pub const ALL: [Self; 4] = [Self::Account, Self::Waitlists, Self::Subscribers, Self::Referrals];
 
     fn name(self) -> &'static str {
         match self {
@@ -55,13 +55,18 @@ impl std::fmt::Display for Scope {
 }
 
 /// What a key was given: `*`, or a scope as text.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct Grant(String);
 
 impl Grant {
     pub fn all() -> Self {
         Self("*".to_owned())
+    }
+
+    /// The grant of exactly this scope.
+    pub fn of(scope: Scope) -> Self {
+        Self(scope.to_string())
     }
 
     /// Whether the grant covers the scope.
@@ -92,7 +97,7 @@ impl From<Grant> for String {
 }
 
 /// What a member may do in an account.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Everything; an account always has one.

@@ -1,6 +1,9 @@
 //! Randomness, hashing and constant-time comparison, all by `ring`.
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 use ring::{
     digest, hmac,
     rand::{SecureRandom, SystemRandom},
@@ -30,6 +33,11 @@ pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
 /// SHA-256, as unpadded base64url (43 characters).
 pub fn sha256(bytes: &[u8]) -> String {
     encode(digest::digest(&digest::SHA256, bytes).as_ref())
+}
+
+/// SHA-256 in padded base64, as a Content-Security-Policy names scripts.
+pub fn sha256_base64(bytes: &[u8]) -> String {
+    STANDARD.encode(digest::digest(&digest::SHA256, bytes))
 }
 
 /// The 256-bit key that an account's tokens are signed with and its

@@ -12,7 +12,19 @@ use crate::{
     waitlist::RewardTier,
 };
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    serde::Serialize,
+    serde::Deserialize,
+    utoipa::ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum SubscriberStatus {
     /// Joined, address not yet verified: not in line, earns nobody a credit.
@@ -30,7 +42,7 @@ impl SubscriberStatus {
 }
 
 /// What the subscriber agreed to, and when.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct Consent {
     /// Whether mail beyond what joining needs may be sent.
     pub granted: bool,
@@ -46,6 +58,7 @@ pub struct Subscriber {
     pub waitlist_id: WaitlistId,
     pub email: Email,
     pub name: Option<Name>,
+    #[serde(with = "as_text")]
     pub metadata: Metadata,
     pub consent: Consent,
     /// Where the visitor came from, e.g. `newsletter`.
@@ -121,7 +134,22 @@ pub fn hot_score(referrals: u32, votes: u32, comments: u32, last_active: Timesta
     engagement.log2() + weeks
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+/// Metadata is kept as JSON text: DynamoDB's numbers are narrower than JSON's.
+mod as_text {
+    use serde::{Deserialize, Deserializer, Serializer, de, ser};
+
+    use crate::text::Metadata;
+
+    pub fn serialize<S: Serializer>(metadata: &Metadata, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&serde_json::to_string(metadata).map_err(ser::Error::custom)?)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Metadata, D::Error> {
+        serde_json::from_str(&String::deserialize(deserializer)?).map_err(de::Error::custom)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ReferralStatus {
     /// The friend has not verified the address.
@@ -156,7 +184,7 @@ pub struct Referral {
 }
 
 /// What happened to a referral's credit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LedgerChange {
     Credited,
@@ -165,7 +193,7 @@ pub enum LedgerChange {
 }
 
 /// A line of a subscriber's referral ledger: credits are the sum of its lines.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct LedgerEntry {
     pub id: LedgerId,
     pub subscriber_id: SubscriberId,
@@ -180,7 +208,7 @@ pub struct LedgerEntry {
     pub at: Timestamp,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RewardStatus {
     Issued,
@@ -189,7 +217,7 @@ pub enum RewardStatus {
 }
 
 /// A tier that a subscriber reached. There is at most one per tier and subscriber.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct Reward {
     pub id: RewardId,
     pub subscriber_id: SubscriberId,

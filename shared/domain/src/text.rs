@@ -25,7 +25,7 @@ fn bounded(text: &str, max: usize) -> Result<String, Invalid> {
 macro_rules! texts {
     ($($(#[$doc:meta])* $name:ident($parse:expr);)*) => {$(
         $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+        #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
         #[serde(try_from = "String", into = "String")]
         pub struct $name(String);
 
@@ -159,11 +159,12 @@ fn color(text: &str) -> Result<String, Invalid> {
 
 /// What a caller keeps with an object for its own use: a JSON object of at most
 /// 4,096 bytes when written out.
-#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(
     try_from = "serde_json::Map<String, serde_json::Value>",
     into = "serde_json::Map<String, serde_json::Value>"
 )]
+#[schema(value_type = Object)]
 pub struct Metadata(serde_json::Map<String, serde_json::Value>);
 
 impl TryFrom<serde_json::Map<String, serde_json::Value>> for Metadata {

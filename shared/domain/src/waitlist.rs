@@ -8,7 +8,7 @@ use crate::{
     text::{Color, HttpUrl, Line, Locale, Name, Origin, Slug},
 };
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WaitlistStatus {
     /// Not yet open: nobody can join.
@@ -20,7 +20,7 @@ pub enum WaitlistStatus {
     Launched,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum VerificationPolicy {
     /// Who joins is in.
@@ -30,7 +30,7 @@ pub enum VerificationPolicy {
 }
 
 /// What to do with throw-away mailboxes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EmailPolicy {
     Allow,
@@ -39,7 +39,7 @@ pub enum EmailPolicy {
     Block,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Branding {
     pub logo_url: Option<HttpUrl>,
@@ -49,7 +49,7 @@ pub struct Branding {
 }
 
 /// A reward for bringing so many friends.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RewardTier {
     /// Credited referrals needed, 1–1,000,000.
@@ -61,7 +61,7 @@ pub struct RewardTier {
 }
 
 /// Tiers in ascending order, each threshold once; at most 20.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(try_from = "Vec<RewardTier>", into = "Vec<RewardTier>")]
 pub struct RewardTiers(Vec<RewardTier>);
 
@@ -95,7 +95,7 @@ impl From<RewardTiers> for Vec<RewardTier> {
 }
 
 /// Origins whose pages may call the API, at most 20.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(try_from = "Vec<Origin>", into = "Vec<Origin>")]
 pub struct AllowedOrigins(Vec<Origin>);
 
@@ -124,7 +124,7 @@ impl From<AllowedOrigins> for Vec<Origin> {
 macro_rules! bounded_number {
     ($($(#[$doc:meta])* $name:ident: $type:ty = $range:expr;)*) => {$(
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
         #[serde(try_from = "u64", into = "u64")]
         pub struct $name($type);
 
@@ -160,7 +160,7 @@ bounded_number! {
 }
 
 /// Everything that the owner of a waitlist decides about it.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WaitlistSettings {
     pub name: Name,
@@ -207,7 +207,7 @@ fn three_places() -> PlacesPerReferral {
     PlacesPerReferral(3)
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct Waitlist {
     pub id: WaitlistId,
     pub account_id: AccountId,

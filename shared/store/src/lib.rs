@@ -30,4 +30,5 @@ pub mod waitlists;
 pub use commit::{Commit, CommitError};
 pub use cursor::{Cursor, Page};
 pub use idempotency::{Answer, Idempotency, Replay};
+pub use keys::LIST_SHARDS;
 pub use table::{StoreError, Table};

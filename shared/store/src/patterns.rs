@@ -91,7 +91,7 @@ patterns! {
     SUBSCRIBERS "subscriber.list" "subscriber, jobs" [Query] Some(GSI1), "`WLSUBS#waitlist#shard` / `sub_…`, 4 shards merged", "The waitlist's subscribers, oldest first";
     SUBSCRIBERS_HOT "subscriber.hot" "subscriber" [Query] Some(GSI2), "`HOT#waitlist#shard` / score, 4 shards merged", "The waitlist's most engaged subscribers";
     SUBSCRIBER_BATCH "subscriber.batch" "subscriber, waitlist, referral" [BatchGet] None, "`SUB#subscriber` / `CORE#META`", "These subscribers";
-    ERASE "subscriber.erase" "subscriber, jobs" [Transact] None, "`SUB#subscriber`; `EMAIL#waitlist#hash`; `CODE#code`; `REF#referral`", "Erase all that is personal about a subscriber";
+    ERASE "subscriber.erase" "subscriber, jobs" [Transact] None, "`SUB#subscriber`; `EMAIL#waitlist#hash`; `CODE#code`; `REF#referral`; `JOB#job`", "Erase all that is personal about a subscriber";
 
     LINE_TREE "line.tree" "subscriber, projector" [BatchGet] None, "`LINE#waitlist` / `ROOT`; `LINE#waitlist#branch` / `BRANCH`", "How many entries stand in each part of the line?";
     LINE_LEAF "line.leaf" "subscriber" [Query] None, "`LINE#waitlist#branch#leaf` / place", "Who stands in this leaf, or how many up to a place?";

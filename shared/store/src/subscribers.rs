@@ -14,10 +14,12 @@ use jiff::{Timestamp, ToSpan};
 use crate::{
     Commit, CommitError, Cursor, Page, StoreError, Table,
     entities::{
-        Account, AccountSigning, CodeClaim, EmailClaim, Entity, Item, Standing, clicks_key, core_partition,
-        line_left_key, line_numbers_key, referral_key, subscriber_key, waitlist_key,
+        Account, AccountSigning, CodeClaim, EmailClaim, Entity, Item, Job, JobKind, Standing, clicks_key,
+        core_partition, line_left_key, line_numbers_key, referral_key, subscriber_key, waitlist_key,
     },
+    exports,
     keys::{Key, LIST_SHARDS},
+    line::{self, Position},
     patterns,
     table::{Query, Range, counters_of},
 };
@@ -172,6 +174,42 @@ pub async fn read(
         .map(|subscriber| Found { subscriber, standing }))
 }
 
+impl Found {
+    /// Where the subscriber stands; `None` when it isn't in line.
+    ///
+    /// Whoever has just entered the line stands at its end, also before the projector has seen it.
+    pub async fn position(&self, table: &Table) -> Result<Option<Position>, StoreError> {
+        let counted = self.standing.as_ref().filter(|standing| standing.place().is_some());
+        match (counted, self.subscriber.number) {
+            _ if self.subscriber.place().is_none() => Ok(None),
+            (Some(standing), _) => line::position(table, standing).await,
+            (None, None) => Ok(None),
+            (None, Some(number)) => {
+                let key = line_left_key(&self.subscriber.waitlist_id);
+                let left = table.counters(&patterns::LINE_NUMBER, &key).await?;
+                let position = number.saturating_sub(natural(&left, "left")).max(1);
+                Ok(Some(Position { position, total: position }))
+            }
+        }
+    }
+}
+
+/// A page of one shard of the waitlist's subscribers: for work on all of them.
+pub async fn list_shard(
+    table: &Table,
+    waitlist: &WaitlistId,
+    shard: u8,
+    after: Option<SubscriberId>,
+    limit: usize,
+) -> Result<Vec<Subscriber>, StoreError> {
+    let query = Query {
+        range: after.map_or(Range::All, |id| Range::After(id.as_str().to_owned())),
+        limit: Some(limit),
+        ..Query::partition(crate::entities::subscriber_list_partition(waitlist, shard))
+    };
+    table.query(&patterns::SUBSCRIBERS, query).await
+}
+
 /// One subscriber, whosever it is: for the platform's own work.
 pub async fn find(table: &Table, id: &SubscriberId) -> Result<Option<Subscriber>, StoreError> {
     table.get(&patterns::SUBSCRIBER, &subscriber_key(id)).await
@@ -193,6 +231,13 @@ pub async fn batch(table: &Table, ids: &[SubscriberId]) -> Result<Vec<Subscriber
     let keys: Vec<_> = ids.iter().map(subscriber_key).collect();
     let mut found = table.batch_get(&patterns::SUBSCRIBER_BATCH, &keys).await?;
     keys.iter().filter_map(|key| found.remove(key)).map(Subscriber::from_item).collect()
+}
+
+/// The writes that change several subscribers, each over the revision before its own; at most 99.
+pub fn update_all(subscribers: &[Subscriber]) -> Commit {
+    subscribers.iter().fold(Commit::new(&patterns::SUBSCRIBER_WRITE), |commit, subscriber| {
+        commit.replace("subscriber", subscriber, subscriber.rev - 1)
+    })
 }
 
 /// The writes that change the subscriber read at `rev`.
@@ -264,13 +309,17 @@ pub async fn list_hot(
 }
 
 /// Removes everything personal about a subscriber. Counts and other people's
-/// credits stay. Repeating it, or going on after a crash, is harmless.
-pub async fn erase(table: &Table, subscriber: &Subscriber) -> Result<(), CommitError> {
+/// credits stay. If there are exports, asks for them to be deleted.
+pub async fn erase(table: &Table, subscriber: &Subscriber, now: Timestamp) -> Result<(), CommitError> {
     let mut commit = Commit::new(&patterns::ERASE)
         .delete("subscriber", &subscriber.key(), subscriber.rev)
         .purge("email", &EmailClaim::of(subscriber).key())
         .purge("code", &CodeClaim::of(subscriber).key())
         .purge("clicks", &clicks_key(&subscriber.id));
+    if !exports::live(table, &subscriber.waitlist_id).await?.is_empty() {
+        let job = JobKind::PurgeExports { waitlist_id: subscriber.waitlist_id.clone() };
+        commit = commit.overwrite("job", &Job { id: subscriber.id.as_str().to_owned(), job, at: now });
+    }
     if subscriber.referred_by.is_some()
         && let Some(referral) = referral(table, &ReferralId::of_referee(&subscriber.id)).await?
     {

@@ -14,7 +14,8 @@ use super::Entity;
 use crate::keys::{GSI1, IndexKey, Key};
 
 /// Requests allowed within a minute.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Limits {
     pub joins_per_ip_per_minute: u64,
     pub claims_per_ip_per_minute: u64,
@@ -34,7 +35,7 @@ impl Default for Limits {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Account {
     pub id: AccountId,
     pub name: Name,
@@ -129,7 +130,7 @@ impl Entity for Login {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyStatus {
     Active,
@@ -177,7 +178,7 @@ impl Entity for ApiKeyRecord {
 }
 
 /// Who did what to what; kept 400 days.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct AuditEntry {
     pub id: AuditId,
     pub account_id: AccountId,

@@ -44,7 +44,7 @@ pub fn rate_key(account: &AccountId, limit: &str, caller: &str, window: i64) -> 
     Key::new(&["RATE", account.as_str(), limit, caller], &[&window.to_string()])
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub enum EventKind {
     #[serde(rename = "subscriber.joined")]
     SubscriberJoined,
@@ -104,8 +104,16 @@ impl Entity for Event {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum JobKind {
-    ExportSubscribers { export_id: ExportId },
-    DeleteWaitlist { waitlist_id: WaitlistId },
+    ExportSubscribers {
+        export_id: ExportId,
+    },
+    DeleteWaitlist {
+        waitlist_id: WaitlistId,
+    },
+    /// Somebody was erased: no export may keep them.
+    PurgeExports {
+        waitlist_id: WaitlistId,
+    },
 }
 
 /// Asks the jobs function for work, in the transaction that makes it necessary.
@@ -127,7 +135,7 @@ impl Entity for Job {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ExportStatus {
     Running,

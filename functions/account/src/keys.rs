@@ -1,0 +1,185 @@
+//! API keys: shown once, stored hashed, rotated with an overlap, revoked at once.
+
+use api::{
+    App, Committed, List, PageQuery, PathId, Post, Principal, PrincipalKind, Problem, ProblemKind, Query,
+    created, respond,
+};
+use axum::{
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use domain::{
+    api_key::{ApiKey, KeyKind},
+    id::{AccountId, ApiKeyId},
+    scope::{Family, Grant},
+    text::Name,
+};
+use jiff::ToSpan;
+use store::{
+    Commit, accounts,
+    entities::{ApiKeyRecord, AuditEntry, KeyStatus},
+};
+
+use crate::dto::{ApiKeyView, NewApiKey, Rotation};
+
+/// The account's keys, oldest first, by their prefixes.
+#[utoipa::path(get, path = "/api/v1/api-keys", tag = "account", params(PageQuery),
+    responses((status = OK, body = List<ApiKeyView>)))]
+pub async fn list(
+    State(app): State<App>,
+    principal: Principal,
+    Query(page): Query<PageQuery>,
+) -> Result<axum::Json<List<ApiKeyView>>, Problem> {
+    let keys = accounts::api_keys(&app.table, &principal.account_id, page.cursor()?, page.limit()?).await?;
+    Ok(axum::Json(keys.map(|key| ApiKeyView::from(&key)).into()))
+}
+
+/// Makes a key. The answer is the only place where it is ever shown: a repetition
+/// with the same Idempotency-Key gives the record without it.
+#[utoipa::path(post, path = "/api/v1/api-keys", tag = "account", request_body = NewApiKey,
+    responses((status = CREATED, body = ApiKeyView)))]
+pub async fn create(
+    State(app): State<App>,
+    principal: Principal,
+    post: Post<NewApiKey>,
+) -> Result<Response, Problem> {
+    if let Some(answer) = post.answered(&app).await? {
+        return Ok(respond(answer));
+    }
+    let scopes = match (post.body.kind, &post.body.scopes) {
+        (KeyKind::Secret, None) => vec![Grant::all()],
+        (KeyKind::Secret, Some(scopes)) if scopes.is_empty() => {
+            return Err(Problem::field("scopes", "is empty: the key could do nothing"));
+        }
+        (KeyKind::Secret, Some(scopes)) => scopes.clone(),
+        (KeyKind::Publishable, None) => Vec::new(),
+        (KeyKind::Publishable, Some(scopes)) if scopes.is_empty() => Vec::new(),
+        (KeyKind::Publishable, Some(_)) => {
+            return Err(Problem::field("scopes", "belongs to secret keys"));
+        }
+    };
+    require_own(&principal, &scopes)?;
+    let (key, record) = make(&app, &principal.account_id, post.body.kind, post.body.name.clone(), scopes);
+    let audit = audit(&app, &principal, "api_key.created", &record.id);
+    hand_out(&app, &post, &key, &record, accounts::add_api_key(&record, &audit)).await
+}
+
+/// Makes a new key in place of an old one, which goes on working for a while.
+#[utoipa::path(post, path = "/api/v1/api-keys/{id}/rotate", tag = "account",
+    params(("id" = ApiKeyId, Path)), request_body = Rotation,
+    responses((status = CREATED, body = ApiKeyView)))]
+pub async fn rotate(
+    State(app): State<App>,
+    principal: Principal,
+    PathId(id): PathId<ApiKeyId>,
+    post: Post<Rotation>,
+) -> Result<Response, Problem> {
+    if let Some(answer) = post.answered(&app).await? {
+        return Ok(respond(answer));
+    }
+    let overlap = match post.body.overlap_seconds.unwrap_or(86_400) {
+        seconds @ 0..=604_800 => i64::from(seconds).seconds(),
+        _ => return Err(Problem::field("overlap_seconds", "is not 0–604,800")),
+    };
+    let old = own_key(&app, &principal.account_id, &id).await?;
+    let now = app.now();
+    if old.status != KeyStatus::Active || old.valid_until.is_some() {
+        return Err(ProblemKind::KeyNotActive.because("It was rotated or revoked before."));
+    }
+    require_own(&principal, &old.scopes)?;
+    let (key, record) = make(&app, &principal.account_id, old.kind, old.name.clone(), old.scopes.clone());
+    let rev = old.rev;
+    let ending = ApiKeyRecord { valid_until: Some(now + overlap), rev: rev + 1, ..old };
+    let audit = audit(&app, &principal, "api_key.rotated", &id);
+    let commit = accounts::rotate_api_key(&record, &ending, rev, &audit);
+    hand_out(&app, &post, &key, &record, commit).await
+}
+
+/// Revokes a key, at once and for good.
+#[utoipa::path(delete, path = "/api/v1/api-keys/{id}", tag = "account",
+    params(("id" = ApiKeyId, Path)), responses((status = NO_CONTENT)))]
+pub async fn revoke(
+    State(app): State<App>,
+    principal: Principal,
+    PathId(id): PathId<ApiKeyId>,
+) -> Result<StatusCode, Problem> {
+    let key = own_key(&app, &principal.account_id, &id).await?;
+    if key.status == KeyStatus::Active {
+        let rev = key.rev;
+        let revoked = ApiKeyRecord { status: KeyStatus::Revoked, rev: rev + 1, ..key };
+        let audit = audit(&app, &principal, "api_key.revoked", &id);
+        accounts::update_api_key(&app.table, &revoked, rev, &audit).await?;
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Commits a new key and shows it, once.
+async fn hand_out<T>(
+    app: &App,
+    post: &Post<T>,
+    key: &ApiKey,
+    record: &ApiKeyRecord,
+    commit: Commit,
+) -> Result<Response, Problem> {
+    let view = ApiKeyView::from(record);
+    let location = format!("/api/v1/api-keys/{}", record.id);
+    let remembered = created(location.clone(), &view)?;
+    match post.commit(app, commit, &remembered).await? {
+        Committed::Before(answer) => Ok(respond(answer)),
+        Committed::Fresh => {
+            let shown = ApiKeyView { key: Some(key.reveal()), ..view };
+            Ok(respond(created(location, &shown)?).into_response())
+        }
+    }
+}
+
+fn make(
+    app: &App,
+    account: &AccountId,
+    kind: KeyKind,
+    name: Option<Name>,
+    scopes: Vec<Grant>,
+) -> (ApiKey, ApiKeyRecord) {
+    let now = app.now();
+    let key = ApiKey::generate(ApiKeyId::new(now), kind);
+    let record = ApiKeyRecord {
+        id: key.id.clone(),
+        account_id: account.clone(),
+        kind,
+        name,
+        scopes,
+        prefix: key.prefix(),
+        hash: key.hash(),
+        status: KeyStatus::Active,
+        valid_until: None,
+        created_at: now,
+        rev: 1,
+    };
+    (key, record)
+}
+
+/// A key gives no more than it has.
+fn require_own(principal: &Principal, wanted: &[Grant]) -> Result<(), Problem> {
+    let PrincipalKind::SecretKey(own) = &principal.kind else { return Ok(()) };
+    let covered = |grant: &Grant| {
+        own.contains(&Grant::all())
+            || own.contains(grant)
+            || Family::ALL
+                .iter()
+                .any(|family| *grant == Grant::of(family.read()) && own.contains(&Grant::of(family.write())))
+    };
+    if wanted.iter().all(covered) {
+        return Ok(());
+    }
+    Err(ProblemKind::InsufficientScope.because("A key can't give scopes that it doesn't have."))
+}
+
+async fn own_key(app: &App, account: &AccountId, id: &ApiKeyId) -> Result<ApiKeyRecord, Problem> {
+    let key = accounts::api_key(&app.table, id).await?.filter(|key| key.account_id == *account);
+    key.ok_or_else(|| ProblemKind::NotFound.into())
+}
+
+fn audit(app: &App, principal: &Principal, action: &str, key: &ApiKeyId) -> AuditEntry {
+    AuditEntry::new(&principal.account_id, &principal.id, action, key.as_str(), app.now())
+}

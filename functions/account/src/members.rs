@@ -1,0 +1,120 @@
+//! Members: who may act for the account.
+//!
+//! Invariants: an account has an owner; only an owner makes or unmakes owners.
+
+use api::{App, Json, List, PathId, Post, Principal, PrincipalKind, Problem, ProblemKind, created, respond};
+use axum::{extract::State, http::StatusCode, response::Response};
+use domain::{
+    id::{AccountId, MemberId},
+    scope::Role,
+};
+use store::{
+    accounts,
+    entities::{AuditEntry, Member},
+};
+
+use crate::dto::{MemberPatch, MemberView, NewMember};
+
+/// The account's members.
+#[utoipa::path(get, path = "/api/v1/members", tag = "account",
+    responses((status = OK, body = List<MemberView>)))]
+pub async fn list(
+    State(app): State<App>,
+    principal: Principal,
+) -> Result<axum::Json<List<MemberView>>, Problem> {
+    let members = accounts::members(&app.table, &principal.account_id).await?;
+    Ok(axum::Json(List { data: members.into_iter().map(MemberView::from).collect(), next_cursor: None }))
+}
+
+/// Lets somebody act for the account. The member signs in with the issuer, under this verified address.
+#[utoipa::path(post, path = "/api/v1/members", tag = "account", request_body = NewMember,
+    responses((status = CREATED, body = MemberView)))]
+pub async fn create(
+    State(app): State<App>,
+    principal: Principal,
+    post: Post<NewMember>,
+) -> Result<Response, Problem> {
+    if let Some(answer) = post.answered(&app).await? {
+        return Ok(respond(answer));
+    }
+    require_owner_for(&principal, post.body.role)?;
+    let now = app.now();
+    let member = Member {
+        id: MemberId::new(now),
+        account_id: principal.account_id.clone(),
+        email: post.body.email.as_str().to_owned(),
+        login: accounts::login_of(&post.body.email),
+        role: post.body.role,
+        subject: None,
+        created_at: now,
+        rev: 1,
+    };
+    let audit = audit(&principal, "member.added", &member.id, &app);
+    let answer = created(format!("/api/v1/members/{}", member.id), &MemberView::from(member.clone()))?;
+    match post.commit(&app, accounts::add_member(&member, &audit), &answer).await {
+        Ok(committed) => Ok(respond(committed.answer_or(answer))),
+        Err(problem) => Err(problem.or("login", ProblemKind::MemberExists)),
+    }
+}
+
+/// Changes a member's role.
+#[utoipa::path(patch, path = "/api/v1/members/{id}", tag = "account",
+    params(("id" = MemberId, Path)), request_body = MemberPatch,
+    responses((status = OK, body = MemberView)))]
+pub async fn update(
+    State(app): State<App>,
+    principal: Principal,
+    PathId(id): PathId<MemberId>,
+    Json(patch): Json<MemberPatch>,
+) -> Result<axum::Json<MemberView>, Problem> {
+    let member = own_member(&app, &principal.account_id, &id).await?;
+    require_owner_for(&principal, member.role)?;
+    require_owner_for(&principal, patch.role)?;
+    if patch.role != Role::Owner {
+        require_other_owner(&app, &member).await?;
+    }
+    let rev = member.rev;
+    let changed = Member { role: patch.role, rev: rev + 1, ..member };
+    let audit = audit(&principal, "member.role_changed", &id, &app);
+    accounts::update_member(&app.table, &changed, rev, &audit).await?;
+    Ok(axum::Json(changed.into()))
+}
+
+/// Ends a membership, at once.
+#[utoipa::path(delete, path = "/api/v1/members/{id}", tag = "account",
+    params(("id" = MemberId, Path)), responses((status = NO_CONTENT)))]
+pub async fn delete(
+    State(app): State<App>,
+    principal: Principal,
+    PathId(id): PathId<MemberId>,
+) -> Result<StatusCode, Problem> {
+    let member = own_member(&app, &principal.account_id, &id).await?;
+    require_owner_for(&principal, member.role)?;
+    require_other_owner(&app, &member).await?;
+    accounts::remove_member(&app.table, &member, &audit(&principal, "member.removed", &id, &app)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn own_member(app: &App, account: &AccountId, id: &MemberId) -> Result<Member, Problem> {
+    accounts::member(&app.table, account, id).await?.ok_or_else(|| ProblemKind::NotFound.into())
+}
+
+fn require_owner_for(principal: &Principal, role: Role) -> Result<(), Problem> {
+    if role != Role::Owner || principal.kind == PrincipalKind::Member(Role::Owner) {
+        return Ok(());
+    }
+    Err(ProblemKind::InsufficientScope.because("Only an owner makes or unmakes owners."))
+}
+
+async fn require_other_owner(app: &App, member: &Member) -> Result<(), Problem> {
+    if member.role != Role::Owner {
+        return Ok(());
+    }
+    let members = accounts::members(&app.table, &member.account_id).await?;
+    let another = members.iter().any(|other| other.role == Role::Owner && other.id != member.id);
+    if another { Ok(()) } else { Err(ProblemKind::LastOwner.into()) }
+}
+
+fn audit(principal: &Principal, action: &str, member: &MemberId, app: &App) -> AuditEntry {
+    AuditEntry::new(&principal.account_id, &principal.id, action, member.as_str(), app.now())
+}

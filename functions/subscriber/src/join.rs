@@ -1,0 +1,258 @@
+//! Joining a waitlist.
+//!
+//! Joining again with the same address, however it is spelled, makes no second
+//! entry. Without double opt-in the answer is then the entry, without its token.
+//! With double opt-in the answer never tells a known address from a new one.
+
+use api::{
+    App, Client, Committed, Post, Principal, Problem, ProblemKind, created, rate_limited, require_origin,
+    respond,
+};
+use axum::{
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use domain::{
+    fraud::{Assessment, Origin},
+    id::{ReferralId, SubscriberId},
+    rate::Verdict,
+    referral_code::ReferralCode,
+    subscriber::{Referral, ReferralStatus, Subscriber, SubscriberStatus},
+    token::{self, Purpose},
+    waitlist::{EmailPolicy, VerificationPolicy},
+};
+use store::{
+    Answer,
+    line::Position,
+    subscribers::{self, JoinContext, Numbered},
+};
+
+use crate::dto::{JoinRequest, JoinedView, PendingView};
+
+/// Puts somebody on a waitlist.
+///
+/// 201: a new entry. 200: the entry that the address already has. 202: the
+/// waitlist wants the address verified, and whatever there is to say comes by mail.
+#[utoipa::path(post, path = "/api/v1/subscribers", tag = "subscriber", request_body = JoinRequest,
+    responses((status = CREATED, body = JoinedView), (status = OK, body = JoinedView),
+        (status = ACCEPTED, body = PendingView)))]
+pub async fn join(
+    State(app): State<App>,
+    principal: Principal,
+    client: Client,
+    post: Post<JoinRequest>,
+) -> Result<Response, Problem> {
+    let request = &post.body;
+    if request.is_robot() {
+        return Ok(pending().into_response());
+    }
+    let code = request.referral_code();
+    let context = subscribers::join_context(
+        &app.table,
+        &principal.account_id,
+        &request.waitlist_id,
+        &request.email,
+        code.as_ref(),
+    )
+    .await?
+    .ok_or_else(|| ProblemKind::NotFound.because("There is no such waitlist."))?;
+    if let Some(answer) = post.answered(&app).await? {
+        return Ok(respond(with_token(answer, &context)?));
+    }
+    require_origin(&context.waitlist, &client.headers)?;
+    let verdict = limit(&app, &principal, &client, &context).await?;
+    if !context.waitlist.accepts_joins() {
+        return Err(ProblemKind::WaitlistNotOpen.into());
+    }
+    let disposable = request.email.is_disposable();
+    if disposable && context.waitlist.settings.email_policy == EmailPolicy::Block {
+        return Err(ProblemKind::DisposableEmail.into());
+    }
+    let response = match &context.existing {
+        Some(existing) => again(&app, &context, existing).await?,
+        None => first(&app, &post, &context, &client, disposable).await?,
+    };
+    Ok(rate_limited(response, verdict))
+}
+
+/// A server that joins people on their behalf has one address for all of them.
+async fn limit(
+    app: &App,
+    principal: &Principal,
+    client: &Client,
+    context: &JoinContext,
+) -> Result<Option<Verdict>, Problem> {
+    if !principal.is_publishable() {
+        return Ok(None);
+    }
+    let caller = context.signing.signing_key.pseudonym("ip", &client.address());
+    let limit = context.account.limits.joins_per_ip_per_minute;
+    app.limit(&principal.account_id, "join", &caller, limit).await.map(Some)
+}
+
+async fn first(
+    app: &App,
+    post: &Post<JoinRequest>,
+    context: &JoinContext,
+    client: &Client,
+    disposable: bool,
+) -> Result<Response, Problem> {
+    let opted_in = context.waitlist.settings.verification_policy == VerificationPolicy::None;
+    let numbered = match opted_in {
+        true => Some(context.take_number(&app.table).await?.ok_or(ProblemKind::WaitlistFull)?),
+        false => None,
+    };
+    // A code that is taken already is a matter of one in 10^11: another is drawn.
+    for _ in 0..3 {
+        let subscriber = new_subscriber(app, &post.body, context, client, disposable, numbered);
+        let referral = new_referral(&subscriber);
+        let position = numbered.map(|Numbered { position, .. }| Position { position, total: position });
+        let view = JoinedView::new(&subscriber, &context.waitlist, app.public_url(), position, None);
+        let answer = match opted_in {
+            true => created(format!("/api/v1/subscribers/{}", subscriber.id), &view)?,
+            false => Answer {
+                status: StatusCode::ACCEPTED.as_u16(),
+                body: serde_json::to_string(&pending().1.0)?,
+                location: None,
+            },
+        };
+        match post.commit(app, subscribers::join(&subscriber, referral.as_ref()), &answer).await {
+            Ok(Committed::Fresh) => return Ok(respond(with_token(answer, context)?)),
+            Ok(Committed::Before(before)) => {
+                give_up(app, context, numbered).await?;
+                return Ok(respond(with_token(before, context)?));
+            }
+            Err(problem) if problem.is("email") => {
+                give_up(app, context, numbered).await?;
+                let winner =
+                    subscribers::by_email(&app.table, &context.waitlist.id, &post.body.email).await?;
+                let winner = winner.ok_or(ProblemKind::Conflict)?;
+                return again(app, context, &winner).await;
+            }
+            Err(problem) if problem.is("code") => {}
+            Err(problem) => {
+                give_up(app, context, numbered).await?;
+                return Err(problem.into());
+            }
+        }
+    }
+    give_up(app, context, numbered).await?;
+    Err(ProblemKind::Unavailable.into())
+}
+
+async fn give_up(app: &App, context: &JoinContext, numbered: Option<Numbered>) -> Result<(), Problem> {
+    if numbered.is_some() {
+        subscribers::waste_number(&app.table, &context.waitlist.id).await?;
+    }
+    Ok(())
+}
+
+fn new_subscriber(
+    app: &App,
+    request: &JoinRequest,
+    context: &JoinContext,
+    client: &Client,
+    disposable: bool,
+    numbered: Option<Numbered>,
+) -> Subscriber {
+    let now = app.now();
+    let key = &context.signing.signing_key;
+    let pending = numbered.is_none();
+    Subscriber {
+        id: SubscriberId::new(now),
+        account_id: context.account.id.clone(),
+        waitlist_id: context.waitlist.id.clone(),
+        email: request.email.clone(),
+        name: request.name.clone(),
+        metadata: request.metadata.clone(),
+        consent: request.consent.at(now),
+        source: request.source.clone(),
+        status: if pending { SubscriberStatus::Pending } else { SubscriberStatus::Active },
+        referral_code: ReferralCode::generate(),
+        referred_by: context.referrer.clone(),
+        number: numbered.map(|numbered| numbered.number),
+        referrals: 0,
+        places: 0,
+        disposable,
+        origin: Origin {
+            network: client.network().map(|network| key.pseudonym("network", &network)),
+            device: request.fingerprint.as_ref().map(|device| key.pseudonym("device", device.as_str())),
+        },
+        joined_at: now,
+        verified_at: None,
+        invited_at: None,
+        converted_at: None,
+        unsubscribed_at: None,
+        active_at: now,
+        mail_requests: u32::from(pending),
+        mail_requested_at: pending.then_some(now),
+        rev: 1,
+    }
+}
+
+/// The referral that brought the subscriber; confirmed at once when there is nothing to verify.
+fn new_referral(subscriber: &Subscriber) -> Option<Referral> {
+    let confirmed = subscriber.status == SubscriberStatus::Active;
+    subscriber.referred_by.as_ref().map(|referrer| Referral {
+        id: ReferralId::of_referee(&subscriber.id),
+        account_id: subscriber.account_id.clone(),
+        waitlist_id: subscriber.waitlist_id.clone(),
+        referrer_id: referrer.clone(),
+        referee_id: subscriber.id.clone(),
+        status: if confirmed { ReferralStatus::Confirmed } else { ReferralStatus::Pending },
+        places: 0,
+        disposable: subscriber.disposable,
+        origin: subscriber.origin.clone(),
+        assessment: Assessment::default(),
+        created_at: subscriber.joined_at,
+        credited_at: None,
+        rev: 1,
+    })
+}
+
+/// Answers whoever is on the list already.
+async fn again(app: &App, context: &JoinContext, id: &SubscriberId) -> Result<Response, Problem> {
+    let found = subscribers::read(&app.table, &context.account.id, id).await?.ok_or(ProblemKind::Conflict)?;
+    if context.waitlist.settings.verification_policy == VerificationPolicy::DoubleOptIn {
+        mail_again(app, found.subscriber).await?;
+        return Ok(pending().into_response());
+    }
+    let position = found.position(&app.table).await?;
+    let view = JoinedView::new(&found.subscriber, &context.waitlist, app.public_url(), position, None);
+    Ok(axum::Json(view).into_response())
+}
+
+/// Has the mail sent once more, but not to annoy: anybody may type anybody's address.
+async fn mail_again(app: &App, subscriber: Subscriber) -> Result<(), Problem> {
+    let now = app.now();
+    if !subscribers::may_mail_again(&subscriber, now) || subscriber.unsubscribed_at.is_some() {
+        return Ok(());
+    }
+    let rev = subscriber.rev;
+    let asked = Subscriber {
+        mail_requests: subscriber.mail_requests + 1,
+        mail_requested_at: Some(now),
+        rev: rev + 1,
+        ..subscriber
+    };
+    match subscribers::update(&asked, rev).apply(&app.table).await {
+        // Somebody else changed the entry just now; the next attempt mails.
+        Err(error) if !error.is_condition() => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+fn pending() -> (StatusCode, axum::Json<PendingView>) {
+    (StatusCode::ACCEPTED, axum::Json(PendingView { status: SubscriberStatus::Pending }))
+}
+
+/// Adds the token, which follows from the id and is not kept, to the answer about a new entry.
+fn with_token(answer: Answer, context: &JoinContext) -> Result<Answer, Problem> {
+    if answer.status != StatusCode::CREATED.as_u16() {
+        return Ok(answer);
+    }
+    let mut view: JoinedView = serde_json::from_str(&answer.body)?;
+    view.token = Some(token::issue(&context.signing.signing_key, Purpose::Subscriber, &view.id, None));
+    Ok(Answer { body: serde_json::to_string(&view)?, ..answer })
+}

@@ -1,0 +1,141 @@
+//! What the links in mails do. They carry signed tokens instead of keys.
+//!
+//! Both are harmless to repeat, and neither happens by a GET: mail scanners follow links.
+
+use api::{App, Problem, ProblemKind, Query};
+use axum::{
+    body::Bytes,
+    extract::State,
+    http::{HeaderMap, StatusCode, header},
+};
+use domain::{
+    id::{AccountId, ReferralId},
+    secret::SigningKey,
+    subscriber::{Subscriber, SubscriberStatus},
+    token::{self, Purpose, TokenError},
+    waitlist::Waitlist,
+};
+use store::{Table, accounts, subscribers, waitlists};
+
+use crate::dto::{JoinedView, TokenQuery, TokenRequest};
+
+/// Proves that an address is read by who joined with it, and puts its owner in line.
+#[utoipa::path(post, path = "/api/v1/subscribers/verify", tag = "subscriber", request_body = TokenRequest,
+    responses((status = OK, body = JoinedView)))]
+pub async fn verify(
+    State(app): State<App>,
+    api::Json(request): api::Json<TokenRequest>,
+) -> Result<axum::Json<JoinedView>, Problem> {
+    // A credit or a change of the profile may come in between: then look again.
+    for _ in 0..5 {
+        let (subscriber, key) = holder(&app, Purpose::Verify, &request.token).await?;
+        let waitlist =
+            waitlists::find(&app.table, &subscriber.waitlist_id).await?.ok_or(ProblemKind::NotFound)?;
+        if subscriber.status != SubscriberStatus::Pending {
+            return Ok(axum::Json(view(&app, &subscriber.account_id, &subscriber, &waitlist, &key).await?));
+        }
+        if let Some(verified) = bring_in_line(&app, subscriber, &waitlist).await? {
+            return Ok(axum::Json(view(&app, &verified.account_id, &verified, &waitlist, &key).await?));
+        }
+    }
+    Err(ProblemKind::Conflict.into())
+}
+
+/// `None` when the entry changed meanwhile.
+async fn bring_in_line(
+    app: &App,
+    subscriber: Subscriber,
+    waitlist: &Waitlist,
+) -> Result<Option<Subscriber>, Problem> {
+    if waitlist.deleting {
+        return Err(ProblemKind::WaitlistDeleting.into());
+    }
+    let numbered = subscribers::take_number(&app.table, waitlist).await?.ok_or(ProblemKind::WaitlistFull)?;
+    let referral = match &subscriber.referred_by {
+        Some(_) => subscribers::referral(&app.table, &ReferralId::of_referee(&subscriber.id)).await?,
+        None => None,
+    };
+    let now = app.now();
+    let rev = subscriber.rev;
+    let verified = Subscriber {
+        status: SubscriberStatus::Active,
+        number: Some(numbered.number),
+        verified_at: Some(now),
+        active_at: now,
+        rev: rev + 1,
+        ..subscriber
+    };
+    match subscribers::verify(&verified, rev, referral.as_ref()).apply(&app.table).await {
+        Ok(()) => Ok(Some(verified)),
+        Err(error) => {
+            subscribers::waste_number(&app.table, &waitlist.id).await?;
+            if error.is_condition() { Ok(None) } else { Err(error.into()) }
+        }
+    }
+}
+
+async fn view(
+    app: &App,
+    account: &AccountId,
+    subscriber: &Subscriber,
+    waitlist: &Waitlist,
+    key: &SigningKey,
+) -> Result<JoinedView, Problem> {
+    let found = subscribers::read(&app.table, account, &subscriber.id).await?.ok_or(ProblemKind::NotFound)?;
+    let position = found.position(&app.table).await?;
+    let token = token::issue(key, Purpose::Subscriber, &subscriber.id, None);
+    Ok(JoinedView::new(&found.subscriber, waitlist, app.public_url(), position, Some(token)))
+}
+
+/// Stops all mail (RFC 8058). The token comes in the query, as mail programs send
+/// it with `List-Unsubscribe=One-Click`, or in a JSON body.
+#[utoipa::path(post, path = "/api/v1/subscribers/unsubscribe", tag = "subscriber", params(TokenQuery),
+    request_body(content((TokenRequest = "application/json"), (String = "application/x-www-form-urlencoded"))),
+    responses((status = NO_CONTENT)))]
+pub async fn unsubscribe(
+    State(app): State<App>,
+    Query(query): Query<TokenQuery>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<StatusCode, Problem> {
+    let is_json = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| value.starts_with("application/json"));
+    let token = match query.token {
+        Some(token) => token,
+        None if is_json => api::parse::<TokenRequest>(&body)?.token,
+        None => return Err(Problem::field("token", "is missing")),
+    };
+    for _ in 0..5 {
+        let (subscriber, _) = holder(&app, Purpose::Unsubscribe, &token).await?;
+        if subscriber.unsubscribed_at.is_some() {
+            return Ok(StatusCode::NO_CONTENT);
+        }
+        let rev = subscriber.rev;
+        let stopped = Subscriber { unsubscribed_at: Some(app.now()), rev: rev + 1, ..subscriber };
+        match subscribers::update(&stopped, rev).apply(&app.table).await {
+            Ok(()) => return Ok(StatusCode::NO_CONTENT),
+            Err(error) if error.is_condition() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(ProblemKind::Conflict.into())
+}
+
+/// Whoever the token speaks for, with the key that signed it.
+async fn holder(app: &App, purpose: Purpose, text: &str) -> Result<(Subscriber, SigningKey), Problem> {
+    let invalid = || Problem::from(ProblemKind::InvalidToken);
+    let claimed = token::claimed_subject(text).ok_or_else(invalid)?;
+    let subscriber = subscribers::find(&app.table, &claimed).await?.ok_or_else(invalid)?;
+    let key = signing_key(&app.table, &subscriber.account_id).await?.ok_or_else(invalid)?;
+    match token::verify(&key, purpose, text, app.now()) {
+        Ok(_) => Ok((subscriber, key)),
+        Err(TokenError::Expired) => Err(ProblemKind::ExpiredToken.into()),
+        Err(TokenError::Forged) => Err(invalid()),
+    }
+}
+
+async fn signing_key(table: &Table, account: &AccountId) -> Result<Option<SigningKey>, Problem> {
+    Ok(accounts::read(table, account).await?.map(|(_, signing)| signing.signing_key))
+}

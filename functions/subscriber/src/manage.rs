@@ -1,0 +1,244 @@
+//! What an account does with its subscribers, and what subscribers see of themselves.
+
+use api::{
+    App, Client, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query, require_subscriber,
+    respond,
+};
+use axum::{extract::State, http::StatusCode, response::Response};
+use domain::{
+    Invalid,
+    email::Email,
+    id::{AccountId, SubscriberId, WaitlistId},
+    subscriber::{Subscriber, SubscriberStatus},
+    waitlist::Waitlist,
+};
+use jiff::Timestamp;
+use store::{
+    Answer, Page, line,
+    subscribers::{self, Found},
+    waitlists,
+};
+
+use crate::dto::{InvitationRequest, InvitationView, PositionView, Sort, SubscriberFilter, SubscriberView};
+
+/// A transaction holds the invitations and the record of the answer.
+const MAX_INVITATIONS: usize = 99;
+
+async fn own(app: &App, account: &AccountId, id: &SubscriberId) -> Result<Found, Problem> {
+    subscribers::read(&app.table, account, id).await?.ok_or_else(|| ProblemKind::NotFound.into())
+}
+
+pub async fn own_waitlist(app: &App, account: &AccountId, id: &WaitlistId) -> Result<Waitlist, Problem> {
+    let found = waitlists::read(&app.table, account, id).await?;
+    found.ok_or_else(|| ProblemKind::NotFound.because("There is no such waitlist."))
+}
+
+/// The subscribers of a waitlist.
+#[utoipa::path(get, path = "/api/v1/subscribers", tag = "subscriber", params(SubscriberFilter),
+    responses((status = OK, body = List<SubscriberView>)))]
+pub async fn list(
+    State(app): State<App>,
+    principal: Principal,
+    Query(filter): Query<SubscriberFilter>,
+) -> Result<axum::Json<List<SubscriberView>>, Problem> {
+    let waitlist = own_waitlist(&app, &principal.account_id, &filter.waitlist_id).await?;
+    let page = PageQuery { cursor: filter.cursor, limit: filter.limit };
+    let (cursor, limit) = (page.cursor()?, page.limit()?);
+    let mut found = match (filter.email, filter.sort.unwrap_or(Sort::Joined)) {
+        (Some(email), _) => Page { data: by_email(&app, &waitlist.id, email).await?, next: None },
+        (None, Sort::Joined) => subscribers::list(&app.table, &waitlist.id, cursor, limit).await?,
+        (None, Sort::Hot) => subscribers::list_hot(&app.table, &waitlist.id, cursor, limit).await?,
+    };
+    if let Some(status) = filter.status {
+        found.data.retain(|subscriber| subscriber.status == status);
+    }
+    let view = |subscriber| SubscriberView::new(subscriber, &waitlist, app.public_url());
+    Ok(axum::Json(found.map(view).into()))
+}
+
+async fn by_email(app: &App, waitlist: &WaitlistId, email: String) -> Result<Vec<Subscriber>, Problem> {
+    let email = Email::try_from(email).map_err(|invalid: Invalid| Problem::invalid("email", &invalid))?;
+    let Some(id) = subscribers::by_email(&app.table, waitlist, &email).await? else { return Ok(Vec::new()) };
+    Ok(subscribers::batch(&app.table, &[id]).await?)
+}
+
+/// One subscriber.
+#[utoipa::path(get, path = "/api/v1/subscribers/{id}", tag = "subscriber",
+    params(("id" = SubscriberId, Path)), responses((status = OK, body = SubscriberView)))]
+pub async fn get(
+    State(app): State<App>,
+    principal: Principal,
+    PathId(id): PathId<SubscriberId>,
+) -> Result<axum::Json<SubscriberView>, Problem> {
+    let found = own(&app, &principal.account_id, &id).await?;
+    let waitlist = own_waitlist(&app, &principal.account_id, &found.subscriber.waitlist_id).await?;
+    Ok(axum::Json(SubscriberView::new(found.subscriber, &waitlist, app.public_url())))
+}
+
+/// Erases a subscriber: everything personal goes, also from exports. Anonymous counts
+/// and the credits of others stay.
+#[utoipa::path(delete, path = "/api/v1/subscribers/{id}", tag = "subscriber",
+    params(("id" = SubscriberId, Path)), responses((status = NO_CONTENT)))]
+pub async fn erase(
+    State(app): State<App>,
+    principal: Principal,
+    PathId(id): PathId<SubscriberId>,
+) -> Result<StatusCode, Problem> {
+    for _ in 0..5 {
+        let found = own(&app, &principal.account_id, &id).await?;
+        match subscribers::erase(&app.table, &found.subscriber, app.now()).await {
+            Ok(()) => return Ok(StatusCode::NO_CONTENT),
+            Err(error) if error.is_condition() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(ProblemKind::Conflict.into())
+}
+
+/// Where a subscriber stands. With a publishable key, the subscriber's own token is needed.
+#[utoipa::path(get, path = "/api/v1/subscribers/{id}/position", tag = "subscriber",
+    params(("id" = SubscriberId, Path), ("X-Subscriber-Token" = Option<String>, Header)),
+    responses((status = OK, body = PositionView)))]
+pub async fn position(
+    State(app): State<App>,
+    principal: Principal,
+    PathId(id): PathId<SubscriberId>,
+    client: Client,
+) -> Result<axum::Json<PositionView>, Problem> {
+    require_subscriber(&app, &principal, &client, &id).await?;
+    let found = own(&app, &principal.account_id, &id).await?;
+    let position = found.position(&app.table).await?;
+    Ok(axum::Json(PositionView {
+        id,
+        status: found.subscriber.status,
+        position: position.map(|position| position.position),
+        total: position.map(|position| position.total),
+        referrals: found.subscriber.referrals,
+    }))
+}
+
+/// Notes that a subscriber became a customer.
+#[utoipa::path(post, path = "/api/v1/subscribers/{id}/convert", tag = "subscriber",
+    params(("id" = SubscriberId, Path)), responses((status = OK, body = SubscriberView)))]
+pub async fn convert(
+    State(app): State<App>,
+    principal: Principal,
+    PathId(id): PathId<SubscriberId>,
+    post: Post<serde_json::Value>,
+) -> Result<Response, Problem> {
+    if let Some(answer) = post.answered(&app).await? {
+        return Ok(respond(answer));
+    }
+    let found = own(&app, &principal.account_id, &id).await?.subscriber;
+    let waitlist = own_waitlist(&app, &principal.account_id, &found.waitlist_id).await?;
+    if found.status == SubscriberStatus::Pending {
+        return Err(ProblemKind::NotInLine.because("The address has not been verified."));
+    }
+    let now = app.now();
+    let rev = found.rev;
+    let converted = Subscriber {
+        status: SubscriberStatus::Converted,
+        converted_at: found.converted_at.or(Some(now)),
+        active_at: now,
+        rev: rev + 1,
+        ..found
+    };
+    let view = SubscriberView::new(converted.clone(), &waitlist, app.public_url());
+    let answer =
+        Answer { status: StatusCode::OK.as_u16(), body: serde_json::to_string(&view)?, location: None };
+    let committed = post.commit(&app, subscribers::update(&converted, rev), &answer).await?;
+    Ok(respond(committed.answer_or(answer)))
+}
+
+/// Invites the first of the line, or those named: they leave the line and get a mail.
+/// All are invited or none.
+#[utoipa::path(post, path = "/api/v1/waitlists/{id}/invitations", tag = "subscriber",
+    params(("id" = WaitlistId, Path)), request_body = InvitationRequest,
+    responses((status = OK, body = InvitationView)))]
+pub async fn invite(
+    State(app): State<App>,
+    principal: Principal,
+    PathId(id): PathId<WaitlistId>,
+    post: Post<InvitationRequest>,
+) -> Result<Response, Problem> {
+    if let Some(answer) = post.answered(&app).await? {
+        return Ok(respond(answer));
+    }
+    let waitlist = own_waitlist(&app, &principal.account_id, &id).await?;
+    if waitlist.deleting {
+        return Err(ProblemKind::WaitlistDeleting.into());
+    }
+    for _ in 0..5 {
+        let (candidates, wanted) = candidates(&app, &id, &post.body).await?;
+        let (active, others): (Vec<_>, Vec<_>) =
+            candidates.into_iter().partition(|subscriber| subscriber.status == SubscriberStatus::Active);
+        let now = app.now();
+        let invited: Vec<_> =
+            active.into_iter().take(wanted).map(|subscriber| invited(subscriber, now)).collect();
+        let ids = |subscribers: &[Subscriber]| subscribers.iter().map(|entry| entry.id.clone()).collect();
+        let named = post.body.subscriber_ids.is_some();
+        let view =
+            InvitationView { invited: ids(&invited), skipped: if named { ids(&others) } else { Vec::new() } };
+        let body = serde_json::to_string(&view)?;
+        let answer = Answer { status: StatusCode::OK.as_u16(), body, location: None };
+        if invited.is_empty() {
+            return Ok(respond(answer));
+        }
+        match post.commit(&app, subscribers::update_all(&invited), &answer).await {
+            Ok(committed) => return Ok(respond(committed.answer_or(answer))),
+            Err(problem) if problem.is("subscriber") => {}
+            Err(problem) => return Err(problem.into()),
+        }
+    }
+    Err(ProblemKind::Conflict.into())
+}
+
+/// Who might be invited, in order, and how many of them.
+async fn candidates(
+    app: &App,
+    waitlist: &WaitlistId,
+    request: &InvitationRequest,
+) -> Result<(Vec<Subscriber>, usize), Problem> {
+    match (request.count, &request.subscriber_ids) {
+        (Some(count), None) => {
+            let count = usize::try_from(count).unwrap_or(usize::MAX);
+            if !(1..=MAX_INVITATIONS).contains(&count) {
+                return Err(Problem::field("count", format!("is not 1–{MAX_INVITATIONS}")));
+            }
+            // Those at the front may have been invited a moment ago and not have left yet.
+            let ids = line::first(&app.table, waitlist, count + MAX_INVITATIONS).await?;
+            Ok((subscribers::batch(&app.table, &ids).await?, count))
+        }
+        (None, Some(ids)) => {
+            if !(1..=MAX_INVITATIONS).contains(&ids.len()) {
+                return Err(Problem::field(
+                    "subscriber_ids",
+                    format!("does not have 1–{MAX_INVITATIONS} ids"),
+                ));
+            }
+            let mut ids = ids.clone();
+            ids.sort();
+            ids.dedup();
+            let found = subscribers::batch(&app.table, &ids).await?;
+            let strangers =
+                found.len() < ids.len() || found.iter().any(|entry| entry.waitlist_id != *waitlist);
+            if strangers {
+                return Err(ProblemKind::NotFound.because("A subscriber is not on this waitlist."));
+            }
+            Ok((found, ids.len()))
+        }
+        _ => Err(Problem::field("count", "or `subscriber_ids` is needed, and not both")),
+    }
+}
+
+fn invited(subscriber: Subscriber, now: Timestamp) -> Subscriber {
+    let mail = subscriber.unsubscribed_at.is_none();
+    Subscriber {
+        status: SubscriberStatus::Invited,
+        invited_at: Some(now),
+        mail_requests: subscriber.mail_requests + u32::from(mail),
+        mail_requested_at: if mail { Some(now) } else { subscriber.mail_requested_at },
+        rev: subscriber.rev + 1,
+        ..subscriber
+    }
+}

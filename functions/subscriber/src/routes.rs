@@ -1,0 +1,29 @@
+//! Routes of the subscriber family.
+
+use api::{Access, Routes};
+use domain::scope::Family;
+use utoipa_axum::routes;
+
+use crate::{exports, join, links, manage, pages};
+
+const READ: Access = Access::Secret(Family::Subscribers.read());
+const WRITE: Access = Access::Secret(Family::Subscribers.write());
+
+/// Everything that this function answers.
+pub fn routes() -> Routes {
+    Routes::new()
+        .route(Access::Publishable(Family::Subscribers.write()), routes!(join::join))
+        .route(READ, routes!(manage::list))
+        .route(READ, routes!(exports::start_by_get))
+        .route(READ, routes!(manage::get))
+        .route(WRITE, routes!(manage::erase))
+        .route(Access::Publishable(Family::Subscribers.read()), routes!(manage::position))
+        .route(WRITE, routes!(manage::convert))
+        .route(WRITE, routes!(manage::invite))
+        .route(Access::Token, routes!(links::verify))
+        .route(Access::Token, routes!(links::unsubscribe))
+        .route(READ, routes!(exports::start))
+        .route(READ, routes!(exports::get))
+        .route(Access::Public, routes!(pages::verify))
+        .route(Access::Public, routes!(pages::unsubscribe))
+}

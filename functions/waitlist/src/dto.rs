@@ -1,0 +1,122 @@
+//! What the waitlist family gives. What it takes is [`WaitlistSettings`].
+
+use domain::{
+    id::{EventId, SubscriberId, WaitlistId},
+    subscriber::SubscriberStatus,
+    text::{Locale, Name, Slug},
+    waitlist::{Branding, RewardTiers, VerificationPolicy, Waitlist, WaitlistSettings, WaitlistStatus},
+};
+use jiff::Timestamp;
+use serde::Serialize;
+use store::{
+    entities::{Event, EventKind},
+    waitlists::WaitlistCounts,
+};
+use utoipa::ToSchema;
+
+#[derive(Serialize, ToSchema)]
+pub struct WaitlistView {
+    pub id: WaitlistId,
+    #[serde(flatten)]
+    pub settings: WaitlistSettings,
+    /// Being deleted: nothing on it can be changed any more.
+    pub deleting: bool,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+impl From<Waitlist> for WaitlistView {
+    fn from(waitlist: Waitlist) -> Self {
+        let Waitlist { id, settings, deleting, created_at, updated_at, .. } = waitlist;
+        Self { id, settings, deleting, created_at, updated_at }
+    }
+}
+
+/// How many subscribers there are; up to a second behind.
+#[derive(Serialize, ToSchema)]
+pub struct CountsView {
+    pub pending: u64,
+    pub active: u64,
+    pub invited: u64,
+    pub converted: u64,
+    /// Entries in line.
+    pub in_line: u64,
+    /// Credited referrals.
+    pub referrals: u64,
+}
+
+impl From<WaitlistCounts> for CountsView {
+    fn from(counts: WaitlistCounts) -> Self {
+        let of = |wanted| {
+            counts.by_status.iter().find(|(status, _)| *status == wanted).map_or(0, |(_, count)| *count)
+        };
+        Self {
+            pending: of(SubscriberStatus::Pending),
+            active: of(SubscriberStatus::Active),
+            invited: of(SubscriberStatus::Invited),
+            converted: of(SubscriberStatus::Converted),
+            in_line: counts.in_line,
+            referrals: counts.referrals,
+        }
+    }
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct WaitlistWithCounts {
+    #[serde(flatten)]
+    pub waitlist: WaitlistView,
+    pub counts: CountsView,
+}
+
+/// What a page needs to show a waitlist.
+#[derive(Serialize, ToSchema)]
+pub struct PublicWaitlist {
+    pub id: WaitlistId,
+    pub name: Name,
+    pub slug: Slug,
+    pub status: WaitlistStatus,
+    pub branding: Branding,
+    pub locale: Locale,
+    pub verification_policy: VerificationPolicy,
+    pub places_per_referral: u32,
+    pub reward_tiers: RewardTiers,
+    /// Entries in line; up to a second behind.
+    pub total: u64,
+}
+
+impl PublicWaitlist {
+    pub fn new(waitlist: Waitlist, counts: &WaitlistCounts) -> Self {
+        let Waitlist { id, slug, settings, .. } = waitlist;
+        Self {
+            id,
+            name: settings.name,
+            slug,
+            status: settings.status,
+            branding: settings.branding,
+            locale: settings.locale,
+            verification_policy: settings.verification_policy,
+            places_per_referral: settings.places_per_referral.get(),
+            reward_tiers: settings.reward_tiers,
+            total: counts.in_line,
+        }
+    }
+}
+
+/// Something that happened; names only ids.
+#[derive(Serialize, ToSchema)]
+pub struct EventView {
+    pub id: EventId,
+    #[serde(rename = "type")]
+    pub kind: EventKind,
+    pub subscriber_id: SubscriberId,
+    /// The referral or reward that it is about.
+    pub object_id: Option<String>,
+    pub at: Timestamp,
+}
+
+impl From<Event> for EventView {
+    fn from(event: Event) -> Self {
+        let Event { id, kind, subscriber_id, object_id, at, .. } = event;
+        Self { id, kind, subscriber_id, object_id, at }
+    }
+}

@@ -1,0 +1,178 @@
+//! Routes of the waitlist family.
+
+use api::{
+    Access, App, Client, IfMatch, Json, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind,
+    Query, Routes, created, etag, merge_patch, require_origin, respond,
+};
+use axum::{
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use domain::{
+    id::{AccountId, WaitlistId},
+    scope::Family,
+    waitlist::{Waitlist, WaitlistSettings},
+};
+use store::{CommitError, events, waitlists};
+use utoipa_axum::routes;
+
+use crate::dto::{EventView, PublicWaitlist, WaitlistView, WaitlistWithCounts};
+
+const READ: Access = Access::Secret(Family::Waitlists.read());
+const WRITE: Access = Access::Secret(Family::Waitlists.write());
+
+/// Everything that this function answers.
+pub fn routes() -> Routes {
+    Routes::new()
+        .route(WRITE, routes!(create))
+        .route(READ, routes!(list))
+        .route(READ, routes!(get))
+        .route(WRITE, routes!(patch, put, delete))
+        .route(Access::Publishable(Family::Waitlists.read()), routes!(public))
+        .route(READ, routes!(list_events))
+}
+
+async fn own(app: &App, account: &AccountId, id: &WaitlistId) -> Result<Waitlist, Problem> {
+    waitlists::read(&app.table, account, id).await?.ok_or_else(|| ProblemKind::NotFound.into())
+}
+
+/// Creates a waitlist. A name is enough.
+#[utoipa::path(post, path = "/api/v1/waitlists", tag = "waitlist", request_body = WaitlistSettings,
+    responses((status = CREATED, body = WaitlistView)))]
+async fn create(
+    State(app): State<App>,
+    principal: Principal,
+    post: Post<WaitlistSettings>,
+) -> Result<Response, Problem> {
+    if let Some(answer) = post.answered(&app).await? {
+        return Ok(respond(answer));
+    }
+    let waitlist = Waitlist::new(principal.account_id, post.body.clone(), app.now());
+    let location = format!("/api/v1/waitlists/{}", waitlist.id);
+    let answer = created(location, &WaitlistView::from(waitlist.clone()))?;
+    match post.commit(&app, waitlists::create(&waitlist), &answer).await {
+        Ok(committed) => Ok((etag(waitlist.rev), respond(committed.answer_or(answer))).into_response()),
+        Err(problem) => Err(problem.or("slug", ProblemKind::SlugTaken)),
+    }
+}
+
+/// The account's waitlists, oldest first.
+#[utoipa::path(get, path = "/api/v1/waitlists", tag = "waitlist", params(PageQuery),
+    responses((status = OK, body = List<WaitlistView>)))]
+async fn list(
+    State(app): State<App>,
+    principal: Principal,
+    Query(page): Query<PageQuery>,
+) -> Result<axum::Json<List<WaitlistView>>, Problem> {
+    let found = waitlists::list(&app.table, &principal.account_id, page.cursor()?, page.limit()?).await?;
+    Ok(axum::Json(found.map(WaitlistView::from).into()))
+}
+
+/// A waitlist with its counts.
+#[utoipa::path(get, path = "/api/v1/waitlists/{id}", tag = "waitlist",
+    params(("id" = WaitlistId, Path)), responses((status = OK, body = WaitlistWithCounts)))]
+async fn get(
+    State(app): State<App>,
+    principal: Principal,
+    PathId(id): PathId<WaitlistId>,
+) -> Result<Response, Problem> {
+    let waitlist = own(&app, &principal.account_id, &id).await?;
+    let counts = waitlists::counts(&app.table, &id).await?.into();
+    let rev = waitlist.rev;
+    let view = WaitlistWithCounts { waitlist: waitlist.into(), counts };
+    Ok((etag(rev), axum::Json(view)).into_response())
+}
+
+/// Changes some settings (RFC 7396 merge patch).
+#[utoipa::path(patch, path = "/api/v1/waitlists/{id}", tag = "waitlist",
+    params(("id" = WaitlistId, Path), ("If-Match" = String, Header)),
+    request_body(content = Object, content_type = "application/merge-patch+json"),
+    responses((status = OK, body = WaitlistView)))]
+async fn patch(
+    State(app): State<App>,
+    principal: Principal,
+    PathId(id): PathId<WaitlistId>,
+    seen: IfMatch,
+    Json(patch): Json<serde_json::Value>,
+) -> Result<Response, Problem> {
+    let old = own(&app, &principal.account_id, &id).await?;
+    seen.check(old.rev)?;
+    let settings = merge_patch(&old.settings, &patch)?;
+    save(&app, &old, settings).await
+}
+
+/// Replaces all settings. What is left out gets its default; the slug stays.
+#[utoipa::path(put, path = "/api/v1/waitlists/{id}", tag = "waitlist",
+    params(("id" = WaitlistId, Path), ("If-Match" = String, Header)), request_body = WaitlistSettings,
+    responses((status = OK, body = WaitlistView)))]
+async fn put(
+    State(app): State<App>,
+    principal: Principal,
+    PathId(id): PathId<WaitlistId>,
+    seen: IfMatch,
+    Json(settings): Json<WaitlistSettings>,
+) -> Result<Response, Problem> {
+    let old = own(&app, &principal.account_id, &id).await?;
+    seen.check(old.rev)?;
+    save(&app, &old, settings).await
+}
+
+async fn save(app: &App, old: &Waitlist, settings: WaitlistSettings) -> Result<Response, Problem> {
+    if old.deleting {
+        return Err(ProblemKind::WaitlistDeleting.into());
+    }
+    let new = old.with_settings(settings, app.now());
+    match waitlists::update(&app.table, old, &new).await {
+        Ok(()) => Ok((etag(new.rev), axum::Json(WaitlistView::from(new))).into_response()),
+        Err(error) if error.failed("slug").is_some() => Err(ProblemKind::SlugTaken.into()),
+        Err(CommitError::Condition(_)) => Err(ProblemKind::PreconditionFailed.into()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Deletes a waitlist with everybody on it. The work goes on after the answer:
+/// until it is done, the waitlist is shown as `deleting`, then it is gone.
+#[utoipa::path(delete, path = "/api/v1/waitlists/{id}", tag = "waitlist",
+    params(("id" = WaitlistId, Path)), responses((status = ACCEPTED)))]
+async fn delete(
+    State(app): State<App>,
+    principal: Principal,
+    PathId(id): PathId<WaitlistId>,
+) -> Result<Response, Problem> {
+    let waitlist = own(&app, &principal.account_id, &id).await?;
+    if !waitlist.deleting {
+        waitlists::begin_delete(&app.table, &waitlist, app.now()).await?;
+    }
+    Ok((StatusCode::ACCEPTED, [(header::LOCATION, format!("/api/v1/waitlists/{id}"))]).into_response())
+}
+
+/// What a page needs. May be cached for a minute.
+#[utoipa::path(get, path = "/api/v1/waitlists/{id}/public", tag = "waitlist",
+    params(("id" = WaitlistId, Path)), responses((status = OK, body = PublicWaitlist)))]
+async fn public(
+    State(app): State<App>,
+    principal: Principal,
+    PathId(id): PathId<WaitlistId>,
+    client: Client,
+) -> Result<Response, Problem> {
+    let waitlist = own(&app, &principal.account_id, &id).await?;
+    require_origin(&waitlist, &client.headers)?;
+    let counts = waitlists::counts(&app.table, &id).await?;
+    let cache = [(header::CACHE_CONTROL, "private, max-age=60")];
+    Ok((cache, axum::Json(PublicWaitlist::new(waitlist, &counts))).into_response())
+}
+
+/// What happened on the waitlist, newest first; the last 30 days.
+#[utoipa::path(get, path = "/api/v1/waitlists/{id}/events", tag = "waitlist",
+    params(("id" = WaitlistId, Path), PageQuery), responses((status = OK, body = List<EventView>)))]
+async fn list_events(
+    State(app): State<App>,
+    principal: Principal,
+    PathId(id): PathId<WaitlistId>,
+    Query(page): Query<PageQuery>,
+) -> Result<axum::Json<List<EventView>>, Problem> {
+    own(&app, &principal.account_id, &id).await?;
+    let found = events::list(&app.table, &id, page.cursor()?, page.limit()?).await?;
+    Ok(axum::Json(found.map(EventView::from).into()))
+}

@@ -1,0 +1,78 @@
+//! Who may call a route. Denies by default: there is no route without an [`Access`].
+
+use axum::{
+    extract::{Request, State},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use domain::scope::Scope;
+
+use crate::{Principal, ProblemKind};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Anybody; what is shown is public.
+    Public,
+    /// Anybody who holds a token that we signed; the handler verifies it.
+    Token,
+    /// A publishable key, or a secret key or member with the scope.
+    Publishable(Scope),
+    /// A secret key or member with the scope.
+    Secret(Scope),
+}
+
+impl Access {
+    /// How the access reads in the OpenAPI document.
+    pub(crate) fn name(self) -> String {
+        match self {
+            Self::Public => "public".to_owned(),
+            Self::Token => "token".to_owned(),
+            Self::Publishable(scope) => format!("publishable or {scope}"),
+            Self::Secret(scope) => scope.to_string(),
+        }
+    }
+
+    /// Whether the gateway lets only authenticated requests through.
+    pub(crate) fn is_authenticated(self) -> bool {
+        matches!(self, Self::Publishable(_) | Self::Secret(_))
+    }
+
+    fn judge(self, principal: Option<&Principal>) -> Result<(), ProblemKind> {
+        let (scope, publishable) = match self {
+            Self::Public | Self::Token => return Ok(()),
+            Self::Publishable(scope) => (scope, true),
+            Self::Secret(scope) => (scope, false),
+        };
+        match principal {
+            None => Err(ProblemKind::Unauthorized),
+            Some(principal) if principal.is_publishable() && publishable => Ok(()),
+            Some(principal) if principal.is_publishable() => Err(ProblemKind::SecretKeyRequired),
+            Some(principal) if principal.covers(scope) => Ok(()),
+            Some(_) => Err(ProblemKind::InsufficientScope),
+        }
+    }
+}
+
+/// The middleware of every route.
+pub(crate) async fn guard(State(access): State<Access>, mut request: Request, next: Next) -> Response {
+    let principal = Principal::of(&request);
+    if let Err(kind) = access.judge(principal.as_ref()) {
+        let detail = match access {
+            Access::Secret(scope) | Access::Publishable(scope) => format!("This needs the scope `{scope}`."),
+            Access::Public | Access::Token => String::new(),
+        };
+        return kind.because(detail).into_response();
+    }
+    if let Some(principal) = principal {
+        request.extensions_mut().insert(principal);
+    }
+    next.run(request).await
+}
+
+impl<S: Sync> axum::extract::FromRequestParts<S> for Principal {
+    type Rejection = crate::Problem;
+
+    async fn from_request_parts(parts: &mut http::request::Parts, _: &S) -> Result<Self, Self::Rejection> {
+        parts.extensions.get::<Self>().cloned().ok_or_else(|| ProblemKind::Unauthorized.into())
+    }
+}

@@ -1,0 +1,95 @@
+//! What a family's handlers work with.
+
+use aws::{Env, EnvError};
+use axum::{
+    http::{HeaderMap, HeaderName, HeaderValue},
+    response::Response,
+};
+use domain::{id::AccountId, rate::Verdict};
+use jiff::Timestamp;
+use store::{StoreError, Table};
+
+use crate::{Problem, ProblemKind};
+
+/// Why a function can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Environment(#[from] EnvError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the runtime stopped: {0}")]
+    Runtime(String),
+}
+
+/// The table, and where the platform is reached. Cheap to clone.
+#[derive(Clone)]
+pub struct App {
+    pub table: Table,
+    public_url: String,
+}
+
+impl App {
+    /// # Errors
+    /// When a variable is missing.
+    pub fn from_env(env: &Env) -> Result<Self, StartError> {
+        Ok(Self {
+            table: Table::from_env(env)?,
+            public_url: env.require("PUBLIC_URL")?.trim_end_matches('/').to_owned(),
+        })
+    }
+
+    /// Where browsers reach the API, without a slash at the end.
+    pub fn public_url(&self) -> &str {
+        &self.public_url
+    }
+
+    pub fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    /// Counts a request against a limit per minute.
+    ///
+    /// # Errors
+    /// [`ProblemKind::RateLimited`] when there were too many.
+    pub async fn limit(
+        &self,
+        account: &AccountId,
+        name: &str,
+        caller: &str,
+        limit: u64,
+    ) -> Result<Verdict, Problem> {
+        let verdict = store::rates::count(&self.table, account, name, caller, limit, self.now()).await?;
+        if verdict.allowed {
+            return Ok(verdict);
+        }
+        let detail = format!("At most {limit} a minute; try again in {} s.", verdict.reset);
+        Err(Problem { rate: Some(verdict), ..ProblemKind::RateLimited.because(detail) })
+    }
+}
+
+/// Tells the caller where its limit stands.
+pub fn rate_limited(mut response: Response, verdict: Option<Verdict>) -> Response {
+    if let Some(verdict) = verdict {
+        rate_headers(response.headers_mut(), &verdict);
+    }
+    response
+}
+
+/// `RateLimit` (IETF draft), `X-RateLimit-*`, and `Retry-After` when refused.
+pub(crate) fn rate_headers(headers: &mut HeaderMap, verdict: &Verdict) {
+    let Verdict { allowed, limit, remaining, reset } = verdict;
+    let mut set = |name: &'static str, value: String| {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    };
+    set("ratelimit-policy", format!("\"minute\";q={limit};w=60"));
+    set("ratelimit", format!("\"minute\";r={remaining};t={reset}"));
+    set("x-ratelimit-limit", limit.to_string());
+    set("x-ratelimit-remaining", remaining.to_string());
+    set("x-ratelimit-reset", reset.to_string());
+    if !allowed {
+        set("retry-after", reset.to_string());
+    }
+}

@@ -1,0 +1,194 @@
+//! Extractors whose rejections are problems that say which field is wrong.
+
+use std::net::IpAddr;
+
+use axum::{
+    body::Bytes,
+    extract::{FromRequest, FromRequestParts, Request},
+    http::{HeaderMap, header, request::Parts},
+};
+use domain::{Invalid, fraud};
+use lambda_http::{RequestExt, request::RequestContext};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{Problem, ProblemKind, problem::FieldError};
+
+/// A JSON body.
+pub struct Json<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let bytes = json_body(request, state).await?;
+        parse(&bytes).map(Self)
+    }
+}
+
+/// The bytes of a body that claims to be JSON. No body at all counts as `{}`.
+pub(crate) async fn json_body<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
+    let content_type =
+        request.headers().get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default());
+    let essence =
+        content_type.map(|text| text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
+    let is_json = match essence.as_deref() {
+        Some("application/json" | "application/merge-patch+json") => true,
+        Some(other) => other.starts_with("application/") && other.ends_with("+json"),
+        None => false,
+    };
+    let bytes = Bytes::from_request(request, state).await.map_err(|rejection| {
+        if rejection.status() == ProblemKind::PayloadTooLarge.status() {
+            let limit = crate::routes::MAX_BODY / 1024;
+            ProblemKind::PayloadTooLarge.because(format!("A body has at most {limit} KiB."))
+        } else {
+            ProblemKind::BadRequest.because("The body could not be read.")
+        }
+    })?;
+    if bytes.is_empty() {
+        return Ok(Bytes::from_static(b"{}"));
+    }
+    if is_json { Ok(bytes) } else { Err(ProblemKind::UnsupportedMediaType.into()) }
+}
+
+/// Parses JSON, telling bad syntax from bad content.
+///
+/// # Errors
+/// A problem that names the field.
+pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let path = error.path().to_string();
+        refused(&path, error.inner())
+    })?;
+    deserializer.end().map_err(|error| refused(".", &error))?;
+    Ok(value)
+}
+
+/// A representation with a merge patch (RFC 7396) applied, checked like a new one.
+///
+/// # Errors
+/// A problem that names the field.
+pub fn merge_patch<T: Serialize + DeserializeOwned>(
+    current: &T,
+    patch: &serde_json::Value,
+) -> Result<T, Problem> {
+    if !patch.is_object() {
+        return Err(Problem::field("", "is not a JSON object"));
+    }
+    let mut merged = serde_json::to_value(current)?;
+    json_patch::merge(&mut merged, patch);
+    serde_path_to_error::deserialize(merged).map_err(|error| {
+        let path = error.path().to_string();
+        refused(&path, error.inner())
+    })
+}
+
+fn refused(path: &str, error: &serde_json::Error) -> Problem {
+    let text = error.to_string();
+    // The position is of no use to whoever sees the path, and of all use to whoever sees no path.
+    let plain = text.split(" at line ").next().unwrap_or(&text).to_owned();
+    let path = if path == "." { String::new() } else { path.to_owned() };
+    match error.classify() {
+        serde_json::error::Category::Data => {
+            // A missing field is reported at its parent: point at the field itself.
+            let path = match plain.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
+                Some(field) if path.is_empty() => field.to_owned(),
+                Some(field) if !path.ends_with(field) => format!("{path}.{field}"),
+                _ => path,
+            };
+            Problem {
+                detail: Some(format!("{path}: {plain}").trim_start_matches(": ").to_owned()),
+                errors: vec![FieldError { path, detail: plain }],
+                ..ProblemKind::ValidationFailed.into()
+            }
+        }
+        _ => Problem {
+            errors: vec![FieldError { path, detail: text.clone() }],
+            ..ProblemKind::MalformedJson.because(text)
+        },
+    }
+}
+
+/// The query string.
+pub struct Query<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let query = parts.uri.query().unwrap_or_default();
+        let pairs = form_urlencoded::parse(query.as_bytes());
+        let deserializer = serde_urlencoded::Deserializer::new(pairs);
+        serde_path_to_error::deserialize(deserializer).map(Self).map_err(|error| {
+            let path = error.path().to_string();
+            let detail = error.inner().to_string();
+            Problem::field(if path == "." { "query".to_owned() } else { path }, detail)
+        })
+    }
+}
+
+/// The one id in the path. What can't be an id names nothing: 404.
+pub struct PathId<T>(pub T);
+
+impl<T, S> FromRequestParts<S> for PathId<T>
+where
+    T: std::str::FromStr<Err = Invalid>,
+    S: Send + Sync,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let axum::extract::Path(text) = axum::extract::Path::<String>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| Problem::from(ProblemKind::NotFound))?;
+        text.parse().map(Self).map_err(|_| ProblemKind::NotFound.into())
+    }
+}
+
+/// Where a request came from.
+pub struct Client {
+    pub headers: HeaderMap,
+    ip: Option<IpAddr>,
+}
+
+impl Client {
+    /// The address as text; one for all whose address is unknown.
+    pub fn address(&self) -> String {
+        self.ip.map_or_else(|| "unknown".to_owned(), |ip| ip.to_canonical().to_string())
+    }
+
+    /// The /24 or /48 that the address belongs to.
+    pub fn network(&self) -> Option<String> {
+        self.ip.map(fraud::network)
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Client {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        // The gateway's own word; X-Forwarded-For is the caller's.
+        let ip = match parts.extensions.get::<RequestContext>() {
+            Some(RequestContext::ApiGatewayV1(context)) => {
+                context.identity.source_ip.as_deref().and_then(|ip| ip.parse().ok())
+            }
+            _ => None,
+        };
+        Ok(Self { headers: parts.headers.clone(), ip })
+    }
+}
+
+/// The gateway's id of a request.
+pub(crate) fn request_id<B>(request: &http::Request<B>) -> Option<String>
+where
+    http::Request<B>: RequestExt,
+{
+    match request.request_context_ref() {
+        Some(RequestContext::ApiGatewayV1(context)) => context.request_id.clone(),
+        _ => None,
+    }
+}

@@ -1,0 +1,155 @@
+//! POST bodies with their `Idempotency-Key`, and commits that remember their answer.
+
+use axum::{
+    extract::{FromRequest, Request},
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use domain::secret;
+use serde::{Serialize, de::DeserializeOwned};
+use store::{Answer, Commit, CommitError, Idempotency, Replay};
+
+use crate::{App, Principal, Problem, ProblemKind, extract};
+
+/// The body of a POST, together with its `Idempotency-Key` if it has one.
+pub struct Post<T> {
+    pub body: T,
+    idempotency: Option<Idempotency>,
+}
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Post<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let key = match request.headers().get("idempotency-key") {
+            None => None,
+            Some(value) => {
+                let key = value.to_str().unwrap_or_default();
+                let legal = (1..=255).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic());
+                if !legal {
+                    return Err(Problem::field("Idempotency-Key", "is not 1–255 visible ASCII characters"));
+                }
+                Some(key.to_owned())
+            }
+        };
+        let caller = request.extensions().get::<Principal>().cloned();
+        let target = format!("{} {}", request.method(), request.uri().path());
+        let bytes = extract::json_body(request, state).await?;
+        let idempotency = caller.zip(key).map(|(principal, key)| Idempotency {
+            account_id: principal.account_id,
+            principal: principal.id,
+            key,
+            request: secret::sha256(&[target.as_bytes(), b"\n", &bytes].concat()),
+        });
+        Ok(Self { body: extract::parse(&bytes)?, idempotency })
+    }
+}
+
+/// What became of a commit.
+pub enum Committed {
+    /// It happened now.
+    Fresh,
+    /// It happened before, with this answer.
+    Before(Answer),
+}
+
+impl Committed {
+    /// The answer to send: the one of before, or this one.
+    pub fn answer_or(self, answer: Answer) -> Answer {
+        match self {
+            Self::Fresh => answer,
+            Self::Before(answer) => answer,
+        }
+    }
+}
+
+impl<T> Post<T> {
+    /// What was answered to this very request before, if it was.
+    ///
+    /// # Errors
+    /// [`ProblemKind::IdempotencyKeyReused`] when the key belongs to another request.
+    pub async fn answered(&self, app: &App) -> Result<Option<Answer>, Problem> {
+        let Some(idempotency) = &self.idempotency else { return Ok(None) };
+        match idempotency.replay(&app.table, app.now()).await? {
+            Replay::Fresh => Ok(None),
+            Replay::Answered(answer) => Ok(Some(answer)),
+            Replay::Mismatch => Err(ProblemKind::IdempotencyKeyReused.into()),
+        }
+    }
+
+    /// Makes the writes and remembers the answer with them. The answer is kept as
+    /// it is given here: leave secrets out of it.
+    ///
+    /// # Errors
+    /// The commit's own, and [`ProblemKind::IdempotencyKeyReused`] through [`CommitProblem`].
+    pub async fn commit(
+        &self,
+        app: &App,
+        commit: Commit,
+        answer: &Answer,
+    ) -> Result<Committed, CommitProblem> {
+        match commit.answering(self.idempotency.as_ref(), answer, app.now()).apply(&app.table).await {
+            Ok(()) => Ok(Committed::Fresh),
+            Err(error) if error.lost_idempotency_race() => match self.answered(app).await {
+                Ok(Some(answer)) => Ok(Committed::Before(answer)),
+                Ok(None) => Err(CommitProblem::Problem(ProblemKind::Conflict.into())),
+                Err(problem) => Err(CommitProblem::Problem(problem)),
+            },
+            Err(error) => Err(CommitProblem::Commit(error)),
+        }
+    }
+}
+
+/// Why a remembered commit did not happen.
+pub enum CommitProblem {
+    Commit(CommitError),
+    Problem(Problem),
+}
+
+impl CommitProblem {
+    /// Turns a write that was refused into the problem it means.
+    #[must_use]
+    pub fn or(self, label: &str, kind: ProblemKind) -> Problem {
+        match self {
+            Self::Commit(error) if error.failed(label).is_some() => kind.into(),
+            other => other.into(),
+        }
+    }
+
+    /// Whether this write was refused.
+    pub fn is(&self, label: &str) -> bool {
+        matches!(self, Self::Commit(error) if error.failed(label).is_some())
+    }
+}
+
+impl From<CommitProblem> for Problem {
+    fn from(problem: CommitProblem) -> Self {
+        match problem {
+            CommitProblem::Commit(error) => error.into(),
+            CommitProblem::Problem(problem) => problem,
+        }
+    }
+}
+
+/// The answer to a creation: 201, the representation and where it is.
+///
+/// # Errors
+/// When the representation can't be written as JSON.
+pub fn created<T: Serialize>(location: String, body: &T) -> Result<Answer, Problem> {
+    Ok(Answer {
+        status: StatusCode::CREATED.as_u16(),
+        body: serde_json::to_string(body)?,
+        location: Some(location),
+    })
+}
+
+/// Sends an answer.
+pub fn respond(answer: Answer) -> Response {
+    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
+    let mut response = (status, answer.body).into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(location) = answer.location.and_then(|location| HeaderValue::try_from(location).ok()) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
+}

@@ -1,0 +1,39 @@
+//! ETag and If-Match: nobody overwrites what they have not seen.
+
+use axum::{
+    extract::FromRequestParts,
+    http::{HeaderName, header, request::Parts},
+};
+
+use crate::{Problem, ProblemKind};
+
+/// The ETag header of a revision.
+pub fn etag(rev: u64) -> [(HeaderName, String); 1] {
+    [(header::ETAG, format!("\"{rev}\""))]
+}
+
+/// The `If-Match` header; required where this is extracted.
+pub struct IfMatch(String);
+
+impl IfMatch {
+    /// # Errors
+    /// [`ProblemKind::PreconditionFailed`] when the revision is not the one that was seen.
+    pub fn check(&self, rev: u64) -> Result<(), Problem> {
+        let current = format!("\"{rev}\"");
+        let seen = self.0.split(',').map(str::trim).any(|tag| tag == "*" || tag == current);
+        if seen { Ok(()) } else { Err(ProblemKind::PreconditionFailed.into()) }
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for IfMatch {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        match parts.headers.get(header::IF_MATCH).map(|value| value.to_str().unwrap_or_default()) {
+            Some(text) => Ok(Self(text.to_owned())),
+            None => {
+                Err(ProblemKind::PreconditionRequired.because("Send the ETag that you read as If-Match."))
+            }
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! From API Gateway's event to the router and back.
+
+use std::convert::Infallible;
+
+use aws::Env;
+use axum::Router;
+use lambda_http::{
+    Adapter, Context, LambdaEvent, RequestExt,
+    request::LambdaRequest,
+    tower::{Service, ServiceExt, service_fn, util::BoxCloneService},
+};
+
+use crate::{StartError, telemetry};
+
+type LambdaService = BoxCloneService<lambda_http::Request, axum::response::Response, Infallible>;
+
+/// Runs a family's router as a Lambda function.
+///
+/// # Errors
+/// When the environment is incomplete or the runtime's API is out of reach.
+pub async fn serve(app: fn(&Env) -> Result<Router, StartError>) -> Result<(), StartError> {
+    let env = Env::from_process()?;
+    telemetry::init(env.get("LOG_LEVEL"));
+    lambda_http::run(service(app(&env)?)).await.map_err(|error| StartError::Runtime(error.to_string()))
+}
+
+/// Answers one API Gateway event, both as JSON: what [`serve`] does, one request at a time.
+///
+/// # Errors
+/// When the event is not one of API Gateway's REST API.
+pub async fn handle(
+    router: &Router,
+    event: serde_json::Value,
+) -> Result<serde_json::Value, serde_json::Error> {
+    let request: LambdaRequest = serde_json::from_value(event)?;
+    let mut adapter = Adapter::from(service(router.clone()));
+    let response = match adapter.call(LambdaEvent::new(request, Context::default())).await {
+        Ok(response) => response,
+        Err(impossible) => match impossible {},
+    };
+    serde_json::to_value(response)
+}
+
+/// The router, given the path as the caller wrote it: without the stage, which
+/// the adapter puts in front.
+fn service(router: Router) -> LambdaService {
+    service_fn(move |request: lambda_http::Request| {
+        let router = router.clone();
+        async move {
+            let path = request.raw_http_path().to_owned();
+            let (mut parts, body) = request.into_parts();
+            let target = match parts.uri.query() {
+                Some(query) => format!("{path}?{query}"),
+                None => path,
+            };
+            if let Ok(uri) = target.parse() {
+                parts.uri = uri;
+            }
+            router.oneshot(http::Request::from_parts(parts, axum::body::Body::new(body))).await
+        }
+    })
+    .boxed_clone()
+}
