@@ -1,1 +1,200 @@
+//! The API Gateway authorizer: says who is asking.
+//!
+//! It takes an API key (`X-Api-Key`, or `Authorization: Bearer`) or a JWT of the
+//! OIDC issuer, and answers with an Allow that names the principal. Anything else
+//! is a Deny that names the problem, which the gateway turns into a 401. What a
+//! principal may do is not decided here: each route declares that.
+//!
+//! Access patterns: `key.read`, `account.logins`, `account.member`.
 
+mod jwks;
+mod jwt;
+mod ring_crypto;
+
+use api::{ProblemKind, StartError};
+use domain::{
+    api_key::{ApiKey, KeyKind},
+    id::AccountId,
+    scope::Grant,
+};
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use store::{
+    StoreError, Table, accounts,
+    entities::{KeyStatus, Member},
+};
+
+use crate::jwt::{Claims, Issuer};
+
+/// What the gateway sends; the rest of the event is of no interest.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AuthorizerRequest {
+    method_arn: String,
+    #[serde(default)]
+    headers: Option<std::collections::HashMap<String, String>>,
+}
+
+impl AuthorizerRequest {
+    fn header(&self, name: &str) -> Option<&str> {
+        let headers = self.headers.as_ref()?;
+        let (_, value) = headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name))?;
+        Some(value.trim()).filter(|value| !value.is_empty())
+    }
+
+    fn credentials(&self) -> Option<&str> {
+        let bearer = self.header("authorization").map(|value| {
+            let (scheme, rest) = value.split_once(' ').unwrap_or(("", value));
+            if scheme.eq_ignore_ascii_case("bearer") { rest.trim() } else { value }
+        });
+        bearer.or(self.header("x-api-key"))
+    }
+}
+
+/// Why somebody is not let in.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    #[error("{}", .0.title())]
+    Problem(ProblemKind),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The issuer's keys can't be had.
+    #[error("the issuer is out of reach: {0}")]
+    Issuer(String),
+}
+
+impl From<ProblemKind> for Refusal {
+    fn from(kind: ProblemKind) -> Self {
+        Self::Problem(kind)
+    }
+}
+
+pub struct Authorizer {
+    table: Table,
+    issuer: Option<Issuer>,
+}
+
+impl Authorizer {
+    /// # Errors
+    /// When a variable is missing.
+    pub fn from_env(env: &aws::Env) -> Result<Self, StartError> {
+        Ok(Self { table: Table::from_env(env)?, issuer: Issuer::from_env(env)? })
+    }
+
+    /// Answers one request of the gateway.
+    ///
+    /// # Errors
+    /// When the table or the issuer is out of reach: the gateway then answers 500.
+    pub async fn handle(&self, request: AuthorizerRequest) -> Result<Value, Refusal> {
+        match self.authenticate(&request).await {
+            Ok(principal) => Ok(policy(&request.method_arn, "Allow", &principal["principal_id"], &principal)),
+            Err(Refusal::Problem(kind)) => {
+                let context = json!({
+                    "problem_type": kind.uri(),
+                    "problem_title": kind.title(),
+                    "problem_detail": detail(kind),
+                });
+                Ok(policy(&request.method_arn, "Deny", &json!("anonymous"), &context))
+            }
+            Err(error) => {
+                tracing::error!(cause = %error, "can't authenticate");
+                Err(error)
+            }
+        }
+    }
+
+    async fn authenticate(&self, request: &AuthorizerRequest) -> Result<Value, Refusal> {
+        let credentials = request.credentials().ok_or(ProblemKind::Unauthorized)?;
+        let now = Timestamp::now();
+        if credentials.starts_with("gs_") {
+            return self.by_key(credentials, now).await;
+        }
+        let issuer = self.issuer.as_ref().ok_or(ProblemKind::InvalidToken)?;
+        let claims = issuer.verify(credentials, now).await?;
+        self.by_claims(claims, request.header("x-account-id")).await
+    }
+
+    async fn by_key(&self, text: &str, now: Timestamp) -> Result<Value, Refusal> {
+        let key = ApiKey::parse(text).ok_or(ProblemKind::InvalidApiKey)?;
+        let record = accounts::api_key(&self.table, &key.id).await?.ok_or(ProblemKind::InvalidApiKey)?;
+        if !key.matches(&record.hash) || key.kind != record.kind {
+            return Err(ProblemKind::InvalidApiKey.into());
+        }
+        let over = record.valid_until.is_some_and(|until| until <= now);
+        if record.status == KeyStatus::Revoked || over {
+            return Err(ProblemKind::RevokedApiKey.into());
+        }
+        let scopes: Vec<String> = record.scopes.into_iter().map(Grant::into).collect();
+        Ok(json!({
+            "account_id": record.account_id,
+            "principal_id": record.id,
+            "principal_kind": match record.kind {
+                KeyKind::Publishable => "publishable_key",
+                KeyKind::Secret => "secret_key",
+            },
+            "role": "",
+            "scopes": scopes.join(" "),
+        }))
+    }
+
+    async fn by_claims(&self, claims: Claims, wanted: Option<&str>) -> Result<Value, Refusal> {
+        let email = claims.verified_email().ok_or(ProblemKind::NotAMember)?;
+        let logins = accounts::logins(&self.table, &accounts::login_of(&email)).await?;
+        let wanted: Option<AccountId> =
+            wanted.map(str::parse).transpose().map_err(|_| ProblemKind::NotAMember)?;
+        let login = match (wanted, logins.as_slice()) {
+            (_, []) => return Err(ProblemKind::NotAMember.into()),
+            (None, [login]) => login,
+            (None, _) => return Err(ProblemKind::AccountRequired.into()),
+            (Some(account), logins) => {
+                logins.iter().find(|login| login.account_id == account).ok_or(ProblemKind::NotAMember)?
+            }
+        };
+        let member = accounts::member(&self.table, &login.account_id, &login.member_id).await?;
+        let member = self.bound(member.ok_or(ProblemKind::NotAMember)?, &claims.sub).await?;
+        Ok(json!({
+            "account_id": member.account_id,
+            "principal_id": member.id,
+            "principal_kind": "member",
+            "role": member.role,
+            "scopes": "",
+        }))
+    }
+
+    /// Binds a membership to the first subject that signs in with its address, so
+    /// that whoever gets the address later does not get the membership.
+    async fn bound(&self, member: Member, subject: &str) -> Result<Member, Refusal> {
+        match &member.subject {
+            Some(bound) if bound == subject => Ok(member),
+            Some(_) => Err(ProblemKind::NotAMember.into()),
+            None => match accounts::bind_member(&self.table, &member, subject).await? {
+                Some(bound) => Ok(bound),
+                None => Err(ProblemKind::NotAMember.into()),
+            },
+        }
+    }
+}
+
+fn detail(kind: ProblemKind) -> &'static str {
+    match kind {
+        ProblemKind::Unauthorized => {
+            "Send an API key as X-Api-Key, or a key or token as Authorization: Bearer."
+        }
+        ProblemKind::AccountRequired => {
+            "Send X-Account-Id: the token's owner is a member of several accounts."
+        }
+        _ => "See the page that the type points at.",
+    }
+}
+
+fn policy(arn: &str, effect: &str, principal: &Value, context: &Value) -> Value {
+    json!({
+        "principalId": principal,
+        "policyDocument": {
+            "Version": "2012-10-17",
+            "Statement": [{ "Action": "execute-api:Invoke", "Effect": effect, "Resource": arn }],
+        },
+        "context": context,
+    })
+}

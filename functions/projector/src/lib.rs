@@ -1,1 +1,187 @@
+//! The projector: everything that follows from a write.
+//!
+//! It reads the table's stream and keeps positions, counters, rewards and the
+//! event log, gives referral credits, and hands mails and jobs to their queues.
+//! Every effect is conditional on not having happened (see [`store::projection`]
+//! and [`store::referrals::credit`]), so that batches may be repeated, split,
+//! reordered between shards, or cut off in the middle.
+//!
+//! Access patterns: `projection.*`, `referral.credit`, `line.tree`.
 
+mod records;
+
+use api::StartError;
+use aws_lambda_events::event::{
+    dynamodb::Event,
+    streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse},
+};
+use domain::{
+    id::{ReferralId, SubscriberId, WaitlistId},
+    subscriber::ReferralStatus,
+};
+use jiff::Timestamp;
+use serde_json::json;
+use store::{
+    CommitError, StoreError, Table,
+    entities::Job,
+    projection::{self, Change, MailRequest},
+    referrals,
+};
+
+use crate::records::Record;
+
+/// Subscribers whose changes are counted in one transaction, as a rule: each takes
+/// about four of its hundred writes.
+const CHANGES_AT_ONCE: usize = 16;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ProjectorError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("can't send to a queue: {0}")]
+    Queue(String),
+    #[error("a record can't be read: {0}")]
+    Record(String),
+}
+
+pub struct Projector {
+    table: Table,
+    sqs: aws_sdk_sqs::Client,
+    messages: String,
+    jobs: String,
+}
+
+/// What a batch holds, in the order in which it came.
+#[derive(Default)]
+struct Batch {
+    changes: Vec<(WaitlistId, Vec<Change>)>,
+    credits: Vec<(SubscriberId, Vec<ReferralId>)>,
+    jobs: Vec<Job>,
+}
+
+impl Projector {
+    /// # Errors
+    /// When a variable is missing.
+    pub fn from_env(env: &aws::Env) -> Result<Self, StartError> {
+        Ok(Self {
+            table: Table::from_env(env)?,
+            sqs: aws::client!(aws_sdk_sqs, env, "SQS")?,
+            messages: env.require("MESSAGES_QUEUE_URL")?.to_owned(),
+            jobs: env.require("JOBS_QUEUE_URL")?.to_owned(),
+        })
+    }
+
+    /// Counts a batch. When something fails, the batch is repeated from its first
+    /// record: what was counted already changes nothing. A record that can't be
+    /// read is reported itself, so that the batch is cut down to it.
+    ///
+    /// # Errors
+    /// When the table or a queue is out of reach.
+    pub async fn handle(&self, event: Event) -> Result<DynamoDbEventResponse, ProjectorError> {
+        let mut batch = Batch::default();
+        let mut unreadable = None;
+        for record in event.records {
+            let sequence_number = record.change.sequence_number.clone();
+            match Record::read(record) {
+                Ok(record) => batch.add(record),
+                Err(error) => {
+                    tracing::error!(cause = %error, "unreadable stream record");
+                    unreadable = Some(sequence_number);
+                    break;
+                }
+            }
+        }
+        self.work(batch).await.inspect_err(|error| {
+            tracing::error!(cause = %error, "batch failed");
+        })?;
+        Ok(DynamoDbEventResponse {
+            batch_item_failures: unreadable
+                .into_iter()
+                .map(|item_identifier| DynamoDbBatchItemFailure { item_identifier, ..Default::default() })
+                .collect(),
+            ..Default::default()
+        })
+    }
+
+    async fn work(&self, batch: Batch) -> Result<(), ProjectorError> {
+        let now = Timestamp::now();
+        for (referrer, referrals) in &batch.credits {
+            referrals::credit(&self.table, referrer, referrals, now).await?;
+        }
+        for (_, changes) in &batch.changes {
+            for chunk in changes.chunks(CHANGES_AT_ONCE) {
+                self.count(chunk, now).await?;
+            }
+        }
+        for job in &batch.jobs {
+            self.send(&self.jobs, serde_json::to_string(&job.job)).await?;
+        }
+        Ok(())
+    }
+
+    /// Counts changes of one waitlist, in halves when they don't fit a transaction.
+    async fn count(&self, changes: &[Change], now: Timestamp) -> Result<(), ProjectorError> {
+        // Another projector may count the same records at the same time; each
+        // failure means that one of us made progress.
+        for attempt in 0..50 {
+            let plan = projection::plan(&self.table, changes, now).await?;
+            if plan.is_empty() {
+                return Ok(());
+            }
+            if !plan.fits() && changes.len() > 1 {
+                let (first, second) = changes.split_at(changes.len() / 2);
+                Box::pin(self.count(first, now)).await?;
+                return Box::pin(self.count(second, now)).await;
+            }
+            for mail in &plan.mails {
+                self.mail(mail).await?;
+            }
+            match plan.apply(&self.table).await {
+                Ok(()) => return Ok(()),
+                Err(CommitError::Condition(_)) => tracing::debug!(attempt, "counted elsewhere meanwhile"),
+                Err(CommitError::Store(error)) => return Err(error.into()),
+            }
+        }
+        Err(ProjectorError::Record("its subscribers keep changing".to_owned()))
+    }
+
+    async fn mail(&self, mail: &MailRequest) -> Result<(), ProjectorError> {
+        let body = json!({
+            "kind": "subscriber_mail",
+            "subscriber_id": mail.subscriber_id,
+            "message_id": format!("{}:{}", mail.subscriber_id, mail.number),
+        });
+        self.send(&self.messages, serde_json::to_string(&body)).await
+    }
+
+    async fn send(&self, queue: &str, body: Result<String, serde_json::Error>) -> Result<(), ProjectorError> {
+        let body = body.map_err(|error| ProjectorError::Queue(error.to_string()))?;
+        let sent = self.sqs.send_message().queue_url(queue).message_body(body).send().await;
+        sent.map(drop).map_err(|error| {
+            ProjectorError::Queue(aws_sdk_sqs::error::DisplayErrorContext(error).to_string())
+        })
+    }
+}
+
+impl Batch {
+    fn add(&mut self, record: Record) {
+        match record {
+            Record::Subscriber(change) => {
+                push(&mut self.changes, change.waitlist_id().clone(), *change);
+            }
+            Record::Referral(referral) if referral.status == ReferralStatus::Confirmed => {
+                push(&mut self.credits, referral.referrer_id.clone(), referral.id);
+            }
+            Record::Job(job) => self.jobs.push(*job),
+            Record::Referral(_) | Record::Other => {}
+        }
+    }
+}
+
+/// Adds to the group with this key, keeping the order within it.
+fn push<K: PartialEq, V>(groups: &mut Vec<(K, Vec<V>)>, key: K, value: V) {
+    match groups.iter_mut().find(|(other, _)| *other == key) {
+        Some((_, values)) => values.push(value),
+        None => groups.push((key, vec![value])),
+    }
+}

@@ -9,10 +9,10 @@ mod meter;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use aws_smithy_http_client::{
-    Builder,
+    Builder, Connector,
     tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode},
 };
-use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_smithy_runtime_api::client::http::{SharedHttpClient, SharedHttpConnector};
 
 pub use aws_credential_types::Credentials;
 pub use aws_smithy_async::rt::sleep::{SharedAsyncSleep, TokioSleep};
@@ -117,6 +117,18 @@ fn http_client(variables: &HashMap<String, String>) -> Result<SharedHttpClient, 
 /// A plain-text client, for endpoints on this machine.
 pub fn plain_http_client() -> SharedHttpClient {
     Builder::new().build_http()
+}
+
+/// A connector to servers that are not Amazon's, e.g. an OIDC issuer: it trusts what
+/// the system trusts. Reading the system's roots takes milliseconds, so make it when
+/// it is needed, not at start.
+pub fn web_connector(uri: &str) -> SharedHttpConnector {
+    let builder = Connector::builder();
+    SharedHttpConnector::new(if uri.starts_with("http://") {
+        builder.build_http()
+    } else {
+        builder.tls_provider(Provider::Rustls(CryptoMode::Ring)).build()
+    })
 }
 
 /// How patient every SDK client is: a stuck connection must not outlive the request it serves.

@@ -89,6 +89,21 @@ pub async fn update_member(
         .await
 }
 
+/// Binds a membership to who signed in, for good. `None` when somebody else was faster.
+pub async fn bind_member(
+    table: &Table,
+    member: &Member,
+    subject: &str,
+) -> Result<Option<Member>, StoreError> {
+    let bound = Member { subject: Some(subject.to_owned()), rev: member.rev + 1, ..member.clone() };
+    let commit = Commit::new(&patterns::MEMBER_WRITE).replace("member", &bound, member.rev);
+    match commit.apply(table).await {
+        Ok(()) => Ok(Some(bound)),
+        Err(CommitError::Condition(_)) => Ok(None),
+        Err(CommitError::Store(error)) => Err(error),
+    }
+}
+
 pub async fn remove_member(table: &Table, member: &Member, audit: &AuditEntry) -> Result<(), CommitError> {
     Commit::new(&patterns::MEMBER_WRITE)
         .delete("member", &member.key(), member.rev)

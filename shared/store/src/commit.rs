@@ -177,6 +177,9 @@ impl Commit {
     /// [`CommitError::Condition`] with the writes that were refused, or
     /// [`CommitError::Store`] when the table stays unavailable.
     pub async fn apply(self, table: &Table) -> Result<(), CommitError> {
+        if self.writes.is_empty() {
+            return Ok(());
+        }
         assert!(self.writes.len() <= MAX_WRITES, "a transaction holds at most {MAX_WRITES} writes");
         let labels: Vec<_> = self.writes.iter().map(|(label, _)| *label).collect();
         let writes: Vec<_> = self.writes.into_iter().map(|(_, write)| named(write, &table.name)).collect();

@@ -1,0 +1,218 @@
+//! CSV exports, streamed to S3 in parts: memory does not grow with the list.
+
+use aws_sdk_s3::{
+    error::DisplayErrorContext,
+    primitives::ByteStream,
+    types::{CompletedMultipartUpload, CompletedPart},
+};
+use domain::{
+    id::{ExportId, WaitlistId},
+    subscriber::Subscriber,
+};
+use jiff::Timestamp;
+use store::{
+    CommitError, LIST_SHARDS,
+    entities::{Export, ExportStatus},
+    exports, subscribers,
+};
+
+use crate::{JobError, Jobs};
+
+/// S3 takes no smaller parts, but for the last.
+const PART: usize = 5 * 1024 * 1024;
+const ROWS_AT_ONCE: usize = 500;
+
+const HEADER: [&str; 15] = [
+    "id",
+    "email",
+    "name",
+    "status",
+    "referral_code",
+    "referrals",
+    "referred_by",
+    "source",
+    "consent_granted",
+    "consent_text",
+    "joined_at",
+    "verified_at",
+    "invited_at",
+    "converted_at",
+    "unsubscribed_at",
+];
+
+fn files<E: std::error::Error>(error: E) -> JobError {
+    JobError::Files(DisplayErrorContext(error).to_string())
+}
+
+impl Jobs {
+    /// Writes an export's file. Done before, or no longer wanted, it is left as it is.
+    pub(crate) async fn export(&self, id: &ExportId) -> Result<(), JobError> {
+        let Some(export) = exports::read(&self.table, id).await? else { return Ok(()) };
+        if export.status != ExportStatus::Running {
+            return Ok(());
+        }
+        let rows = self.write(&export).await?;
+        let completed = Export {
+            status: ExportStatus::Completed,
+            rows,
+            completed_at: Some(Timestamp::now()),
+            rev: export.rev + 1,
+            ..export.clone()
+        };
+        match exports::update(&self.table, &completed, export.rev).await {
+            Ok(()) => Ok(()),
+            // Somebody in it was erased meanwhile.
+            Err(CommitError::Condition(_)) => self.remove(&export).await,
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn write(&self, export: &Export) -> Result<u64, JobError> {
+        let upload = self
+            .s3
+            .create_multipart_upload()
+            .bucket(&self.bucket)
+            .key(&export.object)
+            .content_type("text/csv; charset=utf-8")
+            .send()
+            .await
+            .map_err(files)?;
+        let upload_id = upload.upload_id.unwrap_or_default();
+        let written = self.write_parts(export, &upload_id).await;
+        if written.is_err() {
+            // Best effort: a rule of the bucket aborts what is left after a day.
+            let abort = self.s3.abort_multipart_upload().bucket(&self.bucket).key(&export.object);
+            if let Err(error) = abort.upload_id(&upload_id).send().await {
+                tracing::warn!(cause = %DisplayErrorContext(error), "upload not aborted");
+            }
+        }
+        written
+    }
+
+    async fn write_parts(&self, export: &Export, upload_id: &str) -> Result<u64, JobError> {
+        let mut parts = Vec::new();
+        let mut rows = 0;
+        let mut writer = csv::Writer::from_writer(Vec::with_capacity(PART + PART / 4));
+        writer.write_record(HEADER)?;
+        for shard in 0..LIST_SHARDS {
+            let mut after = None;
+            loop {
+                let page =
+                    subscribers::list_shard(&self.table, &export.waitlist_id, shard, after, ROWS_AT_ONCE)
+                        .await?;
+                for subscriber in &page {
+                    writer.write_record(row(subscriber))?;
+                    rows += 1;
+                }
+                if writer.get_ref().len() >= PART {
+                    let full = std::mem::replace(
+                        &mut writer,
+                        csv::Writer::from_writer(Vec::with_capacity(PART + PART / 4)),
+                    );
+                    parts.push(self.upload_part(export, upload_id, parts.len(), full).await?);
+                }
+                after = page.last().map(|subscriber| subscriber.id.clone());
+                if page.len() < ROWS_AT_ONCE {
+                    break;
+                }
+            }
+        }
+        parts.push(self.upload_part(export, upload_id, parts.len(), writer).await?);
+        self.s3
+            .complete_multipart_upload()
+            .bucket(&self.bucket)
+            .key(&export.object)
+            .upload_id(upload_id)
+            .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts)).build())
+            .send()
+            .await
+            .map_err(files)?;
+        Ok(rows)
+    }
+
+    async fn upload_part(
+        &self,
+        export: &Export,
+        upload_id: &str,
+        before: usize,
+        writer: csv::Writer<Vec<u8>>,
+    ) -> Result<CompletedPart, JobError> {
+        let bytes = writer.into_inner().map_err(|error| JobError::Files(error.to_string()))?;
+        let number = i32::try_from(before + 1).map_err(|error| JobError::Files(error.to_string()))?;
+        let part = self
+            .s3
+            .upload_part()
+            .bucket(&self.bucket)
+            .key(&export.object)
+            .upload_id(upload_id)
+            .part_number(number)
+            .body(ByteStream::from(bytes))
+            .send()
+            .await
+            .map_err(files)?;
+        Ok(CompletedPart::builder()
+            .part_number(number)
+            .set_e_tag(part.e_tag)
+            .set_checksum_crc32(part.checksum_crc32)
+            .set_checksum_crc64_nvme(part.checksum_crc64_nvme)
+            .build())
+    }
+
+    /// Deletes the files of all exports of a waitlist.
+    pub(crate) async fn purge_exports(&self, waitlist: &WaitlistId) -> Result<(), JobError> {
+        for export in exports::live(&self.table, waitlist).await? {
+            let expired = Export { status: ExportStatus::Expired, rev: export.rev + 1, ..export.clone() };
+            // First the mark: an export that is being written then finds itself unwanted.
+            match exports::update(&self.table, &expired, export.rev).await {
+                Ok(()) => self.remove(&export).await?,
+                Err(CommitError::Condition(_)) => {
+                    return Err(JobError::Queue("an export changed meanwhile".to_owned()));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    async fn remove(&self, export: &Export) -> Result<(), JobError> {
+        let request = self.s3.delete_object().bucket(&self.bucket).key(&export.object);
+        request.send().await.map(drop).map_err(files)
+    }
+}
+
+fn row(subscriber: &Subscriber) -> Vec<String> {
+    let time = |at: Option<Timestamp>| at.map(|at| at.to_string()).unwrap_or_default();
+    let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
+    let status = match serde_json::to_value(subscriber.status) {
+        Ok(serde_json::Value::String(status)) => status,
+        _ => String::new(),
+    };
+    [
+        subscriber.id.to_string(),
+        subscriber.email.as_str().to_owned(),
+        text(subscriber.name.as_ref().map(domain::text::Name::as_str)),
+        status,
+        subscriber.referral_code.as_str().to_owned(),
+        subscriber.referrals.to_string(),
+        text(subscriber.referred_by.as_ref().map(domain::id::SubscriberId::as_str)),
+        text(subscriber.source.as_ref().map(domain::text::Word::as_str)),
+        subscriber.consent.granted.to_string(),
+        text(subscriber.consent.text.as_ref().map(domain::text::Line::as_str)),
+        subscriber.joined_at.to_string(),
+        time(subscriber.verified_at),
+        time(subscriber.invited_at),
+        time(subscriber.converted_at),
+        time(subscriber.unsubscribed_at),
+    ]
+    .into_iter()
+    .map(neutral)
+    .collect()
+}
+
+/// A spreadsheet would run a cell that begins like a formula: a quote in front stops it (OWASP).
+fn neutral(cell: String) -> String {
+    match cell.chars().next() {
+        Some('=' | '+' | '-' | '@' | '\t' | '\r') => format!("'{cell}"),
+        _ => cell,
+    }
+}

@@ -1,0 +1,80 @@
+//! What the mails say.
+
+use domain::{
+    secret::SigningKey,
+    subscriber::{Subscriber, SubscriberStatus},
+    token::{self, Purpose},
+    waitlist::Waitlist,
+};
+use jiff::{Timestamp, ToSpan};
+
+/// How long the link in a verification mail works.
+const VERIFY_WITHIN_DAYS: i64 = 7;
+
+/// A mail, ready to be sent.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Mail {
+    pub to: String,
+    pub subject: String,
+    pub text: String,
+    /// One-click unsubscription by POST (RFC 8058).
+    pub unsubscribe_url: String,
+}
+
+impl Mail {
+    /// The mail that fits the subscriber's status; none to whoever unsubscribed.
+    pub fn to(
+        subscriber: &Subscriber,
+        waitlist: &Waitlist,
+        key: &SigningKey,
+        public_url: &str,
+        now: Timestamp,
+    ) -> Option<Self> {
+        if subscriber.unsubscribed_at.is_some() || waitlist.deleting {
+            return None;
+        }
+        let list = waitlist.settings.name.as_str();
+        let greeting = match &subscriber.name {
+            Some(name) => format!("Hello {},", name.as_str()),
+            None => "Hello,".to_owned(),
+        };
+        let stop = token::issue(key, Purpose::Unsubscribe, &subscriber.id, None);
+        let (subject, body) = match subscriber.status {
+            SubscriberStatus::Pending => {
+                let expires = now + (VERIFY_WITHIN_DAYS * 24).hours();
+                let token = token::issue(key, Purpose::Verify, &subscriber.id, Some(expires));
+                (
+                    format!("Confirm your place on {list}"),
+                    format!(
+                        "please confirm that this is your address, and you are on the list:\n\n\
+                         {public_url}/verify?token={token}\n\n\
+                         The link works for {VERIFY_WITHIN_DAYS} days. If you did not ask for this, do nothing."
+                    ),
+                )
+            }
+            SubscriberStatus::Active => (
+                format!("You are on {list}"),
+                format!(
+                    "this address is on the list already. Move up by sharing your link:\n\n{}",
+                    waitlist.referral_url(public_url, &subscriber.referral_code)
+                ),
+            ),
+            SubscriberStatus::Invited => (
+                format!("It's your turn: {list}"),
+                match &waitlist.settings.page_url {
+                    Some(page) => format!("the wait is over. Come in:\n\n{}", page.as_str()),
+                    None => "the wait is over: you are invited.".to_owned(),
+                },
+            ),
+            SubscriberStatus::Converted => return None,
+        };
+        Some(Self {
+            to: subscriber.email.deliverable(),
+            subject,
+            text: format!(
+                "{greeting}\n\n{body}\n\n-- \nNo more mail from {list}: {public_url}/unsubscribe?token={stop}\n"
+            ),
+            unsubscribe_url: format!("{public_url}/api/v1/subscribers/unsubscribe?token={stop}"),
+        })
+    }
+}

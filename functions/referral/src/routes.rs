@@ -1,0 +1,166 @@
+//! Routes of the referral family.
+
+use api::{
+    Access, App, Client, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query, Routes,
+    created, require_origin, require_subscriber, respond,
+};
+use axum::{extract::State, response::Response};
+use domain::{
+    id::{AccountId, ClickId, SubscriberId, WaitlistId},
+    referral_code::ReferralCode,
+    scope::Family,
+    subscriber::Subscriber,
+    waitlist::Waitlist,
+};
+use store::{Commit, entities::Click, referrals, subscribers, waitlists};
+use utoipa_axum::routes;
+
+use crate::{
+    dto::{ClickRequest, ClickView, Leader, LedgerView, NextTier, ReferralStats, RewardView},
+    review,
+};
+
+const READ: Access = Access::Secret(Family::Referrals.read());
+const WRITE: Access = Access::Secret(Family::Referrals.write());
+const PUBLIC: Access = Access::Publishable(Family::Referrals.read());
+
+/// Everything that this function answers.
+pub fn routes() -> Routes {
+    Routes::new()
+        .route(Access::Publishable(Family::Referrals.write()), routes!(click))
+        .route(READ, routes!(review::list))
+        .route(PUBLIC, routes!(stats))
+        .route(PUBLIC, routes!(rewards))
+        .route(READ, routes!(ledger))
+        .route(WRITE, routes!(review::revoke))
+        .route(WRITE, routes!(review::restore))
+        .route(PUBLIC, routes!(leaderboard))
+}
+
+pub(crate) async fn own_waitlist(
+    app: &App,
+    account: &AccountId,
+    id: &WaitlistId,
+) -> Result<Waitlist, Problem> {
+    let found = waitlists::read(&app.table, account, id).await?;
+    found.ok_or_else(|| ProblemKind::NotFound.because("There is no such waitlist."))
+}
+
+async fn own_subscriber(app: &App, account: &AccountId, id: &SubscriberId) -> Result<Subscriber, Problem> {
+    let found = subscribers::read(&app.table, account, id).await?;
+    found.map(|found| found.subscriber).ok_or_else(|| ProblemKind::NotFound.into())
+}
+
+/// Counts a visit through a referral link.
+#[utoipa::path(post, path = "/api/v1/referrals", tag = "referral", request_body = ClickRequest,
+    responses((status = CREATED, body = ClickView)))]
+async fn click(
+    State(app): State<App>,
+    principal: Principal,
+    post: Post<ClickRequest>,
+) -> Result<Response, Problem> {
+    if let Some(answer) = post.answered(&app).await? {
+        return Ok(respond(answer));
+    }
+    let now = app.now();
+    let owner = match ReferralCode::try_from(post.body.referral_code.clone()) {
+        Ok(code) => referrals::owner_of(&app.table, &code).await?,
+        Err(_) => None,
+    };
+    let owner = owner.filter(|owner| owner.account_id == principal.account_id);
+    let id = ClickId::new(now);
+    let view = ClickView { id: id.clone(), tracked: owner.is_some() };
+    let answer = created(format!("/api/v1/referrals/{id}"), &view)?;
+    let commit = match owner {
+        Some(owner) => referrals::click(&Click {
+            id,
+            waitlist_id: owner.waitlist_id,
+            referrer_id: owner.subscriber_id,
+            source: post.body.source.clone(),
+            at: now,
+        }),
+        None => Commit::new(&store::patterns::CLICK),
+    };
+    Ok(respond(post.commit(&app, commit, &answer).await?.answer_or(answer)))
+}
+
+/// How a subscriber's referrals went. With a publishable key, the subscriber's own token is needed.
+#[utoipa::path(get, path = "/api/v1/referrals/{id}", tag = "referral",
+    params(("id" = SubscriberId, Path, description = "The referrer"), ("X-Subscriber-Token" = Option<String>, Header)),
+    responses((status = OK, body = ReferralStats)))]
+async fn stats(
+    State(app): State<App>,
+    principal: Principal,
+    PathId(id): PathId<SubscriberId>,
+    client: Client,
+) -> Result<axum::Json<ReferralStats>, Problem> {
+    require_subscriber(&app, &principal, &client, &id).await?;
+    let subscriber = own_subscriber(&app, &principal.account_id, &id).await?;
+    let waitlist = own_waitlist(&app, &principal.account_id, &subscriber.waitlist_id).await?;
+    let clicks = referrals::clicks(&app.table, &id).await?;
+    let tiers = waitlist.settings.reward_tiers.iter();
+    let next_tier = tiers
+        .into_iter()
+        .find(|tier| tier.referrals > subscriber.referrals)
+        .map(|tier| NextTier { name: tier.name.clone(), missing: tier.referrals - subscriber.referrals });
+    Ok(axum::Json(ReferralStats {
+        referral_url: waitlist.referral_url(app.public_url(), &subscriber.referral_code),
+        subscriber_id: id,
+        referral_code: subscriber.referral_code,
+        clicks,
+        referrals: subscriber.referrals,
+        places: subscriber.places,
+        next_tier,
+    }))
+}
+
+/// The tiers that a subscriber reached. With a publishable key, the subscriber's own token is needed.
+#[utoipa::path(get, path = "/api/v1/referrals/{id}/rewards", tag = "referral",
+    params(("id" = SubscriberId, Path, description = "The referrer"), ("X-Subscriber-Token" = Option<String>, Header)),
+    responses((status = OK, body = List<RewardView>)))]
+async fn rewards(
+    State(app): State<App>,
+    principal: Principal,
+    PathId(id): PathId<SubscriberId>,
+    client: Client,
+) -> Result<axum::Json<List<RewardView>>, Problem> {
+    require_subscriber(&app, &principal, &client, &id).await?;
+    own_subscriber(&app, &principal.account_id, &id).await?;
+    let rewards = referrals::rewards(&app.table, &id).await?;
+    Ok(axum::Json(List { data: rewards.into_iter().map(RewardView::from).collect(), next_cursor: None }))
+}
+
+/// Every change of a subscriber's credits, oldest first.
+#[utoipa::path(get, path = "/api/v1/referrals/{id}/ledger", tag = "referral",
+    params(("id" = SubscriberId, Path, description = "The referrer"), PageQuery),
+    responses((status = OK, body = List<LedgerView>)))]
+async fn ledger(
+    State(app): State<App>,
+    principal: Principal,
+    PathId(id): PathId<SubscriberId>,
+    Query(page): Query<PageQuery>,
+) -> Result<axum::Json<List<LedgerView>>, Problem> {
+    own_subscriber(&app, &principal.account_id, &id).await?;
+    let entries = referrals::ledger(&app.table, &id, page.cursor()?, page.limit()?).await?;
+    Ok(axum::Json(entries.map(LedgerView::from).into()))
+}
+
+/// Who brought the most, most first; names are masked. `limit` is 1–100, 20 when left out.
+#[utoipa::path(get, path = "/api/v1/waitlists/{id}/leaderboard", tag = "referral",
+    params(("id" = WaitlistId, Path), PageQuery), responses((status = OK, body = List<Leader>)))]
+async fn leaderboard(
+    State(app): State<App>,
+    principal: Principal,
+    PathId(id): PathId<WaitlistId>,
+    Query(page): Query<PageQuery>,
+    client: Client,
+) -> Result<axum::Json<List<Leader>>, Problem> {
+    if page.cursor.is_some() {
+        return Err(Problem::field("cursor", "is not taken: the leaderboard is one page"));
+    }
+    let limit = page.limit()?;
+    let waitlist = own_waitlist(&app, &principal.account_id, &id).await?;
+    require_origin(&waitlist, &client.headers)?;
+    let leaders = referrals::leaderboard(&app.table, &id, limit).await?;
+    Ok(axum::Json(List { data: Leader::ranked(&leaders), next_cursor: None }))
+}

@@ -1,0 +1,342 @@
+//! What the project's templates declare, read for the platform on one machine.
+//!
+//! Routes, table, queues and event sources are declared once, in `template.yaml` and
+//! `infra/storage.yaml`, and what AWS makes of them is made of them here too. What this platform
+//! would play differently, or not at all, is refused by name: whoever changes a template learns so
+//! at the next start, and not from a difference between here and AWS.
+//!
+//! Each part of a template is read by one function. The fields that it takes are honoured, those
+//! that it ignores make no difference on one machine, and any other is refused by `Fields`. To
+//! honour one more, take it there. What is ignored isn't evaluated either: parameters that only it
+//! refers to need no value.
+
+mod document;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use self::document::{Document, Fields, STREAM_ARN};
+use crate::sqs::{DeadLetter, QueueDeclaration};
+
+type Result<T, E = TemplateError> = std::result::Result<T, E>;
+
+/// The table and the bucket are called this.
+const NAME: &str = "groundswell";
+
+const API: &str = "AWS::Serverless::Api";
+const BUCKET: &str = "AWS::S3::Bucket";
+const FUNCTION: &str = "AWS::Serverless::Function";
+const QUEUE: &str = "AWS::SQS::Queue";
+const STACK: &str = "AWS::CloudFormation::Stack";
+const TABLE: &str = "AWS::DynamoDB::Table";
+
+/// Lambda's limit for all of an account's functions, where an event source sets none.
+const ACCOUNT_CONCURRENCY: u32 = 1000;
+
+/// Everything the templates declare that the platform on one machine plays.
+#[derive(Debug)]
+pub struct Declaration {
+    pub functions: Vec<Function>,
+    /// Logical id of the function that authorizes requests.
+    pub authorizer: String,
+    /// By the gateway's name for the error.
+    pub gateway_responses: BTreeMap<String, GatewayResponse>,
+    pub table: Table,
+    pub bucket: Bucket,
+    pub queues: Vec<QueueDeclaration>,
+}
+
+#[derive(Debug)]
+pub struct Function {
+    pub logical_id: String,
+    pub binary: String,
+    pub environment: HashMap<String, String>,
+    pub timeout: Duration,
+    pub routes: Vec<Route>,
+    pub sources: Vec<Source>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// With API Gateway's variables in it, `{name}` and `{proxy+}`.
+    pub path: String,
+    /// In capitals; `ANY` stands for each method that the path has no other route for.
+    pub method: String,
+    pub authorized: bool,
+}
+
+/// What invokes a function besides requests. Queues go by name.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Source {
+    /// The table's stream from its beginning; the response names the record that failed.
+    Stream {
+        batch_size: u32,
+        /// In Lambda's filter syntax. A record has to match one of them, if there are any.
+        filters: Vec<Value>,
+        bisect: bool,
+        max_retries: u32,
+        dead_letters: Option<String>,
+    },
+    Queue {
+        queue: String,
+        batch_size: u32,
+        report_failures: bool,
+        max_concurrency: u32,
+    },
+}
+
+/// How the gateway puts an error of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewayResponse {
+    /// `None` keeps the status that the gateway gives the error.
+    pub status: Option<u16>,
+    pub headers: Vec<(String, String)>,
+    /// The body, with variables like `$context.requestId` in it.
+    pub template: String,
+}
+
+#[derive(Debug)]
+pub struct Table {
+    pub name: String,
+    /// The `CreateTable` request in DynamoDB's JSON.
+    pub json: Value,
+    pub ttl_attribute: Option<String>,
+}
+
+#[derive(Debug)]
+pub struct Bucket {
+    pub name: String,
+}
+
+/// What the templates leave to the environment.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    pub parameters: HashMap<String, String>,
+    pub queue_base_url: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{document}: {path} {reason}")]
+pub struct TemplateError {
+    document: &'static str,
+    path: String,
+    reason: String,
+}
+
+impl Declaration {
+    /// The templates that this platform was built with.
+    pub fn embedded(surroundings: &Surroundings) -> Result<Self, TemplateError> {
+        let template = include_str!("../../../template.yaml");
+        Self::read(template, include_str!("../../storage.yaml"), surroundings)
+    }
+
+    pub fn read(template: &str, storage: &str, surroundings: &Surroundings) -> Result<Self, TemplateError> {
+        // A nested stack has the parameters that its parent passes on, and ours passes on none.
+        let nested = Surroundings { parameters: HashMap::new(), ..surroundings.clone() };
+        let storage = Document::read("infra/storage.yaml", storage, &nested, None)?;
+        let template = Document::read("template.yaml", template, surroundings, Some(&storage))?;
+
+        let (document, api_id) = template.only(API)?;
+        let (authorizer, gateway_responses) = document.properties(api_id, api)?;
+        let (document, table_id) = template.only(TABLE)?;
+        let table = document.properties(table_id, table)?;
+        let (document, bucket_id) = template.only(BUCKET)?;
+        let bucket = document.properties(bucket_id, bucket)?;
+        let functions =
+            template.all(FUNCTION).into_iter().map(|(document, id)| function(document, id, api_id));
+        let functions = functions.collect::<Result<_>>()?;
+        let queues = template.all(QUEUE).into_iter();
+        let queues = queues.map(|(document, id)| document.properties(id, |fields| queue(id, fields)));
+        let queues = queues.collect::<Result<_>>()?;
+        Ok(Self { functions, authorizer, gateway_responses, table, bucket, queues })
+    }
+}
+
+fn api(fields: &mut Fields) -> Result<(String, BTreeMap<String, GatewayResponse>)> {
+    // Where the API is reached and what is recorded about it. Throttling, in MethodSettings, guards
+    // an account's quota and its bill, and there is neither here.
+    fields.ignore(&["StageName", "OpenApiVersion", "EndpointConfiguration", "Description", "Tags"]);
+    fields.ignore(&["AccessLogSetting", "TracingEnabled", "MethodSettings"]);
+    let authorizer = fields.required_part("Auth", |auth| {
+        let default: String = auth.required("DefaultAuthorizer")?;
+        // More than one would need routes to say which.
+        auth.required_part("Authorizers", |authorizers| authorizers.required_part(&default, authorizer))
+    })?;
+    Ok((authorizer, fields.each("GatewayResponses", gateway_response)?.into_iter().collect()))
+}
+
+/// It sees the whole request, and nothing it answers is kept for the next one.
+fn authorizer(fields: &mut Fields) -> Result<String> {
+    fields.only("FunctionPayloadType", json!("REQUEST"), json!("TOKEN"))?;
+    fields.only("Identity", json!({ "ReauthorizeEvery": 0 }), json!({ "ReauthorizeEvery": 300 }))?;
+    fields.function("FunctionArn")
+}
+
+fn gateway_response(name: &str, fields: &mut Fields) -> Result<(String, GatewayResponse)> {
+    let status = fields.optional("StatusCode")?;
+    let headers =
+        fields.part("ResponseParameters", |parameters| parameters.required_part("Headers", headers))?;
+    let template =
+        fields.required_part("ResponseTemplates", |templates| templates.required("application/json"))?;
+    Ok((name.to_owned(), GatewayResponse { status, headers: headers.unwrap_or_default(), template }))
+}
+
+fn headers(fields: &mut Fields) -> Result<Vec<(String, String)>> {
+    let headers: Vec<_> = fields.texts()?;
+    let unquote = |(name, value): (String, String)| {
+        let literal = value.strip_prefix('\'').and_then(|value| value.strip_suffix('\''));
+        // Without quotes it is an expression over the request.
+        let expression = || fields.refuse(&name, format!("is {value}, which isn't a quoted text"));
+        Ok((name.clone(), literal.ok_or_else(expression)?.to_owned()))
+    };
+    headers.into_iter().map(unquote).collect()
+}
+
+fn function(document: &Document, id: &str, api: &str) -> Result<Function> {
+    let binary = document.metadata(id, "/BuildProperties/Binary")?;
+    document.properties(id, |fields| {
+        // How the code is built, rolled out, permitted and observed. The functions are part of this
+        // process: there is one version of each, and they share its memory.
+        fields.ignore(&["CodeUri", "Runtime", "Handler", "Architectures", "MemorySize"]);
+        fields.ignore(&["AutoPublishAlias", "AutoPublishAliasAllProperties", "DeploymentPreference"]);
+        fields.ignore(&["Policies", "Tracing", "LoggingConfig", "Description", "Tags"]);
+
+        let environment = fields.part("Environment", |environment| {
+            environment.required_part("Variables", |variables| variables.texts())
+        })?;
+        let timeout = Duration::from_secs(fields.optional("Timeout")?.unwrap_or(3));
+
+        let (mut routes, mut sources) = (Vec::new(), Vec::new());
+        fields.each("Events", |_, event| {
+            match event.required::<String>("Type")?.as_str() {
+                "Api" => routes.push(event.required_part("Properties", |fields| route(fields, api))?),
+                "DynamoDB" => sources.push(event.required_part("Properties", stream_source)?),
+                "SQS" => sources.push(event.required_part("Properties", queue_source)?),
+                other => return Err(event.refuse_type(other)),
+            }
+            Ok(())
+        })?;
+        Ok(Function {
+            logical_id: id.to_owned(),
+            binary,
+            environment: environment.unwrap_or_default(),
+            timeout,
+            routes,
+            sources,
+        })
+    })
+}
+
+fn route(fields: &mut Fields, api: &str) -> Result<Route> {
+    // SAM would make an API of its own for a route that names none.
+    fields.only("RestApiId", json!(api), Value::Null)?;
+    let auth = fields.optional::<Value>("Auth")?;
+    if auth.as_ref().is_some_and(|auth| *auth != json!({ "Authorizer": "NONE" })) {
+        return Err(fields.refuse("Auth", "asks for something other than the default authorizer or none"));
+    }
+    let method = fields.required::<String>("Method")?.to_uppercase();
+    Ok(Route { path: fields.required("Path")?, method, authorized: auth.is_none() })
+}
+
+fn stream_source(fields: &mut Fields) -> Result<Source> {
+    fields.only("Stream", json!(STREAM_ARN), Value::Null)?;
+    fields.only("StartingPosition", json!("TRIM_HORIZON"), Value::Null)?;
+    fields.only("FunctionResponseTypes", json!(["ReportBatchItemFailures"]), json!([]))?;
+    fields.only("MaximumBatchingWindowInSeconds", json!(0), json!(0))?;
+    fields.only("ParallelizationFactor", json!(1), json!(1))?;
+    let filters = fields.part("FilterCriteria", |criteria| {
+        criteria.each("Filters", |_, filter| {
+            let pattern: String = filter.required("Pattern")?;
+            let no_json = |error| filter.refuse("Pattern", format!("isn't JSON: {error}"));
+            serde_json::from_str(&pattern).map_err(no_json)
+        })
+    })?;
+    let dead_letters = fields.part("DestinationConfig", |config| {
+        config.required_part("OnFailure", |target| {
+            target.only("Type", json!("SQS"), Value::Null)?;
+            target.queue("Destination")
+        })
+    })?;
+    Ok(Source::Stream {
+        batch_size: fields.optional("BatchSize")?.unwrap_or(100),
+        filters: filters.unwrap_or_default(),
+        bisect: fields.optional("BisectBatchOnFunctionError")?.unwrap_or(false),
+        // Not optional: without it Lambda retries for as long as the record is in the stream.
+        max_retries: fields.required("MaximumRetryAttempts")?,
+        dead_letters,
+    })
+}
+
+fn queue_source(fields: &mut Fields) -> Result<Source> {
+    let response_types: Vec<String> = fields.optional("FunctionResponseTypes")?.unwrap_or_default();
+    let concurrency = fields.part("ScalingConfig", |scaling| scaling.required("MaximumConcurrency"))?;
+    Ok(Source::Queue {
+        queue: fields.queue("Queue")?,
+        batch_size: fields.optional("BatchSize")?.unwrap_or(10),
+        report_failures: response_types.iter().any(|kind| kind == "ReportBatchItemFailures"),
+        max_concurrency: concurrency.unwrap_or(ACCOUNT_CONCURRENCY),
+    })
+}
+
+fn table(fields: &mut Fields) -> Result<Table> {
+    // They keep the data from being lost and from being read on AWS's disks.
+    fields.ignore(&["DeletionProtectionEnabled", "PointInTimeRecoverySpecification", "SSESpecification"]);
+    fields.ignore(&["Tags"]);
+    fields.only("BillingMode", json!("PAY_PER_REQUEST"), json!("PROVISIONED"))?;
+    let view: Value =
+        fields.required_part("StreamSpecification", |stream| stream.required("StreamViewType"))?;
+    let mut request = json!({
+        "TableName": NAME,
+        "BillingMode": "PAY_PER_REQUEST",
+        "AttributeDefinitions": fields.required::<Value>("AttributeDefinitions")?,
+        "KeySchema": fields.required::<Value>("KeySchema")?,
+        "StreamSpecification": { "StreamEnabled": true, "StreamViewType": view },
+    });
+    let indexes = fields.each("GlobalSecondaryIndexes", |_, index| {
+        Ok(json!({
+            "IndexName": index.required::<Value>("IndexName")?,
+            "KeySchema": index.required::<Value>("KeySchema")?,
+            "Projection": index.required::<Value>("Projection")?,
+        }))
+    })?;
+    // DynamoDB refuses an empty list.
+    if !indexes.is_empty() {
+        request["GlobalSecondaryIndexes"] = Value::Array(indexes);
+    }
+    let ttl_attribute = fields.part("TimeToLiveSpecification", |ttl| {
+        let attribute = ttl.required("AttributeName")?;
+        Ok(ttl.required::<bool>("Enabled")?.then_some(attribute))
+    })?;
+    Ok(Table { name: NAME.to_owned(), json: request, ttl_attribute: ttl_attribute.flatten() })
+}
+
+fn bucket(fields: &mut Fields) -> Result<Bucket> {
+    fields.ignore(&["BucketEncryption", "OwnershipControls", "PublicAccessBlockConfiguration", "Tags"]);
+    // Files stay as long as the data directory, whose owner can remove them.
+    fields.ignore(&["LifecycleConfiguration"]);
+    // By itself it reaches nobody, and rules that pass its events on are refused.
+    let to_event_bridge = json!({ "EventBridgeConfiguration": { "EventBridgeEnabled": true } });
+    fields.only("NotificationConfiguration", to_event_bridge.clone(), to_event_bridge)?;
+    Ok(Bucket { name: NAME.to_owned() })
+}
+
+fn queue(id: &str, fields: &mut Fields) -> Result<QueueDeclaration> {
+    fields.ignore(&["SqsManagedSseEnabled", "KmsMasterKeyId", "Tags"]);
+    let mut seconds = |name: &str, default: u64| -> Result<Duration> {
+        Ok(Duration::from_secs(fields.optional(name)?.unwrap_or(default)))
+    };
+    Ok(QueueDeclaration {
+        name: document::queue_name(id),
+        visibility_timeout: seconds("VisibilityTimeout", 30)?,
+        delay: seconds("DelaySeconds", 0)?,
+        retention: seconds("MessageRetentionPeriod", 345_600)?,
+        dead_letter: fields.part("RedrivePolicy", |policy| {
+            let queue = policy.queue("deadLetterTargetArn")?;
+            Ok(DeadLetter { queue, max_receive_count: policy.required("maxReceiveCount")? })
+        })?,
+    })
+}

@@ -1,0 +1,214 @@
+use super::*;
+
+const TEMPLATE: &str = include_str!("../../../../template.yaml");
+const STORAGE: &str = include_str!("../../../storage.yaml");
+
+fn surroundings() -> Surroundings {
+    let parameters = [("PublicUrl", "http://localhost:3000"), ("MailFrom", "hello@example.com")];
+    let parameters = parameters.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    Surroundings { parameters: parameters.into(), queue_base_url: "http://127.0.0.1:9324".to_owned() }
+}
+
+fn declaration() -> Declaration {
+    Declaration::embedded(&surroundings()).expect("the project's templates are honoured")
+}
+
+fn function(declaration: Declaration, id: &str) -> Function {
+    let mut functions = declaration.functions.into_iter();
+    functions.find(|function| function.logical_id == id).expect("the function is declared")
+}
+
+/// The project's templates with the first occurrence of a passage replaced.
+fn edited(from: &str, to: &str) -> Result<Declaration> {
+    if TEMPLATE.contains(from) {
+        return Declaration::read(&TEMPLATE.replacen(from, to, 1), STORAGE, &surroundings());
+    }
+    assert!(STORAGE.contains(from), "no template has {from}");
+    Declaration::read(TEMPLATE, &STORAGE.replacen(from, to, 1), &surroundings())
+}
+
+#[test]
+fn every_function_has_its_binary() {
+    let declaration = declaration();
+    let binaries: BTreeMap<_, _> =
+        declaration.functions.iter().map(|function| (&*function.logical_id, &*function.binary)).collect();
+    let expected = [
+        ("AccountFunction", "account"),
+        ("AuthorizerFunction", "authorizer"),
+        ("JobsFunction", "jobs"),
+        ("MessageSenderFunction", "message-sender"),
+        ("ProjectorFunction", "projector"),
+        ("ReferralFunction", "referral"),
+        ("SubscriberFunction", "subscriber"),
+        ("WaitlistFunction", "waitlist"),
+    ];
+    assert_eq!(binaries, expected.into());
+    assert_eq!(declaration.authorizer, "AuthorizerFunction");
+    assert_eq!(declaration.bucket.name, "groundswell");
+}
+
+#[test]
+fn routes_are_authorized_unless_they_say_otherwise() {
+    let routes = function(declaration(), "SubscriberFunction").routes;
+    let authorized = |path: &str, method: &str| {
+        let mut routes = routes.iter().filter(|route| route.path == path && route.method == method);
+        routes.next().map(|route| route.authorized)
+    };
+    assert_eq!(authorized("/api/v1/subscribers/{proxy+}", "ANY"), Some(true));
+    assert_eq!(authorized("/api/v1/subscribers/{proxy+}", "OPTIONS"), Some(false));
+    assert_eq!(authorized("/verify", "GET"), Some(false));
+    assert_eq!(authorized("/verify", "ANY"), None);
+}
+
+#[test]
+fn functions_have_the_globals_and_their_own() {
+    let projector = function(declaration(), "ProjectorFunction");
+    assert_eq!(projector.timeout, Duration::from_secs(60));
+    let expected = [
+        ("ENVIRONMENT", "dev"),
+        ("JOBS_QUEUE_URL", "http://127.0.0.1:9324/000000000000/jobs"),
+        ("LOG_LEVEL", "info"),
+        ("MESSAGES_QUEUE_URL", "http://127.0.0.1:9324/000000000000/messages"),
+        ("PUBLIC_URL", "http://localhost:3000"),
+        ("TABLE_NAME", "groundswell"),
+    ];
+    assert_eq!(
+        projector.environment,
+        expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+    );
+    assert_eq!(function(declaration(), "AccountFunction").timeout, Duration::from_secs(10));
+}
+
+#[test]
+fn sources_name_their_queues() {
+    let [Source::Stream { batch_size: 100, filters, bisect: true, max_retries: 1000, dead_letters }] =
+        &function(declaration(), "ProjectorFunction").sources[..]
+    else {
+        panic!("the projector reads the stream");
+    };
+    assert_eq!(filters[1]["eventName"], json!(["REMOVE"]));
+    assert_eq!(dead_letters.as_deref(), Some("projector-dead-letters"));
+
+    let queue = |queue: &str, batch_size, max_concurrency| {
+        [Source::Queue { queue: queue.to_owned(), batch_size, report_failures: true, max_concurrency }]
+    };
+    assert_eq!(function(declaration(), "MessageSenderFunction").sources, queue("messages", 10, 10));
+    assert_eq!(function(declaration(), "JobsFunction").sources, queue("jobs", 1, ACCOUNT_CONCURRENCY));
+}
+
+#[test]
+fn the_table_is_a_request() {
+    let table = declaration().table;
+    assert_eq!(table.name, "groundswell");
+    assert_eq!(table.ttl_attribute.as_deref(), Some("expires_at"));
+    let names = ["PK", "SK", "GSI1PK", "GSI1SK", "GSI2PK", "GSI2SK"];
+    let attributes = names.map(|name| json!({ "AttributeName": name, "AttributeType": "S" }));
+    let keys = |prefix: &str| {
+        let key = |name, kind| json!({ "AttributeName": format!("{prefix}{name}"), "KeyType": kind });
+        json!([key("PK", "HASH"), key("SK", "RANGE")])
+    };
+    let indexes = ["GSI1", "GSI2"].map(|name| {
+        let projection = json!({ "ProjectionType": "ALL" });
+        json!({ "IndexName": name, "KeySchema": keys(name), "Projection": projection })
+    });
+    let expected = json!({
+        "TableName": "groundswell",
+        "BillingMode": "PAY_PER_REQUEST",
+        "AttributeDefinitions": attributes,
+        "KeySchema": keys(""),
+        "GlobalSecondaryIndexes": indexes,
+        "StreamSpecification": { "StreamEnabled": true, "StreamViewType": "NEW_AND_OLD_IMAGES" },
+    });
+    assert_eq!(table.json, expected);
+}
+
+#[test]
+fn queues_have_their_dead_letters() {
+    let queues = declaration().queues;
+    assert_eq!(queues.len(), 5);
+    let queue = |name: &str| queues.iter().find(|queue| queue.name == name).expect("the queue is declared");
+    let messages = queue("messages");
+    assert_eq!(messages.visibility_timeout, Duration::from_secs(360));
+    let dead_letter = messages.dead_letter.as_ref().expect("it has a dead-letter queue");
+    assert_eq!((&*dead_letter.queue, dead_letter.max_receive_count), ("messages-dead-letters", 5));
+    let dead_letters = queue("messages-dead-letters");
+    assert_eq!(dead_letters.retention, Duration::from_secs(14 * 24 * 60 * 60));
+    assert_eq!(dead_letters.visibility_timeout, Duration::from_secs(30));
+    assert!(dead_letters.dead_letter.is_none());
+}
+
+#[test]
+fn gateway_responses_are_unquoted() {
+    let responses = declaration().gateway_responses;
+    let denied = &responses["ACCESS_DENIED"];
+    assert_eq!(denied.status, Some(401));
+    assert!(denied.headers.contains(&("WWW-Authenticate".to_owned(), "Bearer".to_owned())));
+    assert!(denied.template.contains("$context.authorizer.problem_type"));
+    assert_eq!(responses["DEFAULT_4XX"].status, None);
+}
+
+#[test]
+fn intrinsic_functions_have_every_form() {
+    for (form, expected) in [
+        ("!Sub a-${Environment}.${Storage.Outputs.BucketArn}-${!b}", "a-dev.arn:aws:s3:::groundswell-${b}"),
+        ("!GetAtt [Storage, Outputs.JobsArn]", "arn:aws:sqs:us-east-1:000000000000:jobs"),
+        ("{ Ref: AWS::Region }", "us-east-1"),
+        (
+            "{ 'Fn::GetAtt': [AuthorizerFunction, Arn] }",
+            "arn:aws:lambda:us-east-1:000000000000:function:AuthorizerFunction",
+        ),
+        ("{ 'Fn::Sub': '${ThrottlingRate}' }", "10000"),
+    ] {
+        let declaration = edited("!Ref OidcAudience", form).expect(form);
+        assert_eq!(function(declaration, "AuthorizerFunction").environment["OIDC_AUDIENCE"], expected);
+    }
+}
+
+#[test]
+fn what_cannot_be_honoured_is_refused_by_name() {
+    let auth = "Method: ANY, Auth: { ApiKeyRequired: true } }";
+    for (from, to, refused) in [
+        ("Resources:\n", "Mappings: {}\nResources:\n", "Mappings"),
+        ("AWS::KMS::Key", "AWS::SNS::Topic", "Resources.Key has type AWS::SNS::Topic"),
+        ("AWS::S3::BucketPolicy", "AWS::S3::Bucket", "BucketPolicy is a second AWS::S3::Bucket"),
+        ("./infra/storage.yaml", "./other.yaml", "Storage.Properties.TemplateURL is \"./other.yaml\""),
+        ("StageName:", "Cors:", "Api.Properties.Cors"),
+        ("\"'Bearer'\"", "method.request.header.a", "ACCESS_DENIED.ResponseParameters.Headers.WWW-Auth"),
+        ("CodeUri:", "ImageUri:", "AccountFunction.Properties.ImageUri"),
+        ("Type: Api\n", "Type: Schedule\n", "Properties.Events.Account has type Schedule"),
+        ("Method: ANY }", auth, "Events.Account.Properties.Auth asks for something other"),
+        ("Parallelization", "Tumbling", "Events.Changes.Properties.TumblingFactor"),
+        ("ionFactor: 1", "ionFactor: 2", "Events.Changes.Properties.ParallelizationFactor is 2"),
+        ("Outputs.TableStreamArn", "Outputs.TableArn", "Events.Changes.Properties.Stream is"),
+        ("Outputs.ProjectorDeadLettersArn", "Outputs.TableArn", "OnFailure.Destination is arn:"),
+        ("VisibilityTimeout: 360", "FifoQueue: true", "Messages.Properties.FifoQueue"),
+        ("PAY_PER_REQUEST", "PROVISIONED", "Table.Properties.BillingMode is \"PROVISIONED\""),
+        ("Default: info", "Default: loud", "Parameters.LogLevel is loud"),
+        ("!Ref OidcAudience", "!Ref MailIdentity", "Parameters.MailIdentity has no value"),
+        ("!Ref OidcAudience", "!Ref Oidc", "Environment.Variables.OIDC_AUDIENCE refers to Oidc,"),
+        ("!Ref OidcAudience", "!GetAtt Storage.Outputs.No", "OIDC_AUDIENCE refers to Storage.Outputs.No,"),
+        ("!Ref OidcAudience", "!Join ['', [a]]", "OIDC_AUDIENCE uses a !Join"),
+    ] {
+        let error = edited(from, to).expect_err(to).to_string();
+        assert!(error.contains(refused), "{to}: {error}");
+    }
+
+    let error = edited("AWS::Logs::LogGroup", "AWS::SNS::Topic").expect_err("it isn't played").to_string();
+    let expected = "Resources.AccessLogs has type AWS::SNS::Topic, which the local platform can't honour";
+    assert_eq!(error, format!("template.yaml: {expected}"));
+    let error = edited("SqsManagedSseEnabled", "FifoQueue").expect_err("it isn't played").to_string();
+    let expected = "Resources.Messages.Properties.FifoQueue can't be honoured by the local platform";
+    assert_eq!(error, format!("infra/storage.yaml: {expected}"));
+}
+
+#[test]
+fn parameters_are_asked_for_where_they_matter() {
+    let mut surroundings = surroundings();
+    surroundings.parameters.remove("PublicUrl");
+    let error = Declaration::embedded(&surroundings).expect_err("functions need it").to_string();
+    assert!(error.starts_with("template.yaml: Parameters.PublicUrl has no value"), "{error}");
+
+    surroundings.parameters.insert("PubilcUrl".to_owned(), "http://localhost:3000".to_owned());
+    let error = Declaration::embedded(&surroundings).expect_err("none is called that").to_string();
+    assert_eq!(error, "template.yaml: Parameters.PubilcUrl is set, but not declared");
+}
