@@ -94,13 +94,13 @@ impl Projector {
         self.work(batch).await.inspect_err(|error| {
             tracing::error!(cause = %error, "batch failed");
         })?;
-        Ok(DynamoDbEventResponse {
-            batch_item_failures: unreadable
-                .into_iter()
-                .map(|item_identifier| DynamoDbBatchItemFailure { item_identifier, ..Default::default() })
-                .collect(),
-            ..Default::default()
-        })
+        let mut response = DynamoDbEventResponse::default();
+        if let Some(sequence_number) = unreadable {
+            let mut failure = DynamoDbBatchItemFailure::default();
+            failure.item_identifier = sequence_number;
+            response.batch_item_failures.push(failure);
+        }
+        Ok(response)
     }
 
     async fn work(&self, batch: Batch) -> Result<(), ProjectorError> {

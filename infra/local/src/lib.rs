@@ -1,1 +1,295 @@
+//! The whole platform in one process, for a laptop and for the tests.
+//!
+//! The functions are the ones that run on Lambda. They reach DynamoDB, S3, SQS and
+//! SES through the AWS SDKs, at endpoints on this machine that their environment
+//! names; they can't tell. What there is (routes, table, queues, event sources) is
+//! read from the project's own templates.
+//!
+//! Everything is kept in a data directory. A process that is killed, at any moment,
+//! loses nothing that it acknowledged; see [`dynamodb`] for what that rests on.
 
+mod credentials;
+mod dynamodb;
+pub mod faults;
+mod functions;
+mod gateway;
+pub mod oidc;
+mod outbox;
+mod pollers;
+mod s3;
+mod sqs;
+mod template;
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use aws::{Env, Meter};
+use axum::Router;
+use tokio::{net::TcpListener, sync::Notify, task::AbortHandle};
+
+pub use credentials::Credentials;
+pub use sqs::Depth;
+
+use crate::{
+    dynamodb::DynamoDb,
+    faults::Faults,
+    functions::Functions,
+    gateway::Gateway,
+    oidc::Oidc,
+    outbox::Outbox,
+    pollers::{QueuePoller, StreamPoller},
+    s3::S3,
+    sqs::Sqs,
+    template::{Declaration, Function, Source, Surroundings},
+};
+
+/// The key pair of the embedded services; they are reached from this machine only.
+const ACCESS_KEY: &str = "groundswell";
+const SECRET_KEY: &str = "groundswell-local";
+const OIDC_AUDIENCE: &str = "groundswell";
+
+/// How to run the platform.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// 0 picks a free one.
+    pub port: u16,
+    pub data_dir: PathBuf,
+    /// Keep the table's stream, so that it can be replayed; otherwise it is trimmed.
+    pub keep_stream: bool,
+    /// What goes wrong on the way to DynamoDB.
+    pub faults: Faults,
+}
+
+/// Why the platform can't run.
+#[derive(Debug, thiserror::Error)]
+pub enum PlatformError {
+    #[error(transparent)]
+    Template(#[from] template::TemplateError),
+    #[error("{name}: {reason}")]
+    Function { name: String, reason: String },
+    #[error("{part}: {reason}")]
+    Part { part: &'static str, reason: String },
+    #[error("{}: {source}", path.display())]
+    File { path: PathBuf, source: std::io::Error },
+    #[error("another process works in {}", .0.display())]
+    InUse(PathBuf),
+    #[error("can't listen on port {port}: {source}")]
+    Port { port: u16, source: std::io::Error },
+}
+
+impl PlatformError {
+    fn part(part: &'static str) -> impl Fn(&dyn std::fmt::Display) -> Self {
+        move |reason| Self::Part { part, reason: reason.to_string() }
+    }
+}
+
+/// The running platform. It stops when this is dropped.
+pub struct Platform {
+    /// Where the API, the outbox and the issuer are: `http://127.0.0.1:<port>`.
+    pub url: String,
+    pub credentials: Credentials,
+    pub oidc: Oidc,
+    /// Counts the functions' calls to DynamoDB by access pattern.
+    pub meter: Meter,
+    /// A table handle as the functions have it.
+    pub table: store::Table,
+    sqs: Sqs,
+    functions: Functions,
+    tasks: Vec<AbortHandle>,
+    _lock: std::fs::File,
+}
+
+impl Drop for Platform {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+impl Platform {
+    /// Starts everything. What listens, listens on loopback.
+    ///
+    /// # Errors
+    /// When the directory or the port is taken, a file can't be used, or the
+    /// templates ask for something that can't be had on one machine.
+    pub async fn start(options: Options) -> Result<Self, PlatformError> {
+        let data = &options.data_dir;
+        let lock = lock(data)?;
+        let address = SocketAddr::from(([127, 0, 0, 1], options.port));
+        let port = |source| PlatformError::Port { port: options.port, source };
+        let listener = TcpListener::bind(address).await.map_err(port)?;
+        let url = format!("http://{}", listener.local_addr().map_err(port)?);
+        let mut tasks = Vec::new();
+
+        let sqs_listener = loopback().await?;
+        let surroundings = Surroundings {
+            parameters: parameters(&url),
+            queue_base_url: url_of(&sqs_listener)?,
+        };
+        let declaration = Declaration::embedded(&surroundings)?;
+
+        let dynamodb = DynamoDb::start(&data.join("table.db"), &declaration.table)?;
+        let sqs = Sqs::open(&data.join("queues.db"), &surroundings.queue_base_url, declaration.queues.clone())
+            .map_err(|error| PlatformError::part("SQS")(&error))?;
+        tasks.push(serve(sqs_listener, sqs.router()));
+        let s3 = S3::open(&data.join("s3"), ACCESS_KEY, SECRET_KEY, &declaration.bucket.name)
+            .map_err(|error| PlatformError::part("S3")(&error))?;
+        let s3_listener = loopback().await?;
+        let s3_url = url_of(&s3_listener)?;
+        tasks.push(serve(s3_listener, s3.router()));
+        let outbox =
+            Outbox::open(&data.join("outbox.db")).map_err(|error| PlatformError::part("outbox")(&error))?;
+        let ses_listener = loopback().await?;
+        let ses_url = url_of(&ses_listener)?;
+        tasks.push(serve(ses_listener, outbox.ses_router()));
+
+        let meter = Meter::default();
+        let endpoints = [
+            ("AWS_ENDPOINT_URL_DYNAMODB", dynamodb.endpoint.clone()),
+            ("AWS_ENDPOINT_URL_SQS", surroundings.queue_base_url.clone()),
+            ("AWS_ENDPOINT_URL_S3", s3_url),
+            ("AWS_ENDPOINT_URL_SESV2", ses_url),
+            ("AWS_ACCESS_KEY_ID", ACCESS_KEY.to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", SECRET_KEY.to_owned()),
+            ("AWS_REGION", "us-east-1".to_owned()),
+        ];
+        let http = options.faults.wrap(aws::plain_http_client(), &dynamodb.endpoint);
+        let environment = |function: &Function| {
+            let mut variables = function.environment.clone();
+            variables.extend(endpoints.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+            Env::new(variables, http.clone()).with_meter(meter.clone())
+        };
+        let functions = Functions::start(&declaration.functions, environment)?;
+        let any = declaration.functions.first().map(environment);
+        let table = any.map(|env| store::Table::from_env(&env)).transpose();
+        let table = table.ok().flatten().ok_or_else(|| PlatformError::part("table")(&"no function"))?;
+
+        let credentials = credentials::prepare(data, &url, &table).await?;
+        let issuer = format!("{url}/oidc");
+        let password = credentials.oidc_password.clone();
+        let oidc = Oidc::open(&data.join("oidc-key.pkcs8"), issuer, OIDC_AUDIENCE.to_owned(), password)
+            .map_err(|error| PlatformError::part("OIDC issuer")(&error))?;
+
+        let written = Arc::new(Notify::new());
+        tasks.extend(poll(&declaration, &functions, &dynamodb, &sqs, &written, &options)?);
+        let gateway = Gateway::new(&declaration, functions.clone(), written);
+        let router = gateway.router().merge(outbox.page_router()).nest("/oidc", oidc.router());
+        tasks.push(serve(listener, router));
+        Ok(Self { url, credentials, oidc, meter, table, sqs, functions, tasks, _lock: lock })
+    }
+
+    /// How many messages a queue holds.
+    ///
+    /// # Errors
+    /// When there is no such queue.
+    pub fn queue_depth(&self, queue: &str) -> Result<Depth, PlatformError> {
+        self.sqs.depth(queue).map_err(|error| PlatformError::part("SQS")(&error))
+    }
+
+    /// Invokes a function by its logical id, as the event sources do.
+    ///
+    /// # Errors
+    /// When the function fails.
+    pub async fn invoke(&self, function: &str, event: serde_json::Value) -> Result<serde_json::Value, String> {
+        self.functions.invoke(function, event).await
+    }
+}
+
+/// What `sam deploy` would be given.
+fn parameters(url: &str) -> HashMap<String, String> {
+    [
+        ("PublicUrl", url.to_owned()),
+        ("MailFrom", "groundswell@localhost".to_owned()),
+        ("OidcIssuer", format!("{url}/oidc")),
+        ("OidcJwksUri", format!("{url}/oidc/.well-known/jwks.json")),
+        ("OidcAudience", OIDC_AUDIENCE.to_owned()),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value))
+    .collect()
+}
+
+/// Makes the directory ours as long as the file is open.
+fn lock(data: &Path) -> Result<std::fs::File, PlatformError> {
+    let file = |path: PathBuf| move |source| PlatformError::File { path, source };
+    std::fs::create_dir_all(data).map_err(file(data.to_owned()))?;
+    let path = data.join("lock");
+    let lock = std::fs::File::create(&path).map_err(file(path))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(_) => Err(PlatformError::InUse(data.to_owned())),
+    }
+}
+
+async fn loopback() -> Result<TcpListener, PlatformError> {
+    TcpListener::bind("127.0.0.1:0").await.map_err(|source| PlatformError::Port { port: 0, source })
+}
+
+fn url_of(listener: &TcpListener) -> Result<String, PlatformError> {
+    let address = listener.local_addr().map_err(|source| PlatformError::Port { port: 0, source })?;
+    Ok(format!("http://{address}"))
+}
+
+fn serve(listener: TcpListener, router: Router) -> AbortHandle {
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, service).await {
+            tracing::error!(cause = %error, "server stopped");
+        }
+    })
+    .abort_handle()
+}
+
+/// Starts the event sources that the functions declare.
+fn poll(
+    declaration: &Declaration,
+    functions: &Functions,
+    dynamodb: &DynamoDb,
+    sqs: &Sqs,
+    written: &Arc<Notify>,
+    options: &Options,
+) -> Result<Vec<AbortHandle>, PlatformError> {
+    let mut tasks = Vec::new();
+    for function in &declaration.functions {
+        for source in &function.sources {
+            match source.clone() {
+                Source::Stream { batch_size, filters, bisect, max_retries, dead_letters } => {
+                    let name = format!("stream-{}.checkpoint", function.binary);
+                    let poller = StreamPoller {
+                        stream: dynamodb.stream()?,
+                        functions: functions.clone(),
+                        function: function.logical_id.clone(),
+                        batch_size,
+                        filters,
+                        bisect,
+                        max_retries,
+                        dead_letters,
+                        sqs: sqs.clone(),
+                        written: written.clone(),
+                        checkpoint: options.data_dir.join(name),
+                        keep: options.keep_stream,
+                    };
+                    tasks.push(tokio::spawn(poller.run()).abort_handle());
+                }
+                Source::Queue { queue, batch_size, report_failures, max_concurrency } => {
+                    let poller = QueuePoller {
+                        sqs: sqs.clone(),
+                        functions: functions.clone(),
+                        function: function.logical_id.clone(),
+                        queue,
+                        batch_size,
+                        report_failures,
+                        written: written.clone(),
+                    };
+                    tasks.extend(poller.spawn(max_concurrency));
+                }
+            }
+        }
+    }
+    Ok(tasks)
+}

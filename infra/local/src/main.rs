@@ -1,1 +1,67 @@
-fn main() {}
+//! `cargo run`: the whole platform on this machine.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use groundswell::{Options, Platform, faults::Faults};
+use tracing_subscriber::EnvFilter;
+
+/// Settings come from the environment: `GROUNDSWELL_PORT` (3000; 0 picks one),
+/// `GROUNDSWELL_DATA_DIR` (`.groundswell`) and `LOG_LEVEL` (`warn`).
+fn options() -> Result<Options, String> {
+    let port = match std::env::var("GROUNDSWELL_PORT") {
+        Ok(text) => text.parse().map_err(|_| format!("GROUNDSWELL_PORT is not a port: {text}"))?,
+        Err(_) => 3000,
+    };
+    let data_dir = std::env::var_os("GROUNDSWELL_DATA_DIR").map_or_else(|| PathBuf::from(".groundswell"), PathBuf::from);
+    Ok(Options { port, data_dir, keep_stream: false, faults: Faults::default() })
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let level = std::env::var("LOG_LEVEL").unwrap_or_else(|_| "warn".to_owned());
+    let filter = EnvFilter::try_new(format!("{level},s3s=warn,s3s_fs=warn,hyper=warn,aws_smithy_runtime=warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter.unwrap_or_else(|_| EnvFilter::new("warn")))
+        .with_writer(std::io::stderr)
+        .init();
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("groundswell: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), String> {
+    let options = options()?;
+    let data = options.data_dir.join("credentials.json");
+    let platform = Platform::start(options).await.map_err(|error| error.to_string())?;
+    println!("{}", welcome(&platform, &data.display().to_string()));
+    tokio::signal::ctrl_c().await.map_err(|error| error.to_string())
+}
+
+fn welcome(platform: &Platform, file: &str) -> String {
+    let Platform { url, credentials, .. } = platform;
+    let (publishable, secret) = (&credentials.publishable_key, &credentials.secret_key);
+    format!(
+        r#"
+Groundswell is up.
+
+  API      {url}/api/v1        ({url}/api/v1/openapi.json)
+  Outbox   {url}/outbox        every mail that would have been sent
+  Keys     {file}
+
+Make a waitlist and join it, in another terminal:
+
+  export API={url}/api/v1 PK={publishable} SK={secret}
+
+  curl -s $API/waitlists -H "Authorization: Bearer $SK" -H 'Content-Type: application/json' \
+    -d '{{"name": "My launch"}}'
+
+  curl -s $API/subscribers -H "X-Api-Key: $PK" -H 'Content-Type: application/json' \
+    -d '{{"waitlist_id": "<the id above>", "email": "ada@example.com", "consent": true}}'
+
+The README goes on from here. Ctrl-C stops it; everything is kept."#
+    )
+}

@@ -257,6 +257,12 @@ impl Sqs {
         format!("{}/{ACCOUNT}/{queue}", self.inner.base_url)
     }
 
+    /// Adds a message; it is there for all receivers at once.
+    pub fn send(&self, queue: &str, body: &str) -> Result<(), SqsError> {
+        let message = OutgoingMessage { message_body: body.to_owned(), ..OutgoingMessage::default() };
+        self.send_message((self.queue(queue)?, message)).map(drop)
+    }
+
     /// Up to `max` visible messages, waiting up to `wait` for the first of them. Unlike over HTTP,
     /// `max` may exceed ten, because Lambda assembles larger batches.
     pub async fn receive(&self, queue: &str, max: u32, wait: Duration) -> Result<Vec<Received>, SqsError> {
@@ -607,7 +613,7 @@ struct Entry<T> {
     content: T,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct OutgoingMessage {
     #[serde(default)]

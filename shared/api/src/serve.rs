@@ -33,8 +33,9 @@ pub async fn handle(
     event: serde_json::Value,
 ) -> Result<serde_json::Value, serde_json::Error> {
     let request: LambdaRequest = serde_json::from_value(event)?;
-    let mut adapter = Adapter::from(service(router.clone()));
-    let response = match adapter.call(LambdaEvent::new(request, Context::default())).await {
+    // The adapter itself must not live across the await: it can't change threads.
+    let answer = Adapter::from(service(router.clone())).call(LambdaEvent::new(request, Context::default()));
+    let response = match answer.await {
         Ok(response) => response,
         Err(impossible) => match impossible {},
     };

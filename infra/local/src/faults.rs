@@ -1,0 +1,116 @@
+//! Faults on the way to DynamoDB that the emulator never has: throttles,
+//! conflicts of transactions, answers that get lost.
+//!
+//! They are injected into the HTTP client that all SDK clients share, below the
+//! SDK's own retries, from a seeded sequence.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use aws_smithy_runtime_api::{
+    client::{
+        http::{HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector},
+        orchestrator::{HttpRequest, HttpResponse},
+        result::ConnectorError,
+        runtime_components::RuntimeComponents,
+    },
+    http::StatusCode,
+    shared::IntoShared,
+};
+use aws_smithy_types::body::SdkBody;
+
+/// How often what goes wrong, per 1,000 calls to DynamoDB.
+#[derive(Clone, Debug, Default)]
+pub struct Faults {
+    pub throttled: u64,
+    /// Of transactions: cancelled because another one holds an item.
+    pub conflicted: u64,
+    /// The call is carried out and its answer is lost.
+    pub unanswered: u64,
+    state: Arc<AtomicU64>,
+}
+
+impl Faults {
+    pub fn seeded(seed: u64) -> Self {
+        Self { state: Arc::new(AtomicU64::new(seed)), ..Self::default() }
+    }
+
+    /// The client with these faults; the client itself when there are none.
+    pub(crate) fn wrap(&self, client: SharedHttpClient, dynamodb: &str) -> SharedHttpClient {
+        if self.throttled + self.conflicted + self.unanswered == 0 {
+            return client;
+        }
+        FaultyClient { client, faults: self.clone(), dynamodb: dynamodb.to_owned() }.into_shared()
+    }
+
+    /// The next of a sequence of numbers below 1,000 (SplitMix64).
+    fn draw(&self) -> u64 {
+        let mut z = self.state.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % 1000
+    }
+}
+
+#[derive(Debug)]
+struct FaultyClient {
+    client: SharedHttpClient,
+    faults: Faults,
+    dynamodb: String,
+}
+
+impl HttpClient for FaultyClient {
+    fn http_connector(
+        &self,
+        settings: &HttpConnectorSettings,
+        components: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        SharedHttpConnector::new(FaultyConnector {
+            connector: self.client.http_connector(settings, components),
+            faults: self.faults.clone(),
+            dynamodb: self.dynamodb.clone(),
+        })
+    }
+}
+
+#[derive(Debug)]
+struct FaultyConnector {
+    connector: SharedHttpConnector,
+    faults: Faults,
+    dynamodb: String,
+}
+
+impl HttpConnector for FaultyConnector {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        if !request.uri().starts_with(&self.dynamodb) {
+            return self.connector.call(request);
+        }
+        let operation = request.headers().get("x-amz-target").unwrap_or_default().to_owned();
+        let writes = operation.ends_with("TransactWriteItems");
+        let Faults { throttled, conflicted, unanswered, .. } = self.faults;
+        let drawn = self.faults.draw();
+        if drawn < throttled {
+            return answer(r#"{"__type":"com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException","message":"injected"}"#);
+        }
+        if writes && drawn < throttled + conflicted {
+            return answer(
+                r#"{"__type":"com.amazonaws.dynamodb.v20120810#TransactionCanceledException","Message":"injected","CancellationReasons":[{"Code":"TransactionConflict","Message":"injected"}]}"#,
+            );
+        }
+        let call = self.connector.call(request);
+        if drawn >= throttled + conflicted && drawn < throttled + conflicted + unanswered {
+            return HttpConnectorFuture::new(async move {
+                call.await?;
+                Err(ConnectorError::io("injected: the answer is lost".into()))
+            });
+        }
+        call
+    }
+}
+
+fn answer(body: &'static str) -> HttpConnectorFuture {
+    let status = StatusCode::try_from(400).map_err(|error| ConnectorError::other(error.into(), None));
+    HttpConnectorFuture::ready(status.map(|status| HttpResponse::new(status, SdkBody::from(body))))
+}
