@@ -24,17 +24,18 @@ use aws_smithy_types::body::SdkBody;
 /// How often what goes wrong, per 1,000 calls to DynamoDB.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
-    pub throttled: u64,
+    throttled: u64,
     /// Of transactions: cancelled because another one holds an item.
-    pub conflicted: u64,
+    conflicted: u64,
     /// The call is carried out and its answer is lost.
-    pub unanswered: u64,
+    unanswered: u64,
     state: Arc<AtomicU64>,
 }
 
 impl Faults {
-    pub fn seeded(seed: u64) -> Self {
-        Self { state: Arc::new(AtomicU64::new(seed)), ..Self::default() }
+    /// Faults in these parts per thousand, in a sequence that the seed decides.
+    pub fn seeded(seed: u64, throttled: u64, conflicted: u64, unanswered: u64) -> Self {
+        Self { throttled, conflicted, unanswered, state: Arc::new(AtomicU64::new(seed)) }
     }
 
     /// The client with these faults; the client itself when there are none.

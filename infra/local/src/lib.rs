@@ -99,6 +99,7 @@ pub struct Platform {
     pub table: store::Table,
     sqs: Sqs,
     functions: Functions,
+    dynamodb: DynamoDb,
     tasks: Vec<AbortHandle>,
     _lock: std::fs::File,
 }
@@ -180,7 +181,18 @@ impl Platform {
         let gateway = Gateway::new(&declaration, functions.clone(), written);
         let router = gateway.router().merge(outbox.page_router()).nest("/oidc", oidc.router());
         tasks.push(serve(listener, router));
-        Ok(Self { url, credentials, oidc, meter, table, sqs, functions, tasks, _lock: lock })
+        Ok(Self { url, credentials, oidc, meter, table, sqs, functions, dynamodb, tasks, _lock: lock })
+    }
+
+    /// Makes another account on this platform.
+    ///
+    /// # Errors
+    /// When the table does not take it.
+    pub async fn make_account(&self, name: &str, owner: &str) -> Result<Credentials, PlatformError> {
+        let made = credentials::make_account(&self.table, name, owner).await;
+        let made = made.map_err(|error| PlatformError::part("account")(&error))?;
+        let Credentials { api, oidc_issuer, oidc_password, .. } = self.credentials.clone();
+        Ok(Credentials { api, oidc_issuer, oidc_password, ..made })
     }
 
     /// How many messages a queue holds.
@@ -189,6 +201,23 @@ impl Platform {
     /// When there is no such queue.
     pub fn queue_depth(&self, queue: &str) -> Result<Depth, PlatformError> {
         self.sqs.depth(queue).map_err(|error| PlatformError::part("SQS")(&error))
+    }
+
+    /// The table's stream from its beginning, as far as it was kept.
+    ///
+    /// # Errors
+    /// When the emulator fails.
+    pub fn stream_records(&self) -> Result<Vec<serde_json::Value>, PlatformError> {
+        let stream = self.dynamodb.stream()?;
+        let mut records: Vec<serde_json::Value> = Vec::new();
+        loop {
+            let after = records.last().and_then(|record| record["dynamodb"]["SequenceNumber"].as_str());
+            let more = stream.read(after, 1000)?;
+            if more.is_empty() {
+                return Ok(records);
+            }
+            records.extend(more);
+        }
     }
 
     /// Invokes a function by its logical id, as the event sources do.

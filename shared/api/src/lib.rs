@@ -11,6 +11,7 @@ mod cors;
 mod extract;
 mod idempotent;
 mod list;
+pub mod openapi;
 mod precondition;
 mod principal;
 pub mod problem;

@@ -56,8 +56,7 @@ impl Routes {
                 );
             }
         }
-        let methods =
-            methods.fallback(method_not_allowed).layer(middleware::from_fn_with_state(access, guard));
+        let methods = methods.route_layer(middleware::from_fn_with_state(access, guard));
         Self(self.0.routes((schemas, paths, methods)))
     }
 
@@ -71,6 +70,7 @@ impl Routes {
         let (router, _) = self.0.split_for_parts();
         router
             .fallback(not_found)
+            .method_not_allowed_fallback(method_not_allowed)
             .layer(DefaultBodyLimit::max(MAX_BODY))
             .layer(middleware::from_fn(crate::cors::cors))
             .layer(middleware::from_fn(crate::telemetry::observe))

@@ -1,0 +1,34 @@
+//! The OpenAPI document of all families together.
+
+use utoipa::{
+    OpenApi as _,
+    openapi::{
+        Info, OpenApi,
+        security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
+    },
+};
+
+use crate::{Routes, problem::ProblemBody};
+
+#[derive(utoipa::OpenApi)]
+#[openapi(components(schemas(ProblemBody)))]
+struct Common;
+
+/// Merges the families' descriptions and adds what they have in common.
+pub fn document(families: impl IntoIterator<Item = Routes>) -> OpenApi {
+    let mut document = Common::openapi();
+    document.info = Info::new("Groundswell", env!("CARGO_PKG_VERSION"));
+    document.info.description = Some(
+        "Waitlists that spread by referral. Errors are RFC 9457 problems. `x-access` says who may call a route."
+            .to_owned(),
+    );
+    for family in families {
+        document.merge(family.openapi());
+    }
+    let components = document.components.get_or_insert_default();
+    let key = SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new("X-Api-Key")));
+    let bearer = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
+    components.add_security_scheme("api_key", key);
+    components.add_security_scheme("bearer", bearer);
+    document
+}

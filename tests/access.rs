@@ -1,0 +1,274 @@
+//! Nobody is let in where they don't belong: every route of the OpenAPI document,
+//! with every kind of credentials that should not do.
+
+use std::time::Duration;
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use domain::{api_key::{ApiKey, KeyKind}, id::ApiKeyId};
+use jiff::Timestamp;
+use scenarios::{Api, address, embedded};
+use serde_json::{Value, json};
+
+use crate::document::operations;
+
+fn guarded() -> Vec<(String, String, String)> {
+    let all = operations();
+    let guarded: Vec<_> = all.into_iter().filter(|(_, _, access)| access != "public" && access != "token").collect();
+    assert!(guarded.len() > 20, "the document is there");
+    guarded
+}
+
+/// One thing of each kind that an account has.
+struct Belongings {
+    waitlist: String,
+    subscriber: String,
+    referral: String,
+    api_key: String,
+    member: String,
+    export: String,
+}
+
+impl Belongings {
+    async fn of(api: &Api) -> Self {
+        let waitlist = api.waitlist(json!({})).await;
+        let friend = api.join(&waitlist, &address("owner"), None).await;
+        let code = friend.text_at("referral_code");
+        let joined = api.join(&waitlist, &address("friend"), Some(&code)).await.id();
+        let key = api.post("/api-keys", json!({ "kind": "secret" })).await.id();
+        let member = api.post("/members", json!({ "email": address("member"), "role": "staff" })).await.id();
+        let export = api.post("/exports", json!({ "kind": "subscribers", "waitlist_id": waitlist })).await.id();
+        Self {
+            referral: joined.replace("sub_", "ref_"),
+            subscriber: friend.id(),
+            waitlist,
+            api_key: key,
+            member,
+            export,
+        }
+    }
+
+    /// The path with the id that it is about.
+    fn path(&self, path: &str) -> String {
+        let id = match path.trim_start_matches("/api/v1/") {
+            rest if rest.starts_with("waitlists") => &self.waitlist,
+            rest if rest.starts_with("subscribers") => &self.subscriber,
+            rest if rest.starts_with("referrals") && (rest.ends_with("revoke") || rest.ends_with("restore")) => {
+                &self.referral
+            }
+            rest if rest.starts_with("referrals") => &self.subscriber,
+            rest if rest.starts_with("api-keys") => &self.api_key,
+            rest if rest.starts_with("members") => &self.member,
+            rest if rest.starts_with("exports") => &self.export,
+            rest => {
+                assert!(!rest.contains('{'), "say whose id belongs into {path}");
+                ""
+            }
+        };
+        path.replace("/api/v1", "").replace("{id}", id)
+    }
+
+    /// A body that names this account's things where a body names things.
+    fn body(&self, path: &str) -> Value {
+        match path.trim_start_matches("/api/v1") {
+            "/subscribers" => json!({ "waitlist_id": self.waitlist, "email": address("x"), "consent": true }),
+            "/exports" => json!({ "kind": "subscribers", "waitlist_id": self.waitlist }),
+            "/waitlists/{id}/invitations" => json!({ "count": 1 }),
+            "/members/{id}" => json!({ "role": "staff" }),
+            _ => json!({}),
+        }
+    }
+}
+
+#[tokio::test]
+async fn another_accounts_things_do_not_exist() {
+    let Some(stranger) = Api::another_account().await else { return };
+    let owner = Api::shared();
+    let things = Belongings::of(&owner).await;
+    let mut tried = 0;
+    for (method, path, _) in guarded() {
+        let body = things.body(&path);
+        let names_things = path.contains("{id}") || body.get("waitlist_id").is_some();
+        if names_things {
+            let call = stranger.secret(&method, &things.path(&path)).header("if-match", "*");
+            let reply = if method == "GET" { call.send().await } else { call.json(body).send().await };
+            reply.is_problem(404, "not-found");
+            tried += 1;
+        }
+    }
+    for list in ["/subscribers", "/subscribers/export", "/referrals"] {
+        let reply = stranger.get(&format!("{list}?waitlist_id={}", things.waitlist)).await;
+        reply.is_problem(404, "not-found");
+    }
+    assert!(tried >= 20, "only {tried} routes were tried");
+    // And nothing happened to them.
+    assert_eq!(owner.get(&format!("/subscribers/{}", things.subscriber)).await.status, 200);
+    assert_eq!(owner.get(&format!("/waitlists/{}", things.waitlist)).await.ok()["deleting"], false);
+}
+
+#[tokio::test]
+async fn a_strangers_referral_code_credits_nobody() {
+    let Some(stranger) = Api::another_account().await else { return };
+    let owner = Api::shared();
+    let waitlist = owner.waitlist(json!({})).await;
+    let ada = owner.join(&waitlist, &address("ada"), None).await;
+    let theirs = stranger.waitlist(json!({})).await;
+    let joined = stranger.join(&theirs, &address("eve"), Some(&ada.text_at("referral_code"))).await;
+    assert_eq!(joined.status, 201);
+    assert!(stranger.get(&format!("/subscribers/{}", joined.id())).await.ok()["referred_by"].is_null());
+    let click = json!({ "referral_code": ada.text_at("referral_code") });
+    assert_eq!(stranger.post("/referrals", click).await.ok()["tracked"], false);
+}
+
+#[tokio::test]
+async fn credentials_that_should_not_do_are_refused_on_every_route() {
+    let Some(platform) = embedded() else { return };
+    let api = Api::shared();
+    let made = api.post("/api-keys", json!({ "kind": "secret" })).await.ok();
+    let revoked = made["key"].as_str().unwrap().to_owned();
+    let gone = api.secret("DELETE", &format!("/api-keys/{}", made["id"].as_str().unwrap())).send().await;
+    assert_eq!(gone.status, 204);
+
+    let owner = api.credentials.oidc_username.as_str();
+    let now = Timestamp::now().as_second();
+    let claims = json!({
+        "iss": platform.oidc.issuer(), "aud": "groundswell", "sub": "x", "email": owner,
+        "email_verified": true, "iat": now, "nbf": now, "exp": now + 600, "token_use": "id",
+    });
+    let with = |change: Value| {
+        let mut changed = claims.clone();
+        for (name, value) in change.as_object().unwrap() {
+            changed[name] = value.clone();
+        }
+        platform.oidc.mint(&changed)
+    };
+    let good = platform.oidc.id_token(owner, Duration::from_secs(600));
+    let parts: Vec<_> = good.split('.').collect();
+    let encode = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let header = String::from_utf8(URL_SAFE_NO_PAD.decode(parts[0]).unwrap()).unwrap();
+    let kid = serde_json::from_str::<Value>(&header).unwrap()["kid"].clone();
+    let hs256 = {
+        // Signed with the public key as an HMAC secret: the classic confusion of algorithms.
+        let content = format!("{}.{}", encode(json!({ "alg": "HS256", "typ": "JWT", "kid": kid })), parts[1]);
+        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, b"public");
+        format!("{content}.{}", URL_SAFE_NO_PAD.encode(ring::hmac::sign(&key, content.as_bytes()).as_ref()))
+    };
+    let unknown = ApiKey::generate(ApiKeyId::new(Timestamp::now()), KeyKind::Secret).reveal();
+    let secret = &api.credentials.secret_key;
+    let wrong_secret = format!("{}{}", &secret[..secret.len() - 4], "AAAA");
+    let as_secret = api.credentials.publishable_key.replace("gs_pk_", "gs_sk_");
+    let cases = [
+        ("no such key", unknown, "invalid-api-key"),
+        ("key with another secret", wrong_secret, "invalid-api-key"),
+        ("publishable key called secret", as_secret, "invalid-api-key"),
+        ("no key at all", "gs_sk_".to_owned(), "invalid-api-key"),
+        ("revoked key", revoked, "revoked-api-key"),
+        ("garbage", "nonsense".to_owned(), "invalid-token"),
+        ("expired", with(json!({ "exp": now - 3600 })), "expired-token"),
+        ("not yet valid", with(json!({ "nbf": now + 3600 })), "invalid-token"),
+        ("wrong issuer", with(json!({ "iss": "https://evil.example" })), "invalid-token"),
+        ("wrong audience", with(json!({ "aud": "somebody-else" })), "invalid-token"),
+        ("access token", with(json!({ "token_use": "access" })), "invalid-token"),
+        ("unverified address", with(json!({ "email_verified": false })), "not-a-member"),
+        ("no member", with(json!({ "email": "nobody@example.com" })), "not-a-member"),
+        ("forged", format!("{}.{}.{}", parts[0], encode(claims.clone()), parts[2]), "invalid-token"),
+        ("alg none", format!("{}.{}.", encode(json!({ "alg": "none" })), parts[1]), "invalid-token"),
+        ("HS256 with the public key", hs256, "invalid-token"),
+        ("unknown key id", format!("{}.{}.{}", encode(json!({ "alg": "ES256", "kid": "x" })), parts[1], parts[2]), "invalid-token"),
+    ];
+    for (method, path, _) in guarded() {
+        let path = path.replace("/api/v1", "").replace("{id}", "x");
+        for (case, credentials, slug) in &cases {
+            let reply = api.call(&method, &path).key(credentials).send().await;
+            assert_eq!(reply.status, 401, "{case}: {method} {path}: {}", reply.text);
+            reply.is_problem(401, slug);
+            assert_eq!(reply.header("www-authenticate"), "Bearer");
+        }
+        api.call(&method, &path).send().await.is_problem(401, "unauthorized");
+    }
+}
+
+#[tokio::test]
+async fn a_publishable_key_and_a_key_without_the_scope_stay_outside() {
+    let api = Api::shared();
+    let mut publishable = 0;
+    for (method, path, access) in guarded() {
+        let reply = api.public(&method, &path.replace("/api/v1", "").replace("{id}", "x")).send().await;
+        if access.starts_with("publishable") {
+            publishable += 1;
+            assert_ne!(reply.json["type"], "https://groundswell.dev/problems/secret-key-required", "{method} {path}");
+        } else {
+            reply.is_problem(403, "secret-key-required");
+        }
+    }
+    assert!(publishable >= 5);
+    // A key with each scope alone, on every route.
+    for family in ["account", "waitlists", "subscribers", "referrals"] {
+        for action in ["read", "write"] {
+            let own = format!("{family}:{action}");
+            let made = api.post("/api-keys", json!({ "kind": "secret", "scopes": [own] })).await.ok();
+            let key = made["key"].as_str().unwrap();
+            for (method, path, access) in guarded() {
+                let needed = access.trim_start_matches("publishable or ");
+                let covered = needed == own || (action == "write" && needed == format!("{family}:read"));
+                if !covered {
+                    let path = path.replace("/api/v1", "").replace("{id}", "x");
+                    let reply = api.call(&method, &path).key(key).send().await;
+                    reply.is_problem(403, "insufficient-scope");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn members_act_by_their_role() {
+    let Some(platform) = embedded() else { return };
+    let Some(api) = Api::another_account().await else { return };
+    let token = |email: &str| platform.oidc.id_token(email, Duration::from_secs(600));
+    let owner = token(&api.credentials.oidc_username);
+    let waitlists = api.call("GET", "/waitlists").key(&owner).send().await;
+    assert_eq!(waitlists.status, 200, "{}", waitlists.text);
+
+    let email = address("staff");
+    let invite = json!({ "email": email, "role": "staff" });
+    let member = api.call("POST", "/members").key(&owner).json(invite).send().await;
+    assert_eq!(member.status, 201, "{}", member.text);
+    let staff = token(&email);
+    assert_eq!(api.call("GET", "/waitlists").key(&staff).send().await.status, 200);
+    let refused = api.call("POST", "/waitlists").key(&staff).json(json!({ "name": "x" })).send().await;
+    refused.is_problem(403, "insufficient-scope");
+    api.call("GET", "/members").key(&staff).send().await.is_problem(403, "insufficient-scope");
+
+    // The membership is bound to the subject that signed in first.
+    let now = Timestamp::now().as_second();
+    let other = platform.oidc.mint(&json!({
+        "iss": platform.oidc.issuer(), "aud": "groundswell", "sub": "somebody-else", "email": email,
+        "email_verified": true, "exp": now + 600,
+    }));
+    api.call("GET", "/waitlists").key(&other).send().await.is_problem(401, "not-a-member");
+
+    // It ends at once.
+    let gone = api.call("DELETE", &format!("/members/{}", member.id())).key(&owner).send().await;
+    assert_eq!(gone.status, 204);
+    api.call("GET", "/waitlists").key(&staff).send().await.is_problem(401, "not-a-member");
+}
+
+#[tokio::test]
+async fn a_member_of_two_accounts_says_which() {
+    let Some(platform) = embedded() else { return };
+    let (Some(one), Some(two)) = (Api::another_account().await, Api::another_account().await) else { return };
+    let email = address("consultant");
+    for api in [&one, &two] {
+        api.post("/members", json!({ "email": email, "role": "admin" })).await.ok();
+    }
+    let token = platform.oidc.id_token(&email, Duration::from_secs(600));
+    one.call("GET", "/account").key(&token).send().await.is_problem(401, "account-required");
+    for api in [&one, &two] {
+        let id = api.credentials.account_id.as_str();
+        let account = api.call("GET", "/account").key(&token).header("x-account-id", id).send().await.ok();
+        assert_eq!(account["id"], id);
+    }
+    let elsewhere = Api::shared().credentials.account_id;
+    let reply = one.call("GET", "/account").key(&token).header("x-account-id", elsewhere.as_str()).send().await;
+    reply.is_problem(401, "not-a-member");
+}

@@ -1,0 +1,69 @@
+//! The OpenAPI document and the templates say the same as the code.
+
+use api::openapi;
+use scenarios::Api;
+use serde_json::Value;
+
+fn current() -> Value {
+    let families = [account::routes(), waitlist::routes(), subscriber::routes(), referral::routes()];
+    serde_json::to_value(openapi::document(families)).unwrap()
+}
+
+/// The operations of the document: method, path, access.
+pub fn operations() -> Vec<(String, String, String)> {
+    let document = current();
+    let mut operations = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            if let Some(access) = operation["x-access"].as_str() {
+                operations.push((method.to_uppercase(), path.clone(), access.to_owned()));
+            } else {
+                assert!(operation["responses"].is_null(), "{method} {path} declares no access");
+            }
+        }
+    }
+    operations
+}
+
+#[tokio::test]
+async fn the_served_document_is_the_one_that_the_routes_give() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/openapi.json");
+    let text = serde_json::to_string_pretty(&current()).unwrap() + "\n";
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(file, &text).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(file).unwrap(), text, "run with UPDATE=1");
+    let served = Api::shared().call("GET", "/openapi.json").send().await;
+    assert_eq!((served.status.as_u16(), served.header("content-type")), (200, "application/json"));
+    assert_eq!(served.json["openapi"], "3.1.0");
+}
+
+#[tokio::test]
+async fn every_route_is_reached_through_the_gateway() {
+    let api = Api::shared();
+    for (method, path, access) in operations() {
+        let target = format!("/{}", path.replace("{id}", "x"));
+        let call = if access == "public" || access == "token" {
+            api.call(&method, &target)
+        } else {
+            api.secret(&method, &target)
+        };
+        let reply = call.send().await;
+        // The gateway says 404 in these words when the template has no such route.
+        assert_ne!(reply.json["detail"], "No route has this path and method.", "{method} {path}");
+        assert_ne!(reply.status, 405, "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn the_gateway_lets_nobody_through_unasked() {
+    // A route that the template left without the authorizer would answer something else.
+    let api = Api::shared();
+    for (method, path, access) in operations() {
+        if access == "public" || access == "token" {
+            continue;
+        }
+        let reply = api.call(&method, &format!("/{}", path.replace("{id}", "x"))).send().await;
+        reply.is_problem(401, "unauthorized");
+    }
+}

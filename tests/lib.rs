@@ -1,0 +1,331 @@
+//! What the scenarios share: a platform to talk to, and a client that speaks
+//! its API.
+//!
+//! By default the platform is embedded and lives as long as the test process.
+//! `GROUNDSWELL_CREDENTIALS=<credentials.json>` points the suite at another one;
+//! scenarios that need the inside of the platform then say that they were skipped.
+
+use std::{
+    future::Future,
+    path::Path,
+    sync::{
+        LazyLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use groundswell::{Credentials, Options, Platform, faults::Faults};
+use reqwest::{Method, StatusCode, header::HeaderMap};
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+
+/// Lives as long as the process: a test's own runtime ends with the test.
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime starts")
+});
+
+struct Embedded {
+    platform: Platform,
+    _data: tempfile::TempDir,
+}
+
+static EMBEDDED: LazyLock<Option<Embedded>> = LazyLock::new(|| {
+    if std::env::var_os("GROUNDSWELL_CREDENTIALS").is_some() {
+        return None;
+    }
+    let data = tempfile::tempdir().expect("a directory");
+    let options = Options {
+        port: 0,
+        data_dir: data.path().to_owned(),
+        keep_stream: false,
+        faults: Faults::default(),
+    };
+    // A thread of its own, because the first caller may be inside another runtime.
+    let start = || RUNTIME.block_on(Platform::start(options)).expect("the platform starts");
+    let platform = std::thread::scope(|scope| scope.spawn(start).join()).expect("the platform starts");
+    Some(Embedded { platform, _data: data })
+});
+
+/// A platform of a test's own, with what the test wants of it.
+pub async fn platform(data: &Path, keep_stream: bool, faults: Faults) -> Platform {
+    let options = Options { port: 0, data_dir: data.to_owned(), keep_stream, faults };
+    Platform::start(options).await.expect("the platform starts")
+}
+
+/// The inside of the embedded platform; `None`, and a word about it, for another one.
+pub fn embedded() -> Option<&'static Platform> {
+    let found = EMBEDDED.as_ref().map(|embedded| &embedded.platform);
+    if found.is_none() {
+        eprintln!("skipped: needs the inside of the platform");
+    }
+    found
+}
+
+/// A client of one account.
+#[derive(Clone)]
+pub struct Api {
+    pub credentials: Credentials,
+    http: reqwest::Client,
+}
+
+/// A request on its way.
+pub struct Call {
+    request: reqwest::RequestBuilder,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub text: String,
+    pub json: Value,
+}
+
+impl Api {
+    pub fn new(credentials: Credentials) -> Self {
+        Self { credentials, http: reqwest::Client::new() }
+    }
+
+    /// The demo account of the shared platform.
+    pub fn shared() -> Self {
+        match EMBEDDED.as_ref() {
+            Some(embedded) => Self::new(embedded.platform.credentials.clone()),
+            None => {
+                let file = std::env::var("GROUNDSWELL_CREDENTIALS").expect("GROUNDSWELL_CREDENTIALS is a path");
+                let text = std::fs::read(file).expect("the file can be read");
+                Self::new(serde_json::from_slice(&text).expect("credentials"))
+            }
+        }
+    }
+
+    /// An account of a test's own on the shared platform.
+    pub async fn another_account() -> Option<Self> {
+        let platform = embedded()?;
+        let owner = format!("owner-{}@example.com", unique());
+        Some(Self::new(platform.make_account("Another", &owner).await.expect("an account")))
+    }
+
+    /// The same account through another client address: `127.0.0.<host>`.
+    pub fn from_host(&self, host: u8) -> Self {
+        let http = reqwest::Client::builder().local_address(std::net::IpAddr::from([127, 0, 0, host]));
+        Self { credentials: self.credentials.clone(), http: http.build().expect("a client") }
+    }
+
+    /// A call without credentials. The path is below `/api/v1`, or with `//` in front below the root.
+    pub fn call(&self, method: &str, path: &str) -> Call {
+        let root = self.credentials.api.trim_end_matches("/api/v1");
+        let url = match path.strip_prefix("//") {
+            Some(path) => format!("{root}/{path}"),
+            None => format!("{}{path}", self.credentials.api),
+        };
+        Call { request: self.http.request(Method::from_bytes(method.as_bytes()).expect("a method"), url) }
+    }
+
+    /// A call with the secret key.
+    pub fn secret(&self, method: &str, path: &str) -> Call {
+        self.call(method, path).key(&self.credentials.secret_key)
+    }
+
+    /// A call with the publishable key.
+    pub fn public(&self, method: &str, path: &str) -> Call {
+        self.call(method, path).key(&self.credentials.publishable_key)
+    }
+
+    pub async fn get(&self, path: &str) -> Reply {
+        self.secret("GET", path).send().await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Reply {
+        self.secret("POST", path).json(body).send().await
+    }
+
+    /// All pages of a list.
+    pub async fn all(&self, path: &str) -> Vec<Value> {
+        let mut data = Vec::new();
+        let mut cursor = String::new();
+        loop {
+            let joint = if path.contains('?') { '&' } else { '?' };
+            let page = self.get(&format!("{path}{joint}limit=100{cursor}")).await.ok();
+            data.extend(page["data"].as_array().expect("a list").iter().cloned());
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return data,
+            }
+        }
+    }
+
+    /// A new waitlist with these settings; the name is its own.
+    pub async fn waitlist(&self, settings: Value) -> String {
+        let mut body = json!({ "name": format!("List {}", unique()) });
+        for (name, value) in settings.as_object().expect("settings") {
+            body[name] = value.clone();
+        }
+        let created = self.post("/waitlists", body).await;
+        assert_eq!(created.status, 201, "{}", created.text);
+        created.id()
+    }
+
+    /// Joins, with the publishable key.
+    pub async fn join(&self, waitlist: &str, email: &str, code: Option<&str>) -> Reply {
+        let mut body = json!({ "waitlist_id": waitlist, "email": email, "consent": true });
+        if let Some(code) = code {
+            body["referral_code"] = json!(code);
+        }
+        self.public("POST", "/subscribers").json(body).send().await
+    }
+
+    pub async fn position(&self, subscriber: &str) -> Value {
+        self.get(&format!("/subscribers/{subscriber}/position")).await.ok()
+    }
+
+    /// The positions of all active subscribers of a waitlist, by id.
+    pub async fn positions(&self, waitlist: &str) -> Vec<(String, u64)> {
+        let active = self.all(&format!("/subscribers?waitlist_id={waitlist}&status=active")).await;
+        let mut positions = Vec::new();
+        for subscriber in active {
+            let id = subscriber["id"].as_str().expect("an id").to_owned();
+            let position = self.position(&id).await["position"].as_u64().expect("a position");
+            positions.push((id, position));
+        }
+        positions
+    }
+
+    /// The newest mail to an address, once it is there.
+    pub async fn mail(&self, to: &str) -> Value {
+        self.mails(to, 1).await.swap_remove(0)
+    }
+
+    /// The mails to an address, newest first, once there are that many.
+    pub async fn mails(&self, to: &str, count: usize) -> Vec<Value> {
+        eventually(|| async {
+            let found = self.call("GET", &format!("//outbox.json?to={to}")).send().await.json;
+            found["data"].as_array().filter(|mails| mails.len() >= count).cloned()
+        })
+        .await
+    }
+
+    /// Follows the link in the newest mail to an address, as its reader would.
+    pub async fn verify(&self, email: &str) -> Reply {
+        let mail = self.mail(email).await;
+        let token = link_token(&mail, "/verify?token=");
+        self.call("POST", "/subscribers/verify").json(json!({ "token": token })).send().await
+    }
+}
+
+/// The token of the link in a mail.
+pub fn link_token(mail: &Value, link: &str) -> String {
+    let text = mail["text"].as_str().expect("a text");
+    let (_, rest) = text.split_once(link).unwrap_or_else(|| panic!("no {link} in {text}"));
+    rest.split_whitespace().next().unwrap_or_default().to_owned()
+}
+
+impl Call {
+    pub fn key(self, key: &str) -> Self {
+        self.header("authorization", &format!("Bearer {key}"))
+    }
+
+    pub fn header(self, name: &str, value: &str) -> Self {
+        Self { request: self.request.header(name, value) }
+    }
+
+    pub fn json(self, body: Value) -> Self {
+        Self { request: self.request.json(&body) }
+    }
+
+    /// A body that claims to be JSON.
+    pub fn raw(self, body: impl Into<reqwest::Body>) -> Self {
+        Self { request: self.request.header("content-type", "application/json").body(body) }
+    }
+
+    pub fn body(self, content_type: &str, body: impl Into<reqwest::Body>) -> Self {
+        Self { request: self.request.header("content-type", content_type).body(body) }
+    }
+
+    pub async fn send(self) -> Reply {
+        let response = self.request.send().await.expect("an answer");
+        let (status, headers) = (response.status(), response.headers().clone());
+        let text = response.text().await.expect("a body");
+        let json = serde_json::from_str(&text).unwrap_or(Value::Null);
+        Reply { status, headers, text, json }
+    }
+
+    /// The body of a success; `None` when there is no answer, or another.
+    pub async fn try_answer(self) -> Option<Value> {
+        let response = self.request.send().await.ok()?;
+        if response.status().is_success() { response.json().await.ok() } else { None }
+    }
+}
+
+impl Reply {
+    /// The body of a success.
+    pub fn ok(self) -> Value {
+        assert!(self.status.is_success(), "{} {}", self.status, self.text);
+        self.json
+    }
+
+    pub fn id(&self) -> String {
+        self.text_at("id")
+    }
+
+    pub fn text_at(&self, field: &str) -> String {
+        self.json[field].as_str().unwrap_or_else(|| panic!("no {field} in {}", self.text)).to_owned()
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    /// Asserts that this is a problem, in full form, and of this kind.
+    pub fn is_problem(&self, status: u16, slug: &str) {
+        assert_eq!(self.status, status, "{}", self.text);
+        assert_eq!(self.header("content-type"), "application/problem+json", "{}", self.text);
+        assert_eq!(self.json["type"], format!("https://groundswell.dev/problems/{slug}"), "{}", self.text);
+        assert_eq!(self.json["status"], status, "{}", self.text);
+        assert!(self.json["title"].is_string() && self.json["request_id"].is_string(), "{}", self.text);
+    }
+
+    /// Asserts that a field was refused.
+    pub fn refuses(&self, path: &str) {
+        self.is_problem(422, "validation-failed");
+        assert_eq!(self.json["errors"][0]["path"], path, "{}", self.text);
+    }
+}
+
+/// Waits until something is so, and gives it; fails after 30 seconds.
+pub async fn eventually<T, F: Future<Output = Option<T>>>(mut look: impl FnMut() -> F) -> T {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "it never came to be");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// A number that no other test of any run has.
+pub fn unique() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let now = jiff::Timestamp::now().as_microsecond().unsigned_abs();
+    now * 1000 + NEXT.fetch_add(1, Ordering::Relaxed) % 1000
+}
+
+/// An address that no other test of any run has.
+pub fn address(name: &str) -> String {
+    format!("{name}-{}@example.com", unique())
+}
+
+/// Numbers from a seed (SplitMix64), so that a failure can be repeated.
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((z ^ (z >> 31)) % bound as u64).unwrap_or_default()
+    }
+}

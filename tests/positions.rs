@@ -1,0 +1,286 @@
+//! Positions are exact, whatever happens: many at once, replays, faults, sudden death.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use groundswell::{Credentials, faults::Faults};
+use scenarios::{Api, Dice, address, eventually, platform};
+use serde_json::{Value, json};
+
+/// Joins people with random referrals among them, many at once. Answers that get
+/// lost are as good as none.
+async fn crowd(api: &Api, waitlist: &str, people: usize, seed: u64) {
+    let mut dice = Dice(seed);
+    let mut codes: Vec<String> = Vec::new();
+    let mut left = people;
+    while left > 0 {
+        let wave = left.min(20);
+        left -= wave;
+        let joins = (0..wave).map(|_| {
+            let code = if codes.is_empty() { None } else { Some(codes[dice.below(codes.len())].clone()) };
+            let (api, waitlist) = (api.clone(), waitlist.to_owned());
+            async move {
+                let mut body = json!({ "waitlist_id": waitlist, "email": address("p"), "consent": true });
+                if let Some(code) = code {
+                    body["referral_code"] = json!(code);
+                }
+                api.secret("POST", "/subscribers").json(body).try_answer().await
+            }
+        });
+        let replies = futures_util::future::join_all(joins).await;
+        codes.extend(replies.into_iter().flatten().filter_map(|body| body["referral_code"].as_str().map(str::to_owned)));
+    }
+}
+
+/// What the entries themselves say, against what the projector counted of them.
+async fn check(api: &Api, waitlist: &str) -> usize {
+    let everybody = eventually(|| async {
+        let everybody = api.all(&format!("/subscribers?waitlist_id={waitlist}")).await;
+        let counts = &api.get(&format!("/waitlists/{waitlist}")).await.ok()["counts"];
+        let referred = everybody.iter().filter(|entry| !entry["referred_by"].is_null()).count();
+        let credited: u64 = everybody.iter().map(|entry| entry["referrals"].as_u64().unwrap()).sum();
+        let settled = counts["in_line"] == everybody.len()
+            && counts["active"] == everybody.len()
+            && counts["referrals"] == referred
+            && credited == referred as u64;
+        settled.then_some(everybody)
+    })
+    .await;
+    // Each has as many credits as friends.
+    let mut friends: BTreeMap<&str, u64> = BTreeMap::new();
+    for entry in &everybody {
+        if let Some(referrer) = entry["referred_by"].as_str() {
+            *friends.entry(referrer).or_default() += 1;
+        }
+    }
+    for entry in &everybody {
+        let id = entry["id"].as_str().unwrap();
+        assert_eq!(entry["referrals"], friends.get(id).copied().unwrap_or_default(), "credits of {id}");
+    }
+    let mut positions: Vec<_> = api.positions(waitlist).await.into_iter().map(|(_, position)| position).collect();
+    positions.sort_unstable();
+    let all: Vec<_> = (1..=everybody.len() as u64).collect();
+    assert_eq!(positions, all, "gap-free and duplicate-free");
+    let events = api.all(&format!("/waitlists/{waitlist}/events")).await;
+    let count = |kind: &str| events.iter().filter(|event| event["type"] == kind).count();
+    let referred = everybody.iter().filter(|entry| !entry["referred_by"].is_null()).count();
+    assert_eq!((count("subscriber.joined"), count("referral.credited")), (everybody.len(), referred));
+    everybody.len()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_joins_with_referrals_leave_exact_positions_after_replays_too() {
+    let data = tempfile::tempdir().unwrap();
+    let first = platform(data.path(), true, Faults::default()).await;
+    let api = Api::new(first.credentials.clone());
+    let waitlist = api.waitlist(json!({ "places_per_referral": 4, "reward_tiers": [{ "referrals": 2, "name": "Sticker" }] })).await;
+    crowd(&api, &waitlist, 200, 1).await;
+    assert_eq!(check(&api, &waitlist).await, 200);
+    let before = picture(&api, &waitlist).await;
+    drop(first);
+
+    // The whole stream again, from its beginning, twice.
+    for _ in 0..2 {
+        std::fs::remove_file(data.path().join("stream-projector.checkpoint")).unwrap();
+        let again = reopened(data.path(), true, Faults::default()).await;
+        let api = Api::new(again.credentials.clone());
+        let last = data.path().join("stream-projector.checkpoint");
+        // One more join marks the end of what is replayed.
+        let marker = api.join(&api.waitlist(json!({})).await, &address("marker"), None).await;
+        eventually(|| async {
+            let list = api.get(&format!("/subscribers/{}", marker.id())).await.ok()["waitlist_id"].clone();
+            let events = api.get(&format!("/waitlists/{}/events", list.as_str().unwrap())).await.ok();
+            (events["data"].as_array().unwrap().len() == 1 && last.exists()).then_some(())
+        })
+        .await;
+        assert_eq!(check(&api, &waitlist).await, 200);
+        assert_eq!(picture(&api, &waitlist).await, before);
+        drop(again);
+    }
+}
+
+/// Everything that is derived, in one value.
+async fn picture(api: &Api, waitlist: &str) -> Value {
+    let mut rewards = BTreeMap::new();
+    let positions = api.positions(waitlist).await;
+    for (id, _) in &positions {
+        rewards.insert(id.clone(), api.get(&format!("/referrals/{id}/rewards")).await.ok()["data"].clone());
+    }
+    json!({
+        "positions": positions,
+        "rewards": rewards,
+        "counts": api.get(&format!("/waitlists/{waitlist}")).await.ok()["counts"],
+        "events": api.all(&format!("/waitlists/{waitlist}/events")).await,
+        "board": api.get(&format!("/waitlists/{waitlist}/leaderboard")).await.ok(),
+    })
+}
+
+/// Opens a directory whose platform has just been dropped: its lock goes with its last task.
+async fn reopened(data: &Path, keep_stream: bool, faults: Faults) -> groundswell::Platform {
+    eventually(|| async {
+        let options = groundswell::Options { port: 0, data_dir: data.to_owned(), keep_stream, faults: faults.clone() };
+        groundswell::Platform::start(options).await.ok()
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn throttles_conflicts_and_lost_answers_change_nothing() {
+    let data = tempfile::tempdir().unwrap();
+    let faults = Faults::seeded(7, 60, 120, 30);
+    let platform = platform_with_luck(data.path(), faults).await;
+    let api = Api::new(platform.credentials.clone());
+    let waitlist = eventually(|| async {
+        let made = api.post("/waitlists", json!({ "name": "Faulty" })).await;
+        (made.status == 201).then(|| made.id())
+    })
+    .await;
+    let mut dice = Dice(3);
+    let mut codes: Vec<String> = Vec::new();
+    for wave in 0..6 {
+        let joins = (0..10).map(|n| {
+            let code = if codes.is_empty() { None } else { Some(codes[dice.below(codes.len())].clone()) };
+            let (api, waitlist) = (api.clone(), waitlist.clone());
+            async move {
+                let email = format!("p{wave}-{n}@example.com");
+                // Like any client: try until there is an answer.
+                eventually(|| async {
+                    let reply = api.join(&waitlist, &email, code.as_deref()).await;
+                    assert!(reply.status.as_u16() != 500, "{}", reply.text);
+                    reply.status.is_success().then_some(reply)
+                })
+                .await
+            }
+        });
+        let replies = futures_util::future::join_all(joins).await;
+        codes.extend(replies.iter().map(|reply| reply.text_at("referral_code")));
+    }
+    // Without faults the result can be read calmly.
+    drop(platform);
+    let calm = reopened(data.path(), false, Faults::default()).await;
+    let api = Api::new(calm.credentials.clone());
+    assert_eq!(check(&api, &waitlist).await, 60);
+}
+
+/// Starting needs a few calls in a row, and any of them may fail.
+async fn platform_with_luck(data: &Path, faults: Faults) -> groundswell::Platform {
+    reopened(data, false, faults).await
+}
+
+/// The platform as a process that can be killed: this test binary, running one test of its own.
+struct Victim {
+    process: Child,
+    credentials: Credentials,
+}
+
+impl Victim {
+    async fn start(data: &Path) -> Self {
+        let _ = std::fs::remove_file(data.join("ready"));
+        let process = Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "positions::the_process_that_gets_killed", "--nocapture"])
+            .env("GROUNDSWELL_VICTIM", data)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let ready = data.join("ready");
+        eventually(|| async { ready.exists().then_some(()) }).await;
+        let text = std::fs::read(data.join("credentials.json")).unwrap();
+        Self { process, credentials: serde_json::from_slice(&text).unwrap() }
+    }
+
+    fn kill(mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "runs for ever: it is started, and killed, by another test"]
+async fn the_process_that_gets_killed() {
+    let Some(data) = std::env::var_os("GROUNDSWELL_VICTIM").map(PathBuf::from) else { return };
+    let _running = platform(&data, false, Faults::default()).await;
+    std::fs::write(data.join("ready"), "").unwrap();
+    std::future::pending::<()>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_five_times_at_random_moments_it_loses_nothing_acknowledged() {
+    let data = tempfile::tempdir().unwrap();
+    let mut waitlist = String::new();
+    let mut acknowledged: Vec<String> = Vec::new();
+    for round in 0..5u64 {
+        let victim = Victim::start(data.path()).await;
+        let api = Api::new(victim.credentials.clone());
+        if round == 0 {
+            waitlist = api.waitlist(json!({ "places_per_referral": 3 })).await;
+        }
+        let codes: Vec<_> = api.all(&format!("/subscribers?waitlist_id={waitlist}")).await;
+        let codes: Vec<_> = codes.iter().map(|entry| entry["referral_code"].as_str().unwrap().to_owned()).collect();
+        // Joins go on until the process is gone; it goes after a random number of answers.
+        let mut dice = Dice(100 + round);
+        let fatal = 10 + dice.below(60);
+        let mut answers = 0;
+        let mut pending = futures_util::stream::FuturesUnordered::new();
+        let mut running = Some(victim);
+        loop {
+            while running.is_some() && pending.len() < 16 {
+                let code = if codes.is_empty() { None } else { Some(codes[dice.below(codes.len())].clone()) };
+                let (api, waitlist) = (api.clone(), waitlist.clone());
+                pending.push(async move {
+                    let mut body = json!({ "waitlist_id": waitlist, "email": address("k"), "consent": true });
+                    if let Some(code) = code {
+                        body["referral_code"] = json!(code);
+                    }
+                    api.secret("POST", "/subscribers").json(body).try_answer().await
+                });
+            }
+            let Some(answer) = futures_util::StreamExt::next(&mut pending).await else { break };
+            if let Some(id) = answer.and_then(|body| body["id"].as_str().map(str::to_owned)) {
+                acknowledged.push(id);
+            }
+            answers += 1;
+            if answers == fatal
+                && let Some(victim) = running.take()
+            {
+                victim.kill();
+            }
+        }
+    }
+    let survivor = reopened(data.path(), false, Faults::default()).await;
+    let api = Api::new(survivor.credentials.clone());
+    let everybody = check(&api, &waitlist).await;
+    assert!(everybody >= acknowledged.len() && acknowledged.len() >= 100);
+    for id in &acknowledged {
+        assert_eq!(api.get(&format!("/subscribers/{id}")).await.status, 200, "{id} was acknowledged");
+    }
+    println!("{} joins acknowledged over 5 kills, {everybody} kept", acknowledged.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_projectors_at_once_count_everything_once() {
+    let data = tempfile::tempdir().unwrap();
+    let running = platform(data.path(), true, Faults::default()).await;
+    let api = Api::new(running.credentials.clone());
+    let waitlist = api.waitlist(json!({})).await;
+    crowd(&api, &waitlist, 30, 5).await;
+    check(&api, &waitlist).await;
+    let before = picture(&api, &waitlist).await;
+    // The same records, in other batches, backwards, to several at once.
+    let records = running.stream_records().unwrap();
+    assert!(records.len() > 60);
+    let mut batches: Vec<Vec<Value>> = records.chunks(7).map(<[Value]>::to_vec).collect();
+    batches.reverse();
+    batches.extend(records.chunks(13).map(|chunk| chunk.iter().rev().cloned().collect()));
+    let deliveries =
+        batches.into_iter().map(|records| running.invoke("ProjectorFunction", json!({ "Records": records })));
+    for answer in futures_util::future::join_all(deliveries).await {
+        assert_eq!(answer.unwrap()["batchItemFailures"], json!([]));
+    }
+    assert_eq!(picture(&api, &waitlist).await, before);
+    tokio::time::timeout(Duration::from_secs(60), check(&api, &waitlist)).await.unwrap();
+}
