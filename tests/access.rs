@@ -87,7 +87,7 @@ async fn another_accounts_things_do_not_exist() {
     let mut tried = 0;
     for (method, path, _) in guarded() {
         let body = things.body(&path);
-        let names_things = path.contains("{id}") || body.get("waitlist_id").is_some();
+        let names_things = path.contains("{id}") || (method != "GET" && body.get("waitlist_id").is_some());
         if names_things {
             let call = stranger.secret(&method, &things.path(&path)).header("if-match", "*");
             let reply = if method == "GET" { call.send().await } else { call.json(body).send().await };

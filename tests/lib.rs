@@ -47,8 +47,16 @@ static EMBEDDED: LazyLock<Option<Embedded>> = LazyLock::new(|| {
     Some(Embedded { platform, _data: data })
 });
 
+/// Shows the platform's log at the level of `LOG_LEVEL`, with the output of the test.
+pub fn log() {
+    let Ok(level) = std::env::var("LOG_LEVEL") else { return };
+    let filter = tracing_subscriber::EnvFilter::new(level);
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
+}
+
 /// A platform of a test's own, with what the test wants of it.
 pub async fn platform(data: &Path, keep_stream: bool, faults: Faults) -> Platform {
+    log();
     let options = Options { port: 0, data_dir: data.to_owned(), keep_stream, faults };
     Platform::start(options).await.expect("the platform starts")
 }

@@ -47,6 +47,7 @@ async fn check(api: &Api, waitlist: &str) -> usize {
             && counts["active"] == everybody.len()
             && counts["referrals"] == referred
             && credited == referred as u64;
+        if !settled { eprintln!("DEBUG n={} counts={counts} referred={referred} credited={credited}", everybody.len()); }
         settled.then_some(everybody)
     })
     .await;
@@ -121,6 +122,7 @@ async fn picture(api: &Api, waitlist: &str) -> Value {
 
 /// Opens a directory whose platform has just been dropped: its lock goes with its last task.
 async fn reopened(data: &Path, keep_stream: bool, faults: Faults) -> groundswell::Platform {
+    scenarios::log();
     eventually(|| async {
         let options = groundswell::Options { port: 0, data_dir: data.to_owned(), keep_stream, faults: faults.clone() };
         groundswell::Platform::start(options).await.ok()

@@ -166,11 +166,23 @@ impl Stream {
     /// Drops records before a sequence number that all readers have passed. The
     /// last one stays: the emulator numbers on from it.
     pub fn trim(&self, before: &str) -> Result<(), PlatformError> {
-        let trimmed = connect(&self.file)?.execute(
-            "DELETE FROM _stream_records WHERE table_name = ?1 AND CAST(sequence_number AS INTEGER) < CAST(?2 AS INTEGER)",
-            (&self.table, before),
-        );
-        trimmed.map(drop).map_err(|error| PlatformError::Part { part: "DynamoDB", reason: error.to_string() })
+        let failed = |reason: String| PlatformError::Part { part: "DynamoDB", reason };
+        // The emulator shows its numbers plus 10^20. Should that ever change, nothing is
+        // trimmed, because the record that is to stay is not found.
+        let stored: i64 = before
+            .strip_prefix('1')
+            .and_then(|digits| digits.parse().ok())
+            .ok_or_else(|| failed(format!("a sequence number of another form: {before}")))?;
+        connect(&self.file)?
+            .execute(
+                "DELETE FROM _stream_records
+                 WHERE table_name = ?1 AND CAST(sequence_number AS INTEGER) < ?2
+                   AND EXISTS (SELECT 1 FROM _stream_records
+                               WHERE table_name = ?1 AND CAST(sequence_number AS INTEGER) = ?2)",
+                (&self.table, stored),
+            )
+            .map(drop)
+            .map_err(|error| failed(error.to_string()))
     }
 }
 

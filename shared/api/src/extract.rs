@@ -55,13 +55,17 @@ pub(crate) async fn json_body<S: Send + Sync>(request: Request, state: &S) -> Re
 /// # Errors
 /// A problem that names the field.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // Bad syntax anywhere comes before bad content somewhere.
+    serde_json::from_slice::<serde::de::IgnoredAny>(bytes).map_err(|error| refused(".", &error))?;
+    // Serde would read a struct from a list of its fields, too.
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Problem::field("", "is not a JSON object"));
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+    serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();
         refused(&path, error.inner())
-    })?;
-    deserializer.end().map_err(|error| refused(".", &error))?;
-    Ok(value)
+    })
 }
 
 /// A representation with a merge patch (RFC 7396) applied, checked like a new one.
@@ -90,8 +94,7 @@ fn refused(path: &str, error: &serde_json::Error) -> Problem {
     let path = if path == "." { String::new() } else { path.to_owned() };
     match error.classify() {
         serde_json::error::Category::Data => {
-            // A missing field is reported at its parent: point at the field itself.
-            let path = match plain.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
+            let path = match missing(&plain) {
                 Some(field) if path.is_empty() => field.to_owned(),
                 Some(field) if !path.ends_with(field) => format!("{path}.{field}"),
                 _ => path,
@@ -109,6 +112,11 @@ fn refused(path: &str, error: &serde_json::Error) -> Problem {
     }
 }
 
+/// The field that an error misses: Serde reports it at the parent.
+fn missing(error: &str) -> Option<&str> {
+    error.strip_prefix("missing field `")?.strip_suffix('`')
+}
+
 /// The query string.
 pub struct Query<T>(pub T);
 
@@ -122,7 +130,12 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
         serde_path_to_error::deserialize(deserializer).map(Self).map_err(|error| {
             let path = error.path().to_string();
             let detail = error.inner().to_string();
-            Problem::field(if path == "." { "query".to_owned() } else { path }, detail)
+            let path = match missing(&detail) {
+                Some(field) => field.to_owned(),
+                None if path == "." => "query".to_owned(),
+                None => path,
+            };
+            Problem::field(path, detail)
         })
     }
 }
