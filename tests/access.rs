@@ -4,7 +4,10 @@
 use std::time::Duration;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use domain::{api_key::{ApiKey, KeyKind}, id::ApiKeyId};
+use domain::{
+    api_key::{ApiKey, KeyKind},
+    id::ApiKeyId,
+};
 use jiff::Timestamp;
 use scenarios::{Api, address, embedded};
 use serde_json::{Value, json};
@@ -13,7 +16,8 @@ use crate::document::operations;
 
 fn guarded() -> Vec<(String, String, String)> {
     let all = operations();
-    let guarded: Vec<_> = all.into_iter().filter(|(_, _, access)| access != "public" && access != "token").collect();
+    let guarded: Vec<_> =
+        all.into_iter().filter(|(_, _, access)| access != "public" && access != "token").collect();
     assert!(guarded.len() > 20, "the document is there");
     guarded
 }
@@ -36,7 +40,8 @@ impl Belongings {
         let joined = api.join(&waitlist, &address("friend"), Some(&code)).await.id();
         let key = api.post("/api-keys", json!({ "kind": "secret" })).await.id();
         let member = api.post("/members", json!({ "email": address("member"), "role": "staff" })).await.id();
-        let export = api.post("/exports", json!({ "kind": "subscribers", "waitlist_id": waitlist })).await.id();
+        let export =
+            api.post("/exports", json!({ "kind": "subscribers", "waitlist_id": waitlist })).await.id();
         Self {
             referral: joined.replace("sub_", "ref_"),
             subscriber: friend.id(),
@@ -52,7 +57,9 @@ impl Belongings {
         let id = match path.trim_start_matches("/api/v1/") {
             rest if rest.starts_with("waitlists") => &self.waitlist,
             rest if rest.starts_with("subscribers") => &self.subscriber,
-            rest if rest.starts_with("referrals") && (rest.ends_with("revoke") || rest.ends_with("restore")) => {
+            rest if rest.starts_with("referrals")
+                && (rest.ends_with("revoke") || rest.ends_with("restore")) =>
+            {
                 &self.referral
             }
             rest if rest.starts_with("referrals") => &self.subscriber,
@@ -74,6 +81,7 @@ impl Belongings {
             "/exports" => json!({ "kind": "subscribers", "waitlist_id": self.waitlist }),
             "/waitlists/{id}/invitations" => json!({ "count": 1 }),
             "/members/{id}" => json!({ "role": "staff" }),
+            "/waitlists/{id}" => json!({ "name": "mine now" }),
             _ => json!({}),
         }
     }
@@ -173,7 +181,11 @@ async fn credentials_that_should_not_do_are_refused_on_every_route() {
         ("forged", format!("{}.{}.{}", parts[0], encode(claims.clone()), parts[2]), "invalid-token"),
         ("alg none", format!("{}.{}.", encode(json!({ "alg": "none" })), parts[1]), "invalid-token"),
         ("HS256 with the public key", hs256, "invalid-token"),
-        ("unknown key id", format!("{}.{}.{}", encode(json!({ "alg": "ES256", "kid": "x" })), parts[1], parts[2]), "invalid-token"),
+        (
+            "unknown key id",
+            format!("{}.{}.{}", encode(json!({ "alg": "ES256", "kid": "x" })), parts[1], parts[2]),
+            "invalid-token",
+        ),
     ];
     for (method, path, _) in guarded() {
         let path = path.replace("/api/v1", "").replace("{id}", "x");
@@ -195,7 +207,10 @@ async fn a_publishable_key_and_a_key_without_the_scope_stay_outside() {
         let reply = api.public(&method, &path.replace("/api/v1", "").replace("{id}", "x")).send().await;
         if access.starts_with("publishable") {
             publishable += 1;
-            assert_ne!(reply.json["type"], "https://groundswell.dev/problems/secret-key-required", "{method} {path}");
+            assert_ne!(
+                reply.json["type"], "https://groundswell.dev/problems/secret-key-required",
+                "{method} {path}"
+            );
         } else {
             reply.is_problem(403, "secret-key-required");
         }
@@ -269,6 +284,7 @@ async fn a_member_of_two_accounts_says_which() {
         assert_eq!(account["id"], id);
     }
     let elsewhere = Api::shared().credentials.account_id;
-    let reply = one.call("GET", "/account").key(&token).header("x-account-id", elsewhere.as_str()).send().await;
+    let reply =
+        one.call("GET", "/account").key(&token).header("x-account-id", elsewhere.as_str()).send().await;
     reply.is_problem(401, "not-a-member");
 }

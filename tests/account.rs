@@ -57,7 +57,8 @@ async fn a_rotated_key_works_for_the_overlap_and_a_revoked_one_not_at_all() {
     rotate(json!({})).await.is_problem(409, "key-not-active");
 
     let rotate_at_once = json!({ "overlap_seconds": 0 });
-    let newest = api.post(&format!("/api-keys/{}/rotate", new["id"].as_str().unwrap()), rotate_at_once).await.ok();
+    let newest =
+        api.post(&format!("/api-keys/{}/rotate", new["id"].as_str().unwrap()), rotate_at_once).await.ok();
     assert!(!works(new["key"].as_str().unwrap()).await && works(newest["key"].as_str().unwrap()).await);
 
     let revoke = || api.secret("DELETE", &format!("/api-keys/{}", newest["id"].as_str().unwrap())).send();
@@ -79,7 +80,9 @@ async fn a_key_gives_no_more_than_it_has() {
     assert_eq!(make(json!(["account:read"])).await.status, 201);
     make(json!(["*"])).await.is_problem(403, "insufficient-scope");
     make(json!(["waitlists:read"])).await.is_problem(403, "insufficient-scope");
-    api.post("/api-keys", json!({ "kind": "secret", "scopes": ["waitlists:eat"] })).await.refuses("scopes[0]");
+    api.post("/api-keys", json!({ "kind": "secret", "scopes": ["waitlists:eat"] }))
+        .await
+        .refuses("scopes[0]");
     api.post("/api-keys", json!({ "kind": "secret", "scopes": [] })).await.refuses("scopes");
     api.post("/api-keys", json!({ "kind": "publishable", "scopes": ["*"] })).await.refuses("scopes");
 }
@@ -92,7 +95,9 @@ async fn an_account_keeps_an_owner_and_owners_make_owners() {
     let owner = format!("/members/{}", members[0]["id"].as_str().unwrap());
     api.secret("DELETE", &owner).send().await.is_problem(403, "insufficient-scope");
     let email = address("admin");
-    api.post("/members", json!({ "email": email, "role": "owner" })).await.is_problem(403, "insufficient-scope");
+    api.post("/members", json!({ "email": email, "role": "owner" }))
+        .await
+        .is_problem(403, "insufficient-scope");
     let admin = api.post("/members", json!({ "email": email, "role": "admin" })).await;
     assert_eq!(admin.status, 201);
     let again = json!({ "email": email.to_uppercase(), "role": "staff" });

@@ -12,8 +12,8 @@ async fn what_is_not_json_is_said_to_be_not_json() {
     }
     send(b"{\"name\": \"\xff\xfe\"}".to_vec()).await.is_problem(400, "malformed-json");
     let deep = format!("{}1{}", "[".repeat(50_000), "]".repeat(50_000));
-    send(deep.clone().into_bytes()).await.is_problem(400, "malformed-json");
-    send(format!("{{\"branding\": {deep}}}").into_bytes()).await.is_problem(400, "malformed-json");
+    send(deep.clone().into_bytes()).await.refuses("");
+    send(format!("{{\"branding\": {deep}}}").into_bytes()).await.refuses("branding[0]");
     for body in ["[\"My list\"]", "\"name\"", "null", "7"] {
         send(body.as_bytes().to_vec()).await.refuses("");
     }
@@ -55,9 +55,15 @@ async fn a_refused_field_is_named() {
         (json!({ "places_per_referral": 10_001 }), "places_per_referral"),
         (json!({ "allowed_origins": ["*"] }), "allowed_origins[0]"),
         (json!({ "allowed_origins": "https://a.example" }), "allowed_origins"),
-        (json!({ "reward_tiers": [{ "referrals": 1, "name": "a" }, { "referrals": "x", "name": "b" }] }), "reward_tiers[1].referrals"),
+        (
+            json!({ "reward_tiers": [{ "referrals": 1, "name": "a" }, { "referrals": "x", "name": "b" }] }),
+            "reward_tiers[1].referrals",
+        ),
         (json!({ "reward_tiers": [{ "referrals": 1 }] }), "reward_tiers[0].name"),
-        (json!({ "reward_tiers": [{ "referrals": 1, "name": "a" }, { "referrals": 1, "name": "b" }] }), "reward_tiers"),
+        (
+            json!({ "reward_tiers": [{ "referrals": 1, "name": "a" }, { "referrals": 1, "name": "b" }] }),
+            "reward_tiers",
+        ),
         (json!({ "branding": { "logo_url": "javascript:alert(1)" } }), "branding.logo_url"),
         (json!({ "branding": { "colour": "#000000" } }), "branding.colour"),
         (json!({ "page_url": "http://example.com" }), "page_url"),
@@ -124,7 +130,10 @@ async fn text_of_all_scripts_and_odd_numbers_come_back_as_they_went() {
     assert_eq!(joined.status, 201, "{}", joined.text);
     let read = api.get(&format!("/subscribers/{}", joined.id())).await.ok();
     assert_eq!((&read["name"], &read["metadata"]), (&json!("李小龙"), &metadata));
-    assert_eq!((&read["consent"]["granted"], &read["consent"]["text"]), (&json!(false), &json!("v2 – «oui»")));
+    assert_eq!(
+        (&read["consent"]["granted"], &read["consent"]["text"]),
+        (&json!(false), &json!("v2 – «oui»"))
+    );
 }
 
 #[tokio::test]
@@ -158,7 +167,15 @@ async fn lists_refuse_what_is_no_cursor_and_no_limit() {
 #[tokio::test]
 async fn what_is_not_there_is_a_problem_too() {
     let api = Api::shared();
-    for path in ["/", "/nothing", "/waitlists/", "/waitlists/x/y/z", "/subscribers/%00", "/subscribers/%F0%9F%92%A9", "/waitlists/wl_1"] {
+    for path in [
+        "/",
+        "/nothing",
+        "/waitlists/",
+        "/waitlists/x/y/z",
+        "/subscribers/%00",
+        "/subscribers/%F0%9F%92%A9",
+        "/waitlists/wl_1",
+    ] {
         api.get(path).await.is_problem(404, "not-found");
     }
     api.secret("DELETE", "/waitlists").send().await.is_problem(405, "method-not-allowed");
@@ -169,7 +186,24 @@ async fn what_is_not_there_is_a_problem_too() {
 async fn random_bodies_never_break_a_route() {
     let api = Api::shared();
     let mut dice = scenarios::Dice(20_261_121);
-    let pieces = ["{", "}", "[", "]", "\"", ":", ",", "null", "1e999", "-0", "\\u0000", "\"name\"", "\"email\"", "true", "\u{feff}", "𝒳"];
+    let pieces = [
+        "{",
+        "}",
+        "[",
+        "]",
+        "\"",
+        ":",
+        ",",
+        "null",
+        "1e999",
+        "-0",
+        "\\u0000",
+        "\"name\"",
+        "\"email\"",
+        "true",
+        "\u{feff}",
+        "𝒳",
+    ];
     for (method, path, access) in crate::document::operations() {
         if method == "GET" || method == "DELETE" {
             continue;
@@ -177,11 +211,16 @@ async fn random_bodies_never_break_a_route() {
         for _ in 0..5 {
             let body: String = (0..dice.below(12)).map(|_| pieces[dice.below(pieces.len())]).collect();
             let target = format!("/{}", path.replace("{id}", "wl_01m7yhxdqhbwa008tz019wpw3d"));
-            let call = if access == "token" { api.call(&method, &target) } else { api.secret(&method, &target) };
+            let call =
+                if access == "token" { api.call(&method, &target) } else { api.secret(&method, &target) };
             let reply = call.header("if-match", "*").raw(body.clone()).send().await;
             assert!(reply.status.as_u16() < 500, "{method} {path} {body:?}: {}", reply.text);
             if reply.status.is_client_error() {
-                assert_eq!(reply.header("content-type"), "application/problem+json", "{method} {path} {body:?}");
+                assert_eq!(
+                    reply.header("content-type"),
+                    "application/problem+json",
+                    "{method} {path} {body:?}"
+                );
             }
         }
     }

@@ -35,12 +35,8 @@ static EMBEDDED: LazyLock<Option<Embedded>> = LazyLock::new(|| {
         return None;
     }
     let data = tempfile::tempdir().expect("a directory");
-    let options = Options {
-        port: 0,
-        data_dir: data.path().to_owned(),
-        keep_stream: false,
-        faults: Faults::default(),
-    };
+    let options =
+        Options { port: 0, data_dir: data.path().to_owned(), keep_stream: false, faults: Faults::default() };
     // A thread of its own, because the first caller may be inside another runtime.
     let start = || RUNTIME.block_on(Platform::start(options)).expect("the platform starts");
     let platform = std::thread::scope(|scope| scope.spawn(start).join()).expect("the platform starts");
@@ -101,7 +97,8 @@ impl Api {
         match EMBEDDED.as_ref() {
             Some(embedded) => Self::new(embedded.platform.credentials.clone()),
             None => {
-                let file = std::env::var("GROUNDSWELL_CREDENTIALS").expect("GROUNDSWELL_CREDENTIALS is a path");
+                let file =
+                    std::env::var("GROUNDSWELL_CREDENTIALS").expect("GROUNDSWELL_CREDENTIALS is a path");
                 let text = std::fs::read(file).expect("the file can be read");
                 Self::new(serde_json::from_slice(&text).expect("credentials"))
             }

@@ -32,7 +32,12 @@ async fn crowd(api: &Api, waitlist: &str, people: usize, seed: u64) {
             }
         });
         let replies = futures_util::future::join_all(joins).await;
-        codes.extend(replies.into_iter().flatten().filter_map(|body| body["referral_code"].as_str().map(str::to_owned)));
+        codes.extend(
+            replies
+                .into_iter()
+                .flatten()
+                .filter_map(|body| body["referral_code"].as_str().map(str::to_owned)),
+        );
     }
 }
 
@@ -47,7 +52,9 @@ async fn check(api: &Api, waitlist: &str) -> usize {
             && counts["active"] == everybody.len()
             && counts["referrals"] == referred
             && credited == referred as u64;
-        if !settled { eprintln!("DEBUG n={} counts={counts} referred={referred} credited={credited}", everybody.len()); }
+        if !settled {
+            eprintln!("DEBUG n={} counts={counts} referred={referred} credited={credited}", everybody.len());
+        }
         settled.then_some(everybody)
     })
     .await;
@@ -62,7 +69,8 @@ async fn check(api: &Api, waitlist: &str) -> usize {
         let id = entry["id"].as_str().unwrap();
         assert_eq!(entry["referrals"], friends.get(id).copied().unwrap_or_default(), "credits of {id}");
     }
-    let mut positions: Vec<_> = api.positions(waitlist).await.into_iter().map(|(_, position)| position).collect();
+    let mut positions: Vec<_> =
+        api.positions(waitlist).await.into_iter().map(|(_, position)| position).collect();
     positions.sort_unstable();
     let all: Vec<_> = (1..=everybody.len() as u64).collect();
     assert_eq!(positions, all, "gap-free and duplicate-free");
@@ -78,7 +86,11 @@ async fn two_hundred_joins_with_referrals_leave_exact_positions_after_replays_to
     let data = tempfile::tempdir().unwrap();
     let first = platform(data.path(), true, Faults::default()).await;
     let api = Api::new(first.credentials.clone());
-    let waitlist = api.waitlist(json!({ "places_per_referral": 4, "reward_tiers": [{ "referrals": 2, "name": "Sticker" }] })).await;
+    let waitlist = api
+        .waitlist(
+            json!({ "places_per_referral": 4, "reward_tiers": [{ "referrals": 2, "name": "Sticker" }] }),
+        )
+        .await;
     crowd(&api, &waitlist, 200, 1).await;
     assert_eq!(check(&api, &waitlist).await, 200);
     let before = picture(&api, &waitlist).await;
@@ -124,7 +136,8 @@ async fn picture(api: &Api, waitlist: &str) -> Value {
 async fn reopened(data: &Path, keep_stream: bool, faults: Faults) -> groundswell::Platform {
     scenarios::log();
     eventually(|| async {
-        let options = groundswell::Options { port: 0, data_dir: data.to_owned(), keep_stream, faults: faults.clone() };
+        let options =
+            groundswell::Options { port: 0, data_dir: data.to_owned(), keep_stream, faults: faults.clone() };
         groundswell::Platform::start(options).await.ok()
     })
     .await
@@ -222,7 +235,8 @@ async fn killed_five_times_at_random_moments_it_loses_nothing_acknowledged() {
             waitlist = api.waitlist(json!({ "places_per_referral": 3 })).await;
         }
         let codes: Vec<_> = api.all(&format!("/subscribers?waitlist_id={waitlist}")).await;
-        let codes: Vec<_> = codes.iter().map(|entry| entry["referral_code"].as_str().unwrap().to_owned()).collect();
+        let codes: Vec<_> =
+            codes.iter().map(|entry| entry["referral_code"].as_str().unwrap().to_owned()).collect();
         // Joins go on until the process is gone; it goes after a random number of answers.
         let mut dice = Dice(100 + round);
         let fatal = 10 + dice.below(60);

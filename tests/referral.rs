@@ -39,7 +39,8 @@ async fn a_referral_moves_its_owner_up_and_never_above_the_first() {
         has_referrals(&api, &last.id(), referrals).await;
         stands_at(&api, &last.id(), position).await;
     }
-    let mut positions: Vec<_> = api.positions(&waitlist).await.into_iter().map(|(_, position)| position).collect();
+    let mut positions: Vec<_> =
+        api.positions(&waitlist).await.into_iter().map(|(_, position)| position).collect();
     positions.sort_unstable();
     assert_eq!(positions, (1..=10).collect::<Vec<_>>());
 }
@@ -65,7 +66,9 @@ async fn nobody_refers_themselves_by_another_spelling_or_in_a_circle() {
     let n = unique();
     let ada = api.join(&waitlist, &format!("ada{n}@gmail.com"), None).await;
     let code = ada.text_at("referral_code");
-    for alias in [format!("a.d.a{n}@gmail.com"), format!("ADA{n}+x@googlemail.com"), format!("ada{n}@gmail.com")] {
+    for alias in
+        [format!("a.d.a{n}@gmail.com"), format!("ADA{n}+x@googlemail.com"), format!("ada{n}@gmail.com")]
+    {
         let reply = api.join(&waitlist, &alias, Some(&code)).await;
         assert_eq!((reply.status.as_u16(), reply.id()), (200, ada.id()));
     }
@@ -128,7 +131,9 @@ async fn two_referrals_that_cross_a_tier_together_issue_its_reward_once() {
     assert_eq!((count("reward.issued"), count("referral.credited")), (2, 4));
     let stats = api.get(&format!("/referrals/{ada}")).await.ok();
     assert_eq!(stats["next_tier"], json!({ "name": "Trip", "missing": 46 }));
-    let own = api.public("GET", &format!("/referrals/{ada}/rewards")).header("x-subscriber-token", &people[0].text_at("token"));
+    let own = api
+        .public("GET", &format!("/referrals/{ada}/rewards"))
+        .header("x-subscriber-token", &people[0].text_at("token"));
     assert_eq!(own.send().await.status, 200);
     let other = api.public("GET", &format!("/referrals/{ada}/rewards")).send().await;
     other.is_problem(403, "subscriber-token-required");
@@ -137,7 +142,8 @@ async fn two_referrals_that_cross_a_tier_together_issue_its_reward_once() {
 #[tokio::test]
 async fn revoking_and_restoring_carry_position_and_rewards_along() {
     let api = Api::shared();
-    let settings = json!({ "places_per_referral": 2, "reward_tiers": [{ "referrals": 1, "name": "Sticker" }] });
+    let settings =
+        json!({ "places_per_referral": 2, "reward_tiers": [{ "referrals": 1, "name": "Sticker" }] });
     let (waitlist, people) = line(&api, settings, 4).await;
     let dee = people[3].id();
     let friend = api.join(&waitlist, &address("friend"), Some(&people[3].text_at("referral_code"))).await;
@@ -163,7 +169,10 @@ async fn revoking_and_restoring_carry_position_and_rewards_along() {
     reward("issued").await;
 
     let ledger = api.all(&format!("/referrals/{dee}/ledger")).await;
-    let lines: Vec<_> = ledger.iter().map(|line| (line["change"].as_str().unwrap(), line["places"].as_i64().unwrap())).collect();
+    let lines: Vec<_> = ledger
+        .iter()
+        .map(|line| (line["change"].as_str().unwrap(), line["places"].as_i64().unwrap()))
+        .collect();
     assert_eq!(lines, [("credited", 2), ("revoked", -2), ("restored", 2)]);
     assert_eq!(ledger[0]["actor"], "platform");
     assert!(ledger[1]["actor"].as_str().unwrap().starts_with("key_"));
@@ -190,7 +199,8 @@ async fn suspicion_has_reasons_and_a_shared_network_alone_is_none() {
     let api = Api::shared();
     let waitlist = api.waitlist(json!({})).await;
     let join = async |api: &Api, email: String, device: &str, code: Option<&str>| {
-        let mut body = json!({ "waitlist_id": waitlist, "email": email, "consent": true, "fingerprint": device });
+        let mut body =
+            json!({ "waitlist_id": waitlist, "email": email, "consent": true, "fingerprint": device });
         if let Some(code) = code {
             body["referral_code"] = json!(code);
         }
@@ -209,7 +219,12 @@ async fn suspicion_has_reasons_and_a_shared_network_alone_is_none() {
     .await;
     let of = |friend: &Reply| {
         let referral = found.iter().find(|entry| entry["referee_id"] == friend.id()).unwrap();
-        let reasons: Vec<_> = referral["reasons"].as_array().unwrap().iter().map(|reason| reason["signal"].as_str().unwrap()).collect();
+        let reasons: Vec<_> = referral["reasons"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|reason| reason["signal"].as_str().unwrap())
+            .collect();
         (referral["fraud_score"].as_u64().unwrap(), referral["flagged"].as_bool().unwrap(), reasons)
     };
     assert_eq!(of(&office), (20, false, vec!["same_network"]));

@@ -37,7 +37,8 @@ async fn joining_gives_position_code_link_and_token() {
         let own = api.public("GET", &path).header("x-subscriber-token", &token).send().await;
         assert_eq!(own.status, 200);
         api.public("GET", &path).send().await.is_problem(403, "subscriber-token-required");
-        let forged = api.public("GET", &path).header("x-subscriber-token", &token.replace("st.", "vt.")).send().await;
+        let forged =
+            api.public("GET", &path).header("x-subscriber-token", &token.replace("st.", "vt.")).send().await;
         forged.is_problem(403, "subscriber-token-required");
     }
 }
@@ -69,7 +70,8 @@ async fn joining_again_makes_no_second_entry_and_no_second_event() {
     events(&api, &waitlist, &second.id(), 1).await;
     assert_eq!(events(&api, &waitlist, &first.id(), 1).await, ["subscriber.joined"]);
     assert_eq!(api.all(&format!("/subscribers?waitlist_id={waitlist}")).await.len(), 2);
-    let found = api.get(&format!("/subscribers?waitlist_id={waitlist}&email=adalovelace{n}@gmail.com")).await.ok();
+    let found =
+        api.get(&format!("/subscribers?waitlist_id={waitlist}&email=adalovelace{n}@gmail.com")).await.ok();
     assert_eq!(found["data"][0]["id"], first.id());
 }
 
@@ -78,8 +80,7 @@ async fn of_many_joins_at_once_with_one_address_one_makes_the_entry() {
     let api = Api::shared();
     let waitlist = api.waitlist(json!({})).await;
     let email = address("crowd");
-    let replies =
-        futures_util::future::join_all((0..20).map(|_| api.join(&waitlist, &email, None))).await;
+    let replies = futures_util::future::join_all((0..20).map(|_| api.join(&waitlist, &email, None))).await;
     let created: Vec<&Reply> = replies.iter().filter(|reply| reply.status == 201).collect();
     assert_eq!(created.len(), 1);
     for reply in &replies {
@@ -89,7 +90,12 @@ async fn of_many_joins_at_once_with_one_address_one_makes_the_entry() {
     // The numbers that the others had taken leave no holes in the positions.
     let next = api.join(&waitlist, &address("next"), None).await;
     assert_eq!(next.json["position"], 2);
-    eventually(|| async { (api.position(&next.id()).await == json!({ "id": next.id(), "status": "active", "position": 2, "total": 2, "referrals": 0 })).then_some(()) }).await;
+    eventually(|| async {
+        (api.position(&next.id()).await
+            == json!({ "id": next.id(), "status": "active", "position": 2, "total": 2, "referrals": 0 }))
+        .then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -98,7 +104,8 @@ async fn an_idempotency_key_repeats_the_answer_with_its_token() {
     let waitlist = api.waitlist(json!({})).await;
     let key = format!("join-{}", unique());
     let body = json!({ "waitlist_id": waitlist, "email": address("ada"), "consent": true });
-    let send = |body: Value| api.public("POST", "/subscribers").header("idempotency-key", &key).json(body).send();
+    let send =
+        |body: Value| api.public("POST", "/subscribers").header("idempotency-key", &key).json(body).send();
     let replies = futures_util::future::join_all((0..10).map(|_| send(body.clone()))).await;
     let created: Vec<_> = replies.iter().filter(|reply| reply.status == 201).collect();
     assert!(!created.is_empty());
@@ -112,7 +119,8 @@ async fn an_idempotency_key_repeats_the_answer_with_its_token() {
     other["name"] = json!("Other");
     send(other).await.is_problem(422, "idempotency-key-reused");
     // The key is the caller's own: with another key of the account it is unrelated.
-    let elsewhere = api.secret("POST", "/subscribers").header("idempotency-key", &key).json(body).send().await;
+    let elsewhere =
+        api.secret("POST", "/subscribers").header("idempotency-key", &key).json(body).send().await;
     assert_eq!(elsewhere.status, 200, "{}", elsewhere.text);
 }
 
@@ -133,7 +141,11 @@ async fn double_opt_in_answers_all_alike_and_the_rest_comes_by_mail() {
 
     let mail = api.mail(&email).await;
     assert!(mail["subject"].as_str().unwrap().starts_with("Confirm your place"));
-    assert_eq!(api.mails(&email, 1).await.len(), 1, "anybody may type anybody's address: one mail in ten minutes");
+    assert_eq!(
+        api.mails(&email, 1).await.len(),
+        1,
+        "anybody may type anybody's address: one mail in ten minutes"
+    );
 
     // A scanner's GET of the link does nothing.
     let token = link_token(&mail, "/verify?token=");
@@ -156,7 +168,8 @@ async fn double_opt_in_answers_all_alike_and_the_rest_comes_by_mail() {
 #[tokio::test]
 async fn an_unverified_friend_earns_nobody_a_credit() {
     let api = Api::shared();
-    let waitlist = api.waitlist(json!({ "verification_policy": "double_opt_in", "places_per_referral": 5 })).await;
+    let waitlist =
+        api.waitlist(json!({ "verification_policy": "double_opt_in", "places_per_referral": 5 })).await;
     let mut people = Vec::new();
     for name in ["ada", "bo", "cy"] {
         let email = address(name);
@@ -168,11 +181,15 @@ async fn an_unverified_friend_earns_nobody_a_credit() {
     api.join(&waitlist, &friend, people[2]["referral_code"].as_str()).await;
     api.mail(&friend).await;
     let stands = api.position(cy).await;
-    assert_eq!((&stands["referrals"], &stands["position"], &stands["total"]), (&json!(0), &json!(3), &json!(3)));
+    assert_eq!(
+        (&stands["referrals"], &stands["position"], &stands["total"]),
+        (&json!(0), &json!(3), &json!(3))
+    );
     for _ in 0..3 {
         assert_eq!(api.verify(&friend).await.status, 200);
     }
-    let stands = eventually(|| async { Some(api.position(cy).await).filter(|now| now["position"] == 1) }).await;
+    let stands =
+        eventually(|| async { Some(api.position(cy).await).filter(|now| now["position"] == 1) }).await;
     assert_eq!((&stands["referrals"], &stands["total"]), (&json!(1), &json!(4)));
 }
 
@@ -189,7 +206,9 @@ async fn links_in_mails_are_for_their_purpose_and_their_time() {
         let api = api.clone();
         async move { api.call("POST", path).json(json!({ "token": token })).send().await }
     };
-    for token in [stop.clone(), String::new(), "x".repeat(10_000), verify.replace("vt.", "st."), format!("{verify}A")] {
+    for token in
+        [stop.clone(), String::new(), "x".repeat(10_000), verify.replace("vt.", "st."), format!("{verify}A")]
+    {
         post("/subscribers/verify", token).await.is_problem(401, "invalid-token");
     }
     post("/subscribers/unsubscribe", verify).await.is_problem(401, "invalid-token");
@@ -200,7 +219,8 @@ async fn links_in_mails_are_for_their_purpose_and_their_time() {
     let url = header.trim_matches(['<', '>']);
     let path = url.split_once("/api/v1").unwrap().1;
     for _ in 0..2 {
-        let form = api.call("POST", path).body("application/x-www-form-urlencoded", "List-Unsubscribe=One-Click");
+        let form =
+            api.call("POST", path).body("application/x-www-form-urlencoded", "List-Unsubscribe=One-Click");
         assert_eq!(form.send().await.status, 204);
     }
     let found = api.get(&format!("/subscribers?waitlist_id={waitlist}&email={email}")).await.ok();
@@ -286,12 +306,18 @@ async fn the_first_in_line_are_invited_in_order_and_get_a_mail() {
     let mail = api.mail(&people[0].1).await;
     assert!(mail["subject"].as_str().unwrap().starts_with("It's your turn"));
 
-    let left = eventually(|| async { Some(api.position(&people[3].0).await).filter(|now| now["total"] == 1) }).await;
+    let left =
+        eventually(|| async { Some(api.position(&people[3].0).await).filter(|now| now["total"] == 1) }).await;
     assert_eq!(left["position"], 1);
     assert_eq!(api.position(&people[0].0).await["position"], Value::Null);
     let late = api.join(&waitlist, &address("late"), None).await;
     assert_eq!(late.json["position"], 2, "whoever left stands before nobody");
-    for body in [json!({}), json!({ "count": 0 }), json!({ "count": 100 }), json!({ "count": 1, "subscriber_ids": [] })] {
+    for body in [
+        json!({}),
+        json!({ "count": 0 }),
+        json!({ "count": 100 }),
+        json!({ "count": 1, "subscriber_ids": [] }),
+    ] {
         invite(body).await.refuses("count");
     }
     invite(json!({ "subscriber_ids": [] })).await.refuses("subscriber_ids");
@@ -344,7 +370,11 @@ async fn an_erased_subscriber_leaves_counts_and_nothing_else() {
     assert_eq!(api.position(&bo.id()).await["position"], 1);
     let kinds = events(&api, &waitlist, &ada.id(), 3).await;
     assert_eq!(kinds.last().map(String::as_str), Some("subscriber.erased"));
-    assert_eq!(api.get(&format!("/waitlists/{waitlist}")).await.ok()["counts"]["referrals"], 2, "counts stay");
+    assert_eq!(
+        api.get(&format!("/waitlists/{waitlist}")).await.ok()["counts"]["referrals"],
+        2,
+        "counts stay"
+    );
 
     // The address may join anew, as somebody else; the old code credits nobody and is no error.
     let anew = api.join(&waitlist, &email, Some(&ada.text_at("referral_code"))).await;
@@ -431,7 +461,15 @@ async fn an_export_is_a_csv_that_no_spreadsheet_runs() {
     let text = file.text().await.unwrap();
     assert!(text.starts_with("id,email,name,status,referral_code"));
     assert_eq!(text.lines().count(), 8);
-    for cell in ["'=cmd|' /C calc'!A0", "'+1+1", "'-1", "'@SUM(1)", "\"Plain, \"\"quoted\"\"\"", "李小龙", "'=formula"] {
+    for cell in [
+        "'=cmd|' /C calc'!A0",
+        "'+1+1",
+        "'-1",
+        "'@SUM(1)",
+        "\"Plain, \"\"quoted\"\"\"",
+        "李小龙",
+        "'=formula",
+    ] {
         assert!(text.contains(&format!(",{cell}")), "{cell} in {text}");
     }
     let (rest, last) = url.split_at(url.find("X-Amz-Signature=").unwrap() + "X-Amz-Signature=".len());

@@ -21,7 +21,8 @@ async fn a_waitlist_reads_back_as_it_was_set() {
     for (name, value) in settings.as_object().unwrap() {
         assert_eq!(&read.json[name], value, "{name}");
     }
-    let counts = json!({ "pending": 0, "active": 0, "invited": 0, "converted": 0, "in_line": 0, "referrals": 0 });
+    let counts =
+        json!({ "pending": 0, "active": 0, "invited": 0, "converted": 0, "in_line": 0, "referrals": 0 });
     assert_eq!(read.json["counts"], counts);
 }
 
@@ -78,8 +79,12 @@ async fn nobody_overwrites_what_they_have_not_seen() {
 #[tokio::test]
 async fn a_patch_changes_what_it_names_and_null_resets() {
     let api = Api::shared();
-    let id = api.waitlist(json!({ "capacity": 5, "branding": { "headline": "Hi", "primary_color": "#000000" } })).await;
-    let patch = |body: Value| api.secret("PATCH", &format!("/waitlists/{id}")).header("if-match", "*").json(body).send();
+    let id = api
+        .waitlist(json!({ "capacity": 5, "branding": { "headline": "Hi", "primary_color": "#000000" } }))
+        .await;
+    let patch = |body: Value| {
+        api.secret("PATCH", &format!("/waitlists/{id}")).header("if-match", "*").json(body).send()
+    };
     let changed = patch(json!({ "branding": { "headline": null }, "capacity": null })).await.ok();
     assert_eq!(changed["branding"]["primary_color"], "#000000");
     assert!(changed["branding"]["headline"].is_null() && changed["capacity"].is_null());
@@ -126,7 +131,8 @@ async fn a_page_sees_what_it_needs_and_no_more() {
     refused.is_problem(403, "origin-not-allowed");
     assert_eq!(refused.header("access-control-allow-origin"), "");
     let join = json!({ "waitlist_id": id, "email": address("x"), "consent": true });
-    let refused = api.public("POST", "/subscribers").header("origin", "https://b.example").json(join).send().await;
+    let refused =
+        api.public("POST", "/subscribers").header("origin", "https://b.example").json(join).send().await;
     refused.is_problem(403, "origin-not-allowed");
     assert_eq!(api.public("GET", &path).send().await.status, 200, "a server has no origin");
 
@@ -171,7 +177,10 @@ async fn a_deleted_waitlist_is_gone_with_everybody_on_it() {
     let path = format!("/waitlists/{id}");
     for _ in 0..2 {
         let accepted = api.secret("DELETE", &path).send().await;
-        assert_eq!((accepted.status.as_u16(), accepted.header("location")), (202, format!("/api/v1{path}").as_str()));
+        assert_eq!(
+            (accepted.status.as_u16(), accepted.header("location")),
+            (202, format!("/api/v1{path}").as_str())
+        );
     }
     assert_eq!(api.get(&path).await.ok()["deleting"], true);
     api.join(&id, &address("late"), None).await.is_problem(409, "waitlist-not-open");
@@ -188,13 +197,15 @@ async fn a_deleted_waitlist_is_gone_with_everybody_on_it() {
 async fn an_idempotent_creation_happens_once() {
     let api = Api::shared();
     let key = format!("create-{}", unique());
-    let create = |body: Value| api.secret("POST", "/waitlists").header("idempotency-key", &key).json(body).send();
+    let create =
+        |body: Value| api.secret("POST", "/waitlists").header("idempotency-key", &key).json(body).send();
     let body = json!({ "name": "Once", "slug": format!("once-{}", unique()) });
     let replies = futures_util::future::join_all((0..8).map(|_| create(body.clone()))).await;
     for reply in &replies {
         assert_eq!((reply.status.as_u16(), &reply.text), (201, &replies[0].text));
     }
     create(json!({ "name": "Other" })).await.is_problem(422, "idempotency-key-reused");
-    let bad = api.secret("POST", "/waitlists").header("idempotency-key", &"x".repeat(256)).json(body).send().await;
+    let bad =
+        api.secret("POST", "/waitlists").header("idempotency-key", &"x".repeat(256)).json(body).send().await;
     bad.refuses("Idempotency-Key");
 }

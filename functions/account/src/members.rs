@@ -70,13 +70,14 @@ pub async fn update(
     let member = own_member(&app, &principal.account_id, &id).await?;
     require_owner_for(&principal, member.role)?;
     require_owner_for(&principal, patch.role)?;
-    if patch.role != Role::Owner {
-        require_other_owner(&app, &member).await?;
-    }
+    let remaining = match patch.role {
+        Role::Owner => None,
+        Role::Admin | Role::Staff => other_owner(&app, &member).await?,
+    };
     let rev = member.rev;
     let changed = Member { role: patch.role, rev: rev + 1, ..member };
     let audit = audit(&principal, "member.role_changed", &id, &app);
-    accounts::update_member(&app.table, &changed, rev, &audit).await?;
+    accounts::update_member(&app.table, &changed, rev, remaining.as_ref(), &audit).await?;
     Ok(axum::Json(changed.into()))
 }
 
@@ -90,8 +91,9 @@ pub async fn delete(
 ) -> Result<StatusCode, Problem> {
     let member = own_member(&app, &principal.account_id, &id).await?;
     require_owner_for(&principal, member.role)?;
-    require_other_owner(&app, &member).await?;
-    accounts::remove_member(&app.table, &member, &audit(&principal, "member.removed", &id, &app)).await?;
+    let remaining = other_owner(&app, &member).await?;
+    let audit = audit(&principal, "member.removed", &id, &app);
+    accounts::remove_member(&app.table, &member, remaining.as_ref(), &audit).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -106,13 +108,14 @@ fn require_owner_for(principal: &Principal, role: Role) -> Result<(), Problem> {
     Err(ProblemKind::InsufficientScope.because("Only an owner makes or unmakes owners."))
 }
 
-async fn require_other_owner(app: &App, member: &Member) -> Result<(), Problem> {
+/// The owner who remains when this one goes; none is needed for whoever is no owner.
+async fn other_owner(app: &App, member: &Member) -> Result<Option<Member>, Problem> {
     if member.role != Role::Owner {
-        return Ok(());
+        return Ok(None);
     }
     let members = accounts::members(&app.table, &member.account_id).await?;
-    let another = members.iter().any(|other| other.role == Role::Owner && other.id != member.id);
-    if another { Ok(()) } else { Err(ProblemKind::LastOwner.into()) }
+    let other = members.into_iter().find(|other| other.role == Role::Owner && other.id != member.id);
+    other.map(Some).ok_or_else(|| ProblemKind::LastOwner.into())
 }
 
 fn audit(principal: &Principal, action: &str, member: &MemberId, app: &App) -> AuditEntry {

@@ -12,6 +12,8 @@ use crate::Refusal;
 /// An unknown key id makes us look again, but not more often than this: anybody
 /// may send tokens with key ids of their invention.
 const LOOK_AGAIN_AFTER: i64 = 30;
+/// Keys that the issuer withdrew are forgotten after this.
+const TRUST_FOR: i64 = 3600;
 
 #[derive(Default)]
 struct Known {
@@ -32,8 +34,8 @@ impl Jwks {
     /// The key with this id, if the issuer has it.
     pub async fn key(&self, id: &str, now: Timestamp) -> Result<Option<Arc<DecodingKey>>, Refusal> {
         let mut known = self.known.lock().await;
-        let fresh = known.fetched_at.is_some_and(|at| now.as_second() - at.as_second() < LOOK_AGAIN_AFTER);
-        if !known.keys.contains_key(id) && !fresh {
+        let age = known.fetched_at.map_or(i64::MAX, |at| now.as_second() - at.as_second());
+        if age >= TRUST_FOR || (age >= LOOK_AGAIN_AFTER && !known.keys.contains_key(id)) {
             known.keys = self.fetch().await?;
             known.fetched_at = Some(now);
         }

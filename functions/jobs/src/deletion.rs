@@ -30,6 +30,7 @@ impl Jobs {
             return self.again(id, STRAGGLERS).await;
         }
         self.purge_exports(id).await?;
+        waitlists::clear_line(&self.table, id).await?;
         waitlists::finish_delete(&self.table, &waitlist).await?;
         Ok(())
     }
@@ -42,7 +43,7 @@ impl Jobs {
             for listed in page {
                 // The index may lag behind: the item itself decides.
                 while let Some(subscriber) = subscribers::find(&self.table, &listed.id).await? {
-                    match subscribers::erase(&self.table, &subscriber, Timestamp::now()).await {
+                    match subscribers::erase_with_waitlist(&self.table, &subscriber).await {
                         Ok(()) => erased += 1,
                         Err(error) if error.is_condition() => {}
                         Err(error) => return Err(error.into()),

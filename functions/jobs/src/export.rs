@@ -48,8 +48,11 @@ impl Jobs {
     /// Writes an export's file. Done before, or no longer wanted, it is left as it is.
     pub(crate) async fn export(&self, id: &ExportId) -> Result<(), JobError> {
         let Some(export) = exports::read(&self.table, id).await? else { return Ok(()) };
-        if export.status != ExportStatus::Running {
-            return Ok(());
+        match export.status {
+            ExportStatus::Running => {}
+            ExportStatus::Completed => return Ok(()),
+            // Perhaps the file was written before this job was cut off.
+            ExportStatus::Expired => return self.remove(&export).await,
         }
         let rows = self.write(&export).await?;
         let completed = Export {
@@ -61,8 +64,8 @@ impl Jobs {
         };
         match exports::update(&self.table, &completed, export.rev).await {
             Ok(()) => Ok(()),
-            // Somebody in it was erased meanwhile.
-            Err(CommitError::Condition(_)) => self.remove(&export).await,
+            // Somebody in it was erased meanwhile, or the same job was done elsewhere: look again.
+            Err(CommitError::Condition(_)) => Box::pin(self.export(id)).await,
             Err(error) => Err(error.into()),
         }
     }
@@ -160,15 +163,22 @@ impl Jobs {
 
     /// Deletes the files of all exports of a waitlist.
     pub(crate) async fn purge_exports(&self, waitlist: &WaitlistId) -> Result<(), JobError> {
-        for export in exports::live(&self.table, waitlist).await? {
-            let expired = Export { status: ExportStatus::Expired, rev: export.rev + 1, ..export.clone() };
-            // First the mark: an export that is being written then finds itself unwanted.
-            match exports::update(&self.table, &expired, export.rev).await {
-                Ok(()) => self.remove(&export).await?,
-                Err(CommitError::Condition(_)) => {
-                    return Err(JobError::Queue("an export changed meanwhile".to_owned()));
+        for listed in exports::all(&self.table, waitlist).await? {
+            // The index may lag behind: the item itself decides.
+            while let Some(export) = exports::read(&self.table, &listed.id).await? {
+                // First the mark: an export that is being written then finds itself unwanted.
+                if export.status != ExportStatus::Expired {
+                    let expired =
+                        Export { status: ExportStatus::Expired, rev: export.rev + 1, ..export.clone() };
+                    match exports::update(&self.table, &expired, export.rev).await {
+                        Ok(()) => {}
+                        Err(CommitError::Condition(_)) => continue,
+                        Err(error) => return Err(error.into()),
+                    }
                 }
-                Err(error) => return Err(error.into()),
+                // Also of one that is marked already: the job that marked it may have been cut off.
+                self.remove(&export).await?;
+                break;
             }
         }
         Ok(())

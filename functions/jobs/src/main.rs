@@ -1,3 +1,5 @@
+#![recursion_limit = "256"]
+
 use api::{StartError, telemetry};
 use jobs::Jobs;
 use lambda_runtime::{Error, LambdaEvent, service_fn};

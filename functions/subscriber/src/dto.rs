@@ -224,6 +224,14 @@ pub struct TokenQuery {
     pub token: Option<String>,
 }
 
+/// A conversion; names nobody, because answers to POSTs are remembered for a day.
+#[derive(Serialize, ToSchema)]
+pub struct ConvertedView {
+    pub id: SubscriberId,
+    pub status: SubscriberStatus,
+    pub converted_at: Option<Timestamp>,
+}
+
 /// Either how many from the front of the line, or whom.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -10,10 +10,11 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use domain::id::{AccountId, ExportId, WaitlistId};
+use domain::id::{ExportId, WaitlistId};
+use jiff::SignedDuration;
 use store::{
     Answer, Commit,
-    entities::{Export, ExportStatus},
+    entities::{AuditEntry, Export, ExportStatus},
     exports,
 };
 
@@ -22,6 +23,8 @@ use crate::{
     manage::own_waitlist,
 };
 
+/// See the lifecycle of the bucket in `infra/storage.yaml`.
+const FILE_LIFETIME: SignedDuration = SignedDuration::from_hours(7 * 24);
 const LINK_LIFETIME: Duration = Duration::from_secs(600);
 
 /// The bucket that exports lie in.
@@ -65,7 +68,7 @@ pub async fn start(
     if let Some(answer) = post.answered(&app).await? {
         return Ok(respond(answer));
     }
-    let (commit, answer) = begin(&app, &principal.account_id, &post.body.waitlist_id).await?;
+    let (commit, answer) = begin(&app, &principal, &post.body.waitlist_id).await?;
     match post.commit(&app, commit, &answer).await? {
         Committed::Fresh => Ok(respond(answer)),
         Committed::Before(before) => Ok(respond(before)),
@@ -80,12 +83,13 @@ pub async fn start_by_get(
     principal: Principal,
     Query(of): Query<OfWaitlist>,
 ) -> Result<Response, Problem> {
-    let (commit, answer) = begin(&app, &principal.account_id, &of.waitlist_id).await?;
+    let (commit, answer) = begin(&app, &principal, &of.waitlist_id).await?;
     commit.apply(&app.table).await?;
     Ok(respond(answer))
 }
 
-async fn begin(app: &App, account: &AccountId, waitlist: &WaitlistId) -> Result<(Commit, Answer), Problem> {
+async fn begin(app: &App, principal: &Principal, waitlist: &WaitlistId) -> Result<(Commit, Answer), Problem> {
+    let account = &principal.account_id;
     own_waitlist(app, account, waitlist).await?;
     let now = app.now();
     let id = ExportId::new(now);
@@ -101,7 +105,8 @@ async fn begin(app: &App, account: &AccountId, waitlist: &WaitlistId) -> Result<
         rev: 1,
     };
     let location = Some(format!("/api/v1/exports/{}", export.id));
-    let commit = exports::start(&export);
+    let audit = AuditEntry::new(account, &principal.id, "export.started", export.id.as_str(), now);
+    let commit = exports::start(&export, &audit);
     let body = serde_json::to_string(&ExportView::new(export, None))?;
     Ok((commit, Answer { status: StatusCode::ACCEPTED.as_u16(), body, location }))
 }
@@ -119,6 +124,11 @@ pub async fn get(
         .await?
         .filter(|export| export.account_id == principal.account_id)
         .ok_or(ProblemKind::NotFound)?;
+    // A rule of the bucket deletes the file then.
+    let export = match export.created_at + FILE_LIFETIME < app.now() {
+        true => Export { status: ExportStatus::Expired, ..export },
+        false => export,
+    };
     let url = match export.status {
         ExportStatus::Completed => Some(files.link(&export).await?),
         ExportStatus::Running | ExportStatus::Expired => None,

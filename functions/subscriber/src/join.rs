@@ -8,11 +8,7 @@ use api::{
     App, Client, Committed, Post, Principal, Problem, ProblemKind, created, rate_limited, require_origin,
     respond,
 };
-use axum::{
-    extract::State,
-    http::StatusCode,
-    response::{IntoResponse, Response},
-};
+use axum::{extract::State, http::StatusCode, response::Response};
 use domain::{
     fraud::{Assessment, Origin},
     id::{ReferralId, SubscriberId},
@@ -23,7 +19,7 @@ use domain::{
     waitlist::{EmailPolicy, VerificationPolicy},
 };
 use store::{
-    Answer,
+    Answer, Commit,
     line::Position,
     subscribers::{self, JoinContext, Numbered},
 };
@@ -45,7 +41,7 @@ pub async fn join(
 ) -> Result<Response, Problem> {
     let request = &post.body;
     if request.is_robot() {
-        return Ok(pending().into_response());
+        return Ok(respond(pending_answer()?));
     }
     let code = request.referral_code();
     let context = subscribers::join_context(
@@ -57,11 +53,11 @@ pub async fn join(
     )
     .await?
     .ok_or_else(|| ProblemKind::NotFound.because("There is no such waitlist."))?;
-    if let Some(answer) = post.answered(&app).await? {
-        return Ok(respond(with_token(answer, &context)?));
-    }
     require_origin(&context.waitlist, &client.headers)?;
     let verdict = limit(&app, &principal, &client, &context).await?;
+    if let Some(answer) = post.answered(&app).await? {
+        return Ok(rate_limited(respond(with_token(answer, &context)?), verdict));
+    }
     if !context.waitlist.accepts_joins() {
         return Err(ProblemKind::WaitlistNotOpen.into());
     }
@@ -70,7 +66,7 @@ pub async fn join(
         return Err(ProblemKind::DisposableEmail.into());
     }
     let response = match &context.existing {
-        Some(existing) => again(&app, &context, existing).await?,
+        Some(existing) => again(&app, &post, &context, existing).await?,
         None => first(&app, &post, &context, &client, disposable).await?,
     };
     Ok(rate_limited(response, verdict))
@@ -111,11 +107,7 @@ async fn first(
         let view = JoinedView::new(&subscriber, &context.waitlist, app.public_url(), position, None);
         let answer = match opted_in {
             true => created(format!("/api/v1/subscribers/{}", subscriber.id), &view)?,
-            false => Answer {
-                status: StatusCode::ACCEPTED.as_u16(),
-                body: serde_json::to_string(&pending().1.0)?,
-                location: None,
-            },
+            false => pending_answer()?,
         };
         match post.commit(app, subscribers::join(&subscriber, referral.as_ref()), &answer).await {
             Ok(Committed::Fresh) => return Ok(respond(with_token(answer, context)?)),
@@ -128,13 +120,11 @@ async fn first(
                 let winner =
                     subscribers::by_email(&app.table, &context.waitlist.id, &post.body.email).await?;
                 let winner = winner.ok_or(ProblemKind::Conflict)?;
-                return again(app, context, &winner).await;
+                return again(app, post, context, &winner).await;
             }
             Err(problem) if problem.is("code") => {}
-            Err(problem) => {
-                give_up(app, context, numbered).await?;
-                return Err(problem.into());
-            }
+            // Unless a condition failed, the entry may have been made: the number is left to it.
+            Err(problem) => return Err(problem.into()),
         }
     }
     give_up(app, context, numbered).await?;
@@ -211,23 +201,44 @@ fn new_referral(subscriber: &Subscriber) -> Option<Referral> {
     })
 }
 
-/// Answers whoever is on the list already.
-async fn again(app: &App, context: &JoinContext, id: &SubscriberId) -> Result<Response, Problem> {
+/// Answers whoever is on the list already, and remembers the answer as that to a new
+/// entry is: or else the key's second use would tell one from the other.
+async fn again(
+    app: &App,
+    post: &Post<JoinRequest>,
+    context: &JoinContext,
+    id: &SubscriberId,
+) -> Result<Response, Problem> {
     let found = subscribers::read(&app.table, &context.account.id, id).await?.ok_or(ProblemKind::Conflict)?;
-    if context.waitlist.settings.verification_policy == VerificationPolicy::DoubleOptIn {
-        mail_again(app, found.subscriber).await?;
-        return Ok(pending().into_response());
+    let secretive = context.waitlist.settings.verification_policy == VerificationPolicy::DoubleOptIn;
+    // Who joined under double opt-in has to verify, also when the policy has changed since.
+    if !secretive && found.subscriber.status != SubscriberStatus::Pending {
+        let position = found.position(&app.table).await?;
+        let view = JoinedView::new(&found.subscriber, &context.waitlist, app.public_url(), position, None);
+        let body = serde_json::to_string(&view)?;
+        let answer = Answer { status: StatusCode::OK.as_u16(), body, location: None };
+        let committed = post.commit(app, Commit::new(&store::patterns::JOIN), &answer).await?;
+        return Ok(respond(committed.answer_or(answer)));
     }
-    let position = found.position(&app.table).await?;
-    let view = JoinedView::new(&found.subscriber, &context.waitlist, app.public_url(), position, None);
-    Ok(axum::Json(view).into_response())
+    let answer = pending_answer()?;
+    let commit = match mail_again(app, found.subscriber) {
+        Some((asked, rev)) => subscribers::update(&asked, rev),
+        None => Commit::new(&store::patterns::JOIN),
+    };
+    match post.commit(app, commit, &answer).await {
+        Ok(committed) => Ok(respond(committed.answer_or(answer))),
+        // Somebody else changed the entry just now; the next attempt mails.
+        Err(problem) if problem.is("subscriber") => Ok(respond(answer)),
+        Err(problem) => Err(problem.into()),
+    }
 }
 
-/// Has the mail sent once more, but not to annoy: anybody may type anybody's address.
-async fn mail_again(app: &App, subscriber: Subscriber) -> Result<(), Problem> {
+/// The subscriber with one more mail asked for, unless that would annoy: anybody may
+/// type anybody's address.
+fn mail_again(app: &App, subscriber: Subscriber) -> Option<(Subscriber, u64)> {
     let now = app.now();
     if !subscribers::may_mail_again(&subscriber, now) || subscriber.unsubscribed_at.is_some() {
-        return Ok(());
+        return None;
     }
     let rev = subscriber.rev;
     let asked = Subscriber {
@@ -236,15 +247,12 @@ async fn mail_again(app: &App, subscriber: Subscriber) -> Result<(), Problem> {
         rev: rev + 1,
         ..subscriber
     };
-    match subscribers::update(&asked, rev).apply(&app.table).await {
-        // Somebody else changed the entry just now; the next attempt mails.
-        Err(error) if !error.is_condition() => Err(error.into()),
-        _ => Ok(()),
-    }
+    Some((asked, rev))
 }
 
-fn pending() -> (StatusCode, axum::Json<PendingView>) {
-    (StatusCode::ACCEPTED, axum::Json(PendingView { status: SubscriberStatus::Pending }))
+fn pending_answer() -> Result<Answer, Problem> {
+    let body = serde_json::to_string(&PendingView { status: SubscriberStatus::Pending })?;
+    Ok(Answer { status: StatusCode::ACCEPTED.as_u16(), body, location: None })
 }
 
 /// Adds the token, which follows from the id and is not kept, to the answer about a new entry.

@@ -4,9 +4,8 @@
 
 use api::{App, Problem, ProblemKind, Query};
 use axum::{
-    body::Bytes,
-    extract::State,
-    http::{HeaderMap, StatusCode, header},
+    extract::{FromRequest, Request, State},
+    http::StatusCode,
 };
 use domain::{
     id::{AccountId, ReferralId},
@@ -67,10 +66,12 @@ async fn bring_in_line(
     };
     match subscribers::verify(&verified, rev, referral.as_ref()).apply(&app.table).await {
         Ok(()) => Ok(Some(verified)),
-        Err(error) => {
+        Err(error) if error.is_condition() => {
             subscribers::waste_number(&app.table, &waitlist.id).await?;
-            if error.is_condition() { Ok(None) } else { Err(error.into()) }
+            Ok(None)
         }
+        // It may have happened: the number is left to it.
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -95,17 +96,11 @@ async fn view(
 pub async fn unsubscribe(
     State(app): State<App>,
     Query(query): Query<TokenQuery>,
-    headers: HeaderMap,
-    body: Bytes,
+    request: Request,
 ) -> Result<StatusCode, Problem> {
-    let is_json = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|value| value.starts_with("application/json"));
     let token = match query.token {
         Some(token) => token,
-        None if is_json => api::parse::<TokenRequest>(&body)?.token,
-        None => return Err(Problem::field("token", "is missing")),
+        None => api::Json::<TokenRequest>::from_request(request, &()).await?.0.token,
     };
     for _ in 0..5 {
         let (subscriber, _) = holder(&app, Purpose::Unsubscribe, &token).await?;

@@ -19,7 +19,9 @@ use store::{
     waitlists,
 };
 
-use crate::dto::{InvitationRequest, InvitationView, PositionView, Sort, SubscriberFilter, SubscriberView};
+use crate::dto::{
+    ConvertedView, InvitationRequest, InvitationView, PositionView, Sort, SubscriberFilter, SubscriberView,
+};
 
 /// A transaction holds the invitations and the record of the answer.
 const MAX_INVITATIONS: usize = 99;
@@ -86,7 +88,7 @@ pub async fn erase(
 ) -> Result<StatusCode, Problem> {
     for _ in 0..5 {
         let found = own(&app, &principal.account_id, &id).await?;
-        match subscribers::erase(&app.table, &found.subscriber, app.now()).await {
+        match subscribers::erase(&app.table, &found.subscriber, &principal.id, app.now()).await {
             Ok(()) => return Ok(StatusCode::NO_CONTENT),
             Err(error) if error.is_condition() => {}
             Err(error) => return Err(error.into()),
@@ -119,7 +121,7 @@ pub async fn position(
 
 /// Notes that a subscriber became a customer.
 #[utoipa::path(post, path = "/api/v1/subscribers/{id}/convert", tag = "subscriber",
-    params(("id" = SubscriberId, Path)), responses((status = OK, body = SubscriberView)))]
+    params(("id" = SubscriberId, Path)), responses((status = OK, body = ConvertedView)))]
 pub async fn convert(
     State(app): State<App>,
     principal: Principal,
@@ -130,7 +132,6 @@ pub async fn convert(
         return Ok(respond(answer));
     }
     let found = own(&app, &principal.account_id, &id).await?.subscriber;
-    let waitlist = own_waitlist(&app, &principal.account_id, &found.waitlist_id).await?;
     if found.status == SubscriberStatus::Pending {
         return Err(ProblemKind::NotInLine.because("The address has not been verified."));
     }
@@ -143,7 +144,7 @@ pub async fn convert(
         rev: rev + 1,
         ..found
     };
-    let view = SubscriberView::new(converted.clone(), &waitlist, app.public_url());
+    let view = ConvertedView { id, status: converted.status, converted_at: converted.converted_at };
     let answer =
         Answer { status: StatusCode::OK.as_u16(), body: serde_json::to_string(&view)?, location: None };
     let committed = post.commit(&app, subscribers::update(&converted, rev), &answer).await?;
@@ -181,9 +182,6 @@ pub async fn invite(
             InvitationView { invited: ids(&invited), skipped: if named { ids(&others) } else { Vec::new() } };
         let body = serde_json::to_string(&view)?;
         let answer = Answer { status: StatusCode::OK.as_u16(), body, location: None };
-        if invited.is_empty() {
-            return Ok(respond(answer));
-        }
         match post.commit(&app, subscribers::update_all(&invited), &answer).await {
             Ok(committed) => return Ok(respond(committed.answer_or(answer))),
             Err(problem) if problem.is("subscriber") => {}

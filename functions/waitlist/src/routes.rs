@@ -14,7 +14,7 @@ use domain::{
     scope::Family,
     waitlist::{Waitlist, WaitlistSettings},
 };
-use store::{CommitError, events, waitlists};
+use store::{CommitError, entities::AuditEntry, events, waitlists};
 use utoipa_axum::routes;
 
 use crate::dto::{EventView, PublicWaitlist, WaitlistView, WaitlistWithCounts};
@@ -48,10 +48,11 @@ async fn create(
     if let Some(answer) = post.answered(&app).await? {
         return Ok(respond(answer));
     }
-    let waitlist = Waitlist::new(principal.account_id, post.body.clone(), app.now());
+    let waitlist = Waitlist::new(principal.account_id.clone(), post.body.clone(), app.now());
+    let audit = audit(&app, &principal, "waitlist.created", &waitlist.id);
     let location = format!("/api/v1/waitlists/{}", waitlist.id);
     let answer = created(location, &WaitlistView::from(waitlist.clone()))?;
-    match post.commit(&app, waitlists::create(&waitlist), &answer).await {
+    match post.commit(&app, waitlists::create(&waitlist, &audit), &answer).await {
         Ok(committed) => Ok((etag(waitlist.rev), respond(committed.answer_or(answer))).into_response()),
         Err(problem) => Err(problem.or("slug", ProblemKind::SlugTaken)),
     }
@@ -99,7 +100,7 @@ async fn patch(
     let old = own(&app, &principal.account_id, &id).await?;
     seen.check(old.rev)?;
     let settings = merge_patch(&old.settings, &patch)?;
-    save(&app, &old, settings).await
+    save(&app, &principal, &old, settings).await
 }
 
 /// Replaces all settings. What is left out gets its default; the slug stays.
@@ -115,15 +116,25 @@ async fn put(
 ) -> Result<Response, Problem> {
     let old = own(&app, &principal.account_id, &id).await?;
     seen.check(old.rev)?;
-    save(&app, &old, settings).await
+    save(&app, &principal, &old, settings).await
 }
 
-async fn save(app: &App, old: &Waitlist, settings: WaitlistSettings) -> Result<Response, Problem> {
+fn audit(app: &App, principal: &Principal, action: &str, id: &WaitlistId) -> AuditEntry {
+    AuditEntry::new(&principal.account_id, &principal.id, action, id.as_str(), app.now())
+}
+
+async fn save(
+    app: &App,
+    principal: &Principal,
+    old: &Waitlist,
+    settings: WaitlistSettings,
+) -> Result<Response, Problem> {
     if old.deleting {
         return Err(ProblemKind::WaitlistDeleting.into());
     }
     let new = old.with_settings(settings, app.now());
-    match waitlists::update(&app.table, old, &new).await {
+    let audit = audit(app, principal, "waitlist.updated", &old.id);
+    match waitlists::update(&app.table, old, &new, &audit).await {
         Ok(()) => Ok((etag(new.rev), axum::Json(WaitlistView::from(new))).into_response()),
         Err(error) if error.failed("slug").is_some() => Err(ProblemKind::SlugTaken.into()),
         Err(CommitError::Condition(_)) => Err(ProblemKind::PreconditionFailed.into()),
@@ -141,9 +152,8 @@ async fn delete(
     PathId(id): PathId<WaitlistId>,
 ) -> Result<Response, Problem> {
     let waitlist = own(&app, &principal.account_id, &id).await?;
-    if !waitlist.deleting {
-        waitlists::begin_delete(&app.table, &waitlist, app.now()).await?;
-    }
+    let audit = audit(&app, &principal, "waitlist.deleted", &id);
+    waitlists::begin_delete(&app.table, &waitlist, &audit, app.now()).await?;
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, format!("/api/v1/waitlists/{id}"))]).into_response())
 }
 

@@ -48,9 +48,9 @@ pub async fn prepare(data: &Path, url: &str, table: &Table) -> Result<Credential
     };
     let credentials = match known {
         Some(known) => known,
-        None => {
-            make_account(table, "Demo", "owner@example.com").await.map_err(|error| PlatformError::part("demo account")(&error))?
-        }
+        None => make_account(table, "Demo", "owner@example.com")
+            .await
+            .map_err(|error| PlatformError::part("demo account")(&error))?,
     };
     // The port may be another than the last time.
     let credentials =
@@ -75,7 +75,11 @@ fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 ///
 /// # Errors
 /// When the table does not take it.
-pub async fn make_account(table: &Table, name: &str, owner: &str) -> Result<Credentials, Box<dyn std::error::Error>> {
+pub async fn make_account(
+    table: &Table,
+    name: &str,
+    owner: &str,
+) -> Result<Credentials, Box<dyn std::error::Error>> {
     let now = Timestamp::now();
     let id = AccountId::new(now);
     let email = Email::try_from(owner.to_owned())?;

@@ -58,13 +58,22 @@ impl DynamoDb {
     /// The table's stream.
     pub fn stream(&self) -> Result<Stream, PlatformError> {
         let request = json!({ "TableName": self.table });
-        let streams = to_value(self.database.list_streams(from_value(request)?).map_err(failed("list streams"))?)?;
+        let streams =
+            to_value(self.database.list_streams(from_value(request)?).map_err(failed("list streams"))?)?;
         let arn = streams["Streams"][0]["StreamArn"].as_str().unwrap_or_default().to_owned();
         let request = json!({ "StreamArn": arn });
-        let described = self.database.describe_stream(from_value(request)?).map_err(failed("describe stream"))?;
+        let described =
+            self.database.describe_stream(from_value(request)?).map_err(failed("describe stream"))?;
         let shards = to_value(described)?;
-        let shard = shards["StreamDescription"]["Shards"][0]["ShardId"].as_str().unwrap_or_default().to_owned();
-        Ok(Stream { database: self.database.clone(), file: self.file.clone(), table: self.table.clone(), arn, shard })
+        let shard =
+            shards["StreamDescription"]["Shards"][0]["ShardId"].as_str().unwrap_or_default().to_owned();
+        Ok(Stream {
+            database: self.database.clone(),
+            file: self.file.clone(),
+            table: self.table.clone(),
+            arn,
+            shard,
+        })
     }
 }
 
@@ -130,7 +139,8 @@ fn connect(file: &Path) -> Result<rusqlite::Connection, PlatformError> {
         connection.pragma_update(None, "synchronous", "NORMAL")?;
         Ok(connection)
     };
-    open().map_err(|error: rusqlite::Error| PlatformError::Part { part: "DynamoDB", reason: error.to_string() })
+    open()
+        .map_err(|error: rusqlite::Error| PlatformError::Part { part: "DynamoDB", reason: error.to_string() })
 }
 
 /// The table's stream, as Lambda's poller sees it.
@@ -152,9 +162,11 @@ impl Stream {
             request["ShardIteratorType"] = json!("AFTER_SEQUENCE_NUMBER");
             request["SequenceNumber"] = json!(sequence_number);
         }
-        let iterator = self.database.get_shard_iterator(from_value(request)?).map_err(failed("iterate stream"))?;
+        let iterator =
+            self.database.get_shard_iterator(from_value(request)?).map_err(failed("iterate stream"))?;
         let request = json!({ "ShardIterator": iterator.shard_iterator, "Limit": limit });
-        let records = to_value(self.database.get_records(from_value(request)?).map_err(failed("read stream"))?)?;
+        let records =
+            to_value(self.database.get_records(from_value(request)?).map_err(failed("read stream"))?)?;
         let Value::Object(mut records) = records else { return Ok(Vec::new()) };
         let Some(Value::Array(mut records)) = records.remove("Records") else { return Ok(Vec::new()) };
         for record in &mut records {

@@ -11,7 +11,10 @@ use std::sync::{
 
 use aws_smithy_runtime_api::{
     client::{
-        http::{HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector},
+        http::{
+            HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
+            SharedHttpConnector,
+        },
         orchestrator::{HttpRequest, HttpResponse},
         result::ConnectorError,
         runtime_components::RuntimeComponents,
@@ -93,7 +96,9 @@ impl HttpConnector for FaultyConnector {
         let Faults { throttled, conflicted, unanswered, .. } = self.faults;
         let drawn = self.faults.draw();
         if drawn < throttled {
-            return answer(r#"{"__type":"com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException","message":"injected"}"#);
+            return answer(
+                r#"{"__type":"com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException","message":"injected"}"#,
+            );
         }
         if writes && drawn < throttled + conflicted {
             return answer(

@@ -66,7 +66,8 @@ impl Gateway {
         let mut resources: BTreeMap<String, Resource> = BTreeMap::new();
         for function in &declaration.functions {
             for route in &function.routes {
-                let resource = resources.entry(route.path.clone()).or_insert_with(|| Resource::new(&route.path));
+                let resource =
+                    resources.entry(route.path.clone()).or_insert_with(|| Resource::new(&route.path));
                 resource.methods.insert(route.method.clone(), (function.logical_id.clone(), route.clone()));
             }
         }
@@ -165,7 +166,8 @@ fn expand(template: &str, context: &Value) -> String {
     while let Some(start) = rest.find("$context.") {
         text.push_str(&rest[..start]);
         let name = &rest[start + "$context.".len()..];
-        let end = name.find(|c: char| !c.is_ascii_alphanumeric() && c != '.' && c != '_').unwrap_or(name.len());
+        let end =
+            name.find(|c: char| !c.is_ascii_alphanumeric() && c != '.' && c != '_').unwrap_or(name.len());
         let value = name[..end].split('.').fold(context, |value, part| &value[part]);
         match value {
             Value::String(value) => text.push_str(value),
@@ -354,7 +356,10 @@ mod tests {
     #[test]
     fn templates_are_filled_from_the_context() {
         let context = json!({ "requestId": "r1", "authorizer": { "problem_type": "t" } });
-        let text = expand(r#"{"a":"$context.authorizer.problem_type","b":"$context.requestId","c":"$context.x"}"#, &context);
+        let text = expand(
+            r#"{"a":"$context.authorizer.problem_type","b":"$context.requestId","c":"$context.x"}"#,
+            &context,
+        );
         assert_eq!(text, r#"{"a":"t","b":"r1","c":""}"#);
     }
 }

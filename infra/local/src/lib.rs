@@ -128,15 +128,14 @@ impl Platform {
         let mut tasks = Vec::new();
 
         let sqs_listener = loopback().await?;
-        let surroundings = Surroundings {
-            parameters: parameters(&url),
-            queue_base_url: url_of(&sqs_listener)?,
-        };
+        let surroundings =
+            Surroundings { parameters: parameters(&url), queue_base_url: url_of(&sqs_listener)? };
         let declaration = Declaration::embedded(&surroundings)?;
 
         let dynamodb = DynamoDb::start(&data.join("table.db"), &declaration.table)?;
-        let sqs = Sqs::open(&data.join("queues.db"), &surroundings.queue_base_url, declaration.queues.clone())
-            .map_err(|error| PlatformError::part("SQS")(&error))?;
+        let sqs =
+            Sqs::open(&data.join("queues.db"), &surroundings.queue_base_url, declaration.queues.clone())
+                .map_err(|error| PlatformError::part("SQS")(&error))?;
         tasks.push(serve(sqs_listener, sqs.router()));
         let s3 = S3::open(&data.join("s3"), ACCESS_KEY, SECRET_KEY, &declaration.bucket.name)
             .map_err(|error| PlatformError::part("S3")(&error))?;
@@ -224,7 +223,11 @@ impl Platform {
     ///
     /// # Errors
     /// When the function fails.
-    pub async fn invoke(&self, function: &str, event: serde_json::Value) -> Result<serde_json::Value, String> {
+    pub async fn invoke(
+        &self,
+        function: &str,
+        event: serde_json::Value,
+    ) -> Result<serde_json::Value, String> {
         self.functions.invoke(function, event).await
     }
 }

@@ -12,14 +12,16 @@ fn options() -> Result<Options, String> {
         Ok(text) => text.parse().map_err(|_| format!("GROUNDSWELL_PORT is not a port: {text}"))?,
         Err(_) => 3000,
     };
-    let data_dir = std::env::var_os("GROUNDSWELL_DATA_DIR").map_or_else(|| PathBuf::from(".groundswell"), PathBuf::from);
+    let data_dir =
+        std::env::var_os("GROUNDSWELL_DATA_DIR").map_or_else(|| PathBuf::from(".groundswell"), PathBuf::from);
     Ok(Options { port, data_dir, keep_stream: false, faults: Faults::default() })
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let level = std::env::var("LOG_LEVEL").unwrap_or_else(|_| "warn".to_owned());
-    let filter = EnvFilter::try_new(format!("{level},s3s=warn,s3s_fs=warn,hyper=warn,aws_smithy_runtime=warn"));
+    let filter =
+        EnvFilter::try_new(format!("{level},s3s=warn,s3s_fs=warn,hyper=warn,aws_smithy_runtime=warn"));
     tracing_subscriber::fmt()
         .with_env_filter(filter.unwrap_or_else(|_| EnvFilter::new("warn")))
         .with_writer(std::io::stderr)

@@ -208,7 +208,8 @@ impl QueuePoller {
             let poller = self.clone();
             tokio::spawn(async move {
                 loop {
-                    match poller.sqs.receive(&poller.queue, poller.batch_size, Duration::from_secs(20)).await {
+                    match poller.sqs.receive(&poller.queue, poller.batch_size, Duration::from_secs(20)).await
+                    {
                         Ok(messages) if messages.is_empty() => {}
                         Ok(messages) => poller.deliver(messages).await,
                         Err(error) => {
@@ -268,10 +269,9 @@ mod tests {
 
     #[test]
     fn filters_are_nested_lists_of_wanted_values() {
-        let filter = json!({ "eventName": ["REMOVE"], "dynamodb": { "OldImage": { "_type": { "S": ["a", "b"] } } } });
-        let record = |name: &str, kind: &str| {
-            json!({ "eventName": name, "dynamodb": { "OldImage": { "_type": { "S": kind } } } })
-        };
+        let filter =
+            json!({ "eventName": ["REMOVE"], "dynamodb": { "OldImage": { "_type": { "S": ["a", "b"] } } } });
+        let record = |name: &str, kind: &str| json!({ "eventName": name, "dynamodb": { "OldImage": { "_type": { "S": kind } } } });
         assert!(matches(&filter, &record("REMOVE", "b")));
         assert!(!matches(&filter, &record("REMOVE", "c")));
         assert!(!matches(&filter, &record("INSERT", "a")));
@@ -281,9 +281,7 @@ mod tests {
     #[test]
     fn the_earliest_failure_decides() {
         let numbers = ["1", "2", "3"].map(str::to_owned);
-        let failures = |ids: &[&str]| {
-            json!({ "batchItemFailures": ids.iter().map(|id| json!({ "itemIdentifier": id })).collect::<Vec<_>>() })
-        };
+        let failures = |ids: &[&str]| json!({ "batchItemFailures": ids.iter().map(|id| json!({ "itemIdentifier": id })).collect::<Vec<_>>() });
         assert_eq!(first_failure(&failures(&[]), &numbers), None);
         assert_eq!(first_failure(&failures(&["3", "2"]), &numbers), Some(1));
         assert_eq!(first_failure(&failures(&["unknown"]), &numbers), Some(0));

@@ -51,10 +51,7 @@ pub(crate) async fn json_body<S: Send + Sync>(request: Request, state: &S) -> Re
 }
 
 /// Parses JSON, telling bad syntax from bad content.
-///
-/// # Errors
-/// A problem that names the field.
-pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     // Bad syntax anywhere comes before bad content somewhere.
     serde_json::from_slice::<serde::de::IgnoredAny>(bytes).map_err(|error| refused(".", &error))?;
     // Serde would read a struct from a list of its fields, too.

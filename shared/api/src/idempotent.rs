@@ -70,7 +70,7 @@ impl<T> Post<T> {
     /// [`ProblemKind::IdempotencyKeyReused`] when the key belongs to another request.
     pub async fn answered(&self, app: &App) -> Result<Option<Answer>, Problem> {
         let Some(idempotency) = &self.idempotency else { return Ok(None) };
-        match idempotency.replay(&app.table, app.now()).await? {
+        match idempotency.replay(&app.table).await? {
             Replay::Fresh => Ok(None),
             Replay::Answered(answer) => Ok(Some(answer)),
             Replay::Mismatch => Err(ProblemKind::IdempotencyKeyReused.into()),

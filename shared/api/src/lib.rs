@@ -23,7 +23,7 @@ pub mod telemetry;
 pub use access::Access;
 pub use app::{App, StartError, rate_limited};
 pub use cors::require_origin;
-pub use extract::{Client, Json, PathId, Query, merge_patch, parse};
+pub use extract::{Client, Json, PathId, Query, merge_patch};
 pub use idempotent::{CommitProblem, Committed, Post, created, respond};
 pub use list::{List, PageQuery};
 pub use precondition::{IfMatch, etag};

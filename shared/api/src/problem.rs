@@ -138,7 +138,7 @@ impl Problem {
     pub fn field(path: impl Into<String>, detail: impl Into<String>) -> Self {
         let error = FieldError { path: path.into(), detail: detail.into() };
         Self {
-            detail: Some(format!("{} {}", error.path, error.detail)),
+            detail: Some(format!("{} {}", error.path, error.detail).trim_start().to_owned()),
             errors: vec![error],
             ..ProblemKind::ValidationFailed.into()
         }

@@ -75,18 +75,23 @@ pub fn add_member(member: &Member, audit: &AuditEntry) -> Commit {
         .create("audit", audit)
 }
 
-/// Changes the member read at `rev`.
+/// Changes the member read at `rev`, as long as the `remaining` owner stays as it was read.
 pub async fn update_member(
     table: &Table,
     member: &Member,
     rev: u64,
+    remaining: Option<&Member>,
     audit: &AuditEntry,
 ) -> Result<(), CommitError> {
-    Commit::new(&patterns::MEMBER_WRITE)
-        .replace("member", member, rev)
-        .create("audit", audit)
-        .apply(table)
-        .await
+    let commit = Commit::new(&patterns::MEMBER_WRITE).replace("member", member, rev).create("audit", audit);
+    with_owner(commit, remaining).apply(table).await
+}
+
+fn with_owner(commit: Commit, owner: Option<&Member>) -> Commit {
+    match owner {
+        Some(owner) => commit.expect("owner", &owner.key(), owner.rev),
+        None => commit,
+    }
 }
 
 /// Binds a membership to who signed in, for good. `None` when somebody else was faster.
@@ -104,13 +109,18 @@ pub async fn bind_member(
     }
 }
 
-pub async fn remove_member(table: &Table, member: &Member, audit: &AuditEntry) -> Result<(), CommitError> {
-    Commit::new(&patterns::MEMBER_WRITE)
+/// Removes a member, as long as the `remaining` owner stays as it was read.
+pub async fn remove_member(
+    table: &Table,
+    member: &Member,
+    remaining: Option<&Member>,
+    audit: &AuditEntry,
+) -> Result<(), CommitError> {
+    let commit = Commit::new(&patterns::MEMBER_WRITE)
         .delete("member", &member.key(), member.rev)
         .purge("login", &Login::key_of(&member.login, &member.account_id))
-        .create("audit", audit)
-        .apply(table)
-        .await
+        .create("audit", audit);
+    with_owner(commit, remaining).apply(table).await
 }
 
 pub async fn member(table: &Table, account: &AccountId, id: &MemberId) -> Result<Option<Member>, StoreError> {

@@ -8,12 +8,17 @@ use std::{collections::HashMap, time::Duration};
 
 use aws_sdk_dynamodb::{
     error::ProvideErrorMetadata,
-    types::{AttributeValue, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update},
+    types::{
+        AttributeValue, ConditionCheck, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
+        Update,
+    },
 };
+
+use jiff::Timestamp;
 
 use crate::{
     entities::{Entity, Item},
-    keys::{Key, PK, REV},
+    keys::{EXPIRES_AT, Key, PK, REV},
     patterns::{Operation, Pattern},
     table::{StoreError, Table, add_expression, key_item},
 };
@@ -120,6 +125,28 @@ impl Commit {
     /// Writes an item that must not exist yet.
     pub fn create<E: Entity>(self, label: &'static str, entity: &E) -> Self {
         self.put(label, entity, Some(absent()))
+    }
+
+    /// Writes an item that must not exist yet, or whose time must be over: DynamoDB deletes late.
+    pub fn create_or_renew<E: Entity>(self, label: &'static str, entity: &E, now: Timestamp) -> Self {
+        let (absent, mut names, mut values) = absent();
+        names.insert("#expires".to_owned(), EXPIRES_AT.to_owned());
+        values.insert(":now".to_owned(), AttributeValue::N(now.as_second().to_string()));
+        self.put(label, entity, Some((format!("{absent} OR #expires <= :now"), names, values)))
+    }
+
+    /// Requires an item to be as it was read.
+    pub fn expect(mut self, label: &'static str, key: &Key, rev: u64) -> Self {
+        let (expression, names, values) = at_rev(rev);
+        let check = ConditionCheck::builder()
+            .set_key(Some(key_item(key)))
+            .table_name("")
+            .condition_expression(expression)
+            .set_expression_attribute_names(Some(names))
+            .set_expression_attribute_values(Some(values))
+            .build();
+        self.push(label, check.map(|check| TransactWriteItem::builder().condition_check(check).build()));
+        self
     }
 
     /// Writes an item over the revision that was read.
@@ -246,6 +273,8 @@ fn named(mut write: TransactWriteItem, table: &str) -> TransactWriteItem {
         delete.table_name = name;
     } else if let Some(update) = &mut write.update {
         update.table_name = name;
+    } else if let Some(check) = &mut write.condition_check {
+        check.table_name = name;
     }
     write
 }

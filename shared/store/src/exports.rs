@@ -4,19 +4,19 @@ use domain::id::{ExportId, WaitlistId};
 
 use crate::{
     Commit, CommitError, StoreError, Table,
-    entities::{Export, ExportStatus, Job, JobKind},
+    entities::{AuditEntry, Export, Job, JobKind},
     patterns,
     table::Query,
 };
 
 /// The writes that start an export and ask for the work.
-pub fn start(export: &Export) -> Commit {
+pub fn start(export: &Export, audit: &AuditEntry) -> Commit {
     let job = Job {
         id: export.id.as_str().to_owned(),
         job: JobKind::ExportSubscribers { export_id: export.id.clone() },
         at: export.created_at,
     };
-    Commit::new(&patterns::EXPORT_WRITE).create("export", export).create("job", &job)
+    Commit::new(&patterns::EXPORT_WRITE).create("export", export).create("job", &job).create("audit", audit)
 }
 
 pub async fn read(table: &Table, id: &ExportId) -> Result<Option<Export>, StoreError> {
@@ -28,8 +28,7 @@ pub async fn update(table: &Table, export: &Export, rev: u64) -> Result<(), Comm
     Commit::new(&patterns::EXPORT_WRITE).replace("export", export, rev).apply(table).await
 }
 
-/// The exports that still have a file, or will have one.
-pub async fn live(table: &Table, waitlist: &WaitlistId) -> Result<Vec<Export>, StoreError> {
-    let exports = table.query(&patterns::EXPORTS, Query::partition(Export::list_partition(waitlist))).await?;
-    Ok(exports.into_iter().filter(|export: &Export| export.status != ExportStatus::Expired).collect())
+/// The exports of a waitlist that are still on record.
+pub async fn all(table: &Table, waitlist: &WaitlistId) -> Result<Vec<Export>, StoreError> {
+    table.query(&patterns::EXPORTS, Query::partition(Export::list_partition(waitlist))).await
 }

@@ -7,11 +7,7 @@
 use domain::id::AccountId;
 use jiff::Timestamp;
 
-use crate::{
-    Commit, CommitError, StoreError, Table,
-    entities::{Entity, IdempotencyRecord},
-    patterns,
-};
+use crate::{Commit, CommitError, StoreError, Table, entities::IdempotencyRecord, patterns};
 
 /// What a caller was, or is about to be, answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,19 +46,17 @@ impl Commit {
     pub fn answering(self, idempotency: Option<&Idempotency>, answer: &Answer, now: Timestamp) -> Self {
         let Some(idempotency) = idempotency else { return self };
         let Idempotency { account_id, principal, key, request } = idempotency.clone();
-        self.create(
-            LABEL,
-            &IdempotencyRecord {
-                account_id,
-                principal,
-                idempotency_key: key,
-                request,
-                status: answer.status,
-                body: answer.body.clone(),
-                location: answer.location.clone(),
-                at: now,
-            },
-        )
+        let record = IdempotencyRecord {
+            account_id,
+            principal,
+            idempotency_key: key,
+            request,
+            status: answer.status,
+            body: answer.body.clone(),
+            location: answer.location.clone(),
+            at: now,
+        };
+        self.create_or_renew(LABEL, &record, now)
     }
 }
 
@@ -74,8 +68,8 @@ impl CommitError {
 }
 
 impl Idempotency {
-    fn judge(&self, record: Option<IdempotencyRecord>, now: Timestamp) -> Replay {
-        match record.filter(|record| record.expires().is_none_or(|at| at > now)) {
+    fn judge(&self, record: Option<IdempotencyRecord>) -> Replay {
+        match record {
             None => Replay::Fresh,
             Some(record) if record.request != self.request => Replay::Mismatch,
             Some(record) => Replay::Answered(Answer {
@@ -87,8 +81,8 @@ impl Idempotency {
     }
 
     /// Looks the key up.
-    pub async fn replay(&self, table: &Table, now: Timestamp) -> Result<Replay, StoreError> {
+    pub async fn replay(&self, table: &Table) -> Result<Replay, StoreError> {
         let key = IdempotencyRecord::key_of(&self.account_id, &self.principal, &self.key);
-        Ok(self.judge(table.get(&patterns::IDEMPOTENCY, &key).await?, now))
+        Ok(self.judge(table.get(&patterns::IDEMPOTENCY, &key).await?))
     }
 }

@@ -14,13 +14,13 @@ use jiff::{Timestamp, ToSpan};
 use crate::{
     Commit, CommitError, Cursor, Page, StoreError, Table,
     entities::{
-        Account, AccountSigning, CodeClaim, EmailClaim, Entity, Item, Job, JobKind, Standing, clicks_key,
-        core_partition, line_left_key, line_numbers_key, referral_key, subscriber_key, waitlist_key,
+        Account, AccountSigning, AuditEntry, CodeClaim, EmailClaim, Entity, Item, Job, JobKind, Standing,
+        clicks_key, core_partition, line_left_key, line_numbers_key, referral_key, subscriber_key,
+        waitlist_key,
     },
-    exports,
     keys::{Key, LIST_SHARDS},
     line::{self, Position},
-    patterns,
+    patterns, referrals,
     table::{Query, Range, counters_of},
 };
 
@@ -308,18 +308,53 @@ pub async fn list_hot(
     Ok(Page { data: batch(table, &ids).await?, next: page.next })
 }
 
-/// Removes everything personal about a subscriber. Counts and other people's
-/// credits stay. If there are exports, asks for them to be deleted.
-pub async fn erase(table: &Table, subscriber: &Subscriber, now: Timestamp) -> Result<(), CommitError> {
+/// Removes everything personal about a subscriber, and asks for the exports that
+/// hold it to be deleted. Counts and other people's credits stay.
+pub async fn erase(
+    table: &Table,
+    subscriber: &Subscriber,
+    actor: &str,
+    now: Timestamp,
+) -> Result<(), CommitError> {
+    let purge = JobKind::PurgeExports { waitlist_id: subscriber.waitlist_id.clone() };
+    let id = subscriber.id.as_str();
+    let audit = AuditEntry::new(&subscriber.account_id, actor, "subscriber.erased", id, now);
+    erasure(table, subscriber)
+        .await?
+        .overwrite("job", &Job { id: id.to_owned(), job: purge, at: now })
+        .create("audit", &audit)
+        .apply(table)
+        .await
+}
+
+/// Removes everything about a subscriber of a waitlist that is being deleted.
+pub async fn erase_with_waitlist(table: &Table, subscriber: &Subscriber) -> Result<(), CommitError> {
+    erasure(table, subscriber).await?.apply(table).await?;
+    // What names only ids goes after: the erasure itself does not depend on it.
+    let mut rest: Vec<Key> =
+        referrals::rewards(table, &subscriber.id).await?.iter().map(Entity::key).collect();
+    rest.push(referral_key(&ReferralId::of_referee(&subscriber.id)));
+    loop {
+        let lines = referrals::ledger(table, &subscriber.id, None, 90).await?;
+        rest.extend(lines.data.iter().map(Entity::key));
+        for keys in rest.chunks(90) {
+            let commit =
+                keys.iter().fold(Commit::new(&patterns::ERASE), |commit, key| commit.purge("rest", key));
+            commit.apply(table).await?;
+        }
+        rest.clear();
+        if lines.next.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+async fn erasure(table: &Table, subscriber: &Subscriber) -> Result<Commit, StoreError> {
     let mut commit = Commit::new(&patterns::ERASE)
         .delete("subscriber", &subscriber.key(), subscriber.rev)
         .purge("email", &EmailClaim::of(subscriber).key())
         .purge("code", &CodeClaim::of(subscriber).key())
         .purge("clicks", &clicks_key(&subscriber.id));
-    if !exports::live(table, &subscriber.waitlist_id).await?.is_empty() {
-        let job = JobKind::PurgeExports { waitlist_id: subscriber.waitlist_id.clone() };
-        commit = commit.overwrite("job", &Job { id: subscriber.id.as_str().to_owned(), job, at: now });
-    }
     if subscriber.referred_by.is_some()
         && let Some(referral) = referral(table, &ReferralId::of_referee(&subscriber.id)).await?
     {
@@ -334,7 +369,7 @@ pub async fn erase(table: &Table, subscriber: &Subscriber, now: Timestamp) -> Re
         };
         commit = commit.replace("referral", &anonymous, referral.rev);
     }
-    commit.apply(table).await
+    Ok(commit)
 }
 
 /// How long after one mail another may be asked for without being signed in.

@@ -12,6 +12,7 @@ use aws_sdk_dynamodb::{
     types::{AttributeValue, KeysAndAttributes, ReturnValue, Select},
 };
 use domain::Invalid;
+use jiff::Timestamp;
 
 use crate::{
     entities::{Entity, Item},
@@ -146,7 +147,8 @@ impl Table {
         pattern: &'static Pattern,
         key: &Key,
     ) -> Result<Option<E>, StoreError> {
-        self.get_item(pattern, key, true).await?.map(E::from_item).transpose()
+        let found = self.get_item(pattern, key, true).await?.map(E::from_item).transpose()?;
+        Ok(found.filter(is_current))
     }
 
     /// Reads the counters of one item; an absent item has none.
@@ -269,7 +271,8 @@ impl Table {
         pattern: &'static Pattern,
         query: Query,
     ) -> Result<Vec<E>, StoreError> {
-        self.query_items(pattern, query).await?.into_iter().map(E::from_item).collect()
+        let found = self.query_items(pattern, query).await?.into_iter().map(E::from_item);
+        found.filter(|entity| !matches!(entity, Ok(entity) if !is_current(entity))).collect()
     }
 
     /// Counts the items of a partition that are in range.
@@ -361,6 +364,11 @@ impl Table {
             Err(error) => Err(StoreError::sdk("UpdateItem", error)),
         }
     }
+}
+
+/// DynamoDB deletes what has expired within days; until then it is not there for us.
+fn is_current<E: Entity>(entity: &E) -> bool {
+    entity.expires().is_none_or(|at| at > Timestamp::now())
 }
 
 /// An ADD expression with its names and values.

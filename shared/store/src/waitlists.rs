@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use domain::{
     id::{AccountId, WaitlistId},
+    line::FANOUT,
     subscriber::SubscriberStatus,
     waitlist::Waitlist,
 };
@@ -11,9 +12,10 @@ use jiff::Timestamp;
 
 use crate::{
     Commit, CommitError, Cursor, Page, StoreError, Table,
+    commit::MAX_WRITES,
     entities::{
-        Entity, Job, JobKind, SlugClaim, line_left_key, line_numbers_key, line_root_key, waitlist_key,
-        waitlist_stats_key,
+        AuditEntry, Entity, Job, JobKind, SlugClaim, line_branch_key, line_left_key, line_numbers_key,
+        line_root_key, waitlist_key, waitlist_stats_key,
     },
     patterns,
     projection::counter_of,
@@ -35,23 +37,35 @@ pub async fn find(table: &Table, id: &WaitlistId) -> Result<Option<Waitlist>, St
 }
 
 /// The writes that add a waitlist; the label `slug` fails when the slug is taken.
-pub fn create(waitlist: &Waitlist) -> Commit {
+pub fn create(waitlist: &Waitlist, audit: &AuditEntry) -> Commit {
     Commit::new(&patterns::WAITLIST_WRITE)
         .create("waitlist", waitlist)
         .create("slug", &SlugClaim::of(waitlist))
+        .create("audit", audit)
 }
 
 /// Changes a waitlist; the label `slug` fails when the new slug is taken.
-pub async fn update(table: &Table, old: &Waitlist, new: &Waitlist) -> Result<(), CommitError> {
-    let mut commit = Commit::new(&patterns::WAITLIST_WRITE).replace("waitlist", new, old.rev);
+pub async fn update(
+    table: &Table,
+    old: &Waitlist,
+    new: &Waitlist,
+    audit: &AuditEntry,
+) -> Result<(), CommitError> {
+    let mut commit =
+        Commit::new(&patterns::WAITLIST_WRITE).replace("waitlist", new, old.rev).create("audit", audit);
     if new.slug != old.slug {
         commit = commit.create("slug", &SlugClaim::of(new)).purge("old slug", &SlugClaim::of(old).key());
     }
     commit.apply(table).await
 }
 
-/// Marks a waitlist as being deleted and asks for the work.
-pub async fn begin_delete(table: &Table, waitlist: &Waitlist, now: Timestamp) -> Result<(), CommitError> {
+/// Marks a waitlist as being deleted and asks for the work; again, if it is marked already.
+pub async fn begin_delete(
+    table: &Table,
+    waitlist: &Waitlist,
+    audit: &AuditEntry,
+    now: Timestamp,
+) -> Result<(), CommitError> {
     let marked = Waitlist { deleting: true, updated_at: now, rev: waitlist.rev + 1, ..waitlist.clone() };
     let job = Job {
         id: waitlist.id.as_str().to_owned(),
@@ -61,6 +75,7 @@ pub async fn begin_delete(table: &Table, waitlist: &Waitlist, now: Timestamp) ->
     Commit::new(&patterns::WAITLIST_WRITE)
         .replace("waitlist", &marked, waitlist.rev)
         .overwrite("job", &job)
+        .create("audit", audit)
         .apply(table)
         .await
 }
@@ -72,8 +87,20 @@ pub async fn finish_delete(table: &Table, waitlist: &Waitlist) -> Result<(), Com
         .purge("slug", &SlugClaim::of(waitlist).key())
         .purge("numbers", &line_numbers_key(&waitlist.id))
         .purge("left", &line_left_key(&waitlist.id))
+        .purge("stats", &waitlist_stats_key(&waitlist.id))
         .apply(table)
         .await
+}
+
+/// Removes the counters of an empty line.
+pub async fn clear_line(table: &Table, id: &WaitlistId) -> Result<(), CommitError> {
+    let keys: Vec<_> =
+        (0..FANOUT).map(|branch| line_branch_key(id, branch)).chain([line_root_key(id)]).collect();
+    for keys in keys.chunks(MAX_WRITES) {
+        let commit = Commit::new(&patterns::WAITLIST_WRITE);
+        keys.iter().fold(commit, |commit, key| commit.purge("line", key)).apply(table).await?;
+    }
+    Ok(())
 }
 
 pub async fn list(
