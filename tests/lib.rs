@@ -35,8 +35,13 @@ static EMBEDDED: LazyLock<Option<Embedded>> = LazyLock::new(|| {
         return None;
     }
     let data = tempfile::tempdir().expect("a directory");
-    let options =
-        Options { port: 0, data_dir: data.path().to_owned(), keep_stream: false, faults: Faults::default() };
+    let options = Options {
+        port: 0,
+        data_dir: data.path().to_owned(),
+        keep_stream: false,
+        event_sources: true,
+        faults: Faults::default(),
+    };
     // A thread of its own, because the first caller may be inside another runtime.
     let start = || RUNTIME.block_on(Platform::start(options)).expect("the platform starts");
     let platform = std::thread::scope(|scope| scope.spawn(start).join()).expect("the platform starts");
@@ -53,7 +58,7 @@ pub fn log() {
 /// A platform of a test's own, with what the test wants of it.
 pub async fn platform(data: &Path, keep_stream: bool, faults: Faults) -> Platform {
     log();
-    let options = Options { port: 0, data_dir: data.to_owned(), keep_stream, faults };
+    let options = Options { port: 0, data_dir: data.to_owned(), keep_stream, event_sources: true, faults };
     Platform::start(options).await.expect("the platform starts")
 }
 
@@ -299,8 +304,16 @@ impl Reply {
 }
 
 /// Waits until something is so, and gives it; fails after 30 seconds.
-pub async fn eventually<T, F: Future<Output = Option<T>>>(mut look: impl FnMut() -> F) -> T {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+pub async fn eventually<T, F: Future<Output = Option<T>>>(look: impl FnMut() -> F) -> T {
+    patiently(Duration::from_secs(30), look).await
+}
+
+/// Waits until something is so, and gives it; fails when the patience is over.
+pub async fn patiently<T, F: Future<Output = Option<T>>>(
+    patience: Duration,
+    mut look: impl FnMut() -> F,
+) -> T {
+    let deadline = tokio::time::Instant::now() + patience;
     loop {
         if let Some(found) = look().await {
             return found;

@@ -2,6 +2,7 @@
 
 mod access;
 mod account;
+mod costs;
 mod document;
 mod input;
 mod positions;

@@ -136,8 +136,13 @@ async fn picture(api: &Api, waitlist: &str) -> Value {
 async fn reopened(data: &Path, keep_stream: bool, faults: Faults) -> groundswell::Platform {
     scenarios::log();
     eventually(|| async {
-        let options =
-            groundswell::Options { port: 0, data_dir: data.to_owned(), keep_stream, faults: faults.clone() };
+        let options = groundswell::Options {
+            port: 0,
+            data_dir: data.to_owned(),
+            keep_stream,
+            event_sources: true,
+            faults: faults.clone(),
+        };
         groundswell::Platform::start(options).await.ok()
     })
     .await

@@ -60,6 +60,8 @@ pub struct Options {
     pub data_dir: PathBuf,
     /// Keep the table's stream, so that it can be replayed; otherwise it is trimmed.
     pub keep_stream: bool,
+    /// Whether streams and queues are polled; without, nothing follows from a write.
+    pub event_sources: bool,
     /// What goes wrong on the way to DynamoDB.
     pub faults: Faults,
 }
@@ -176,7 +178,9 @@ impl Platform {
             .map_err(|error| PlatformError::part("OIDC issuer")(&error))?;
 
         let written = Arc::new(Notify::new());
-        tasks.extend(poll(&declaration, &functions, &dynamodb, &sqs, &written, &options)?);
+        if options.event_sources {
+            tasks.extend(poll(&declaration, &functions, &dynamodb, &sqs, &written, &options)?);
+        }
         let gateway = Gateway::new(&declaration, functions.clone(), written);
         let router = gateway.router().merge(outbox.page_router()).nest("/oidc", oidc.router());
         tasks.push(serve(listener, router));

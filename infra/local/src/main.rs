@@ -14,7 +14,7 @@ fn options() -> Result<Options, String> {
     };
     let data_dir =
         std::env::var_os("GROUNDSWELL_DATA_DIR").map_or_else(|| PathBuf::from(".groundswell"), PathBuf::from);
-    Ok(Options { port, data_dir, keep_stream: false, faults: Faults::default() })
+    Ok(Options { port, data_dir, keep_stream: false, event_sources: true, faults: Faults::default() })
 }
 
 #[tokio::main]

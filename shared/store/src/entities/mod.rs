@@ -83,3 +83,6 @@ pub trait Entity: Serialize + DeserializeOwned {
         serde_dynamo::from_item(item).map_err(|error| malformed(error.to_string()))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,224 @@
+//! Each stored item in full: what changes here changes tables in production.
+
+use domain::{
+    api_key::KeyKind,
+    email::Email,
+    fraud::{Assessment, Origin, Signal},
+    line::Place,
+    referral_code::ReferralCode,
+    scope::{Grant, Role},
+    secret::SigningKey,
+    subscriber::{
+        Consent, LedgerChange, LedgerEntry, Referral, ReferralStatus, Reward, RewardStatus, Subscriber,
+        SubscriberStatus,
+    },
+    text::{Metadata, Name},
+    waitlist::Waitlist,
+};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::*;
+
+const ULID: &str = "01m7yhxdqhbwa008tz019wpw3d";
+
+fn id<T: TryFrom<String, Error = domain::Invalid>>(prefix: &str) -> T {
+    T::try_from(format!("{prefix}_{ULID}")).unwrap()
+}
+
+fn now() -> Timestamp {
+    "2026-11-21T08:00:00Z".parse().unwrap()
+}
+
+fn shown(item: Item) -> Value {
+    fn plain(value: AttributeValue) -> Value {
+        match value {
+            AttributeValue::S(text) => json!({ "S": text }),
+            AttributeValue::N(number) => json!({ "N": number }),
+            AttributeValue::Bool(value) => json!({ "BOOL": value }),
+            AttributeValue::Null(_) => json!("NULL"),
+            AttributeValue::L(list) => list.into_iter().map(plain).collect(),
+            AttributeValue::M(map) => shown(map),
+            other => panic!("no item holds {other:?}"),
+        }
+    }
+    item.into_iter().map(|(name, value)| (name, plain(value))).collect()
+}
+
+fn golden<E: Entity + PartialEq + std::fmt::Debug>(entity: &E) {
+    let item = entity.to_item();
+    assert_eq!(&E::from_item(item.clone()).unwrap(), entity, "it reads back");
+    insta::with_settings!({ prepend_module_to_snapshot => false, sort_maps => true }, {
+        insta::assert_json_snapshot!(E::TYPE, shown(item));
+    });
+}
+
+fn subscriber() -> Subscriber {
+    Subscriber {
+        id: id("sub"),
+        account_id: id("acct"),
+        waitlist_id: id("wl"),
+        email: Email::try_from("Ada.L+x@Gmail.com".to_owned()).unwrap(),
+        name: Some(Name::try_from("Ada".to_owned()).unwrap()),
+        metadata: serde_json::from_value::<Metadata>(json!({ "n": 1e300 })).unwrap(),
+        consent: Consent { granted: true, text: None, at: now() },
+        source: None,
+        status: SubscriberStatus::Active,
+        referral_code: ReferralCode::try_from("BCDFGHJK".to_owned()).unwrap(),
+        referred_by: None,
+        number: Some(7),
+        referrals: 2,
+        places: 6,
+        disposable: false,
+        origin: Origin { network: Some("n".to_owned()), device: None },
+        joined_at: now(),
+        verified_at: None,
+        invited_at: None,
+        converted_at: None,
+        unsubscribed_at: None,
+        active_at: now(),
+        mail_requests: 0,
+        mail_requested_at: None,
+        rev: 3,
+    }
+}
+
+#[test]
+fn items_of_accounts() {
+    golden(&Account {
+        id: id("acct"),
+        name: Name::try_from("Acme".to_owned()).unwrap(),
+        limits: Limits::default(),
+        created_at: now(),
+        rev: 1,
+    });
+    golden(&AccountSigning {
+        account_id: id("acct"),
+        signing_key: SigningKey::try_from("A".repeat(43)).unwrap(),
+        rev: 1,
+    });
+    golden(&Member {
+        id: id("mem"),
+        account_id: id("acct"),
+        email: "ada@example.com".to_owned(),
+        login: "hash".to_owned(),
+        role: Role::Owner,
+        subject: None,
+        created_at: now(),
+        rev: 1,
+    });
+    golden(&Login { login: "ha#sh".to_owned(), account_id: id("acct"), member_id: id("mem") });
+    golden(&ApiKeyRecord {
+        id: id("key"),
+        account_id: id("acct"),
+        kind: KeyKind::Secret,
+        name: None,
+        scopes: vec![Grant::all()],
+        prefix: "gs_sk_x".to_owned(),
+        hash: "hash".to_owned(),
+        status: KeyStatus::Active,
+        valid_until: None,
+        created_at: now(),
+        rev: 1,
+    });
+    golden(&AuditEntry {
+        id: id("aud"),
+        ..AuditEntry::new(&id("acct"), "key_1", "api_key.revoked", "key_2", now())
+    });
+}
+
+#[test]
+fn items_of_waitlists() {
+    let settings = serde_json::from_value(
+        json!({ "name": "Aurora", "reward_tiers": [{ "referrals": 1, "name": "x" }] }),
+    );
+    let waitlist = Waitlist { id: id("wl"), ..Waitlist::new(id("acct"), settings.unwrap(), now()) };
+    golden(&SlugClaim::of(&waitlist));
+    golden(&waitlist);
+}
+
+#[test]
+fn items_of_subscribers() {
+    let subscriber = subscriber();
+    golden(&EmailClaim::of(&subscriber));
+    golden(&CodeClaim::of(&subscriber));
+    golden(&Standing::of(&subscriber));
+    golden(&LineEntry { waitlist_id: id("wl"), subscriber_id: id("sub"), number: 7, places: 6 });
+    golden(&subscriber);
+    assert_eq!(Place::new(7, 6).leaf(), subscriber.place().unwrap().leaf());
+}
+
+#[test]
+fn items_of_referrals() {
+    golden(&Referral {
+        id: id("ref"),
+        account_id: id("acct"),
+        waitlist_id: id("wl"),
+        referrer_id: id("sub"),
+        referee_id: id("sub"),
+        status: ReferralStatus::Credited,
+        places: 3,
+        disposable: false,
+        origin: Origin::default(),
+        assessment: Assessment { score: 50, reasons: vec![Signal::SameDevice] },
+        created_at: now(),
+        credited_at: Some(now()),
+        rev: 2,
+    });
+    golden(&LedgerEntry {
+        id: id("led"),
+        subscriber_id: id("sub"),
+        referral_id: id("ref"),
+        change: LedgerChange::Revoked,
+        referrals: -1,
+        places: -3,
+        actor: "key_1".to_owned(),
+        at: now(),
+    });
+    golden(&Reward {
+        id: id("rwd"),
+        subscriber_id: id("sub"),
+        waitlist_id: id("wl"),
+        tier: serde_json::from_value(json!({ "referrals": 5, "name": "Sticker" })).unwrap(),
+        status: RewardStatus::Issued,
+        issued_at: now(),
+        rev: 1,
+    });
+    golden(&Click { id: id("clk"), waitlist_id: id("wl"), referrer_id: id("sub"), source: None, at: now() });
+}
+
+#[test]
+fn items_of_support() {
+    golden(&IdempotencyRecord {
+        account_id: id("acct"),
+        principal: "key_1".to_owned(),
+        idempotency_key: "a#b".to_owned(),
+        request: "hash".to_owned(),
+        status: 201,
+        body: "{}".to_owned(),
+        location: None,
+        at: now(),
+    });
+    golden(&Event {
+        id: id("evt"),
+        account_id: id("acct"),
+        waitlist_id: id("wl"),
+        kind: EventKind::RewardIssued,
+        subscriber_id: id("sub"),
+        object_id: None,
+        at: now(),
+    });
+    golden(&Job { id: "x".to_owned(), job: JobKind::ExportSubscribers { export_id: id("exp") }, at: now() });
+    golden(&Export {
+        id: id("exp"),
+        account_id: id("acct"),
+        waitlist_id: id("wl"),
+        status: ExportStatus::Running,
+        rows: 0,
+        object: "exports/x.csv".to_owned(),
+        created_at: now(),
+        completed_at: None,
+        rev: 1,
+    });
+    golden(&MessageRecord { id: "sub_1:1".to_owned(), state: MessageState::Sent, at: now(), rev: 2 });
+}
