@@ -254,6 +254,10 @@ async fn members_act_by_their_role() {
     refused.is_problem(403, "insufficient-scope");
     api.call("GET", "/members").key(&staff).send().await.is_problem(403, "insufficient-scope");
 
+    // Another mailbox is another person, even if some mail servers think otherwise.
+    let tagged = token(&email.replace('@', "+x@"));
+    api.call("GET", "/waitlists").key(&tagged).send().await.is_problem(401, "not-a-member");
+
     // The membership is bound to the subject that signed in first.
     let now = Timestamp::now().as_second();
     let other = platform.oidc.mint(&json!({

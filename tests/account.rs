@@ -80,6 +80,9 @@ async fn a_key_gives_no_more_than_it_has() {
     assert_eq!(make(json!(["account:read"])).await.status, 201);
     make(json!(["*"])).await.is_problem(403, "insufficient-scope");
     make(json!(["waitlists:read"])).await.is_problem(403, "insufficient-scope");
+    let member = json!({ "email": address("accomplice"), "role": "admin" });
+    let made = api.call("POST", "/members").key(made["key"].as_str().unwrap()).json(member).send().await;
+    made.is_problem(403, "insufficient-scope");
     api.post("/api-keys", json!({ "kind": "secret", "scopes": ["waitlists:eat"] }))
         .await
         .refuses("scopes[0]");

@@ -178,6 +178,12 @@ async fn what_is_not_there_is_a_problem_too() {
     ] {
         api.get(path).await.is_problem(404, "not-found");
     }
+    let odd = api
+        .secret("GET", "/account")
+        .header("x-forwarded-proto", "ht tp")
+        .header("x-forwarded-for", "💥")
+        .send();
+    assert_eq!(odd.await.status, 200);
     api.secret("DELETE", "/waitlists").send().await.is_problem(405, "method-not-allowed");
     api.secret("PUT", "/subscribers").send().await.is_problem(405, "method-not-allowed");
 }

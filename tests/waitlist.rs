@@ -42,6 +42,11 @@ async fn a_slug_is_unique_in_its_account_only() {
     if let Some(other) = Api::another_account().await {
         assert_eq!(make(&other).await.status, 201);
     }
+    // A slug that is only suggested by the name gives way.
+    let name = format!("Same {}", unique());
+    for _ in 0..3 {
+        assert_eq!(api.post("/waitlists", json!({ "name": name })).await.status, 201);
+    }
     // Moving to another slug frees the old one.
     let path = format!("/waitlists/{}", winner.id());
     let moved = json!({ "slug": format!("moved-{}", unique()) });
@@ -175,6 +180,8 @@ async fn a_deleted_waitlist_is_gone_with_everybody_on_it() {
     let ada = api.join(&id, &email, None).await;
     let bo = api.join(&id, &address("bo"), Some(&ada.text_at("referral_code"))).await;
     let path = format!("/waitlists/{id}");
+    let unseen = api.secret("DELETE", &path).header("if-match", "\"99\"").send().await;
+    unseen.is_problem(412, "precondition-failed");
     for _ in 0..2 {
         let accepted = api.secret("DELETE", &path).send().await;
         assert_eq!(

@@ -6,7 +6,7 @@ use api::{App, Json, List, PathId, Post, Principal, PrincipalKind, Problem, Prob
 use axum::{extract::State, http::StatusCode, response::Response};
 use domain::{
     id::{AccountId, MemberId},
-    scope::Role,
+    scope::{Grant, Role},
 };
 use store::{
     accounts,
@@ -37,7 +37,7 @@ pub async fn create(
     if let Some(answer) = post.answered(&app).await? {
         return Ok(respond(answer));
     }
-    require_owner_for(&principal, post.body.role)?;
+    require_power_over(&principal, post.body.role)?;
     let now = app.now();
     let member = Member {
         id: MemberId::new(now),
@@ -68,8 +68,8 @@ pub async fn update(
     Json(patch): Json<MemberPatch>,
 ) -> Result<axum::Json<MemberView>, Problem> {
     let member = own_member(&app, &principal.account_id, &id).await?;
-    require_owner_for(&principal, member.role)?;
-    require_owner_for(&principal, patch.role)?;
+    require_power_over(&principal, member.role)?;
+    require_power_over(&principal, patch.role)?;
     let remaining = match patch.role {
         Role::Owner => None,
         Role::Admin | Role::Staff => other_owner(&app, &member).await?,
@@ -90,7 +90,7 @@ pub async fn delete(
     PathId(id): PathId<MemberId>,
 ) -> Result<StatusCode, Problem> {
     let member = own_member(&app, &principal.account_id, &id).await?;
-    require_owner_for(&principal, member.role)?;
+    require_power_over(&principal, member.role)?;
     let remaining = other_owner(&app, &member).await?;
     let audit = audit(&principal, "member.removed", &id, &app);
     accounts::remove_member(&app.table, &member, remaining.as_ref(), &audit).await?;
@@ -101,11 +101,18 @@ async fn own_member(app: &App, account: &AccountId, id: &MemberId) -> Result<Mem
     accounts::member(&app.table, account, id).await?.ok_or_else(|| ProblemKind::NotFound.into())
 }
 
-fn require_owner_for(principal: &Principal, role: Role) -> Result<(), Problem> {
-    if role != Role::Owner || principal.kind == PrincipalKind::Member(Role::Owner) {
-        return Ok(());
-    }
-    Err(ProblemKind::InsufficientScope.because("Only an owner makes or unmakes owners."))
+/// Members can do more than most keys: only a key that can do everything makes or
+/// changes them, and only an owner makes or unmakes owners.
+fn require_power_over(principal: &Principal, role: Role) -> Result<(), Problem> {
+    let detail = match &principal.kind {
+        PrincipalKind::SecretKey(grants) if !grants.contains(&Grant::all()) => {
+            "A key needs the scope `*` to change members."
+        }
+        PrincipalKind::Member(Role::Owner) => return Ok(()),
+        _ if role == Role::Owner => "Only an owner makes or unmakes owners.",
+        _ => return Ok(()),
+    };
+    Err(ProblemKind::InsufficientScope.because(detail))
 }
 
 /// The owner who remains when this one goes; none is needed for whoever is no owner.

@@ -34,9 +34,10 @@ impl Mail {
             return None;
         }
         let list = waitlist.settings.name.as_str();
-        let greeting = match &subscriber.name {
-            Some(name) => format!("Hello {},", name.as_str()),
-            None => "Hello,".to_owned(),
+        // Before the address is verified, anybody may have typed anything as its owner's name.
+        let greeting = match (&subscriber.name, subscriber.status) {
+            (None, _) | (_, SubscriberStatus::Pending) => "Hello,".to_owned(),
+            (Some(name), _) => format!("Hello {},", name.as_str()),
         };
         let stop = token::issue(key, Purpose::Unsubscribe, &subscriber.id, None);
         let (subject, body) = match subscriber.status {

@@ -196,6 +196,7 @@ pub struct SubscriberFilter {
     pub status: Option<SubscriberStatus>,
     /// Only whoever joined with this address, however it is spelled.
     pub email: Option<String>,
+    #[param(inline)]
     pub sort: Option<Sort>,
     /// Where to go on: `next_cursor` of the page before.
     pub cursor: Option<String>,

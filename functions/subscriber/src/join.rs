@@ -96,7 +96,16 @@ async fn first(
 ) -> Result<Response, Problem> {
     let opted_in = context.waitlist.settings.verification_policy == VerificationPolicy::None;
     let numbered = match opted_in {
-        true => Some(context.take_number(&app.table).await?.ok_or(ProblemKind::WaitlistFull)?),
+        true => match context.take_number(&app.table).await? {
+            Some(numbered) => Some(numbered),
+            // Perhaps it was this very address that took the last place, a moment ago.
+            None => {
+                let id = &context.waitlist.id;
+                let winner = subscribers::by_email(&app.table, id, &post.body.email).await?;
+                let winner = winner.ok_or(ProblemKind::WaitlistFull)?;
+                return again(app, post, context, &winner).await;
+            }
+        },
         false => None,
     };
     // A code that is taken already is a matter of one in 10^11: another is drawn.

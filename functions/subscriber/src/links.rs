@@ -6,6 +6,7 @@ use api::{App, Problem, ProblemKind, Query};
 use axum::{
     extract::{FromRequest, Request, State},
     http::StatusCode,
+    response::Redirect,
 };
 use domain::{
     id::{AccountId, ReferralId},
@@ -49,7 +50,12 @@ async fn bring_in_line(
     if waitlist.deleting {
         return Err(ProblemKind::WaitlistDeleting.into());
     }
-    let numbered = subscribers::take_number(&app.table, waitlist).await?.ok_or(ProblemKind::WaitlistFull)?;
+    let Some(numbered) = subscribers::take_number(&app.table, waitlist).await? else {
+        // Perhaps it was this very subscriber who took the last place, a moment ago.
+        let now = subscribers::find(&app.table, &subscriber.id).await?;
+        let verified = now.filter(|now| now.status != SubscriberStatus::Pending);
+        return verified.map(Some).ok_or_else(|| ProblemKind::WaitlistFull.into());
+    };
     let referral = match &subscriber.referred_by {
         Some(_) => subscribers::referral(&app.table, &ReferralId::of_referee(&subscriber.id)).await?,
         None => None,
@@ -116,6 +122,21 @@ pub async fn unsubscribe(
         }
     }
     Err(ProblemKind::Conflict.into())
+}
+
+/// Leads whoever opens the link of a mail's header in a browser to the page with the button.
+#[utoipa::path(get, path = "/api/v1/subscribers/unsubscribe", tag = "subscriber", params(TokenQuery),
+    responses((status = SEE_OTHER)))]
+pub async fn unsubscribe_page(
+    State(app): State<App>,
+    Query(query): Query<TokenQuery>,
+) -> Result<Redirect, Problem> {
+    let token = query.token.unwrap_or_default();
+    // The token is ours or it is nothing: no other character belongs into it.
+    if !token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) {
+        return Err(ProblemKind::InvalidToken.into());
+    }
+    Ok(Redirect::to(&format!("{}/unsubscribe?token={token}", app.public_url())))
 }
 
 /// Whoever the token speaks for, with the key that signed it.

@@ -131,24 +131,32 @@ pub async fn convert(
     if let Some(answer) = post.answered(&app).await? {
         return Ok(respond(answer));
     }
-    let found = own(&app, &principal.account_id, &id).await?.subscriber;
-    if found.status == SubscriberStatus::Pending {
-        return Err(ProblemKind::NotInLine.because("The address has not been verified."));
+    // A credit may come in between: then look again.
+    for _ in 0..10 {
+        let found = own(&app, &principal.account_id, &id).await?.subscriber;
+        if found.status == SubscriberStatus::Pending {
+            return Err(ProblemKind::NotInLine.because("The address has not been verified."));
+        }
+        let now = app.now();
+        let rev = found.rev;
+        let converted = Subscriber {
+            status: SubscriberStatus::Converted,
+            converted_at: found.converted_at.or(Some(now)),
+            active_at: now,
+            rev: rev + 1,
+            ..found
+        };
+        let view =
+            ConvertedView { id: id.clone(), status: converted.status, converted_at: converted.converted_at };
+        let body = serde_json::to_string(&view)?;
+        let answer = Answer { status: StatusCode::OK.as_u16(), body, location: None };
+        match post.commit(&app, subscribers::update(&converted, rev), &answer).await {
+            Ok(committed) => return Ok(respond(committed.answer_or(answer))),
+            Err(problem) if problem.is("subscriber") => {}
+            Err(problem) => return Err(problem.into()),
+        }
     }
-    let now = app.now();
-    let rev = found.rev;
-    let converted = Subscriber {
-        status: SubscriberStatus::Converted,
-        converted_at: found.converted_at.or(Some(now)),
-        active_at: now,
-        rev: rev + 1,
-        ..found
-    };
-    let view = ConvertedView { id, status: converted.status, converted_at: converted.converted_at };
-    let answer =
-        Answer { status: StatusCode::OK.as_u16(), body: serde_json::to_string(&view)?, location: None };
-    let committed = post.commit(&app, subscribers::update(&converted, rev), &answer).await?;
-    Ok(respond(committed.answer_or(answer)))
+    Err(ProblemKind::Conflict.into())
 }
 
 /// Invites the first of the line, or those named: they leave the line and get a mail.
@@ -204,8 +212,16 @@ async fn candidates(
                 return Err(Problem::field("count", format!("is not 1–{MAX_INVITATIONS}")));
             }
             // Those at the front may have been invited a moment ago and not have left yet.
-            let ids = line::first(&app.table, waitlist, count + MAX_INVITATIONS).await?;
-            Ok((subscribers::batch(&app.table, &ids).await?, count))
+            let mut window = count + MAX_INVITATIONS;
+            loop {
+                let ids = line::first(&app.table, waitlist, window).await?;
+                let found = subscribers::batch(&app.table, &ids).await?;
+                let active = found.iter().filter(|entry| entry.status == SubscriberStatus::Active).count();
+                if active >= count || ids.len() < window {
+                    return Ok((found, count));
+                }
+                window *= 2;
+            }
         }
         (None, Some(ids)) => {
             if !(1..=MAX_INVITATIONS).contains(&ids.len()) {

@@ -21,7 +21,7 @@ pub fn routes() -> Routes {
         .route(WRITE, routes!(manage::convert))
         .route(WRITE, routes!(manage::invite))
         .route(Access::Token, routes!(links::verify))
-        .route(Access::Token, routes!(links::unsubscribe))
+        .route(Access::Token, routes!(links::unsubscribe, links::unsubscribe_page))
         .route(READ, routes!(exports::start))
         .route(READ, routes!(exports::get))
         .route(Access::Public, routes!(pages::verify))

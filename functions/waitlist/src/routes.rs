@@ -48,14 +48,24 @@ async fn create(
     if let Some(answer) = post.answered(&app).await? {
         return Ok(respond(answer));
     }
-    let waitlist = Waitlist::new(principal.account_id.clone(), post.body.clone(), app.now());
-    let audit = audit(&app, &principal, "waitlist.created", &waitlist.id);
-    let location = format!("/api/v1/waitlists/{}", waitlist.id);
-    let answer = created(location, &WaitlistView::from(waitlist.clone()))?;
-    match post.commit(&app, waitlists::create(&waitlist, &audit), &answer).await {
-        Ok(committed) => Ok((etag(waitlist.rev), respond(committed.answer_or(answer))).into_response()),
-        Err(problem) => Err(problem.or("slug", ProblemKind::SlugTaken)),
+    let mut settings = post.body.clone();
+    for _ in 0..3 {
+        let waitlist = Waitlist::new(principal.account_id.clone(), settings.clone(), app.now());
+        let audit = audit(&app, &principal, "waitlist.created", &waitlist.id);
+        let location = format!("/api/v1/waitlists/{}", waitlist.id);
+        let answer = created(location, &WaitlistView::from(waitlist.clone()))?;
+        match post.commit(&app, waitlists::create(&waitlist, &audit), &answer).await {
+            Ok(committed) => {
+                return Ok((etag(waitlist.rev), respond(committed.answer_or(answer))).into_response());
+            }
+            // A slug that was only suggested gives way to another suggestion.
+            Err(problem) if problem.is("slug") && post.body.slug.is_none() => {
+                settings.slug = Some(waitlist.slug.with_suffix());
+            }
+            Err(problem) => return Err(problem.or("slug", ProblemKind::SlugTaken)),
+        }
     }
+    Err(ProblemKind::SlugTaken.into())
 }
 
 /// The account's waitlists, oldest first.
@@ -150,8 +160,12 @@ async fn delete(
     State(app): State<App>,
     principal: Principal,
     PathId(id): PathId<WaitlistId>,
+    seen: Option<IfMatch>,
 ) -> Result<Response, Problem> {
     let waitlist = own(&app, &principal.account_id, &id).await?;
+    if let Some(seen) = seen {
+        seen.check(waitlist.rev)?;
+    }
     let audit = audit(&app, &principal, "waitlist.deleted", &id);
     waitlists::begin_delete(&app.table, &waitlist, &audit, app.now()).await?;
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, format!("/api/v1/waitlists/{id}"))]).into_response())

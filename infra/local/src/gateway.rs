@@ -239,6 +239,14 @@ fn event(
         headers.insert(name.to_string(), json!(value));
         multi_headers.entry(name.as_str()).or_default().push(value);
     }
+    // The gateway's own word, whatever the caller says.
+    let own =
+        [("host", "localhost"), ("x-forwarded-proto", "http"), ("x-forwarded-for", &peer.ip().to_string())]
+            .map(|(name, value)| (name, value.to_owned()));
+    for (name, value) in own {
+        headers.insert(name.to_owned(), json!(value));
+        multi_headers.insert(name, vec![value]);
+    }
     let mut query = Map::new();
     let mut multi_query: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (name, value) in form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()) {

@@ -63,7 +63,7 @@ impl App {
         if verdict.allowed {
             return Ok(verdict);
         }
-        let detail = format!("At most {limit} a minute; try again in {} s.", verdict.reset);
+        let detail = format!("At most {limit} a minute; try again in {} s.", verdict.retry_after);
         Err(Problem { rate: Some(verdict), ..ProblemKind::RateLimited.because(detail) })
     }
 }
@@ -78,7 +78,7 @@ pub fn rate_limited(mut response: Response, verdict: Option<Verdict>) -> Respons
 
 /// `RateLimit` (IETF draft), `X-RateLimit-*`, and `Retry-After` when refused.
 pub(crate) fn rate_headers(headers: &mut HeaderMap, verdict: &Verdict) {
-    let Verdict { allowed, limit, remaining, reset } = verdict;
+    let Verdict { allowed, limit, remaining, reset, retry_after } = verdict;
     let mut set = |name: &'static str, value: String| {
         if let Ok(value) = HeaderValue::try_from(value) {
             headers.insert(HeaderName::from_static(name), value);
@@ -90,6 +90,6 @@ pub(crate) fn rate_headers(headers: &mut HeaderMap, verdict: &Verdict) {
     set("x-ratelimit-remaining", remaining.to_string());
     set("x-ratelimit-reset", reset.to_string());
     if !allowed {
-        set("retry-after", reset.to_string());
+        set("retry-after", retry_after.to_string());
     }
 }

@@ -3,7 +3,7 @@
 use utoipa::{
     OpenApi as _,
     openapi::{
-        Info, OpenApi,
+        Info, OpenApi, RefOr, Schema,
         security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
     },
 };
@@ -26,6 +26,21 @@ pub fn document(families: impl IntoIterator<Item = Routes>) -> OpenApi {
         document.merge(family.openapi());
     }
     let components = document.components.get_or_insert_default();
+    // What a schema is extended by it can't forbid.
+    let mut extended = Vec::new();
+    for schema in components.schemas.values() {
+        if let RefOr::T(Schema::AllOf(all)) = schema {
+            extended.extend(all.items.iter().filter_map(|item| match item {
+                RefOr::Ref(reference) => reference.ref_location.rsplit('/').next().map(str::to_owned),
+                RefOr::T(_) => None,
+            }));
+        }
+    }
+    for name in extended {
+        if let Some(RefOr::T(Schema::Object(object))) = components.schemas.get_mut(&name) {
+            object.additional_properties = None;
+        }
+    }
     let key = SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new("X-Api-Key")));
     let bearer = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
     components.add_security_scheme("api_key", key);

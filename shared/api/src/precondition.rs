@@ -1,7 +1,7 @@
 //! ETag and If-Match: nobody overwrites what they have not seen.
 
 use axum::{
-    extract::FromRequestParts,
+    extract::{FromRequestParts, OptionalFromRequestParts},
     http::{HeaderName, header, request::Parts},
 };
 
@@ -22,6 +22,16 @@ impl IfMatch {
         let current = format!("\"{rev}\"");
         let seen = self.0.split(',').map(str::trim).any(|tag| tag == "*" || tag == current);
         if seen { Ok(()) } else { Err(ProblemKind::PreconditionFailed.into()) }
+    }
+}
+
+/// The header where it may be left out.
+impl<S: Sync> OptionalFromRequestParts<S> for IfMatch {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Self::Rejection> {
+        let header = parts.headers.get(header::IF_MATCH);
+        Ok(header.map(|value| Self(value.to_str().unwrap_or_default().to_owned())))
     }
 }
 

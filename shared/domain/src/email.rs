@@ -35,6 +35,12 @@ impl Email {
         }
     }
 
+    /// The mailbox as an issuer vouches for it: case doesn't count, tags and dots do,
+    /// because not everybody's mail server ignores them.
+    pub fn mailbox(&self) -> String {
+        format!("{}@{}", self.local.to_ascii_lowercase(), self.domain)
+    }
+
     /// The address as SES takes it: as typed, with the domain in ASCII.
     pub fn deliverable(&self) -> String {
         format!("{}@{}", self.local, self.domain)

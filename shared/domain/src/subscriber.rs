@@ -104,18 +104,17 @@ impl Subscriber {
         hot_score(self.referrals, 0, 0, self.active_at)
     }
 
-    /// How others see this subscriber.
+    /// How others see this subscriber: first name and initial, or the address with most
+    /// of it hidden, also when what was given as a name isn't one.
     pub fn public_name(&self) -> String {
-        match &self.name {
-            Some(name) => {
-                let mut words = name.as_str().split_whitespace();
-                let first = words.next().unwrap_or_default();
-                match words.next_back().and_then(|word| word.chars().next()) {
-                    Some(initial) => format!("{first} {initial}."),
-                    None => first.to_owned(),
-                }
-            }
-            None => self.email.masked(),
+        let is_name =
+            |word: &&str| word.chars().all(|c| c.is_alphabetic() || matches!(c, '\'' | '’' | '-' | '.'));
+        let words: Vec<_> = self.name.iter().flat_map(|name| name.as_str().split_whitespace()).collect();
+        match words.as_slice() {
+            [] => self.email.masked(),
+            words if !words.iter().all(is_name) || words[0].contains('.') => self.email.masked(),
+            [first] => (*first).to_owned(),
+            [first, .., last] => format!("{first} {}.", last.chars().take(1).collect::<String>()),
         }
     }
 }

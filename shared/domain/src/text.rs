@@ -5,7 +5,7 @@ use crate::Invalid;
 /// Characters that end a line, hide or reorder text: never wanted in a name.
 fn is_forbidden(character: char) -> bool {
     character.is_control()
-        || matches!(character, '\u{200b}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2060}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+        || matches!(character, '\u{ad}' | '\u{61c}' | '\u{200b}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2060}' | '\u{2066}'..='\u{2069}' | '\u{2800}' | '\u{3164}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
 }
 
 fn bounded(text: &str, max: usize) -> Result<String, Invalid> {
@@ -102,6 +102,14 @@ impl Slug {
             "" => Self("waitlist".to_owned()),
             slug => Self(slug.to_owned()),
         }
+    }
+}
+
+impl Slug {
+    /// The same with four random digits behind it.
+    pub fn with_suffix(&self) -> Self {
+        let number = u16::from_be_bytes(crate::secret::random());
+        Self(format!("{}-{:04}", self.0.get(..59).unwrap_or(&self.0).trim_end_matches('-'), number % 10_000))
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
 
 /// What a verified address signs in as.
 pub fn login_of(email: &Email) -> String {
-    secret::sha256(email.identity().as_bytes())
+    secret::sha256(email.mailbox().as_bytes())
 }
 
 /// The account with its signing key.

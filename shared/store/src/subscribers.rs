@@ -94,9 +94,19 @@ pub struct Numbered {
 }
 
 /// Takes the next number in line; `None` when the waitlist is full.
+///
+/// Numbers may be taken by others who give them up within a moment: only after some
+/// of those moments a waitlist counts as full.
 pub async fn take_number(table: &Table, waitlist: &Waitlist) -> Result<Option<Numbered>, StoreError> {
-    let left = table.counters(&patterns::LINE_NUMBER, &line_left_key(&waitlist.id)).await?;
-    number_after(table, waitlist, natural(&left, "left"), natural(&left, "freed")).await
+    for attempt in 1..=4 {
+        let left = table.counters(&patterns::LINE_NUMBER, &line_left_key(&waitlist.id)).await?;
+        let taken = number_after(table, waitlist, natural(&left, "left"), natural(&left, "freed")).await?;
+        if taken.is_some() {
+            return Ok(taken);
+        }
+        crate::commit::back_off(attempt + 1).await;
+    }
+    Ok(None)
 }
 
 async fn number_after(
@@ -117,7 +127,10 @@ async fn number_after(
 impl JoinContext {
     /// Takes the next number in line; `None` when the waitlist is full.
     pub async fn take_number(&self, table: &Table) -> Result<Option<Numbered>, StoreError> {
-        number_after(table, &self.waitlist, self.left, self.freed).await
+        match number_after(table, &self.waitlist, self.left, self.freed).await? {
+            None => take_number(table, &self.waitlist).await,
+            taken => Ok(taken),
+        }
     }
 }
 
