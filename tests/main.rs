@@ -1,5 +1,7 @@
 //! The scenarios: what the platform promises, over HTTP, against the running thing.
 
+#![expect(clippy::unwrap_used, reason = "a panic is how a scenario reports")]
+
 mod access;
 mod account;
 mod costs;

@@ -82,7 +82,7 @@ async fn measure(entries: usize) -> Measured {
         let carried = if dice.below(3) == 0 { 3 * (1 + dice.below(20) as u64) } else { 0 };
         let subscriber = subscriber(&waitlist, number, carried);
         places.push(Place::new(number, carried));
-        if number as usize % (entries / SAMPLE.min(entries)).max(1) == 0 {
+        if (number as usize).is_multiple_of((entries / SAMPLE.min(entries)).max(1)) {
             subscribers::join(&subscriber, None).apply(table).await.expect("written");
             sample.push(subscriber.clone());
         }

@@ -12,7 +12,7 @@ use crate::{PlatformError, template::Function};
 /// What a function's binary does.
 enum Handler {
     Http(Router),
-    Authorizer(authorizer::Authorizer),
+    Authorizer(Box<authorizer::Authorizer>),
     Projector(projector::Projector),
     MessageSender(message_sender::MessageSender),
     Jobs(jobs::Jobs),
@@ -25,7 +25,7 @@ impl Handler {
             "referral" => Self::Http(referral::app(env)?),
             "subscriber" => Self::Http(subscriber::app(env)?),
             "waitlist" => Self::Http(waitlist::app(env)?),
-            "authorizer" => Self::Authorizer(authorizer::Authorizer::from_env(env)?),
+            "authorizer" => Self::Authorizer(Box::new(authorizer::Authorizer::from_env(env)?)),
             "projector" => Self::Projector(projector::Projector::from_env(env)?),
             "message-sender" => Self::MessageSender(message_sender::MessageSender::from_env(env)?),
             "jobs" => Self::Jobs(jobs::Jobs::from_env(env)?),

@@ -20,7 +20,7 @@ use crate::{
     entities::{Entity, Item},
     keys::{EXPIRES_AT, Key, PK, REV},
     patterns::{Operation, Pattern},
-    table::{StoreError, Table, add_expression, key_item},
+    table::{Addition, StoreError, Table, key_item},
 };
 
 /// DynamoDB's limit on one transaction.
@@ -184,15 +184,13 @@ impl Commit {
 
     /// Adds to counters of one item, creating it when absent.
     pub fn add(mut self, label: &'static str, key: &Key, counters: &[(&str, i64)]) -> Self {
-        let (expression, names, values) = add_expression(counters);
-        let mut update =
-            Update::builder().set_key(Some(key_item(key))).table_name("").update_expression(expression);
-        for (placeholder, name) in names {
-            update = update.expression_attribute_names(placeholder, name);
-        }
-        for (placeholder, value) in values {
-            update = update.expression_attribute_values(placeholder, value);
-        }
+        let Addition { expression, names, values } = Addition::of(counters);
+        let update = Update::builder()
+            .set_key(Some(key_item(key)))
+            .table_name("")
+            .update_expression(expression)
+            .set_expression_attribute_names(Some(names))
+            .set_expression_attribute_values(Some(values));
         let update = update.build();
         self.push(label, update.map(|update| TransactWriteItem::builder().update(update).build()));
         self

@@ -319,25 +319,19 @@ impl Table {
             .table_name(&self.name)
             .set_key(Some(key_item(key)))
             .return_values(ReturnValue::AllNew);
-        let (mut expression, names, values) = add_expression(counters);
+        let Addition { mut expression, mut names, mut values } = Addition::of(counters);
         if let Some(at) = expires_at {
             expression = format!("SET #expires = :expires {expression}");
-            request = request
-                .expression_attribute_names("#expires", crate::keys::EXPIRES_AT)
-                .expression_attribute_values(":expires", AttributeValue::N(at.to_string()));
+            names.insert("#expires".to_owned(), crate::keys::EXPIRES_AT.to_owned());
+            values.insert(":expires".to_owned(), AttributeValue::N(at.to_string()));
         }
         if let Some((counter, bound)) = below {
-            request = request
-                .condition_expression("attribute_not_exists(#below) OR #below < :below")
-                .expression_attribute_names("#below", counter)
-                .expression_attribute_values(":below", AttributeValue::N(bound.to_string()));
+            request = request.condition_expression("attribute_not_exists(#below) OR #below < :below");
+            names.insert("#below".to_owned(), counter.to_owned());
+            values.insert(":below".to_owned(), AttributeValue::N(bound.to_string()));
         }
-        for (placeholder, name) in names {
-            request = request.expression_attribute_names(placeholder, name);
-        }
-        for (placeholder, value) in values {
-            request = request.expression_attribute_values(placeholder, value);
-        }
+        request =
+            request.set_expression_attribute_names(Some(names)).set_expression_attribute_values(Some(values));
         let request = request.update_expression(expression);
         let mut attempt = 0;
         let outcome = loop {
@@ -372,18 +366,24 @@ fn is_current<E: Entity>(entity: &E) -> bool {
 }
 
 /// An ADD expression with its names and values.
-pub(crate) fn add_expression(
-    counters: &[(&str, i64)],
-) -> (String, Vec<(String, String)>, Vec<(String, AttributeValue)>) {
-    let clauses: Vec<_> = (0..counters.len()).map(|n| format!("#a{n} :a{n}")).collect();
-    let names =
-        counters.iter().enumerate().map(|(n, (name, _))| (format!("#a{n}"), (*name).to_owned())).collect();
-    let values = counters
-        .iter()
-        .enumerate()
-        .map(|(n, (_, by))| (format!(":a{n}"), AttributeValue::N(by.to_string())))
-        .collect();
-    (format!("ADD {}", clauses.join(", ")), names, values)
+pub(crate) struct Addition {
+    pub expression: String,
+    pub names: HashMap<String, String>,
+    pub values: HashMap<String, AttributeValue>,
+}
+
+impl Addition {
+    pub fn of(counters: &[(&str, i64)]) -> Self {
+        let clauses: Vec<_> = (0..counters.len()).map(|n| format!("#a{n} :a{n}")).collect();
+        let numbered = || counters.iter().enumerate();
+        Self {
+            expression: format!("ADD {}", clauses.join(", ")),
+            names: numbered().map(|(n, (name, _))| (format!("#a{n}"), (*name).to_owned())).collect(),
+            values: numbered()
+                .map(|(n, (_, by))| (format!(":a{n}"), AttributeValue::N(by.to_string())))
+                .collect(),
+        }
+    }
 }
 
 /// The attributes of an item that are whole numbers.
