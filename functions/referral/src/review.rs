@@ -72,6 +72,10 @@ async fn review(
         let Some((after, commit)) =
             referrals::review(&app.table, &referral, review, &principal.id, app.now()).await?
         else {
+            // Perhaps by this very request, sent twice at once.
+            if let Some(answer) = post.answered(app).await? {
+                return Ok(respond(answer));
+            }
             return Err(ProblemKind::ReferralNotReviewable.into());
         };
         let body = serde_json::to_string(&ReferralView::from(after))?;
