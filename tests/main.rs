@@ -6,6 +6,7 @@ mod access;
 mod account;
 mod costs;
 mod document;
+mod events;
 mod input;
 mod positions;
 mod referral;
