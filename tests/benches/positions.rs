@@ -98,33 +98,31 @@ async fn measure(entries: usize) -> Measured {
     }
     places.sort();
 
-    let before: u64 = platform.meter.snapshot().values().sum();
-    let mut positions = Vec::new();
+    let calls = || -> u64 { platform.meter.snapshot().values().sum() };
+    let mut reads = 0;
+    let (mut positions, mut plain) = (Vec::new(), Vec::new());
+    // In turn, so that whatever else the machine does slows both.
     for subscriber in &sample {
+        let before = calls();
         let started = Instant::now();
         let found = subscribers::read(table, &subscriber.account_id, &subscriber.id).await.expect("read");
         let position = found.expect("there").position(table).await.expect("read").expect("in line");
         positions.push(started.elapsed());
+        reads += calls() - before;
         let place = subscriber.place().expect("in line");
         let expected = places.binary_search(&place).expect("there") as u64 + 1;
         assert_eq!((position.position, position.total), (expected, entries as u64));
-    }
-    let after: u64 = platform.meter.snapshot().values().sum();
-    let mut plain = Vec::new();
-    for subscriber in &sample {
+
+        let other = &sample[dice.below(sample.len())];
         let started = Instant::now();
-        subscribers::find(table, &subscriber.id).await.expect("read").expect("there");
+        subscribers::find(table, &other.id).await.expect("read").expect("there");
         plain.push(started.elapsed());
     }
     let median = |mut times: Vec<Duration>| {
         times.sort();
         times[times.len() / 2]
     };
-    Measured {
-        position: median(positions),
-        plain: median(plain),
-        reads: (after - before) as f64 / sample.len() as f64,
-    }
+    Measured { position: median(positions), plain: median(plain), reads: reads as f64 / sample.len() as f64 }
 }
 
 #[tokio::main]

@@ -147,19 +147,7 @@ fn make(
 ) -> (ApiKey, ApiKeyRecord) {
     let now = app.now();
     let key = ApiKey::generate(ApiKeyId::new(now), kind);
-    let record = ApiKeyRecord {
-        id: key.id.clone(),
-        account_id: account.clone(),
-        kind,
-        name,
-        scopes,
-        prefix: key.prefix(),
-        hash: key.hash(),
-        status: KeyStatus::Active,
-        valid_until: None,
-        created_at: now,
-        rev: 1,
-    };
+    let record = ApiKeyRecord::of(&key, account, name, scopes, now);
     (key, record)
 }
 

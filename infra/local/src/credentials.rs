@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use store::{
     Table, accounts,
-    entities::{Account, AccountSigning, ApiKeyRecord, AuditEntry, KeyStatus, Limits, Member},
+    entities::{Account, AccountSigning, ApiKeyRecord, AuditEntry, Limits, Member},
 };
 
 use crate::PlatformError;
@@ -106,19 +106,7 @@ pub async fn make_account(
     let mut keys = Vec::new();
     for (kind, scopes) in [(KeyKind::Publishable, Vec::new()), (KeyKind::Secret, vec![Grant::all()])] {
         let key = ApiKey::generate(ApiKeyId::new(now), kind);
-        let record = ApiKeyRecord {
-            id: key.id.clone(),
-            account_id: id.clone(),
-            kind,
-            name: None,
-            scopes,
-            prefix: key.prefix(),
-            hash: key.hash(),
-            status: KeyStatus::Active,
-            valid_until: None,
-            created_at: now,
-            rev: 1,
-        };
+        let record = ApiKeyRecord::of(&key, &id, None, scopes, now);
         let audit = AuditEntry::new(&id, "platform", "api_key.created", key.id.as_str(), now);
         accounts::add_api_key(&record, &audit).apply(table).await?;
         keys.push(key.reveal());

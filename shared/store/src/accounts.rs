@@ -153,13 +153,7 @@ pub async fn api_keys(
     after: Option<Cursor>,
     limit: usize,
 ) -> Result<Page<ApiKeyRecord>, StoreError> {
-    let query = Query {
-        range: after.map_or(Range::All, |cursor| Range::After(cursor.0)),
-        limit: Some(limit + 1),
-        ..Query::partition(ApiKeyRecord::list_partition(account))
-    };
-    let keys = table.query(&patterns::API_KEYS, query).await?;
-    Ok(Page::cut(keys, limit, |key: &ApiKeyRecord| key.id.as_str().to_owned()))
+    table.page(&patterns::API_KEYS, &[ApiKeyRecord::list_partition(account)], false, after, limit).await
 }
 
 /// The writes that add a key.
@@ -189,13 +183,5 @@ pub async fn audit_log(
     after: Option<Cursor>,
     limit: usize,
 ) -> Result<Page<AuditEntry>, StoreError> {
-    let query = Query {
-        range: after.map_or(Range::All, |cursor| Range::Before(cursor.0)),
-        limit: Some(limit + 1),
-        newest_first: true,
-        consistent: true,
-        ..Query::partition(AuditEntry::partition(account))
-    };
-    let entries = table.query(&patterns::AUDIT_LOG, query).await?;
-    Ok(Page::cut(entries, limit, |entry: &AuditEntry| entry.id.as_str().to_owned()))
+    table.page(&patterns::AUDIT_LOG, &[AuditEntry::partition(account)], true, after, limit).await
 }

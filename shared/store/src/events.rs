@@ -7,7 +7,6 @@ use crate::{
     Cursor, Page, StoreError, Table,
     entities::{Event, EventKind, Standing},
     patterns,
-    table::{Query, Range},
 };
 
 impl Event {
@@ -47,13 +46,5 @@ pub async fn list(
     after: Option<Cursor>,
     limit: usize,
 ) -> Result<Page<Event>, StoreError> {
-    let query = Query {
-        range: after.map_or(Range::All, |cursor| Range::Before(cursor.0)),
-        limit: Some(limit + 1),
-        newest_first: true,
-        consistent: true,
-        ..Query::partition(Event::partition(waitlist))
-    };
-    let events = table.query(&patterns::EVENTS, query).await?;
-    Ok(Page::cut(events, limit, |event: &Event| event.id.as_str().to_owned()))
+    table.page(&patterns::EVENTS, &[Event::partition(waitlist)], true, after, limit).await
 }

@@ -251,19 +251,10 @@ pub async fn list(
         Some(false) => &[false],
         None => &[false, true],
     };
-    let mut all = Vec::new();
-    for flag in flags {
-        for shard in 0..LIST_SHARDS {
-            let query = Query {
-                range: after.clone().map_or(Range::All, |cursor| Range::After(cursor.0)),
-                limit: Some(limit + 1),
-                ..Query::partition(referral_list_partition(waitlist, *flag, shard))
-            };
-            all.extend(table.query::<Referral>(&patterns::REFERRALS, query).await?);
-        }
-    }
-    all.sort_by(|a, b| a.id.cmp(&b.id));
-    Ok(Page::cut(all, limit, |referral| referral.id.as_str().to_owned()))
+    let shards = flags.iter().flat_map(|flag| (0..LIST_SHARDS).map(move |shard| (*flag, shard)));
+    let partitions: Vec<_> =
+        shards.map(|(flag, shard)| referral_list_partition(waitlist, flag, shard)).collect();
+    table.page(&patterns::REFERRALS, &partitions, false, after, limit).await
 }
 
 /// How a subscriber's credits came about, oldest first.
@@ -273,14 +264,7 @@ pub async fn ledger(
     after: Option<Cursor>,
     limit: usize,
 ) -> Result<Page<LedgerEntry>, StoreError> {
-    let query = Query {
-        range: after.map_or(Range::All, |cursor| Range::After(cursor.0)),
-        limit: Some(limit + 1),
-        consistent: true,
-        ..Query::partition(ledger_partition(subscriber))
-    };
-    let entries = table.query(&patterns::LEDGER, query).await?;
-    Ok(Page::cut(entries, limit, |entry: &LedgerEntry| entry.id.as_str().to_owned()))
+    table.page(&patterns::LEDGER, &[ledger_partition(subscriber)], false, after, limit).await
 }
 
 /// The tiers that a subscriber reached, lowest first; there are at most 20 at a time.

@@ -15,8 +15,8 @@ use crate::{
     Commit, CommitError, Cursor, Page, StoreError, Table,
     entities::{
         Account, AccountSigning, AuditEntry, CodeClaim, EmailClaim, Entity, Item, Job, JobKind, Standing,
-        clicks_key, core_partition, line_left_key, line_numbers_key, referral_key, subscriber_key,
-        waitlist_key,
+        clicks_key, core_partition, hot_partition, line_left_key, line_numbers_key, referral_key,
+        subscriber_key, subscriber_list_partition, waitlist_key,
     },
     keys::{Key, LIST_SHARDS},
     line::{self, Position},
@@ -218,7 +218,7 @@ pub async fn list_shard(
     let query = Query {
         range: after.map_or(Range::All, |id| Range::After(id.as_str().to_owned())),
         limit: Some(limit),
-        ..Query::partition(crate::entities::subscriber_list_partition(waitlist, shard))
+        ..Query::partition(subscriber_list_partition(waitlist, shard))
     };
     table.query(&patterns::SUBSCRIBERS, query).await
 }
@@ -283,17 +283,8 @@ pub async fn list(
     after: Option<Cursor>,
     limit: usize,
 ) -> Result<Page<Subscriber>, StoreError> {
-    let mut all = Vec::new();
-    for shard in 0..LIST_SHARDS {
-        let query = Query {
-            range: after.clone().map_or(Range::All, |cursor| Range::After(cursor.0)),
-            limit: Some(limit + 1),
-            ..Query::partition(crate::entities::subscriber_list_partition(waitlist, shard))
-        };
-        all.extend(table.query::<Subscriber>(&patterns::SUBSCRIBERS, query).await?);
-    }
-    all.sort_by(|a, b| a.id.cmp(&b.id));
-    Ok(Page::cut(all, limit, |subscriber| subscriber.id.as_str().to_owned()))
+    let partitions = (0..LIST_SHARDS).map(|shard| subscriber_list_partition(waitlist, shard));
+    table.page(&patterns::SUBSCRIBERS, &partitions.collect::<Vec<_>>(), false, after, limit).await
 }
 
 /// A page of the waitlist's verified subscribers, hottest first.
@@ -303,21 +294,10 @@ pub async fn list_hot(
     after: Option<Cursor>,
     limit: usize,
 ) -> Result<Page<Subscriber>, StoreError> {
-    let mut all: Vec<(String, SubscriberId)> = Vec::new();
-    for shard in 0..LIST_SHARDS {
-        let query = Query {
-            range: after.clone().map_or(Range::All, |cursor| Range::After(cursor.0)),
-            limit: Some(limit + 1),
-            ..Query::partition(crate::entities::hot_partition(waitlist, shard))
-        };
-        for item in table.query_items(&patterns::SUBSCRIBERS_HOT, query).await? {
-            let rank = item.get("GSI2SK").and_then(|value| value.as_s().ok()).cloned().unwrap_or_default();
-            all.push((rank, Standing::from_item(item)?.subscriber_id));
-        }
-    }
-    all.sort();
-    let page = Page::cut(all, limit, |(rank, _)| rank.clone());
-    let ids: Vec<_> = page.data.into_iter().map(|(_, id)| id).collect();
+    let partitions = (0..LIST_SHARDS).map(|shard| hot_partition(waitlist, shard)).collect::<Vec<_>>();
+    let page: Page<Standing> =
+        table.page(&patterns::SUBSCRIBERS_HOT, &partitions, false, after, limit).await?;
+    let ids: Vec<_> = page.data.into_iter().map(|standing| standing.subscriber_id).collect();
     Ok(Page { data: batch(table, &ids).await?, next: page.next })
 }
 

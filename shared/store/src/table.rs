@@ -15,6 +15,7 @@ use domain::Invalid;
 use jiff::Timestamp;
 
 use crate::{
+    cursor::{Cursor, Page},
     entities::{Entity, Item},
     keys::{GSI1, GSI2, Key, PK, SK},
     patterns::{Operation, Pattern},
@@ -275,6 +276,40 @@ impl Table {
         found.filter(|entity| !matches!(entity, Ok(entity) if !is_current(entity))).collect()
     }
 
+    /// A page of the list that lies in these partitions, ordered by sort key.
+    ///
+    /// Popular lists are spread over several partitions: each gives a page, and the
+    /// first of all of them is the page.
+    pub(crate) async fn page<E: Entity>(
+        &self,
+        pattern: &'static Pattern,
+        partitions: &[String],
+        newest_first: bool,
+        after: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Page<E>, StoreError> {
+        let range = match (after, newest_first) {
+            (None, _) => Range::All,
+            (Some(cursor), false) => Range::After(cursor.0),
+            (Some(cursor), true) => Range::Before(cursor.0),
+        };
+        let mut found = Vec::new();
+        for pk in partitions {
+            let query = Query {
+                range: range.clone(),
+                limit: Some(limit + 1),
+                newest_first,
+                // An index has no consistent reads.
+                consistent: pattern.index.is_none(),
+                pk: pk.clone(),
+            };
+            let entities: Vec<E> = self.query(pattern, query).await?;
+            found.extend(entities.into_iter().map(|entity| (sort_key(&entity, pattern.index), entity)));
+        }
+        found.sort_by(|(a, _), (b, _)| if newest_first { b.cmp(a) } else { a.cmp(b) });
+        Ok(Page::cut(found, limit, |(key, _)| key.clone()).map(|(_, entity)| entity))
+    }
+
     /// Counts the items of a partition that are in range.
     pub(crate) async fn count_items(
         &self,
@@ -356,6 +391,17 @@ impl Table {
                 Ok(None)
             }
             Err(error) => Err(StoreError::sdk("UpdateItem", error)),
+        }
+    }
+}
+
+/// What orders an entity in the table or an index.
+fn sort_key<E: Entity>(entity: &E, index: Option<&str>) -> String {
+    match index {
+        None => entity.key().sk,
+        Some(index) => {
+            let keys = entity.index_keys().into_iter();
+            keys.filter(|key| key.index == index).map(|key| key.sk).next().unwrap_or_default()
         }
     }
 }

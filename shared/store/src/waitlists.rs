@@ -19,7 +19,7 @@ use crate::{
     },
     patterns,
     projection::counter_of,
-    table::{Query, Range, counters_of},
+    table::counters_of,
 };
 
 /// The waitlist, if it is this account's: another account's does not exist.
@@ -109,13 +109,7 @@ pub async fn list(
     after: Option<Cursor>,
     limit: usize,
 ) -> Result<Page<Waitlist>, StoreError> {
-    let query = Query {
-        range: after.map_or(Range::All, |cursor| Range::After(cursor.0)),
-        limit: Some(limit + 1),
-        ..Query::partition(crate::entities::waitlists_of(account))
-    };
-    let waitlists = table.query(&patterns::WAITLISTS, query).await?;
-    Ok(Page::cut(waitlists, limit, |waitlist: &Waitlist| waitlist.id.as_str().to_owned()))
+    table.page(&patterns::WAITLISTS, &[crate::entities::waitlists_of(account)], false, after, limit).await
 }
 
 /// How many subscribers a waitlist has.

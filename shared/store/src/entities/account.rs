@@ -1,7 +1,7 @@
 //! Accounts, who may act for them, and what they did.
 
 use domain::{
-    api_key::KeyKind,
+    api_key::{ApiKey, KeyKind},
     id::{AccountId, ApiKeyId, AuditId, MemberId},
     scope::{Grant, Role},
     secret::SigningKey,
@@ -154,6 +154,29 @@ pub struct ApiKeyRecord {
 }
 
 impl ApiKeyRecord {
+    /// The record of a new key: all of it but the secret.
+    pub fn of(
+        key: &ApiKey,
+        account: &AccountId,
+        name: Option<Name>,
+        scopes: Vec<Grant>,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            id: key.id.clone(),
+            account_id: account.clone(),
+            kind: key.kind,
+            name,
+            scopes,
+            prefix: key.prefix(),
+            hash: key.hash(),
+            status: KeyStatus::Active,
+            valid_until: None,
+            created_at: now,
+            rev: 1,
+        }
+    }
+
     pub fn key_of(id: &ApiKeyId) -> Key {
         Key::new(&["KEY", id.as_str()], &["META"])
     }
