@@ -9,6 +9,7 @@ mod document;
 mod events;
 mod input;
 mod positions;
+mod process;
 mod referral;
 mod subscriber;
 mod waitlist;

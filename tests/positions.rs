@@ -1,15 +1,12 @@
 //! Positions are exact, whatever happens: many at once, replays, faults, sudden death.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
-use groundswell::{Credentials, faults::Faults};
+use groundswell::faults::Faults;
 use scenarios::{Api, Dice, address, eventually, platform};
 use serde_json::{Value, json};
+
+use crate::process::Victim;
 
 /// Joins people with random referrals among them, many at once. Answers that get
 /// lost are as good as none.
@@ -189,43 +186,6 @@ async fn throttles_conflicts_and_lost_answers_change_nothing() {
 /// Starting needs a few calls in a row, and any of them may fail.
 async fn platform_with_luck(data: &Path, faults: Faults) -> groundswell::Platform {
     reopened(data, false, faults).await
-}
-
-/// The platform as a process that can be killed: this test binary, running one test of its own.
-struct Victim {
-    process: Child,
-    credentials: Credentials,
-}
-
-impl Victim {
-    async fn start(data: &Path) -> Self {
-        let _ = std::fs::remove_file(data.join("ready"));
-        let process = Command::new(std::env::current_exe().unwrap())
-            .args(["--ignored", "--exact", "positions::the_process_that_gets_killed", "--nocapture"])
-            .env("GROUNDSWELL_VICTIM", data)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let ready = data.join("ready");
-        eventually(|| async { ready.exists().then_some(()) }).await;
-        let text = std::fs::read(data.join("credentials.json")).unwrap();
-        Self { process, credentials: serde_json::from_slice(&text).unwrap() }
-    }
-
-    fn kill(mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "runs for ever: it is started, and killed, by another test"]
-async fn the_process_that_gets_killed() {
-    let Some(data) = std::env::var_os("GROUNDSWELL_VICTIM").map(PathBuf::from) else { return };
-    let _running = platform(&data, false, Faults::default()).await;
-    std::fs::write(data.join("ready"), "").unwrap();
-    std::future::pending::<()>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -58,11 +58,11 @@ Make a waitlist and join it, in another terminal:
 
   export API={url}/api/v1 PK={publishable} SK={secret}
 
-  curl -s $API/waitlists -H "Authorization: Bearer $SK" -H 'Content-Type: application/json' \
-    -d '{{"name": "My launch"}}'
+  LIST=$(curl -s $API/waitlists -H "X-Api-Key: $SK" -H 'Content-Type: application/json' \
+    -d '{{"name": "My launch"}}' | grep -o 'wl_[a-z0-9]*' | head -1)
 
   curl -s $API/subscribers -H "X-Api-Key: $PK" -H 'Content-Type: application/json' \
-    -d '{{"waitlist_id": "<the id above>", "email": "ada@example.com", "consent": true}}'
+    -d '{{"waitlist_id": "'$LIST'", "email": "ada@example.com", "consent": true}}'
 
 The README goes on from here. Ctrl-C stops it; everything is kept."#
     )

@@ -1,0 +1,103 @@
+//! The platform as a process of its own: to be killed, and to have its log read.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use groundswell::{Credentials, faults::Faults};
+use scenarios::{Api, address, eventually, platform};
+use serde_json::json;
+
+/// The platform as a process that can be killed: this test binary, running one test of its own.
+pub struct Victim {
+    process: Child,
+    pub credentials: Credentials,
+}
+
+impl Victim {
+    pub async fn start(data: &Path) -> Self {
+        let _ = std::fs::remove_file(data.join("ready"));
+        let process = Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "process::the_process_that_gets_killed", "--nocapture"])
+            .env("GROUNDSWELL_VICTIM", data)
+            .env("LOG_LEVEL", "warn,account=debug,api=debug,authorizer=debug,jobs=debug,message_sender=debug,projector=debug,referral=debug,store=debug,subscriber=debug,waitlist=debug,groundswell=debug")
+            .stdout(File::create(data.join("log")).unwrap())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let ready = data.join("ready");
+        eventually(|| async { ready.exists().then_some(()) }).await;
+        let text = std::fs::read(data.join("credentials.json")).unwrap();
+        Self { process, credentials: serde_json::from_slice(&text).unwrap() }
+    }
+
+    pub fn kill(mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "runs for ever: it is started, and killed, by another test"]
+async fn the_process_that_gets_killed() {
+    let Some(data) = std::env::var_os("GROUNDSWELL_VICTIM").map(PathBuf::from) else { return };
+    let _running = platform(&data, false, Faults::default()).await;
+    std::fs::write(data.join("ready"), "").unwrap();
+    std::future::pending::<()>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_personal_and_no_secret_gets_into_the_log() {
+    let data = tempfile::tempdir().unwrap();
+    let victim = Victim::start(data.path()).await;
+    let api = Api::new(victim.credentials.clone());
+    let waitlist = api.waitlist(json!({ "verification_policy": "double_opt_in" })).await;
+    let (email, name, device) = (address("Zaphod"), "Zaphod Beeblebrox", "heart-of-gold");
+    let body = json!({
+        "waitlist_id": waitlist, "email": email, "name": name, "fingerprint": device, "consent": true,
+        "metadata": { "secret": "forty-two" }, "source": "towel-shop",
+    });
+    assert_eq!(api.public("POST", "/subscribers").json(body.clone()).send().await.status, 202);
+    let verified = api.verify(&email).await;
+    let token = verified.text_at("token");
+    // What goes wrong is logged too.
+    let mut bad = body;
+    bad["email"] = json!(format!("{email} "));
+    bad["name"] = json!(["Zaphod Beeblebrox"]);
+    api.public("POST", "/subscribers").json(bad).send().await.refuses("name");
+    api.call("POST", "/subscribers/verify").json(json!({ "token": format!("{token}x") })).send().await;
+    api.call("GET", &format!("//verify?token={token}")).send().await;
+    let id = verified.id();
+    let by_email = format!("/subscribers?waitlist_id={waitlist}&email={email}");
+    assert_eq!(api.get(&by_email).await.status, 200);
+    api.call("GET", "/account").key("gs_sk_nonsense-key").send().await;
+    assert_eq!(api.secret("DELETE", &format!("/subscribers/{id}")).send().await.status, 204);
+    eventually(|| async { (api.get(&by_email).await.json["data"] == json!([])).then_some(()) }).await;
+    let key = victim.credentials.secret_key.clone();
+    victim.kill();
+
+    let log = std::fs::read_to_string(data.path().join("log")).unwrap();
+    assert!(log.matches("served").count() >= 8, "it is the log: {log}");
+    let (_, secret) = key.rsplit_once('_').unwrap();
+    let (_, signature) = token.rsplit_once('.').unwrap();
+    for personal in [
+        "zaphod",
+        "beeblebrox",
+        device,
+        "forty-two",
+        "127.0.0.1",
+        secret,
+        signature,
+        "nonsense-key",
+        "token=",
+    ] {
+        let found = log
+            .to_lowercase()
+            .lines()
+            .find(|line| line.contains(&personal.to_lowercase()))
+            .map(str::to_owned);
+        assert_eq!(found, None, "{personal}");
+    }
+}
