@@ -201,6 +201,37 @@ async fn a_deleted_waitlist_is_gone_with_everybody_on_it() {
 }
 
 #[tokio::test]
+async fn a_deletion_goes_on_wherever_it_was_cut_off() {
+    let Some(platform) = scenarios::embedded() else { return };
+    let api = Api::shared();
+    let id = api.waitlist(json!({})).await;
+    let mut people = vec![api.join(&id, &address("ada"), None).await];
+    for _ in 0..20 {
+        let code = people[0].text_at("referral_code");
+        people.push(api.join(&id, &address("friend"), Some(&code)).await);
+    }
+    assert_eq!(api.secret("DELETE", &format!("/waitlists/{id}")).send().await.status, 202);
+    // The job, delivered several times at once, some of them given up half way.
+    let body = json!({ "kind": "delete_waitlist", "waitlist_id": id }).to_string();
+    let event = json!({ "Records": [{
+        "messageId": "m1", "receiptHandle": "r", "body": body, "attributes": {}, "messageAttributes": {},
+        "md5OfBody": "", "eventSource": "aws:sqs", "eventSourceARN": "arn", "awsRegion": "us-east-1",
+    }] });
+    let deliveries = (1..=6).map(|n| {
+        let delivery = platform.invoke("JobsFunction", event.clone());
+        tokio::time::timeout(std::time::Duration::from_millis(15 * n), delivery)
+    });
+    futures_util::future::join_all(deliveries).await;
+    eventually(|| async { (api.get(&format!("/waitlists/{id}")).await.status == 404).then_some(()) }).await;
+    for person in &people {
+        let subscriber = person.id();
+        api.get(&format!("/subscribers/{subscriber}")).await.is_problem(404, "not-found");
+        let referral = subscriber.replace("sub_", "ref_");
+        api.post(&format!("/referrals/{referral}/revoke"), json!({})).await.is_problem(404, "not-found");
+    }
+}
+
+#[tokio::test]
 async fn an_idempotent_creation_happens_once() {
     let api = Api::shared();
     let key = format!("create-{}", unique());

@@ -13,6 +13,7 @@ use jiff::{Timestamp, ToSpan};
 
 use crate::{
     Commit, CommitError, Cursor, Page, StoreError, Table,
+    commit::MAX_WRITES,
     entities::{
         Account, AccountSigning, AuditEntry, CodeClaim, EmailClaim, Entity, Item, Job, JobKind, Standing,
         clicks_key, core_partition, hot_partition, line_left_key, line_numbers_key, referral_key,
@@ -321,25 +322,25 @@ pub async fn erase(
 }
 
 /// Removes everything about a subscriber of a waitlist that is being deleted.
+///
+/// The subscriber goes last: as long as it is listed, a repetition finds it.
 pub async fn erase_with_waitlist(table: &Table, subscriber: &Subscriber) -> Result<(), CommitError> {
-    erasure(table, subscriber).await?.apply(table).await?;
-    // What names only ids goes after: the erasure itself does not depend on it.
-    let mut rest: Vec<Key> =
+    let mut keys: Vec<Key> =
         referrals::rewards(table, &subscriber.id).await?.iter().map(Entity::key).collect();
-    rest.push(referral_key(&ReferralId::of_referee(&subscriber.id)));
+    keys.push(referral_key(&ReferralId::of_referee(&subscriber.id)));
     loop {
-        let lines = referrals::ledger(table, &subscriber.id, None, 90).await?;
-        rest.extend(lines.data.iter().map(Entity::key));
-        for keys in rest.chunks(90) {
-            let commit =
-                keys.iter().fold(Commit::new(&patterns::ERASE), |commit, key| commit.purge("rest", key));
-            commit.apply(table).await?;
+        let lines = referrals::ledger(table, &subscriber.id, None, MAX_WRITES / 2).await?;
+        keys.extend(lines.data.iter().map(Entity::key));
+        for keys in keys.chunks(MAX_WRITES) {
+            let commit = Commit::new(&patterns::ERASE);
+            keys.iter().fold(commit, |commit, key| commit.purge("rest", key)).apply(table).await?;
         }
-        rest.clear();
+        keys.clear();
         if lines.next.is_none() {
-            return Ok(());
+            break;
         }
     }
+    erasure(table, subscriber).await?.apply(table).await
 }
 
 async fn erasure(table: &Table, subscriber: &Subscriber) -> Result<Commit, StoreError> {
