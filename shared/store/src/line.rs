@@ -47,15 +47,17 @@ pub async fn position(table: &Table, standing: &Standing) -> Result<Option<Posit
     let waitlist = &standing.waitlist_id;
     let Leaf { branch, leaf } = place.leaf();
     let keys = [line_root_key(waitlist), line_branch_key(waitlist, branch)];
-    let found = table.batch_get(&patterns::LINE_TREE, &keys).await?;
-    let counters = |key: &Key| found.get(key).map(counters_of).unwrap_or_default();
-    let (root, branch_counters) = (counters(&keys[0]), counters(&keys[1]));
     let query = Query {
         range: Range::AtMost(place.sort_key()),
         consistent: true,
         ..Query::partition(leaf_partition(waitlist, place.leaf()))
     };
-    let within = table.count_items(&patterns::LINE_LEAF, query).await?;
+    let (found, within) = tokio::try_join!(
+        table.batch_get(&patterns::LINE_TREE, &keys),
+        table.count_items(&patterns::LINE_LEAF, query)
+    )?;
+    let counters = |key: &Key| found.get(key).map(counters_of).unwrap_or_default();
+    let (root, branch_counters) = (counters(&keys[0]), counters(&keys[1]));
     let before = entries(&root, 0..branch) + entries(&branch_counters, 0..leaf);
     Ok(Some(Position { position: before + within, total: total(&root) }))
 }
