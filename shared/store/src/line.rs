@@ -62,7 +62,7 @@ pub async fn position(table: &Table, standing: &Standing) -> Result<Option<Posit
     Ok(Some(Position { position: before + within, total: total(&root) }))
 }
 
-/// The first `count` of the line, in order, that `wanted` accepts.
+/// The first `count` of the line, in order.
 pub async fn first(
     table: &Table,
     waitlist: &WaitlistId,
@@ -83,7 +83,12 @@ pub async fn first(
                 ..Query::partition(leaf_partition(waitlist, Leaf { branch, leaf }))
             };
             let entries: Vec<LineEntry> = table.query(&patterns::LINE_LEAF, query).await?;
-            found.extend(entries.into_iter().map(|entry| entry.subscriber_id));
+            // Whoever moves while the line is read may be met in two leaves, and counts once.
+            for entry in entries {
+                if !found.contains(&entry.subscriber_id) {
+                    found.push(entry.subscriber_id);
+                }
+            }
             if found.len() >= count {
                 found.truncate(count);
                 return Ok(found);
