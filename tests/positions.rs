@@ -149,7 +149,8 @@ async fn reopened(data: &Path, keep_stream: bool, faults: Faults) -> groundswell
 async fn throttles_conflicts_and_lost_answers_change_nothing() {
     let data = tempfile::tempdir().unwrap();
     let faults = Faults::seeded(7, 60, 120, 30);
-    let platform = platform_with_luck(data.path(), faults).await;
+    // Starting takes a few calls in a row, and any of them may fail.
+    let platform = reopened(data.path(), false, faults).await;
     let api = Api::new(platform.credentials.clone());
     let waitlist = eventually(|| async {
         let made = api.post("/waitlists", json!({ "name": "Faulty" })).await;
@@ -181,11 +182,6 @@ async fn throttles_conflicts_and_lost_answers_change_nothing() {
     let calm = reopened(data.path(), false, Faults::default()).await;
     let api = Api::new(calm.credentials.clone());
     assert_eq!(check(&api, &waitlist).await, 60);
-}
-
-/// Starting needs a few calls in a row, and any of them may fail.
-async fn platform_with_luck(data: &Path, faults: Faults) -> groundswell::Platform {
-    reopened(data, false, faults).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

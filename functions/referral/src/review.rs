@@ -9,10 +9,7 @@ use store::{
     subscribers,
 };
 
-use crate::{
-    dto::{ReferralFilter, ReferralView},
-    routes::own_waitlist,
-};
+use crate::dto::{ReferralFilter, ReferralView};
 
 /// The referrals of a waitlist, oldest first.
 #[utoipa::path(get, path = "/api/v1/referrals", tag = "referral", params(ReferralFilter),
@@ -23,7 +20,7 @@ pub async fn list(
     Query(filter): Query<ReferralFilter>,
 ) -> Result<axum::Json<List<ReferralView>>, Problem> {
     let page = PageQuery { cursor: filter.cursor, limit: filter.limit };
-    own_waitlist(&app, &principal.account_id, &filter.waitlist_id).await?;
+    app.waitlist(&principal.account_id, &filter.waitlist_id).await?;
     let found =
         referrals::list(&app.table, &filter.waitlist_id, filter.flagged, page.cursor()?, page.limit()?)
             .await?;

@@ -10,9 +10,8 @@ use domain::{
     referral_code::ReferralCode,
     scope::Family,
     subscriber::Subscriber,
-    waitlist::Waitlist,
 };
-use store::{Commit, entities::Click, referrals, subscribers, waitlists};
+use store::{Commit, entities::Click, referrals, subscribers};
 use utoipa_axum::routes;
 
 use crate::{
@@ -35,15 +34,6 @@ pub fn routes() -> Routes {
         .route(WRITE, routes!(review::revoke))
         .route(WRITE, routes!(review::restore))
         .route(PUBLIC, routes!(leaderboard))
-}
-
-pub(crate) async fn own_waitlist(
-    app: &App,
-    account: &AccountId,
-    id: &WaitlistId,
-) -> Result<Waitlist, Problem> {
-    let found = waitlists::read(&app.table, account, id).await?;
-    found.ok_or_else(|| ProblemKind::NotFound.because("There is no such waitlist."))
 }
 
 async fn own_subscriber(app: &App, account: &AccountId, id: &SubscriberId) -> Result<Subscriber, Problem> {
@@ -96,7 +86,7 @@ async fn stats(
 ) -> Result<axum::Json<ReferralStats>, Problem> {
     require_subscriber(&app, &principal, &client, &id).await?;
     let subscriber = own_subscriber(&app, &principal.account_id, &id).await?;
-    let waitlist = own_waitlist(&app, &principal.account_id, &subscriber.waitlist_id).await?;
+    let waitlist = app.waitlist(&principal.account_id, &subscriber.waitlist_id).await?;
     let clicks = referrals::clicks(&app.table, &id).await?;
     let tiers = waitlist.settings.reward_tiers.iter();
     let next_tier = tiers
@@ -159,7 +149,7 @@ async fn leaderboard(
         return Err(Problem::field("cursor", "is not taken: the leaderboard is one page"));
     }
     let limit = page.limit()?;
-    let waitlist = own_waitlist(&app, &principal.account_id, &id).await?;
+    let waitlist = app.waitlist(&principal.account_id, &id).await?;
     require_origin(&waitlist, &client.headers)?;
     let leaders = referrals::leaderboard(&app.table, &id, limit).await?;
     Ok(axum::Json(List { data: Leader::ranked(&leaders), next_cursor: None }))

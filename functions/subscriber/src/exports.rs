@@ -18,10 +18,7 @@ use store::{
     exports,
 };
 
-use crate::{
-    dto::{ExportRequest, ExportView, OfWaitlist},
-    manage::own_waitlist,
-};
+use crate::dto::{ExportRequest, ExportView, OfWaitlist};
 
 /// See the lifecycle of the bucket in `infra/storage.yaml`.
 const FILE_LIFETIME: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -90,7 +87,7 @@ pub async fn start_by_get(
 
 async fn begin(app: &App, principal: &Principal, waitlist: &WaitlistId) -> Result<(Commit, Answer), Problem> {
     let account = &principal.account_id;
-    own_waitlist(app, account, waitlist).await?;
+    app.waitlist(account, waitlist).await?;
     let now = app.now();
     let id = ExportId::new(now);
     let export = Export {

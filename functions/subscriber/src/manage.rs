@@ -10,13 +10,11 @@ use domain::{
     email::Email,
     id::{AccountId, SubscriberId, WaitlistId},
     subscriber::{Subscriber, SubscriberStatus},
-    waitlist::Waitlist,
 };
 use jiff::Timestamp;
 use store::{
     Answer, Page, line,
     subscribers::{self, Found},
-    waitlists,
 };
 
 use crate::dto::{
@@ -30,11 +28,6 @@ async fn own(app: &App, account: &AccountId, id: &SubscriberId) -> Result<Found,
     subscribers::read(&app.table, account, id).await?.ok_or_else(|| ProblemKind::NotFound.into())
 }
 
-pub async fn own_waitlist(app: &App, account: &AccountId, id: &WaitlistId) -> Result<Waitlist, Problem> {
-    let found = waitlists::read(&app.table, account, id).await?;
-    found.ok_or_else(|| ProblemKind::NotFound.because("There is no such waitlist."))
-}
-
 /// The subscribers of a waitlist.
 #[utoipa::path(get, path = "/api/v1/subscribers", tag = "subscriber", params(SubscriberFilter),
     responses((status = OK, body = List<SubscriberView>)))]
@@ -43,7 +36,7 @@ pub async fn list(
     principal: Principal,
     Query(filter): Query<SubscriberFilter>,
 ) -> Result<axum::Json<List<SubscriberView>>, Problem> {
-    let waitlist = own_waitlist(&app, &principal.account_id, &filter.waitlist_id).await?;
+    let waitlist = app.waitlist(&principal.account_id, &filter.waitlist_id).await?;
     let page = PageQuery { cursor: filter.cursor, limit: filter.limit };
     let (cursor, limit) = (page.cursor()?, page.limit()?);
     let mut found = match (filter.email, filter.sort.unwrap_or(Sort::Joined)) {
@@ -73,7 +66,7 @@ pub async fn get(
     PathId(id): PathId<SubscriberId>,
 ) -> Result<axum::Json<SubscriberView>, Problem> {
     let found = own(&app, &principal.account_id, &id).await?;
-    let waitlist = own_waitlist(&app, &principal.account_id, &found.subscriber.waitlist_id).await?;
+    let waitlist = app.waitlist(&principal.account_id, &found.subscriber.waitlist_id).await?;
     Ok(axum::Json(SubscriberView::new(found.subscriber, &waitlist, app.public_url())))
 }
 
@@ -173,7 +166,7 @@ pub async fn invite(
     if let Some(answer) = post.answered(&app).await? {
         return Ok(respond(answer));
     }
-    let waitlist = own_waitlist(&app, &principal.account_id, &id).await?;
+    let waitlist = app.waitlist(&principal.account_id, &id).await?;
     if waitlist.deleting {
         return Err(ProblemKind::WaitlistDeleting.into());
     }

@@ -5,7 +5,11 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue},
     response::Response,
 };
-use domain::{id::AccountId, rate::Verdict};
+use domain::{
+    id::{AccountId, WaitlistId},
+    rate::Verdict,
+    waitlist::Waitlist,
+};
 use jiff::Timestamp;
 use store::{StoreError, Table};
 
@@ -46,6 +50,15 @@ impl App {
 
     pub fn now(&self) -> Timestamp {
         Timestamp::now()
+    }
+
+    /// A waitlist of the account: another account's does not exist.
+    ///
+    /// # Errors
+    /// [`ProblemKind::NotFound`].
+    pub async fn waitlist(&self, account: &AccountId, id: &WaitlistId) -> Result<Waitlist, Problem> {
+        let found = store::waitlists::read(&self.table, account, id).await?;
+        found.ok_or_else(|| ProblemKind::NotFound.because("There is no such waitlist."))
     }
 
     /// Counts a request against a limit per minute.

@@ -11,7 +11,6 @@ use aws_sdk_dynamodb::{
     error::{DisplayErrorContext, ProvideErrorMetadata, SdkError},
     types::{AttributeValue, KeysAndAttributes, ReturnValue, Select},
 };
-use domain::Invalid;
 use jiff::Timestamp;
 
 use crate::{
@@ -446,10 +445,4 @@ pub(crate) fn key_item(key: &Key) -> Item {
 
 pub(crate) fn key_of(item: &Item) -> Option<Key> {
     Some(Key { pk: item.get(PK)?.as_s().ok()?.clone(), sk: item.get(SK)?.as_s().ok()?.clone() })
-}
-
-impl From<Invalid> for StoreError {
-    fn from(invalid: Invalid) -> Self {
-        Self::Malformed { entity: "key", detail: invalid.to_string() }
-    }
 }
