@@ -2,8 +2,10 @@
 //!
 //! Fills a waitlist through the store, a third of it carried forward by referrals,
 //! and reads positions of a sample: each must be the one that a sort of all entries
-//! gives. Prints reads per position and latencies, side by side with plain reads of
-//! the embedded store, which is itself slower when it is full.
+//! gives. Prints reads per position and latencies, side by side with plain calls of the
+//! embedded store, which is itself slower when it is full: a read of one item, and a
+//! COUNT of as many entries as a position counts, of which there are as many in a leaf
+//! however long the line is.
 //! `ENTRIES` sets the sizes (`1000,1000000`).
 
 use std::time::{Duration, Instant};
@@ -20,7 +22,8 @@ use domain::{
 use groundswell::{Options, Platform, faults::Faults};
 use jiff::Timestamp;
 use scenarios::Dice;
-use store::{projection, subscribers};
+use serde_json::{Value, json};
+use store::{entities::leaf_partition, projection, subscribers};
 
 const SAMPLE: usize = 500;
 
@@ -57,8 +60,35 @@ fn subscriber(waitlist: &WaitlistId, number: u64, places: u64) -> Subscriber {
 
 struct Measured {
     position: Duration,
-    plain: Duration,
+    read: Duration,
+    count: Duration,
     reads: f64,
+}
+
+/// One COUNT within a leaf, asked of the embedded store without any code of ours.
+async fn count(http: &reqwest::Client, endpoint: &str, waitlist: &WaitlistId, place: Place) -> u64 {
+    let body = json!({
+        "TableName": "groundswell",
+        "Select": "COUNT",
+        "ConsistentRead": true,
+        "KeyConditionExpression": "PK = :pk AND SK <= :sk",
+        "ExpressionAttributeValues": {
+            ":pk": { "S": leaf_partition(waitlist, place.leaf()) },
+            ":sk": { "S": place.sort_key() },
+        },
+    });
+    let request = http
+        .post(endpoint)
+        .header("x-amz-target", "DynamoDB_20120810.Query")
+        .header("content-type", "application/x-amz-json-1.0")
+        .header("x-amz-date", "20260101T000000Z")
+        .header(
+            "authorization",
+            "AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/dynamodb/aws4_request, SignedHeaders=host, Signature=x",
+        );
+    let answer = request.body(body.to_string()).send().await.expect("an answer");
+    let answer: Value = answer.json().await.expect("JSON");
+    answer["Count"].as_u64().unwrap_or_else(|| panic!("{answer}"))
 }
 
 async fn measure(entries: usize) -> Measured {
@@ -99,8 +129,9 @@ async fn measure(entries: usize) -> Measured {
     places.sort();
 
     let calls = || -> u64 { platform.meter.snapshot().values().sum() };
+    let http = reqwest::Client::new();
     let mut reads = 0;
-    let (mut positions, mut plain) = (Vec::new(), Vec::new());
+    let (mut positions, mut read, mut counts) = (Vec::new(), Vec::new(), Vec::new());
     // In turn, so that whatever else the machine does slows both.
     for subscriber in &sample {
         let before = calls();
@@ -116,13 +147,24 @@ async fn measure(entries: usize) -> Measured {
         let other = &sample[dice.below(sample.len())];
         let started = Instant::now();
         subscribers::find(table, &other.id).await.expect("read").expect("there");
-        plain.push(started.elapsed());
+        read.push(started.elapsed());
+
+        // Somebody from anywhere in the line, so that nothing has been read lately, as with positions.
+        let place = places[dice.below(places.len())];
+        let started = Instant::now();
+        assert!(count(&http, platform.dynamodb_endpoint(), &waitlist, place).await > 0);
+        counts.push(started.elapsed());
     }
     let median = |mut times: Vec<Duration>| {
         times.sort();
         times[times.len() / 2]
     };
-    Measured { position: median(positions), plain: median(plain), reads: reads as f64 / sample.len() as f64 }
+    Measured {
+        position: median(positions),
+        read: median(read),
+        count: median(counts),
+        reads: reads as f64 / sample.len() as f64,
+    }
 }
 
 #[tokio::main]
@@ -133,18 +175,20 @@ async fn main() {
         let now = measure(size).await;
         let ms = |time: Duration| time.as_secs_f64() * 1000.0;
         println!(
-            "{size} entries: a position in {:.2} ms (median of {}), {:.2} reads each, all exact; one plain read {:.2} ms",
+            "{size} entries: a position in {:.2} ms (median of {}), {:.2} reads each, all exact; \
+             the store's own read {:.2} ms and COUNT {:.2} ms",
             ms(now.position),
             SAMPLE.min(size),
             now.reads,
-            ms(now.plain)
+            ms(now.read),
+            ms(now.count)
         );
         match &first {
             None => first = Some(now),
             Some(small) => println!(
-                "  against the first: positions ×{:.2}, the store's own plain reads ×{:.2}",
+                "  against the first: positions ×{:.2}, the store's own read and COUNT together ×{:.2}",
                 now.position.as_secs_f64() / small.position.as_secs_f64(),
-                now.plain.as_secs_f64() / small.plain.as_secs_f64()
+                (now.read + now.count).as_secs_f64() / (small.read + small.count).as_secs_f64()
             ),
         }
     }

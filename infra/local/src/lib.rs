@@ -198,6 +198,11 @@ impl Platform {
         Ok(Credentials { api, oidc_issuer, oidc_password, ..made })
     }
 
+    /// Where DynamoDB is played: for measuring what it does by itself.
+    pub fn dynamodb_endpoint(&self) -> &str {
+        &self.dynamodb.endpoint
+    }
+
     /// How many messages a queue holds.
     ///
     /// # Errors
