@@ -245,14 +245,9 @@ impl QueuePoller {
         };
         for message in &messages {
             let settled = if failed.contains(&message.message_id) {
-                let receives: u32 = message
-                    .attributes
-                    .get("ApproximateReceiveCount")
-                    .and_then(|count| count.parse().ok())
-                    .unwrap_or(1);
                 // Lambda waits for the visibility timeout; minutes are long at one's desk.
-                let delay = Duration::from_millis(250 << receives.min(8)).min(MAX_RETRY_DELAY);
-                self.sqs.change_visibility(&self.queue, &message.receipt_handle, delay)
+                let delay = Duration::from_millis(250 << message.receive_count().min(8)).min(MAX_RETRY_DELAY);
+                self.sqs.give_back(&self.queue, &message.receipt_handle, delay)
             } else {
                 self.sqs.delete(&self.queue, &message.receipt_handle)
             };

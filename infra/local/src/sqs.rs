@@ -8,8 +8,10 @@
 //!   with `synchronous = NORMAL`: a killed process loses no acknowledged message, a power loss
 //!   may lose the last few.
 //! - A message is *visible* once `visible_at` has passed. Until then it is *in flight* if it has
-//!   a receipt handle and *delayed* if it has none. Nothing about visibility lives in memory, so
-//!   what was in flight when the process died comes back by its timeout.
+//!   a receipt handle and *delayed* if it has none. Nothing about visibility lives in memory.
+//! - Whoever receives from a queue lives in this process. What was in flight when it died is visible
+//!   as soon as the queues are open again, and that receive doesn't count: being killed is no fault
+//!   of the message, and is not to lead it to the dead letters.
 //! - A message has at most one valid receipt handle: that of its latest receive.
 //! - Whatever may make a message visible earlier notifies the queue's `arrivals`; waiting receives
 //!   otherwise sleep until the next `visible_at` they know of.
@@ -105,6 +107,14 @@ const NEXT_VISIBLE: &str = "select min(visible_at) from message where queue = ?1
 const HELD: &str = "select visible_at, queue = ?2 and receipt_handle is ?3 from message where id = ?1";
 
 const SET_VISIBILITY: &str = "update message set visible_at = ?2 where id = ?1";
+
+const GIVE_BACK: &str = "update message set visible_at = ?2, receipt_handle = null where id = ?1";
+
+/// A handle at the start is one that nobody holds any more.
+const REVIVE: &str = "
+    update message set
+        visible_at = min(visible_at, ?1), receipt_handle = null, receive_count = receive_count - 1
+    where receipt_handle is not null";
 
 const DEPTH: &str = "
     select count(*) filter (where visible_at <= ?2),
@@ -235,6 +245,7 @@ impl Sqs {
         let queues = queues.into_iter().map(|declared| (declared.name.clone(), queue(declared))).collect();
         let database = Connection::open(path)?;
         database.execute_batch(SCHEMA)?;
+        database.execute(REVIVE, [now()])?;
         let base_url = base_url.trim_end_matches('/').to_owned();
         let sqs = Self { inner: Arc::new(Inner { base_url, queues, database: Mutex::new(database) }) };
         for queue in sqs.inner.queues.values() {
@@ -283,14 +294,24 @@ impl Sqs {
         receipt_handle: &str,
         timeout: Duration,
     ) -> Result<(), SqsError> {
+        self.show_after(queue, receipt_handle, timeout, SET_VISIBILITY)
+    }
+
+    /// Ends a receive that came to nothing: the message is visible again after `delay`. Unlike one
+    /// that is still in flight when the process dies, it has been received.
+    pub fn give_back(&self, queue: &str, receipt_handle: &str, delay: Duration) -> Result<(), SqsError> {
+        self.show_after(queue, receipt_handle, delay, GIVE_BACK)
+    }
+
+    fn show_after(&self, queue: &str, handle: &str, delay: Duration, update: &str) -> Result<(), SqsError> {
         let queue = self.queue(queue)?;
         let now = now();
-        self.transact(|connection| match held(connection, queue, receipt_handle)? {
+        self.transact(|connection| match held(connection, queue, handle)? {
             None => Err(SqsError::invalid_parameter("The message does not exist.".to_owned())),
             Some((_, visible_at)) if visible_at <= now => Err(SqsError::MessageNotInflight),
             Some((id, _)) => {
-                let mut update = connection.prepare_cached(SET_VISIBILITY)?;
-                update.execute(params![id, now.saturating_add(millis(timeout))])?;
+                let mut update = connection.prepare_cached(update)?;
+                update.execute(params![id, now.saturating_add(millis(delay))])?;
                 Ok(())
             }
         })?;
@@ -793,6 +814,12 @@ impl ReceiveMessage {
 }
 
 impl Received {
+    /// How often the message has been received, this time included.
+    pub fn receive_count(&self) -> u32 {
+        let count = self.attributes.get("ApproximateReceiveCount");
+        count.and_then(|count| count.parse().ok()).unwrap_or(1)
+    }
+
     /// The record of this message in the event that Lambda hands to a function.
     pub fn into_lambda_record(self, queue_arn: &str) -> Value {
         let mut message_attributes = json!({});
@@ -1102,15 +1129,40 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn messages_outlive_the_process() {
+    async fn what_was_in_flight_when_the_process_died_is_there_at_once() {
         let directory = TempDir::new().unwrap();
         let sqs = open(&directory);
         send(&sqs, "in flight").await;
-        let before = receive_one(&sqs, "mail").await;
+        drop(sqs);
+        let day = json!({ "QueueUrl": URL, "VisibilityTimeout": 43_200 });
+        // More often than `maxReceiveCount` would allow.
+        for _ in 0..3 {
+            let sqs = open(&directory);
+            let received = &call(&sqs, "ReceiveMessage", day.clone()).await["Messages"][0];
+            assert_eq!(received["Body"], "in flight");
+        }
+        let sqs = open(&directory);
+        let message = receive_one(&sqs, "mail").await;
+        assert_eq!((&*message.body, message.receive_count()), ("in flight", 1));
+
+        sqs.give_back("mail", &message.receipt_handle, LONG).unwrap();
         drop(sqs);
         let sqs = open(&directory);
-        let after = receive_one(&sqs, "mail").await;
-        assert_eq!((after.message_id, after.body), (before.message_id, before.body));
+        assert_eq!(sqs.depth("mail").unwrap(), Depth { visible: 0, in_flight: 0, delayed: 1 });
+        let stale = sqs.delete("mail", &message.receipt_handle);
+        assert!(matches!(stale, Err(SqsError::ReceiptHandleIsInvalid(_))));
+    }
+
+    #[tokio::test]
+    async fn a_receive_that_came_to_nothing_counts() {
+        let directory = TempDir::new().unwrap();
+        let sqs = open(&directory);
+        send(&sqs, "hello").await;
+        let first = receive_one(&sqs, "mail").await;
+        sqs.give_back("mail", &first.receipt_handle, Duration::ZERO).unwrap();
+        drop(sqs);
+        let sqs = open(&directory);
+        assert_eq!(receive_one(&sqs, "mail").await.receive_count(), 2);
     }
 
     #[tokio::test]
