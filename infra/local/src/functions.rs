@@ -6,6 +6,7 @@ use aws::Env;
 use axum::Router;
 use lambda_runtime::Error;
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
 use crate::{PlatformError, template::Function};
 
@@ -16,6 +17,8 @@ enum Handler {
     Projector(projector::Projector),
     MessageSender(message_sender::MessageSender),
     Jobs(jobs::Jobs),
+    #[cfg(test)]
+    Played(tests::Played),
 }
 
 impl Handler {
@@ -46,6 +49,8 @@ impl Handler {
             Self::Jobs(function) => {
                 serde_json::to_value(function.handle(serde_json::from_value(event)?).await?)
             }
+            #[cfg(test)]
+            Self::Played(function) => return function(event).await.map_err(Error::from),
         };
         Ok(answer?)
     }
@@ -53,7 +58,14 @@ impl Handler {
 
 /// The functions by their logical ids. Cheap to clone.
 #[derive(Clone)]
-pub struct Functions(Arc<HashMap<String, (Arc<Handler>, Duration)>>);
+pub struct Functions(Arc<HashMap<String, Running>>);
+
+struct Running {
+    handler: Arc<Handler>,
+    timeout: Duration,
+    /// As many as the function may have invocations at once, if it says. More of them wait.
+    reserved: Option<Semaphore>,
+}
 
 impl Functions {
     /// Starts each declared function in its own environment.
@@ -67,14 +79,22 @@ impl Functions {
             let handler = Handler::new(&function.binary, &environment(function))
                 .map_err(|error| failed(error.to_string()))?
                 .ok_or_else(|| failed(format!("runs `{}`, which is no function of ours", function.binary)))?;
-            functions.insert(function.logical_id.clone(), (Arc::new(handler), function.timeout));
+            let reserved = function.reserved_concurrency.map(|count| Semaphore::new(count as usize));
+            let running = Running { handler: Arc::new(handler), timeout: function.timeout, reserved };
+            functions.insert(function.logical_id.clone(), running);
         }
         Ok(Self(Arc::new(functions)))
     }
 
     /// Invokes a function: within its time limit, and surviving its panics.
     pub async fn invoke(&self, name: &str, event: Value) -> Result<Value, String> {
-        let (handler, timeout) = self.0.get(name).cloned().ok_or_else(|| format!("there is no {name}"))?;
+        let Running { handler, timeout, reserved } =
+            self.0.get(name).ok_or_else(|| format!("there is no {name}"))?;
+        let _held = match reserved {
+            Some(reserved) => Some(reserved.acquire().await.map_err(|closed| closed.to_string())?),
+            None => None,
+        };
+        let (handler, timeout) = (handler.clone(), *timeout);
         let mut invocation = tokio::spawn(async move { handler.handle(event).await });
         match tokio::time::timeout(timeout, &mut invocation).await {
             Ok(Ok(answer)) => answer.map_err(|error| error.to_string()),
@@ -83,6 +103,25 @@ impl Functions {
                 invocation.abort();
                 Err(format!("{name} took longer than {} s", timeout.as_secs()))
             }
+        }
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use futures_util::future::BoxFuture;
+
+    use super::*;
+
+    pub type Played = Box<dyn Fn(Value) -> BoxFuture<'static, Result<Value, String>> + Send + Sync>;
+
+    impl Functions {
+        /// One function, which a test plays.
+        pub fn of(name: &str, reserved: Option<usize>, function: Played) -> Self {
+            let handler = Arc::new(Handler::Played(function));
+            let reserved = reserved.map(Semaphore::new);
+            let running = Running { handler, timeout: Duration::from_secs(60), reserved };
+            Self(Arc::new([(name.to_owned(), running)].into()))
         }
     }
 }

@@ -2,19 +2,21 @@
 //!
 //! The functions are the ones that run on Lambda. They reach DynamoDB, S3, SQS and
 //! SES through the AWS SDKs, at endpoints on this machine that their environment
-//! names; they can't tell. What there is (routes, table, queues, event sources) is
-//! read from the project's own templates.
+//! names; they can't tell. What there is (routes, table, bucket, queues, event sources)
+//! is read from the project's own templates.
 //!
 //! Everything is kept in a data directory. A process that is killed, at any moment,
 //! loses nothing that it acknowledged; see [`dynamodb`] for what that rests on.
 
 mod credentials;
 mod dynamodb;
+mod event_bridge;
 pub mod faults;
 mod functions;
 mod gateway;
 pub mod oidc;
 mod outbox;
+mod pattern;
 mod pollers;
 mod s3;
 mod sqs;
@@ -36,12 +38,13 @@ pub use sqs::Depth;
 
 use crate::{
     dynamodb::DynamoDb,
+    event_bridge::EventBridge,
     faults::Faults,
     functions::Functions,
     gateway::Gateway,
     oidc::Oidc,
     outbox::Outbox,
-    pollers::{QueuePoller, StreamPoller},
+    pollers::{EventPoller, QueuePoller, SchedulePoller, StreamPoller},
     s3::S3,
     sqs::Sqs,
     template::{Declaration, Function, Source, Surroundings},
@@ -60,7 +63,7 @@ pub struct Options {
     pub data_dir: PathBuf,
     /// Keep the table's stream, so that it can be replayed; otherwise it is trimmed.
     pub keep_stream: bool,
-    /// Whether streams and queues are polled; without, nothing follows from a write.
+    /// Whether event sources are polled; without, nothing follows from a write, and schedules rest.
     pub event_sources: bool,
     /// What goes wrong on the way to DynamoDB.
     pub faults: Faults,
@@ -135,15 +138,19 @@ impl Platform {
         let declaration = Declaration::embedded(&surroundings)?;
 
         let dynamodb = DynamoDb::start(&data.join("table.db"), &declaration.table)?;
-        let sqs =
-            Sqs::open(&data.join("queues.db"), &surroundings.queue_base_url, declaration.queues.clone())
-                .map_err(|error| PlatformError::part("SQS")(&error))?;
+        let mut queues = declaration.queues.clone();
+        queues.extend(declaration.functions.iter().filter_map(Function::event_queue));
+        let sqs = Sqs::open(&data.join("queues.db"), &surroundings.queue_base_url, queues)
+            .map_err(|error| PlatformError::part("SQS")(&error))?;
         tasks.push(serve(sqs_listener, sqs.router()));
-        let s3 = S3::open(&data.join("s3"), ACCESS_KEY, SECRET_KEY, &declaration.bucket.name)
+        let events = EventBridge::new(&declaration.functions, sqs.clone());
+        let bucket = &declaration.bucket;
+        let s3 = S3::open(&data.join("s3"), ACCESS_KEY, SECRET_KEY, &bucket.name, events)
             .map_err(|error| PlatformError::part("S3")(&error))?;
         let s3_listener = loopback().await?;
         let s3_url = url_of(&s3_listener)?;
         tasks.push(serve(s3_listener, s3.router()));
+        tasks.push(tokio::spawn(s3.keep_expiring(bucket.clone())).abort_handle());
         let outbox =
             Outbox::open(&data.join("outbox.db")).map_err(|error| PlatformError::part("outbox")(&error))?;
         let ses_listener = loopback().await?;
@@ -329,7 +336,32 @@ fn poll(
                     };
                     tasks.extend(poller.spawn(max_concurrency));
                 }
+                // Whatever the rules, their events come by the one queue below.
+                Source::Rule { .. } => {}
+                Source::Schedule { name, interval, input } => {
+                    let name = format!("schedule-{}-{name}.checkpoint", function.binary);
+                    let poller = SchedulePoller {
+                        functions: functions.clone(),
+                        function: function.logical_id.clone(),
+                        interval,
+                        input,
+                        written: written.clone(),
+                        checkpoint: options.data_dir.join(name),
+                    };
+                    tasks.push(tokio::spawn(poller.run()).abort_handle());
+                }
             }
+        }
+        if let Some(queue) = function.event_queue() {
+            let poller = EventPoller {
+                sqs: sqs.clone(),
+                functions: functions.clone(),
+                function: function.logical_id.clone(),
+                queue: queue.name,
+                config: function.event_invoke_config.clone(),
+                written: written.clone(),
+            };
+            tasks.extend(poller.spawn());
         }
     }
     Ok(tasks)

@@ -1,179 +1,38 @@
-//! Lambda's event source mappings: stream records and queue messages become
-//! invocations, and what fails comes again.
+//! What has the functions invoked besides requests: the table's stream, queues, events and schedules.
+//! What fails comes again, and nothing is passed over because the process was killed.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+mod event;
+mod queue;
+mod schedule;
+mod stream;
 
-use serde_json::{Value, json};
-use tokio::{sync::Notify, task::AbortHandle};
+use std::{path::Path, time::Duration};
+
+pub use event::EventPoller;
+pub use queue::QueuePoller;
+pub use schedule::SchedulePoller;
+pub use stream::StreamPoller;
 
 use crate::{
     PlatformError,
-    dynamodb::Stream,
-    functions::Functions,
     sqs::{Received, Sqs},
 };
 
-/// How long the stream's poller sleeps when nobody tells it of a write.
-const IDLE: Duration = Duration::from_millis(200);
-/// Consumed records are trimmed when there are so many of them.
-const TRIM_EVERY: u64 = 2000;
-/// Invocations of one queue's function at once: two processors are not a thousand.
+/// Invocations of a function at once, for the messages of a queue or for events: two processors are
+/// not a thousand.
 const MAX_CONCURRENCY: u32 = 4;
-/// The longest pause before a queue message that failed comes again.
-const MAX_RETRY_DELAY: Duration = Duration::from_secs(60);
 
-/// Feeds the table's stream to one function, in order.
-pub struct StreamPoller {
-    pub stream: Stream,
-    pub functions: Functions,
-    pub function: String,
-    pub batch_size: u32,
-    pub filters: Vec<Value>,
-    pub bisect: bool,
-    pub max_retries: u32,
-    pub dead_letters: Option<String>,
-    pub sqs: Sqs,
-    pub written: Arc<Notify>,
-    /// Where the last consumed sequence number is kept.
-    pub checkpoint: PathBuf,
-    /// Keep consumed records, so that the stream can be replayed.
-    pub keep: bool,
-}
-
-impl StreamPoller {
-    /// Runs for ever.
-    pub async fn run(self) {
-        let mut after = read_checkpoint(&self.checkpoint);
-        let mut size = self.batch_size;
-        let mut attempt = 0;
-        let mut consumed = 0;
-        loop {
-            match self.step(&mut after, size).await {
-                Ok(0) => {
-                    let _ = tokio::time::timeout(IDLE, self.written.notified()).await;
-                }
-                Ok(count) => {
-                    consumed += count;
-                    attempt = 0;
-                    size = (size * 2).min(self.batch_size);
-                    if consumed >= TRIM_EVERY && !self.keep {
-                        consumed = 0;
-                        self.trim(after.as_deref());
-                    }
-                }
-                Err(error) => {
-                    attempt += 1;
-                    tracing::warn!(function = self.function, attempt, size, cause = %error, "stream batch failed");
-                    if self.bisect && size > 1 {
-                        size /= 2;
-                    } else if attempt > self.max_retries {
-                        attempt = 0;
-                        self.give_up(&mut after, size, &error).await;
-                    }
-                    let pause = Duration::from_millis(20 << attempt.min(8));
-                    tokio::time::sleep(pause).await;
-                }
+/// The next messages of a queue, however long they are in coming.
+async fn next_messages(sqs: &Sqs, queue: &str, max: u32) -> Vec<Received> {
+    loop {
+        match sqs.receive(queue, max, Duration::from_secs(20)).await {
+            Ok(messages) if messages.is_empty() => {}
+            Ok(messages) => return messages,
+            Err(error) => {
+                tracing::error!(queue, cause = %error, "can't receive");
+                tokio::time::sleep(Duration::from_secs(1)).await;
             }
         }
-    }
-
-    /// Delivers one batch; the number of records consumed.
-    async fn step(&self, after: &mut Option<String>, size: u32) -> Result<u64, PlatformError> {
-        let records = self.stream.read(after.as_deref(), size)?;
-        let Some(last) = records.last().map(sequence_number) else { return Ok(0) };
-        let count = records.len() as u64;
-        let wanted: Vec<_> =
-            records.into_iter().filter(|record| self.filters.is_empty() || self.wants(record)).collect();
-        if !wanted.is_empty() {
-            let numbers: Vec<_> = wanted.iter().map(sequence_number).collect();
-            let answer = self
-                .functions
-                .invoke(&self.function, json!({ "Records": wanted }))
-                .await
-                .map_err(|reason| PlatformError::Function { name: self.function.clone(), reason })?;
-            if let Some(failed) = first_failure(&answer, &numbers) {
-                // What came before the failed record is done.
-                if failed > 0 {
-                    self.advance(after, numbers[failed - 1].clone())?;
-                }
-                let reason = format!("reported record {}", numbers[failed]);
-                return Err(PlatformError::Function { name: self.function.clone(), reason });
-            }
-        }
-        self.advance(after, last)?;
-        Ok(count)
-    }
-
-    fn wants(&self, record: &Value) -> bool {
-        self.filters.iter().any(|filter| matches(filter, record))
-    }
-
-    fn advance(&self, after: &mut Option<String>, to: String) -> Result<(), PlatformError> {
-        write_checkpoint(&self.checkpoint, &to)?;
-        *after = Some(to);
-        Ok(())
-    }
-
-    /// Puts aside what failed for good, as Lambda does: the dead-letter queue gets
-    /// where the records were, not the records.
-    async fn give_up(&self, after: &mut Option<String>, size: u32, error: &PlatformError) {
-        let Ok(records) = self.stream.read(after.as_deref(), size) else { return };
-        let Some(last) = records.last().map(sequence_number) else { return };
-        tracing::error!(function = self.function, cause = %error, last, "stream records given up");
-        if let Some(queue) = &self.dead_letters {
-            let body = json!({
-                "requestContext": { "functionArn": self.function, "condition": "RetryAttemptsExhausted" },
-                "DDBStreamBatchInfo": {
-                    "startSequenceNumber": records.first().map(sequence_number),
-                    "endSequenceNumber": last,
-                    "batchSize": records.len(),
-                },
-            });
-            if let Err(error) = self.sqs.send(queue, &body.to_string()) {
-                tracing::error!(cause = %error, "dead letter not kept");
-                return;
-            }
-        }
-        if let Err(error) = self.advance(after, last) {
-            tracing::error!(cause = %error, "checkpoint not kept");
-        }
-    }
-
-    fn trim(&self, before: Option<&str>) {
-        let Some(before) = before else { return };
-        if let Err(error) = self.stream.trim(before) {
-            tracing::warn!(cause = %error, "stream not trimmed");
-        }
-    }
-}
-
-fn sequence_number(record: &Value) -> String {
-    record["dynamodb"]["SequenceNumber"].as_str().unwrap_or_default().to_owned()
-}
-
-/// The first record that the function reported as failed.
-fn first_failure(answer: &Value, numbers: &[String]) -> Option<usize> {
-    answer["batchItemFailures"]
-        .as_array()?
-        .iter()
-        // An entry without a known number fails the whole batch.
-        .map(|failure| {
-            let id = failure["itemIdentifier"].as_str().unwrap_or_default();
-            numbers.iter().position(|number| number == id).unwrap_or(0)
-        })
-        .min()
-}
-
-/// Whether a record matches a filter pattern: nested objects of lists of wanted values.
-fn matches(pattern: &Value, value: &Value) -> bool {
-    match pattern {
-        Value::Object(fields) => fields.iter().all(|(name, pattern)| matches(pattern, &value[name])),
-        Value::Array(wanted) => wanted.contains(value),
-        _ => false,
     }
 }
 
@@ -182,104 +41,9 @@ fn read_checkpoint(file: &Path) -> Option<String> {
 }
 
 /// Replaces the file whole: a process killed here leaves the old one or the new one.
-fn write_checkpoint(file: &Path, sequence_number: &str) -> Result<(), PlatformError> {
+fn write_checkpoint(file: &Path, position: &str) -> Result<(), PlatformError> {
     let fresh = file.with_extension("new");
-    std::fs::write(&fresh, sequence_number)
+    std::fs::write(&fresh, position)
         .and_then(|()| std::fs::rename(&fresh, file))
         .map_err(|source| PlatformError::File { path: file.to_owned(), source })
-}
-
-/// Feeds a queue to one function.
-#[derive(Clone)]
-pub struct QueuePoller {
-    pub sqs: Sqs,
-    pub functions: Functions,
-    pub function: String,
-    pub queue: String,
-    pub batch_size: u32,
-    pub report_failures: bool,
-    pub written: Arc<Notify>,
-}
-
-impl QueuePoller {
-    /// Runs for ever, in as many tasks as the function may have invocations at once.
-    pub fn spawn(self, max_concurrency: u32) -> Vec<AbortHandle> {
-        let task = |_| {
-            let poller = self.clone();
-            tokio::spawn(async move {
-                loop {
-                    match poller.sqs.receive(&poller.queue, poller.batch_size, Duration::from_secs(20)).await
-                    {
-                        Ok(messages) if messages.is_empty() => {}
-                        Ok(messages) => poller.deliver(messages).await,
-                        Err(error) => {
-                            tracing::error!(queue = poller.queue, cause = %error, "can't receive");
-                            tokio::time::sleep(Duration::from_secs(1)).await;
-                        }
-                    }
-                }
-            })
-            .abort_handle()
-        };
-        (0..max_concurrency.min(MAX_CONCURRENCY)).map(task).collect()
-    }
-
-    async fn deliver(&self, messages: Vec<Received>) {
-        let arn = format!("arn:aws:sqs:us-east-1:000000000000:{}", self.queue);
-        let records: Vec<_> =
-            messages.iter().map(|message| message.clone().into_lambda_record(&arn)).collect();
-        let answer = self.functions.invoke(&self.function, json!({ "Records": records })).await;
-        self.written.notify_one();
-        let failed: Vec<String> = match answer {
-            Ok(answer) if self.report_failures => answer["batchItemFailures"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .filter_map(|failure| failure["itemIdentifier"].as_str().map(str::to_owned))
-                .collect(),
-            Ok(_) => Vec::new(),
-            Err(error) => {
-                tracing::error!(function = self.function, cause = error, "queue batch failed");
-                messages.iter().map(|message| message.message_id.clone()).collect()
-            }
-        };
-        for message in &messages {
-            let settled = if failed.contains(&message.message_id) {
-                // Lambda waits for the visibility timeout; minutes are long at one's desk.
-                let delay = Duration::from_millis(250 << message.receive_count().min(8)).min(MAX_RETRY_DELAY);
-                self.sqs.give_back(&self.queue, &message.receipt_handle, delay)
-            } else {
-                self.sqs.delete(&self.queue, &message.receipt_handle)
-            };
-            if let Err(error) = settled {
-                tracing::warn!(queue = self.queue, cause = %error, "message not settled; it comes again");
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn filters_are_nested_lists_of_wanted_values() {
-        let filter =
-            json!({ "eventName": ["REMOVE"], "dynamodb": { "OldImage": { "_type": { "S": ["a", "b"] } } } });
-        let record = |name: &str, kind: &str| json!({ "eventName": name, "dynamodb": { "OldImage": { "_type": { "S": kind } } } });
-        assert!(matches(&filter, &record("REMOVE", "b")));
-        assert!(!matches(&filter, &record("REMOVE", "c")));
-        assert!(!matches(&filter, &record("INSERT", "a")));
-        assert!(!matches(&filter, &json!({ "eventName": "REMOVE" })));
-    }
-
-    #[test]
-    fn the_earliest_failure_decides() {
-        let numbers = ["1", "2", "3"].map(str::to_owned);
-        let failures = |ids: &[&str]| json!({ "batchItemFailures": ids.iter().map(|id| json!({ "itemIdentifier": id })).collect::<Vec<_>>() });
-        assert_eq!(first_failure(&failures(&[]), &numbers), None);
-        assert_eq!(first_failure(&failures(&["3", "2"]), &numbers), Some(1));
-        assert_eq!(first_failure(&failures(&["unknown"]), &numbers), Some(0));
-        assert_eq!(first_failure(&Value::Null, &numbers), None);
-    }
 }

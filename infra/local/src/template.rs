@@ -20,6 +20,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use self::document::{Document, Fields, STREAM_ARN};
+use crate::pattern::Pattern;
 use crate::sqs::{DeadLetter, QueueDeclaration};
 
 type Result<T, E = TemplateError> = std::result::Result<T, E>;
@@ -56,8 +57,19 @@ pub struct Function {
     pub binary: String,
     pub environment: HashMap<String, String>,
     pub timeout: Duration,
+    /// How many invocations of it there may be at once, if it says.
+    pub reserved_concurrency: Option<u32>,
+    pub event_invoke_config: EventInvokeConfig,
     pub routes: Vec<Route>,
     pub sources: Vec<Source>,
+}
+
+/// What becomes of an event whose invocation fails.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventInvokeConfig {
+    pub max_retries: u32,
+    /// The queue that gets a record of an event that is given up.
+    pub on_failure: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,8 +87,8 @@ pub enum Source {
     /// The table's stream from its beginning; the response names the record that failed.
     Stream {
         batch_size: u32,
-        /// In Lambda's filter syntax. A record has to match one of them, if there are any.
-        filters: Vec<Value>,
+        /// A record has to match one of them, if there are any.
+        filters: Vec<Pattern>,
         bisect: bool,
         max_retries: u32,
         dead_letters: Option<String>,
@@ -86,6 +98,17 @@ pub enum Source {
         batch_size: u32,
         report_failures: bool,
         max_concurrency: u32,
+    },
+    /// Events on the default bus.
+    Rule {
+        pattern: Pattern,
+    },
+    Schedule {
+        /// Of the event within its function.
+        name: String,
+        interval: Duration,
+        /// The payload.
+        input: Value,
     },
 }
 
@@ -107,9 +130,17 @@ pub struct Table {
     pub ttl_attribute: Option<String>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Bucket {
     pub name: String,
+    pub expirations: Vec<Expiration>,
+}
+
+/// Objects under a prefix are deleted at some age.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expiration {
+    pub prefix: String,
+    pub age: Duration,
 }
 
 /// What the templates leave to the environment.
@@ -125,6 +156,22 @@ pub struct TemplateError {
     document: &'static str,
     path: String,
     reason: String,
+}
+
+impl Function {
+    /// The queue of events that it is to be invoked with, if a rule sends it any. Lambda has one for
+    /// each function too, and shows it to nobody. No queue of a template has a dot in its name.
+    pub fn event_queue(&self) -> Option<QueueDeclaration> {
+        let rule = |source: &Source| matches!(source, Source::Rule { .. });
+        self.sources.iter().any(rule).then(|| QueueDeclaration {
+            name: format!("{}.events", self.logical_id),
+            visibility_timeout: 6 * self.timeout,
+            delay: Duration::ZERO,
+            // A laptop may be off for longer than the six hours that Lambda keeps an event.
+            retention: Duration::MAX,
+            dead_letter: None,
+        })
+    }
 }
 
 impl Declaration {
@@ -210,23 +257,53 @@ fn function(document: &Document, id: &str, api: &str) -> Result<Function> {
         })?;
         let timeout = Duration::from_secs(fields.optional("Timeout")?.unwrap_or(3));
 
+        let reserved_concurrency = fields.optional("ReservedConcurrentExecutions")?;
+        let config = fields.part("EventInvokeConfig", event_invoke_config)?;
+
         let (mut routes, mut sources) = (Vec::new(), Vec::new());
-        fields.each("Events", |_, event| {
+        fields.each("Events", |name, event| {
             match event.required::<String>("Type")?.as_str() {
                 "Api" => routes.push(event.required_part("Properties", |fields| route(fields, api))?),
                 "DynamoDB" => sources.push(event.required_part("Properties", stream_source)?),
                 "SQS" => sources.push(event.required_part("Properties", queue_source)?),
+                "EventBridgeRule" => sources.push(event.required_part("Properties", rule)?),
+                "ScheduleV2" => {
+                    sources.extend(event.required_part("Properties", |fields| schedule(name, fields))?);
+                }
                 other => return Err(event.refuse_type(other)),
             }
             Ok(())
         })?;
+        if reserved_concurrency.is_some() && !routes.is_empty() {
+            let reason = "makes AWS refuse requests: the local platform can only have them wait";
+            return Err(fields.refuse("ReservedConcurrentExecutions", reason));
+        }
         Ok(Function {
             logical_id: id.to_owned(),
             binary,
             environment: environment.unwrap_or_default(),
             timeout,
+            reserved_concurrency,
+            event_invoke_config: config.unwrap_or(EventInvokeConfig { max_retries: 2, on_failure: None }),
             routes,
             sources,
+        })
+    })
+}
+
+fn event_invoke_config(fields: &mut Fields) -> Result<EventInvokeConfig> {
+    // An event isn't too old here because the machine was off.
+    fields.ignore(&["MaximumEventAgeInSeconds"]);
+    let max_retries = fields.optional("MaximumRetryAttempts")?.unwrap_or(2);
+    Ok(EventInvokeConfig { max_retries, on_failure: on_failure(fields)? })
+}
+
+/// The queue in a `DestinationConfig`.
+fn on_failure(fields: &mut Fields) -> Result<Option<String>> {
+    fields.part("DestinationConfig", |config| {
+        config.required_part("OnFailure", |target| {
+            target.only("Type", json!("SQS"), Value::Null)?;
+            target.queue("Destination")
         })
     })
 }
@@ -251,14 +328,7 @@ fn stream_source(fields: &mut Fields) -> Result<Source> {
     let filters = fields.part("FilterCriteria", |criteria| {
         criteria.each("Filters", |_, filter| {
             let pattern: String = filter.required("Pattern")?;
-            let no_json = |error| filter.refuse("Pattern", format!("isn't JSON: {error}"));
-            serde_json::from_str(&pattern).map_err(no_json)
-        })
-    })?;
-    let dead_letters = fields.part("DestinationConfig", |config| {
-        config.required_part("OnFailure", |target| {
-            target.only("Type", json!("SQS"), Value::Null)?;
-            target.queue("Destination")
+            parse_pattern(filter, &json_of(filter, "Pattern", &pattern)?)
         })
     })?;
     Ok(Source::Stream {
@@ -267,7 +337,7 @@ fn stream_source(fields: &mut Fields) -> Result<Source> {
         bisect: fields.optional("BisectBatchOnFunctionError")?.unwrap_or(false),
         // Not optional: without it Lambda retries for as long as the record is in the stream.
         max_retries: fields.required("MaximumRetryAttempts")?,
-        dead_letters,
+        dead_letters: on_failure(fields)?,
     })
 }
 
@@ -280,6 +350,57 @@ fn queue_source(fields: &mut Fields) -> Result<Source> {
         report_failures: response_types.iter().any(|kind| kind == "ReportBatchItemFailures"),
         max_concurrency: concurrency.unwrap_or(ACCOUNT_CONCURRENCY),
     })
+}
+
+fn rule(fields: &mut Fields) -> Result<Source> {
+    delivered(fields)?;
+    let pattern: Value = fields.required("Pattern")?;
+    Ok(Source::Rule { pattern: parse_pattern(fields, &pattern)? })
+}
+
+fn schedule(name: &str, fields: &mut Fields) -> Result<Option<Source>> {
+    fields.ignore(&["Name", "Description"]);
+    delivered(fields)?;
+    let punctual = json!({ "Mode": "OFF" });
+    fields.only("FlexibleTimeWindow", punctual.clone(), punctual)?;
+    let expression: String = fields.required("ScheduleExpression")?;
+    let not_a_rate = || format!("is {expression}: the local platform can honour only a rate(…)");
+    let interval = rate(&expression).ok_or_else(|| fields.refuse("ScheduleExpression", not_a_rate()))?;
+    // Without one the payload is the scheduler's own.
+    let input: String = fields.required("Input")?;
+    let input = json_of(fields, "Input", &input)?;
+    let state: Option<String> = fields.optional("State")?;
+    match state.as_deref() {
+        None | Some("ENABLED") => Ok(Some(Source::Schedule { name: name.to_owned(), interval, input })),
+        Some("DISABLED") => Ok(None),
+        Some(other) => Err(fields.refuse("State", format!("is {other}, and not ENABLED or DISABLED"))),
+    }
+}
+
+/// What there is for events that EventBridge can't hand to Lambda. Within one process it always can.
+fn delivered(fields: &mut Fields) -> Result<()> {
+    fields.ignore(&["RetryPolicy"]);
+    fields.part("DeadLetterConfig", |config| config.queue("Arn")).map(drop)
+}
+
+fn rate(expression: &str) -> Option<Duration> {
+    let (count, unit) = expression.strip_prefix("rate(")?.strip_suffix(')')?.split_once(' ')?;
+    let minutes = match unit.strip_suffix('s').unwrap_or(unit) {
+        "minute" => 1,
+        "hour" => 60,
+        "day" => 24 * 60,
+        _ => return None,
+    };
+    let count: u32 = count.parse().ok().filter(|count| *count > 0)?;
+    Some(Duration::from_secs(60 * minutes * u64::from(count)))
+}
+
+fn json_of(fields: &Fields, name: &str, text: &str) -> Result<Value> {
+    serde_json::from_str(text).map_err(|error| fields.refuse(name, format!("isn't JSON: {error}")))
+}
+
+fn parse_pattern(fields: &Fields, pattern: &Value) -> Result<Pattern> {
+    Pattern::parse("Pattern", pattern).map_err(|(path, reason)| fields.refuse(&path, reason))
 }
 
 fn table(fields: &mut Fields) -> Result<Table> {
@@ -316,12 +437,27 @@ fn table(fields: &mut Fields) -> Result<Table> {
 
 fn bucket(fields: &mut Fields) -> Result<Bucket> {
     fields.ignore(&["BucketEncryption", "OwnershipControls", "PublicAccessBlockConfiguration", "Tags"]);
-    // Files stay as long as the data directory, whose owner can remove them.
-    fields.ignore(&["LifecycleConfiguration"]);
-    // By itself it reaches nobody, and rules that pass its events on are refused.
     let to_event_bridge = json!({ "EventBridgeConfiguration": { "EventBridgeEnabled": true } });
-    fields.only("NotificationConfiguration", to_event_bridge.clone(), to_event_bridge)?;
-    Ok(Bucket { name: NAME.to_owned() })
+    fields.only("NotificationConfiguration", to_event_bridge, Value::Null)?;
+    let expirations = fields
+        .part("LifecycleConfiguration", |lifecycle| lifecycle.each("Rules", |_, rule| expiration(rule)))?;
+    Ok(Bucket { name: NAME.to_owned(), expirations: expirations.into_iter().flatten().flatten().collect() })
+}
+
+fn expiration(rule: &mut Fields) -> Result<Option<Expiration>> {
+    // Parts that were never put together stay as files, which cost nothing.
+    rule.ignore(&["Id", "AbortIncompleteMultipartUpload"]);
+    let status: String = rule.required("Status")?;
+    if !["Enabled", "Disabled"].contains(&status.as_str()) {
+        return Err(rule.refuse("Status", format!("is {status}, and not Enabled or Disabled")));
+    }
+    let Some(days) = rule.optional::<u32>("ExpirationInDays")? else {
+        rule.ignore(&["Prefix", "Filter"]);
+        return Ok(None);
+    };
+    let age = Duration::from_secs(24 * 60 * 60 * u64::from(days));
+    let expiration = Expiration { prefix: rule.required("Prefix")?, age };
+    Ok((status == "Enabled").then_some(expiration))
 }
 
 fn queue(id: &str, fields: &mut Fields) -> Result<QueueDeclaration> {

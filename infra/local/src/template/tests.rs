@@ -86,7 +86,10 @@ fn sources_name_their_queues() {
     else {
         panic!("the projector reads the stream");
     };
-    assert_eq!(filters[1]["eventName"], json!(["REMOVE"]));
+    let image = json!({ "_type": { "S": "referral" } });
+    let record = |name: &str| json!({ "eventName": name, "dynamodb": { "OldImage": image } });
+    assert!(filters[1].matches(&record("REMOVE")));
+    assert!(!filters[1].matches(&record("INSERT")));
     assert_eq!(dead_letters.as_deref(), Some("projector-dead-letters"));
 
     let queue = |queue: &str, batch_size, max_concurrency| {
@@ -94,6 +97,104 @@ fn sources_name_their_queues() {
     };
     assert_eq!(function(declaration(), "MessageSenderFunction").sources, queue("messages", 10, 10));
     assert_eq!(function(declaration(), "JobsFunction").sources, queue("jobs", 1, ACCOUNT_CONCURRENCY));
+}
+
+/// The jobs' function with events beside its queue.
+fn with_events(events: &str) -> Result<Declaration> {
+    edited("        Jobs:\n          Type: SQS", &format!("{events}        Jobs:\n          Type: SQS"))
+}
+
+const RULE: &str = "        Uploads:
+          Type: EventBridgeRule
+          Properties:
+            Pattern:
+              source: [aws.s3]
+              detail-type: [Object Created]
+              detail:
+                bucket: { name: [!GetAtt Storage.Outputs.BucketName] }
+                object: { key: [{ prefix: imports/ }, { suffix: .csv }] }
+            RetryPolicy: { MaximumRetryAttempts: 185 }
+            DeadLetterConfig: { Arn: !GetAtt Storage.Outputs.JobsDeadLettersArn }
+";
+
+const SCHEDULE: &str = "        Sweep:
+          Type: ScheduleV2
+          Properties:
+            Name: sweep
+            ScheduleExpression: rate(2 hours)
+            FlexibleTimeWindow: { Mode: OFF }
+            RetryPolicy: { MaximumRetryAttempts: 2 }
+            DeadLetterConfig: { Arn: !GetAtt Storage.Outputs.JobsDeadLettersArn }
+            State: ENABLED
+            Input: '{\"kind\":\"sweep\"}'
+";
+
+#[test]
+fn rules_have_patterns_and_their_events_a_queue() {
+    assert_eq!(function(declaration(), "JobsFunction").event_queue().map(|queue| queue.name), None);
+    let jobs = function(with_events(RULE).expect("it is honoured"), "JobsFunction");
+    let [Source::Queue { .. }, Source::Rule { pattern }] = &jobs.sources[..] else {
+        panic!("a queue and a rule");
+    };
+    let created = |bucket: &str, key: &str| {
+        let detail = json!({ "bucket": { "name": bucket }, "object": { "key": key } });
+        json!({ "source": "aws.s3", "detail-type": "Object Created", "detail": detail })
+    };
+    assert!(pattern.matches(&created("groundswell", "imports/x")));
+    assert!(!pattern.matches(&created("groundswell", "exports/x")));
+    assert!(!pattern.matches(&created("other", "imports/x")));
+    assert_eq!(jobs.event_queue().map(|queue| queue.name).as_deref(), Some("JobsFunction.events"));
+}
+
+#[test]
+fn schedules_have_an_interval_and_an_input() {
+    let sources = |events: &str| function(with_events(events).expect(events), "JobsFunction").sources;
+    let (name, input) = ("Sweep".to_owned(), json!({ "kind": "sweep" }));
+    let interval = Duration::from_secs(2 * 60 * 60);
+    assert_eq!(sources(SCHEDULE)[1], Source::Schedule { name, interval, input });
+    assert_eq!(sources(&SCHEDULE.replace("ENABLED", "DISABLED")).len(), 1);
+    let seconds = |expression| rate(expression).map(|interval| interval.as_secs());
+    assert_eq!(seconds("rate(1 minute)"), Some(60));
+    assert_eq!(seconds("rate(5 minutes)"), Some(300));
+    assert_eq!(seconds("rate(1 day)"), Some(86_400));
+    for expression in ["rate(0 hours)", "rate(1 week)", "rate(-1 days)", "rate(1)", "cron(0 * * * ? *)"] {
+        assert_eq!(seconds(expression), None, "{expression}");
+    }
+}
+
+#[test]
+fn functions_say_what_becomes_of_events_that_fail() {
+    let jobs = function(declaration(), "JobsFunction");
+    assert_eq!(jobs.reserved_concurrency, None);
+    assert_eq!(jobs.event_invoke_config, EventInvokeConfig { max_retries: 2, on_failure: None });
+    let properties = "      ReservedConcurrentExecutions: 2
+      EventInvokeConfig:
+        MaximumEventAgeInSeconds: 3600
+        MaximumRetryAttempts: 1
+        DestinationConfig:
+          OnFailure:
+            Type: SQS
+            Destination: !GetAtt Storage.Outputs.JobsDeadLettersArn
+";
+    let timeout = "      Timeout: 300\n";
+    let jobs = edited(timeout, &format!("{timeout}{properties}")).expect("it is honoured");
+    let jobs = function(jobs, "JobsFunction");
+    assert_eq!(jobs.reserved_concurrency, Some(2));
+    let on_failure = Some("jobs-dead-letters".to_owned());
+    assert_eq!(jobs.event_invoke_config, EventInvokeConfig { max_retries: 1, on_failure });
+}
+
+#[test]
+fn exports_expire() {
+    let expiration = |prefix: &str, days| Expiration {
+        prefix: prefix.to_owned(),
+        age: days * Duration::from_secs(86_400),
+    };
+    assert_eq!(declaration().bucket.expirations, [expiration("exports/", 7)]);
+    let more = "Rules:\n          - { Status: Enabled, Prefix: imports/, ExpirationInDays: 1 }
+          - { Status: Disabled, Prefix: '', ExpirationInDays: 1 }\n          - Id: ExpireExports";
+    let declaration = edited("Rules:\n          - Id: ExpireExports", more).expect("it is honoured");
+    assert_eq!(declaration.bucket.expirations, [expiration("imports/", 1), expiration("exports/", 7)]);
 }
 
 #[test]
@@ -181,6 +282,26 @@ fn what_cannot_be_honoured_is_refused_by_name() {
         ("ionFactor: 1", "ionFactor: 2", "Events.Changes.Properties.ParallelizationFactor is 2"),
         ("Outputs.TableStreamArn", "Outputs.TableArn", "Events.Changes.Properties.Stream is"),
         ("Outputs.ProjectorDeadLettersArn", "Outputs.TableArn", "OnFailure.Destination is arn:"),
+        ("Timeout: 300", "EventInvokeConfig: { Qualifier: live }", "EventInvokeConfig.Qualifier"),
+        (
+            "Timeout: 300",
+            "EventInvokeConfig: { DestinationConfig: { OnFailure: {} } }",
+            "OnFailure.Type is null",
+        ),
+        ("CodeUri:", "ReservedConcurrentExecutions: 1\n      CodeUri:", "Properties.ReservedConcurrentExec"),
+        ("Prefix: exports/", "Filter: {}", "Rules.0.Prefix is missing"),
+        (
+            "Prefix: exports/",
+            "Prefix: exports/\n            Filter: {}",
+            "LifecycleConfiguration.Rules.0.Filter",
+        ),
+        ("ExpirationInDays: 7", "Transitions: []", "LifecycleConfiguration.Rules.0.Transitions"),
+        ("Status: Enabled", "Status: On", "LifecycleConfiguration.Rules.0.Status is On"),
+        (
+            "EventBridgeEnabled: true",
+            "EventBridgeEnabled: false",
+            "Bucket.Properties.NotificationConfiguration",
+        ),
         ("VisibilityTimeout: 360", "FifoQueue: true", "Messages.Properties.FifoQueue"),
         ("PAY_PER_REQUEST", "PROVISIONED", "Table.Properties.BillingMode is \"PROVISIONED\""),
         ("Default: info", "Default: loud", "Parameters.LogLevel is loud"),
@@ -190,6 +311,29 @@ fn what_cannot_be_honoured_is_refused_by_name() {
         ("!Ref OidcAudience", "!Join ['', [a]]", "OIDC_AUDIENCE uses a !Join"),
     ] {
         let error = edited(from, to).expect_err(to).to_string();
+        assert!(error.contains(refused), "{to}: {error}");
+    }
+
+    for (events, from, to, refused) in [
+        (RULE, "Pattern:", "EventBusName: other\n            Pattern:", "Uploads.Properties.EventBusName"),
+        (
+            RULE,
+            "prefix: imports/",
+            "wildcard: i*",
+            "Properties.Pattern.detail.object.key wants {\"wildcard\"",
+        ),
+        (RULE, "Outputs.JobsDeadLettersArn", "Outputs.TableArn", "Properties.DeadLetterConfig.Arn is arn:"),
+        (RULE, "Pattern:", "Paragon:", "Uploads.Properties.Pattern is missing"),
+        (SCHEDULE, "rate(2 hours)", "cron(0 * * * ? *)", "ScheduleExpression is cron(0 * * * ? *)"),
+        (SCHEDULE, "rate(2 hours)", "at(2026-01-01T00:00:00)", "ScheduleExpression is at(2026-01"),
+        (SCHEDULE, "Mode: OFF", "Mode: FLEXIBLE", "Sweep.Properties.FlexibleTimeWindow is"),
+        (SCHEDULE, "State: ENABLED", "Timezone: Europe/Paris", "Sweep.Properties.Timezone"),
+        (SCHEDULE, "State: ENABLED", "State: on", "Sweep.Properties.State is on"),
+        (SCHEDULE, "Input: '{", "Input: '", "Sweep.Properties.Input isn't JSON"),
+        (SCHEDULE, "Input:", "Name2:", "Sweep.Properties.Input is missing"),
+    ] {
+        let events = events.replacen(from, to, 1);
+        let error = with_events(&events).expect_err(to).to_string();
         assert!(error.contains(refused), "{to}: {error}");
     }
 

@@ -1,0 +1,338 @@
+use std::collections::{BTreeMap, HashMap};
+
+use aws_credential_types::Credentials;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::{BehaviorVersion, Region};
+use aws_sdk_s3::presigning::PresigningConfig;
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+use axum::body::Body;
+use axum::http::{Request, Uri};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use hyper::server::conn::http1;
+use hyper_util::{rt::TokioIo, service::TowerToHyperService};
+use ring::hmac;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tower::ServiceExt as _;
+
+use super::*;
+use crate::pattern::Pattern;
+use crate::sqs::Sqs;
+use crate::template::{EventInvokeConfig, Function, Source};
+
+const BUCKET: &str = "groundswell";
+const KEY: &str = "exports/one two+three.csv";
+
+fn open(directory: &TempDir) -> S3 {
+    open_with_events(directory).0
+}
+
+/// With the queue of a function that wants each object that is created.
+fn open_with_events(directory: &TempDir) -> (S3, Sqs) {
+    let pattern = json!({ "source": ["aws.s3"], "detail-type": ["Object Created"] });
+    let function = Function {
+        logical_id: "Import".to_owned(),
+        binary: "import".to_owned(),
+        environment: HashMap::new(),
+        timeout: Duration::from_secs(60),
+        reserved_concurrency: None,
+        event_invoke_config: EventInvokeConfig { max_retries: 2, on_failure: None },
+        routes: Vec::new(),
+        sources: vec![Source::Rule { pattern: Pattern::parse("", &pattern).unwrap() }],
+    };
+    let queues = function.event_queue().into_iter().collect();
+    let sqs = Sqs::open(&directory.path().join("queues.db"), "http://127.0.0.1:1", queues).unwrap();
+    let events = EventBridge::new(&[function], sqs.clone());
+    (S3::open(&directory.path().join("s3"), "local", "secret", BUCKET, events).unwrap(), sqs)
+}
+
+/// The events that are there now, without waiting for any.
+async fn events(sqs: &Sqs) -> Vec<Value> {
+    let messages = sqs.receive("Import.events", 100, Duration::ZERO).await.unwrap();
+    messages
+        .iter()
+        .map(|message| {
+            sqs.delete("Import.events", &message.receipt_handle).unwrap();
+            serde_json::from_str(&message.body).unwrap()
+        })
+        .collect()
+}
+
+async fn event(sqs: &Sqs) -> Value {
+    let mut events = events(sqs).await;
+    assert_eq!(events.len(), 1);
+    events.remove(0)
+}
+
+/// The names of the files beside the bucket.
+fn beside_the_bucket(directory: &TempDir) -> Vec<String> {
+    let entries = std::fs::read_dir(directory.path().join("s3")).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name != BUCKET).collect()
+}
+
+/// The SDK with its default checksums, against the router on a port of its own.
+async fn client(s3: &S3, secret: &str) -> Client {
+    let (router, listener) = (s3.router(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let service = TowerToHyperService::new(router.clone());
+            tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    let config = aws_sdk_s3::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("us-east-1"))
+        .credentials_provider(Credentials::new("local", secret, None, None, "test"))
+        .http_client(aws_smithy_http_client::Builder::new().build_http())
+        .endpoint_url(url);
+    Client::from_conf(config.build())
+}
+
+async fn put(client: &Client, body: ByteStream) {
+    client.put_object().bucket(BUCKET).key(KEY).body(body).send().await.unwrap();
+}
+
+async fn get(client: &Client) -> Vec<u8> {
+    let object = client.get_object().bucket(BUCKET).key(KEY).send().await.unwrap();
+    object.body.collect().await.unwrap().to_vec()
+}
+
+#[tokio::test]
+async fn objects_are_put_in_one_piece_or_many_and_outlive_the_process() {
+    let directory = TempDir::new().unwrap();
+    let s3 = client(&open(&directory), "secret").await;
+    let file = directory.path().join("streamed");
+    std::fs::write(&file, "streamed").unwrap();
+    put(&s3, ByteStream::from_path(file).await.unwrap()).await;
+    assert_eq!(get(&s3).await, b"streamed");
+    put(&s3, ByteStream::from_static(b"small")).await;
+    assert_eq!(get(&s3).await, b"small");
+
+    let upload = s3.create_multipart_upload().bucket(BUCKET).key(KEY).send().await.unwrap();
+    let id = upload.upload_id().unwrap();
+    let mut completed = CompletedMultipartUpload::builder();
+    for (number, size) in [(1, 5 << 20), (2, 1)] {
+        let part = s3.upload_part().bucket(BUCKET).key(KEY).upload_id(id).part_number(number);
+        let tag = part.body(vec![b'x'; size].into()).send().await.unwrap().e_tag;
+        completed = completed.parts(CompletedPart::builder().part_number(number).set_e_tag(tag).build());
+    }
+    let complete = s3.complete_multipart_upload().bucket(BUCKET).key(KEY).upload_id(id);
+    complete.multipart_upload(completed.build()).send().await.unwrap();
+
+    let s3 = client(&open(&directory), "secret").await;
+    assert_eq!(get(&s3).await.len(), (5 << 20) + 1);
+    s3.delete_object().bucket(BUCKET).key(KEY).send().await.unwrap();
+    let gone = s3.get_object().bucket(BUCKET).key(KEY).send().await.unwrap_err();
+    assert!(gone.into_service_error().is_no_such_key());
+}
+
+#[tokio::test]
+async fn only_signed_requests_are_served_and_a_signed_url_names_the_download() {
+    let directory = TempDir::new().unwrap();
+    let s3 = open(&directory);
+    put(&client(&s3, "secret").await, ByteStream::from_static(b"small")).await;
+    for (secret, status, name) in [("secret", 200, Some("attachment")), ("wrong", 403, None)] {
+        let object = client(&s3, secret).await.get_object().bucket(BUCKET).key(KEY);
+        let minute = PresigningConfig::expires_in(Duration::from_secs(60)).unwrap();
+        let signed = object.response_content_disposition("attachment").presigned(minute).await.unwrap();
+        let uri: Uri = signed.uri().parse().unwrap();
+        let get = |target: &str| {
+            let host = uri.authority().unwrap().as_str();
+            s3.router().oneshot(Request::get(target).header("host", host).body(Body::empty()).unwrap())
+        };
+        let response = get(uri.path_and_query().unwrap().as_str()).await.unwrap();
+        assert_eq!(response.status(), status);
+        assert_eq!(response.headers().get("content-disposition").map(|value| value.to_str().unwrap()), name);
+        assert_eq!(get(uri.path()).await.unwrap().status(), 403);
+    }
+}
+
+#[tokio::test]
+async fn an_object_has_its_event_when_it_is_acknowledged() {
+    let directory = TempDir::new().unwrap();
+    let (s3, sqs) = open_with_events(&directory);
+    let client = client(&s3, "secret").await;
+    for key in ["imports/x/file.csv", "imports/one two+three%20%.csv", "imports/\u{fc}ber/\u{1f600}&=?#.csv"]
+    {
+        client.put_object().bucket(BUCKET).key(key).body(b"hello".to_vec().into()).send().await.unwrap();
+        let event = event(&sqs).await;
+        let object = &event["detail"]["object"];
+        let expected = json!({
+            "version": "0",
+            "id": event["id"],
+            "detail-type": "Object Created",
+            "source": "aws.s3",
+            "account": "000000000000",
+            "time": event["time"],
+            "region": "us-east-1",
+            "resources": ["arn:aws:s3:::groundswell"],
+            "detail": {
+                "version": "0",
+                "bucket": { "name": "groundswell" },
+                "object": {
+                    "key": key,
+                    "size": 5,
+                    "etag": "5d41402abc4b2a76b9719d911017c592",
+                    "sequencer": object["sequencer"],
+                },
+                "request-id": event["detail"]["request-id"],
+                "requester": "000000000000",
+                "source-ip-address": "127.0.0.1",
+                "reason": "PutObject",
+            },
+        });
+        assert_eq!(event, expected);
+        assert_eq!(event["id"].as_str().unwrap().len(), 36);
+        assert_eq!(event["time"].as_str().unwrap().len(), "2026-01-01T00:00:00Z".len());
+        assert_eq!(object["sequencer"].as_str().unwrap().len(), 18);
+    }
+}
+
+#[tokio::test]
+async fn whatever_creates_an_object_is_the_reason_of_its_event() {
+    let directory = TempDir::new().unwrap();
+    let (s3, sqs) = open_with_events(&directory);
+    let client = client(&s3, "secret").await;
+    let summary = |event: Value| {
+        let detail = &event["detail"];
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        (text(&detail["reason"]), text(&detail["object"]["key"]), detail["object"]["size"].as_u64().unwrap())
+    };
+    let created = |reason: &str, key: &str, size| (reason.to_owned(), key.to_owned(), size);
+    put(&client, ByteStream::from_static(b"small")).await;
+    assert_eq!(summary(event(&sqs).await), created("PutObject", KEY, 5));
+
+    let source = "groundswell/exports/one%20two%2Bthree.csv";
+    client.copy_object().bucket(BUCKET).key("copy").copy_source(source).send().await.unwrap();
+    assert_eq!(summary(event(&sqs).await), created("CopyObject", "copy", 5));
+
+    let upload = client.create_multipart_upload().bucket(BUCKET).key(KEY).send().await.unwrap();
+    let id = upload.upload_id().unwrap();
+    let part = client.upload_part().bucket(BUCKET).key(KEY).upload_id(id).part_number(1);
+    let tag = part.body(b"in parts".to_vec().into()).send().await.unwrap().e_tag;
+    assert_eq!(events(&sqs).await, [] as [Value; 0]);
+    let part = CompletedPart::builder().part_number(1).set_e_tag(tag).build();
+    let parts = CompletedMultipartUpload::builder().parts(part).build();
+    let complete = client.complete_multipart_upload().bucket(BUCKET).key(KEY).upload_id(id);
+    complete.multipart_upload(parts).send().await.unwrap();
+    let event_of_parts = event(&sqs).await;
+    assert!(event_of_parts["detail"]["object"]["etag"].as_str().unwrap().ends_with("-1"));
+    assert_eq!(summary(event_of_parts), created("CompleteMultipartUpload", KEY, 8));
+
+    let response = s3.router().oneshot(form("imports/from a browser.csv", "posted")).await.unwrap();
+    assert_eq!(response.status(), 204);
+    assert_eq!(summary(event(&sqs).await), created("POST Object", "imports/from a browser.csv", 6));
+}
+
+/// What a browser sends for a form with a signed policy.
+fn form(key: &str, content: &str) -> Request<Body> {
+    let date = &jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
+    let credential = &format!("local/{}/us-east-1/s3/aws4_request", &date[..8]);
+    let policy = BASE64.encode(
+        json!({
+            "expiration": "2999-01-01T00:00:00.000Z",
+            "conditions": [
+                { "bucket": BUCKET }, { "key": key }, { "x-amz-algorithm": "AWS4-HMAC-SHA256" },
+                { "x-amz-credential": credential }, { "x-amz-date": date },
+            ],
+        })
+        .to_string(),
+    );
+    let sign = |key: &[u8], text: &str| {
+        hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text.as_bytes()).as_ref().to_vec()
+    };
+    let scope = [&date[..8], "us-east-1", "s3", "aws4_request"];
+    let signing_key = scope.into_iter().fold(b"AWS4secret".to_vec(), |key, part| sign(&key, part));
+    let signature: String = sign(&signing_key, &policy).iter().map(|byte| format!("{byte:02x}")).collect();
+    let fields = BTreeMap::from([
+        ("key", key),
+        ("policy", &policy),
+        ("x-amz-algorithm", "AWS4-HMAC-SHA256"),
+        ("x-amz-credential", credential),
+        ("x-amz-date", date),
+        ("x-amz-signature", &signature),
+    ]);
+    let part = |name: &str, more: &str, value: &str| {
+        format!("--boundary\r\nContent-Disposition: form-data; name=\"{name}\"{more}\r\n\r\n{value}\r\n")
+    };
+    let mut body: String = fields.into_iter().map(|(name, value)| part(name, "", value)).collect();
+    body += &part("file", "; filename=\"file.csv\"", content);
+    body += "--boundary--\r\n";
+    Request::post(format!("/{BUCKET}"))
+        .header("host", "127.0.0.1")
+        .header("content-type", "multipart/form-data; boundary=boundary")
+        .header("content-length", body.len())
+        .body(Body::from(body))
+        .unwrap()
+}
+
+#[tokio::test]
+async fn what_fails_or_breaks_off_has_no_event_and_leaves_no_object() {
+    let directory = TempDir::new().unwrap();
+    let (s3, sqs) = open_with_events(&directory);
+    let unsigned = client(&s3, "wrong").await;
+    unsigned.put_object().bucket(BUCKET).key(KEY).body(b"x".to_vec().into()).send().await.unwrap_err();
+
+    let client = client(&s3, "secret").await;
+    let minute = PresigningConfig::expires_in(Duration::from_secs(60)).unwrap();
+    let signed = client.put_object().bucket(BUCKET).key(KEY).presigned(minute).await.unwrap();
+    let uri: Uri = signed.uri().parse().unwrap();
+    let host = uri.authority().unwrap();
+    let target = uri.path_and_query().unwrap();
+    let upload = async |sent: &str, announced: usize| {
+        let mut connection = TcpStream::connect(host.as_str()).await.unwrap();
+        let head = format!("PUT {target} HTTP/1.1\r\nhost: {host}\r\ncontent-length: {announced}\r\n");
+        let request = format!("{head}connection: close\r\n\r\n{sent}");
+        connection.write_all(request.as_bytes()).await.unwrap();
+        if sent.len() < announced {
+            connection.shutdown().await.unwrap();
+        }
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).await.unwrap();
+        answer
+    };
+    let broken_off = upload("only this", 100).await;
+    assert!(!broken_off.starts_with("HTTP/1.1 200"), "{broken_off}");
+    client.head_object().bucket(BUCKET).key(KEY).send().await.unwrap_err();
+    assert_eq!(events(&sqs).await, [] as [Value; 0]);
+    let complete = upload("all of it", 9).await;
+    assert!(complete.starts_with("HTTP/1.1 200"), "{complete}");
+    assert_eq!(get(&client).await, b"all of it");
+    event(&sqs).await;
+
+    put(&client, ByteStream::from_static(b"small")).await;
+    event(&sqs).await;
+    let again = client.put_object().bucket(BUCKET).key(KEY).if_none_match("*");
+    again.body(b"again".to_vec().into()).send().await.unwrap_err();
+    client.copy_object().bucket(BUCKET).key("copy").copy_source("groundswell/none").send().await.unwrap_err();
+    assert_eq!(events(&sqs).await, [] as [Value; 0]);
+}
+
+#[tokio::test]
+async fn objects_expire_by_prefix_and_leave_nothing_behind() {
+    let directory = TempDir::new().unwrap();
+    let s3 = open(&directory);
+    let client = client(&s3, "secret").await;
+    for key in [KEY, "imports/one two.csv"] {
+        client.put_object().bucket(BUCKET).key(key).body(b"x".to_vec().into()).send().await.unwrap();
+    }
+    let (now, day) = (SystemTime::now(), Duration::from_secs(24 * 60 * 60));
+    let keys = async || {
+        let listed = client.list_objects_v2().bucket(BUCKET).send().await.unwrap();
+        listed.contents().iter().filter_map(|object| object.key.clone()).collect::<Vec<_>>()
+    };
+    s3.objects.expire(BUCKET, "exports/", 7 * day, now + 6 * day).await.unwrap();
+    assert_eq!(keys().await, [KEY, "imports/one two.csv"]);
+    s3.objects.expire(BUCKET, "exports/", 7 * day, now + 8 * day).await.unwrap();
+    assert_eq!(keys().await, ["imports/one two.csv"]);
+    assert_eq!(beside_the_bucket(&directory).len(), 2);
+
+    client.delete_object().bucket(BUCKET).key("imports/one two.csv").send().await.unwrap();
+    assert_eq!(beside_the_bucket(&directory), [] as [String; 0]);
+}
