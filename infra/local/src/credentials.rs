@@ -17,7 +17,7 @@ use store::{
     entities::{Account, AccountSigning, ApiKeyRecord, AuditEntry, Limits, Member},
 };
 
-use crate::PlatformError;
+use crate::{ACCESS_KEY, PlatformError, SECRET_KEY};
 
 const FILE: &str = "credentials.json";
 
@@ -35,10 +35,27 @@ pub struct Credentials {
     pub oidc_username: String,
     /// Signs in as anybody: this is a development machine.
     pub oidc_password: String,
+    /// The bucket's address is this and its name: `<s3_endpoint>/<bucket>/<key>`. A platform that
+    /// isn't this one needn't tell.
+    #[serde(default)]
+    pub s3_endpoint: String,
+    #[serde(default)]
+    pub bucket: String,
+    /// Opens the bucket and whatever else of AWS the platform plays.
+    #[serde(default)]
+    pub aws_access_key_id: String,
+    #[serde(default)]
+    pub aws_secret_access_key: String,
 }
 
-/// Takes the credentials from the file, or makes an account and writes them there.
-pub async fn prepare(data: &Path, url: &str, table: &Table) -> Result<Credentials, PlatformError> {
+/// Takes the credentials from the file, or makes an account, and writes them there as they are now.
+pub async fn prepare(
+    data: &Path,
+    url: &str,
+    s3_endpoint: &str,
+    bucket: &str,
+    table: &Table,
+) -> Result<Credentials, PlatformError> {
     let path = data.join(FILE);
     let file = |source| PlatformError::File { path: path.clone(), source };
     let known = match std::fs::read(&path) {
@@ -52,9 +69,16 @@ pub async fn prepare(data: &Path, url: &str, table: &Table) -> Result<Credential
             .await
             .map_err(|error| PlatformError::part("demo account")(&error))?,
     };
-    // The port may be another than the last time.
-    let credentials =
-        Credentials { api: format!("{url}/api/v1"), oidc_issuer: format!("{url}/oidc"), ..credentials };
+    // The ports may be others than the last time.
+    let credentials = Credentials {
+        api: format!("{url}/api/v1"),
+        oidc_issuer: format!("{url}/oidc"),
+        s3_endpoint: s3_endpoint.to_owned(),
+        bucket: bucket.to_owned(),
+        aws_access_key_id: ACCESS_KEY.to_owned(),
+        aws_secret_access_key: SECRET_KEY.to_owned(),
+        ..credentials
+    };
     write_private(&path, &serde_json::to_vec_pretty(&credentials).unwrap_or_default()).map_err(file)?;
     Ok(credentials)
 }
@@ -71,7 +95,7 @@ fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     std::fs::rename(&fresh, path)
 }
 
-/// Makes an account with an owner and a key of each kind.
+/// Makes an account with an owner and a key of each kind. How the platform is reached stays empty.
 ///
 /// # Errors
 /// When the table does not take it.
@@ -120,5 +144,25 @@ pub async fn make_account(
         oidc_issuer: String::new(),
         oidc_username: owner.to_owned(),
         oidc_password: secret::encode(&secret::random::<12>()),
+        s3_endpoint: String::new(),
+        bucket: String::new(),
+        aws_access_key_id: String::new(),
+        aws_secret_access_key: String::new(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_from_before_the_bucket_could_be_reached_is_read() {
+        let file = r#"{
+            "api": "http://127.0.0.1:3000/api/v1", "account_id": "acct_01kaj5v7p8e4w9t2r6y3q5x8zc",
+            "publishable_key": "pk", "secret_key": "sk", "oidc_issuer": "http://127.0.0.1:3000/oidc",
+            "oidc_username": "owner@example.com", "oidc_password": "password"
+        }"#;
+        let credentials: Credentials = serde_json::from_str(file).unwrap();
+        assert_eq!((&*credentials.secret_key, &*credentials.s3_endpoint), ("sk", ""));
+    }
 }

@@ -58,7 +58,7 @@ const OIDC_AUDIENCE: &str = "groundswell";
 /// How to run the platform.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// 0 picks a free one.
+    /// 0 picks a free one. The bucket is at the next port, or at a free one.
     pub port: u16,
     pub data_dir: PathBuf,
     /// Keep the table's stream, so that it can be replayed; otherwise it is trimmed.
@@ -147,7 +147,7 @@ impl Platform {
         let bucket = &declaration.bucket;
         let s3 = S3::open(&data.join("s3"), ACCESS_KEY, SECRET_KEY, &bucket.name, events)
             .map_err(|error| PlatformError::part("S3")(&error))?;
-        let s3_listener = loopback().await?;
+        let s3_listener = next_to(options.port).await?;
         let s3_url = url_of(&s3_listener)?;
         tasks.push(serve(s3_listener, s3.router()));
         tasks.push(tokio::spawn(s3.keep_expiring(bucket.clone())).abort_handle());
@@ -161,7 +161,7 @@ impl Platform {
         let endpoints = [
             ("AWS_ENDPOINT_URL_DYNAMODB", dynamodb.endpoint.clone()),
             ("AWS_ENDPOINT_URL_SQS", surroundings.queue_base_url.clone()),
-            ("AWS_ENDPOINT_URL_S3", s3_url),
+            ("AWS_ENDPOINT_URL_S3", s3_url.clone()),
             ("AWS_ENDPOINT_URL_SESV2", ses_url),
             ("AWS_ACCESS_KEY_ID", ACCESS_KEY.to_owned()),
             ("AWS_SECRET_ACCESS_KEY", SECRET_KEY.to_owned()),
@@ -178,7 +178,7 @@ impl Platform {
         let table = any.map(|env| store::Table::from_env(&env)).transpose();
         let table = table.ok().flatten().ok_or_else(|| PlatformError::part("table")(&"no function"))?;
 
-        let credentials = credentials::prepare(data, &url, &table).await?;
+        let credentials = credentials::prepare(data, &url, &s3_url, &bucket.name, &table).await?;
         let issuer = format!("{url}/oidc");
         let password = credentials.oidc_password.clone();
         let oidc = Oidc::open(&data.join("oidc-key.pkcs8"), issuer, OIDC_AUDIENCE.to_owned(), password)
@@ -201,8 +201,9 @@ impl Platform {
     pub async fn make_account(&self, name: &str, owner: &str) -> Result<Credentials, PlatformError> {
         let made = credentials::make_account(&self.table, name, owner).await;
         let made = made.map_err(|error| PlatformError::part("account")(&error))?;
-        let Credentials { api, oidc_issuer, oidc_password, .. } = self.credentials.clone();
-        Ok(Credentials { api, oidc_issuer, oidc_password, ..made })
+        let Credentials { account_id, publishable_key, secret_key, oidc_username, .. } = made;
+        let here = self.credentials.clone();
+        Ok(Credentials { account_id, publishable_key, secret_key, oidc_username, ..here })
     }
 
     /// Where DynamoDB is played: for measuring what it does by itself.
@@ -276,6 +277,16 @@ fn lock(data: &Path) -> Result<std::fs::File, PlatformError> {
 
 async fn loopback() -> Result<TcpListener, PlatformError> {
     TcpListener::bind("127.0.0.1:0").await.map_err(|source| PlatformError::Port { port: 0, source })
+}
+
+/// The port after one that was chosen, so that it is the same at each start; any if that is taken.
+async fn next_to(port: u16) -> Result<TcpListener, PlatformError> {
+    if let Some(next) = port.checked_add(1).filter(|_| port != 0)
+        && let Ok(listener) = TcpListener::bind(("127.0.0.1", next)).await
+    {
+        return Ok(listener);
+    }
+    loopback().await
 }
 
 fn url_of(listener: &TcpListener) -> Result<String, PlatformError> {
@@ -365,4 +376,19 @@ fn poll(
         }
     }
     Ok(tasks)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_bucket_is_at_a_free_port_when_the_next_one_is_taken() {
+        let holder = loopback().await.unwrap();
+        let taken = holder.local_addr().unwrap();
+        for port in [0, taken.port() - 1, u16::MAX] {
+            let found = next_to(port).await.unwrap().local_addr().unwrap();
+            assert!(found.ip().is_loopback() && found != taken);
+        }
+    }
 }

@@ -46,12 +46,14 @@ async fn run() -> Result<(), String> {
 fn welcome(platform: &Platform, file: &str) -> String {
     let Platform { url, credentials, .. } = platform;
     let (publishable, secret) = (&credentials.publishable_key, &credentials.secret_key);
+    let (s3, bucket) = (&credentials.s3_endpoint, &credentials.bucket);
     format!(
         r#"
 Groundswell is up.
 
   API      {url}/api/v1        ({url}/api/v1/openapi.json)
   Outbox   {url}/outbox        every mail that would have been sent
+  Bucket   {s3}/{bucket}   for any S3 client
   Keys     {file}
 
 Make a waitlist and join it, in another terminal:
