@@ -30,6 +30,10 @@ struct Belongings {
     api_key: String,
     member: String,
     export: String,
+    pool: String,
+    import: String,
+    code: String,
+    claim: String,
 }
 
 impl Belongings {
@@ -42,7 +46,15 @@ impl Belongings {
         let member = api.post("/members", json!({ "email": address("member"), "role": "staff" })).await.id();
         let export =
             api.post("/exports", json!({ "kind": "subscribers", "waitlist_id": waitlist })).await.id();
+        let pool = api.pool(json!({})).await;
+        let import = api.import(&pool, "code\nOWNERS-CODE\n").await;
+        let claim = api.claim(&pool, "owner").await;
+        let code = api.get(&format!("/code-pools/{pool}/codes")).await.ok()["data"][0]["id"].clone();
         Self {
+            import: import["id"].as_str().unwrap().to_owned(),
+            code: code.as_str().unwrap().to_owned(),
+            claim: claim.text_at("claim_id"),
+            pool,
             referral: joined.replace("sub_", "ref_"),
             subscriber: friend.id(),
             waitlist,
@@ -66,12 +78,15 @@ impl Belongings {
             rest if rest.starts_with("api-keys") => &self.api_key,
             rest if rest.starts_with("members") => &self.member,
             rest if rest.starts_with("exports") => &self.export,
+            rest if rest.starts_with("code-pools") || rest.starts_with("distribute") => &self.pool,
+            rest if rest.starts_with("codes") => &self.code,
+            rest if rest.starts_with("claims") => &self.claim,
             rest => {
                 assert!(!rest.contains('{'), "say whose id belongs into {path}");
                 ""
             }
         };
-        path.replace("/api/v1", "").replace("{id}", id)
+        path.replace("/api/v1", "").replace("{id}", id).replace("{import_id}", &self.import)
     }
 
     /// A body that names this account's things where a body names things.
@@ -81,7 +96,8 @@ impl Belongings {
             "/exports" => json!({ "kind": "subscribers", "waitlist_id": self.waitlist }),
             "/waitlists/{id}/invitations" => json!({ "count": 1 }),
             "/members/{id}" => json!({ "role": "staff" }),
-            "/waitlists/{id}" => json!({ "name": "mine now" }),
+            "/waitlists/{id}" | "/code-pools/{id}" => json!({ "name": "mine now" }),
+            "/distribute/{id}" => json!({ "user": "a stranger" }),
             _ => json!({}),
         }
     }
@@ -188,7 +204,7 @@ async fn credentials_that_should_not_do_are_refused_on_every_route() {
         ),
     ];
     for (method, path, _) in guarded() {
-        let path = path.replace("/api/v1", "").replace("{id}", "x");
+        let path = path.replace("/api/v1", "").replace("{id}", "x").replace("{import_id}", "x");
         for (case, credentials, slug) in &cases {
             let reply = api.call(&method, &path).key(credentials).send().await;
             assert_eq!(reply.status, 401, "{case}: {method} {path}: {}", reply.text);
@@ -204,7 +220,10 @@ async fn a_publishable_key_and_a_key_without_the_scope_stay_outside() {
     let api = Api::shared();
     let mut publishable = 0;
     for (method, path, access) in guarded() {
-        let reply = api.public(&method, &path.replace("/api/v1", "").replace("{id}", "x")).send().await;
+        let reply = api
+            .public(&method, &path.replace("/api/v1", "").replace("{id}", "x").replace("{import_id}", "x"))
+            .send()
+            .await;
         if access.starts_with("publishable") {
             publishable += 1;
             assert_ne!(
@@ -217,7 +236,7 @@ async fn a_publishable_key_and_a_key_without_the_scope_stay_outside() {
     }
     assert!(publishable >= 5);
     // A key with each scope alone, on every route.
-    for family in ["account", "waitlists", "subscribers", "referrals"] {
+    for family in ["account", "waitlists", "subscribers", "referrals", "codes"] {
         for action in ["read", "write"] {
             let own = format!("{family}:{action}");
             let made = api.post("/api-keys", json!({ "kind": "secret", "scopes": [own] })).await.ok();
@@ -226,7 +245,7 @@ async fn a_publishable_key_and_a_key_without_the_scope_stay_outside() {
                 let needed = access.trim_start_matches("publishable or ");
                 let covered = needed == own || (action == "write" && needed == format!("{family}:read"));
                 if !covered {
-                    let path = path.replace("/api/v1", "").replace("{id}", "x");
+                    let path = path.replace("/api/v1", "").replace("{id}", "x").replace("{import_id}", "x");
                     let reply = api.call(&method, &path).key(key).send().await;
                     reply.is_problem(403, "insufficient-scope");
                 }

@@ -112,6 +112,30 @@ async fn every_access_pattern_is_exercised_and_none_is_missing() {
     .await;
     api.secret("DELETE", &format!("/subscribers/{bo}")).send().await;
 
+    let pool = api.pool(json!({})).await;
+    api.import(&pool, "code\nTOUR-0001\nTOUR-0002\n").await;
+    let claim = api.claim(&pool, "ada").await;
+    assert_eq!(api.claim(&pool, "bo").await.status, 201);
+    api.claim(&pool, "cy").await.is_problem(409, "codes-exhausted");
+    let codes = api.all(&format!("/code-pools/{pool}/codes")).await;
+    let code = codes[0]["id"].as_str().unwrap();
+    for path in [
+        "/code-pools".to_owned(),
+        format!("/code-pools/{pool}"),
+        format!("/code-pools/{pool}/imports"),
+        format!("/distribute/{pool}"),
+        format!("/codes/{code}"),
+        format!("/claims/{}", claim.text_at("claim_id")),
+    ] {
+        assert_eq!(api.get(&path).await.status, 200, "{path}");
+    }
+    api.post(&format!("/codes/{code}/redeem"), json!({})).await.ok();
+    let old = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(31 * 24);
+    crate::codes::claim_at(&platform, &api, &pool, "dora", old).await;
+    platform.invoke("JobsFunction", json!({ "schedule": "archive_codes" })).await.unwrap();
+    eventually(|| async { platform.meter.snapshot().contains_key("archive.write").then_some(()) }).await;
+    api.secret("DELETE", &format!("/code-pools/{pool}")).send().await;
+
     let unused = eventually(|| async {
         let used = platform.meter.snapshot();
         let unused: Vec<_> =

@@ -5,7 +5,13 @@ use scenarios::Api;
 use serde_json::Value;
 
 fn current() -> Value {
-    let families = [account::routes(), waitlist::routes(), subscriber::routes(), referral::routes()];
+    let families = [
+        account::routes(),
+        waitlist::routes(),
+        subscriber::routes(),
+        referral::routes(),
+        code_distribution::routes(),
+    ];
     serde_json::to_value(openapi::document(families)).unwrap()
 }
 
@@ -42,7 +48,7 @@ async fn the_served_document_is_the_one_that_the_routes_give() {
 async fn every_route_is_reached_through_the_gateway() {
     let api = Api::shared();
     for (method, path, access) in operations() {
-        let target = format!("/{}", path.replace("{id}", "x"));
+        let target = format!("/{}", path.replace("{id}", "x").replace("{import_id}", "x"));
         let call = if access == "public" || access == "token" {
             api.call(&method, &target)
         } else {
@@ -63,7 +69,10 @@ async fn the_gateway_lets_nobody_through_unasked() {
         if access == "public" || access == "token" {
             continue;
         }
-        let reply = api.call(&method, &format!("/{}", path.replace("{id}", "x"))).send().await;
+        let reply = api
+            .call(&method, &format!("/{}", path.replace("{id}", "x").replace("{import_id}", "x")))
+            .send()
+            .await;
         reply.is_problem(401, "unauthorized");
     }
 }

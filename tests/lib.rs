@@ -43,7 +43,7 @@ static EMBEDDED: LazyLock<Option<Embedded>> = LazyLock::new(|| {
         faults: Faults::default(),
     };
     // A thread of its own, because the first caller may be inside another runtime.
-    let start = || RUNTIME.block_on(Platform::start(options)).expect("the platform starts");
+    let start = || RUNTIME.block_on(start(options));
     let platform = std::thread::scope(|scope| scope.spawn(start).join()).expect("the platform starts");
     Some(Embedded { platform, _data: data })
 });
@@ -59,7 +59,30 @@ pub fn log() {
 pub async fn platform(data: &Path, keep_stream: bool, faults: Faults) -> Platform {
     log();
     let options = Options { port: 0, data_dir: data.to_owned(), keep_stream, event_sources: true, faults };
-    Platform::start(options).await.expect("the platform starts")
+    start(options).await
+}
+
+/// A platform whose account may upload as many files as a test wants.
+async fn start(options: Options) -> Platform {
+    let platform = Platform::start(options).await.expect("the platform starts");
+    let id = &platform.credentials.account_id;
+    // With injected faults it may take some attempts.
+    patiently(Duration::from_secs(30), || async {
+        let (account, _) = store::accounts::read(&platform.table, id).await.ok()??;
+        let (rev, mut account) = (account.rev, account);
+        account.limits.uploads_per_minute = 100_000;
+        account.rev += 1;
+        let audit = store::entities::AuditEntry::new(
+            id,
+            "platform",
+            "account.updated",
+            id.as_str(),
+            jiff::Timestamp::now(),
+        );
+        store::accounts::update(&platform.table, &account, rev, &audit).await.ok()
+    })
+    .await;
+    platform
 }
 
 /// The inside of the embedded platform; `None`, and a word about it, for another one.
@@ -177,6 +200,58 @@ impl Api {
         created.id()
     }
 
+    /// A new code pool with these settings; the name is its own.
+    pub async fn pool(&self, settings: Value) -> String {
+        let mut body = json!({ "name": format!("Pool {}", unique()) });
+        for (name, value) in settings.as_object().expect("settings") {
+            body[name] = value.clone();
+        }
+        let created = self.post("/code-pools", body).await;
+        assert_eq!(created.status, 201, "{}", created.text);
+        created.id()
+    }
+
+    /// Announces an import and uploads its file; the import's id.
+    pub async fn upload(&self, pool: &str, csv: impl Into<reqwest::Body>) -> String {
+        let upload = self.post(&format!("/code-pools/{pool}/imports"), json!({})).await;
+        assert_eq!(upload.status, 201, "{}", upload.text);
+        let mut put = self.http.put(upload.text_at("upload_url"));
+        for (name, value) in upload.json["headers"].as_object().expect("headers") {
+            put = put.header(name, value.as_str().expect("text"));
+        }
+        let put = put.body(csv).send().await.expect("an answer of the bucket");
+        assert_eq!(put.status(), 200, "{:?}", put.text().await);
+        upload.id()
+    }
+
+    /// An import, once it is over.
+    pub async fn imported(&self, pool: &str, import: &str) -> Value {
+        let path = format!("/code-pools/{pool}/imports/{import}");
+        patiently(Duration::from_secs(300), || async {
+            let import = self.get(&path).await.ok();
+            (import["status"] == "completed" || import["status"] == "failed").then_some(import)
+        })
+        .await
+    }
+
+    /// Uploads a file of codes and waits until it is imported.
+    pub async fn import(&self, pool: &str, csv: impl Into<reqwest::Body>) -> Value {
+        let import = self.upload(pool, csv).await;
+        self.imported(pool, &import).await
+    }
+
+    /// A file that a link leads to.
+    pub async fn download(&self, url: &str) -> String {
+        let response = self.http.get(url).send().await.expect("an answer");
+        assert_eq!(response.status(), 200);
+        response.text().await.expect("text")
+    }
+
+    /// Claims a code for a user.
+    pub async fn claim(&self, pool: &str, user: &str) -> Reply {
+        self.post(&format!("/distribute/{pool}"), json!({ "user": user })).await
+    }
+
     /// Joins, with the publishable key.
     pub async fn join(&self, waitlist: &str, email: &str, code: Option<&str>) -> Reply {
         let mut body = json!({ "waitlist_id": waitlist, "email": email, "consent": true });
@@ -254,17 +329,21 @@ impl Call {
     }
 
     pub async fn send(self) -> Reply {
-        let response = self.request.send().await.expect("an answer");
+        self.try_send().await.expect("an answer")
+    }
+
+    /// `None` when there is no answer.
+    pub async fn try_send(self) -> Option<Reply> {
+        let response = self.request.send().await.ok()?;
         let (status, headers) = (response.status(), response.headers().clone());
-        let text = response.text().await.expect("a body");
+        let text = response.text().await.ok()?;
         let json = serde_json::from_str(&text).unwrap_or(Value::Null);
-        Reply { status, headers, text, json }
+        Some(Reply { status, headers, text, json })
     }
 
     /// The body of a success; `None` when there is no answer, or another.
     pub async fn try_answer(self) -> Option<Value> {
-        let response = self.request.send().await.ok()?;
-        if response.status().is_success() { response.json().await.ok() } else { None }
+        self.try_send().await.filter(|reply| reply.status.is_success()).map(|reply| reply.json)
     }
 }
 

@@ -4,9 +4,12 @@
 
 mod access;
 mod account;
+mod claims;
+mod codes;
 mod costs;
 mod document;
 mod events;
+mod imports;
 mod input;
 mod positions;
 mod process;

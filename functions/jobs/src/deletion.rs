@@ -4,7 +4,6 @@
 //! repetition goes on where the last attempt ended. At the end the job comes once
 //! more after a pause, for those who were joining while the waitlist was marked.
 
-use aws_sdk_sqs::error::DisplayErrorContext;
 use domain::{id::WaitlistId, waitlist::Waitlist};
 use jiff::{Timestamp, ToSpan};
 use store::{LIST_SHARDS, entities::JobKind, subscribers, waitlists};
@@ -22,12 +21,13 @@ impl Jobs {
         if !waitlist.deleting {
             return Ok(());
         }
+        let again = JobKind::DeleteWaitlist { waitlist_id: id.clone() };
         if self.erase_some(&waitlist).await? > 0 {
-            return self.again(id, 0).await;
+            return self.queue(&again, 0).await;
         }
         let quiet = waitlist.updated_at + i64::from(STRAGGLERS).seconds();
         if Timestamp::now() < quiet {
-            return self.again(id, STRAGGLERS).await;
+            return self.queue(&again, STRAGGLERS).await;
         }
         self.purge_exports(id).await?;
         waitlists::clear_line(&self.table, id).await?;
@@ -52,11 +52,5 @@ impl Jobs {
             }
         }
         Ok(erased)
-    }
-
-    async fn again(&self, id: &WaitlistId, delay: i32) -> Result<(), JobError> {
-        let body = serde_json::to_string(&JobKind::DeleteWaitlist { waitlist_id: id.clone() })?;
-        let send = self.sqs.send_message().queue_url(&self.queue).message_body(body).delay_seconds(delay);
-        send.send().await.map(drop).map_err(|error| JobError::Queue(DisplayErrorContext(error).to_string()))
     }
 }

@@ -9,6 +9,7 @@ use domain::{
     id::{ExportId, WaitlistId},
     subscriber::Subscriber,
 };
+use files::FilesError;
 use jiff::Timestamp;
 use store::{
     CommitError, LIST_SHARDS,
@@ -41,7 +42,7 @@ const HEADER: [&str; 15] = [
 ];
 
 fn files<E: std::error::Error>(error: E) -> JobError {
-    JobError::Files(DisplayErrorContext(error).to_string())
+    FilesError::s3(error).into()
 }
 
 impl Jobs {
@@ -72,9 +73,10 @@ impl Jobs {
 
     async fn write(&self, export: &Export) -> Result<u64, JobError> {
         let upload = self
-            .s3
+            .bucket
+            .client
             .create_multipart_upload()
-            .bucket(&self.bucket)
+            .bucket(&self.bucket.name)
             .key(&export.object)
             .content_type("text/csv; charset=utf-8")
             .send()
@@ -84,7 +86,8 @@ impl Jobs {
         let written = self.write_parts(export, &upload_id).await;
         if written.is_err() {
             // Best effort: a rule of the bucket aborts what is left after a day.
-            let abort = self.s3.abort_multipart_upload().bucket(&self.bucket).key(&export.object);
+            let abort =
+                self.bucket.client.abort_multipart_upload().bucket(&self.bucket.name).key(&export.object);
             if let Err(error) = abort.upload_id(&upload_id).send().await {
                 tracing::warn!(cause = %DisplayErrorContext(error), "upload not aborted");
             }
@@ -121,9 +124,10 @@ impl Jobs {
             }
         }
         parts.push(self.upload_part(export, upload_id, parts.len(), writer).await?);
-        self.s3
+        self.bucket
+            .client
             .complete_multipart_upload()
-            .bucket(&self.bucket)
+            .bucket(&self.bucket.name)
             .key(&export.object)
             .upload_id(upload_id)
             .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts)).build())
@@ -140,12 +144,13 @@ impl Jobs {
         before: usize,
         writer: csv::Writer<Vec<u8>>,
     ) -> Result<CompletedPart, JobError> {
-        let bytes = writer.into_inner().map_err(|error| JobError::Files(error.to_string()))?;
-        let number = i32::try_from(before + 1).map_err(|error| JobError::Files(error.to_string()))?;
+        let bytes = writer.into_inner().map_err(|error| JobError::Row(error.into_error().into()))?;
+        let number = i32::try_from(before + 1).map_err(files)?;
         let part = self
-            .s3
+            .bucket
+            .client
             .upload_part()
-            .bucket(&self.bucket)
+            .bucket(&self.bucket.name)
             .key(&export.object)
             .upload_id(upload_id)
             .part_number(number)
@@ -185,8 +190,7 @@ impl Jobs {
     }
 
     async fn remove(&self, export: &Export) -> Result<(), JobError> {
-        let request = self.s3.delete_object().bucket(&self.bucket).key(&export.object);
-        request.send().await.map(drop).map_err(files)
+        Ok(self.bucket.delete(&export.object).await?)
     }
 }
 

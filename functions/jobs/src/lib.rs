@@ -1,17 +1,22 @@
-//! Work that outlasts a request: exports, the deletion of a waitlist, the
-//! deletion of exports that hold somebody who was erased.
+//! Work that outlasts a request: exports, the deletion of a waitlist or a code pool, the
+//! deletion of exports that hold somebody who was erased, the archive of used codes.
 //!
 //! A job is an SQS message that names what to work on. It may come twice and may
 //! be cut off at any point: doing it again goes on where it stands, or from the
-//! start, with the same result.
+//! start, with the same result. A schedule asks for the daily ones.
 //!
-//! Access patterns: `export.*`, `subscriber.list`, `subscriber.erase`, `waitlist.write`.
+//! Access patterns: `export.*`, `subscriber.list`, `subscriber.erase`, `waitlist.write`,
+//! `pool.all`, `pool.purge`, `archive.*`.
 
+mod codes;
 mod deletion;
 mod export;
 
 use api::StartError;
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
+use aws_sdk_sqs::error::DisplayErrorContext;
+use files::{Bucket, FilesError};
+use serde::Deserialize;
 use store::{CommitError, StoreError, Table, entities::JobKind};
 
 #[derive(Debug, thiserror::Error)]
@@ -20,8 +25,8 @@ pub enum JobError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Commit(#[from] CommitError),
-    #[error("S3: {0}")]
-    Files(String),
+    #[error(transparent)]
+    Files(#[from] FilesError),
     #[error("SQS: {0}")]
     Queue(String),
     #[error("the message can't be read: {0}")]
@@ -30,12 +35,26 @@ pub enum JobError {
     Row(#[from] csv::Error),
 }
 
+/// What the function is invoked with.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub enum Invocation {
+    Scheduled(Schedule),
+    Queued(SqsEvent),
+}
+
+/// The input of a schedule.
+#[derive(Deserialize)]
+#[serde(tag = "schedule", rename_all = "snake_case")]
+pub enum Schedule {
+    ArchiveCodes,
+}
+
 pub struct Jobs {
     table: Table,
-    s3: aws_sdk_s3::Client,
-    bucket: String,
+    bucket: Bucket,
     sqs: aws_sdk_sqs::Client,
-    queue: String,
+    queue_url: String,
 }
 
 impl Jobs {
@@ -44,19 +63,26 @@ impl Jobs {
     pub fn from_env(env: &aws::Env) -> Result<Self, StartError> {
         Ok(Self {
             table: Table::from_env(env)?,
-            s3: aws::client!(aws_sdk_s3, env, "S3", force_path_style = env.endpoint("S3").is_some())?,
-            bucket: env.require("BUCKET_NAME")?.to_owned(),
+            bucket: Bucket::from_env(env)?,
             sqs: aws::client!(aws_sdk_sqs, env, "SQS")?,
-            queue: env.require("JOBS_QUEUE_URL")?.to_owned(),
+            queue_url: env.require("JOBS_QUEUE_URL")?.to_owned(),
         })
     }
 
-    /// Does the jobs of a batch; what failed is reported and comes again.
+    /// Does the jobs of a batch, of which what failed is reported and comes again; or what
+    /// a schedule asks for.
     ///
     /// # Errors
-    /// Never: the type is that of all workers.
-    pub async fn handle(&self, event: SqsEvent) -> Result<SqsBatchResponse, JobError> {
+    /// When what a schedule asks for fails.
+    pub async fn handle(&self, invocation: Invocation) -> Result<SqsBatchResponse, JobError> {
         let mut response = SqsBatchResponse::default();
+        let event = match invocation {
+            Invocation::Queued(event) => event,
+            Invocation::Scheduled(Schedule::ArchiveCodes) => {
+                self.archive_all().await?;
+                return Ok(response);
+            }
+        };
         for message in event.records {
             let done = match serde_json::from_str(message.body.as_deref().unwrap_or_default()) {
                 Ok(job) => self.work(job).await,
@@ -76,6 +102,15 @@ impl Jobs {
             JobKind::ExportSubscribers { export_id } => self.export(&export_id).await,
             JobKind::DeleteWaitlist { waitlist_id } => self.delete_waitlist(&waitlist_id).await,
             JobKind::PurgeExports { waitlist_id } => self.purge_exports(&waitlist_id).await,
+            JobKind::DeleteCodePool { pool_id } => self.delete_code_pool(&pool_id).await,
+            JobKind::ArchiveCodes { pool_id } => self.archive(&pool_id).await,
         }
+    }
+
+    /// Asks for a job, in so many seconds.
+    async fn queue(&self, job: &JobKind, delay: i32) -> Result<(), JobError> {
+        let body = serde_json::to_string(job)?;
+        let send = self.sqs.send_message().queue_url(&self.queue_url).message_body(body).delay_seconds(delay);
+        send.send().await.map(drop).map_err(|error| JobError::Queue(DisplayErrorContext(error).to_string()))
     }
 }

@@ -1,12 +1,12 @@
 //! The projector: everything that follows from a write.
 //!
 //! It reads the table's stream and keeps positions, counters, rewards and the
-//! event log, gives referral credits, and hands mails and jobs to their queues.
-//! Every effect is conditional on not having happened (see [`store::projection`]
-//! and [`store::referrals::credit`]), so that batches may be repeated, split,
+//! event log, counts claims of codes, gives referral credits, and hands mails and jobs to
+//! their queues. Every effect is conditional on not having happened (see
+//! [`store::projection`], [`store::code_projection`] and [`store::referrals::credit`]), so that batches may be repeated, split,
 //! reordered between shards, or cut off in the middle.
 //!
-//! Access patterns: `projection.*`, `referral.credit`, `line.tree`.
+//! Access patterns: `projection.*`, `referral.credit`, `line.tree`, `pool.stats`, `pool.read`.
 
 mod records;
 
@@ -16,13 +16,14 @@ use aws_lambda_events::event::{
     streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse},
 };
 use domain::{
-    id::{ReferralId, SubscriberId, WaitlistId},
+    id::{CodePoolId, ReferralId, SubscriberId, WaitlistId},
     subscriber::ReferralStatus,
 };
 use jiff::Timestamp;
 use serde_json::json;
 use store::{
     CommitError, StoreError, Table,
+    code_projection::{self, Fact},
     entities::Job,
     projection::{self, Change, MailRequest},
     referrals,
@@ -57,6 +58,7 @@ struct Batch {
     changes: Vec<(WaitlistId, Vec<Change>)>,
     credits: Vec<(SubscriberId, Vec<ReferralId>)>,
     jobs: Vec<Job>,
+    codes: Vec<(CodePoolId, Vec<Fact>)>,
 }
 
 impl Projector {
@@ -112,6 +114,9 @@ impl Projector {
             for chunk in changes.chunks(CHANGES_AT_ONCE) {
                 self.count(chunk, now).await?;
             }
+        }
+        for (pool, facts) in &batch.codes {
+            code_projection::count(&self.table, pool, facts, now).await?;
         }
         for job in &batch.jobs {
             self.send(&self.jobs, serde_json::to_string(&job.job)).await?;
@@ -173,6 +178,7 @@ impl Batch {
                 push(&mut self.credits, referral.referrer_id.clone(), referral.id);
             }
             Record::Job(job) => self.jobs.push(*job),
+            Record::Code(pool, fact) => push(&mut self.codes, pool, fact),
             Record::Referral(_) | Record::Other => {}
         }
     }

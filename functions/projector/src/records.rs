@@ -1,9 +1,13 @@
 //! Stream records as entities.
 
 use aws_lambda_events::event::dynamodb::EventRecord;
-use domain::subscriber::{Referral, Subscriber};
+use domain::{
+    claim::{Claim, ClaimStatus, Code},
+    id::CodePoolId,
+    subscriber::{Referral, Subscriber},
+};
 use serde::de::DeserializeOwned;
-use store::{entities::Job, projection::Change};
+use store::{code_projection::Fact, entities::Job, projection::Change};
 
 use crate::ProjectorError;
 
@@ -12,6 +16,8 @@ pub enum Record {
     Subscriber(Box<Change>),
     Referral(Box<Referral>),
     Job(Box<Job>),
+    /// Something that happens to a code of this pool once.
+    Code(CodePoolId, Fact),
     /// Nothing that anything follows from.
     Other,
 }
@@ -19,7 +25,10 @@ pub enum Record {
 impl Record {
     pub fn read(record: EventRecord) -> Result<Self, ProjectorError> {
         let removed = record.event_name == "REMOVE";
-        let image = if removed { record.change.old_image } else { record.change.new_image };
+        let (image, old) = match removed {
+            true => (record.change.old_image, None),
+            false => (record.change.new_image, Some(record.change.old_image)),
+        };
         let kind = match image.get("_type") {
             Some(serde_dynamo::AttributeValue::S(kind)) => kind.clone(),
             _ => return Ok(Self::Other),
@@ -35,9 +44,31 @@ impl Record {
             ("job", false) if record.event_name == "INSERT" || record.event_name == "MODIFY" => {
                 Ok(Self::Job(Box::new(read(image)?)))
             }
+            ("claim", false) => {
+                let before = read_old::<Claim>(old)?;
+                let claim = read::<Claim>(image)?;
+                let was = before.is_some_and(|before| before.status == ClaimStatus::Claimed);
+                Ok(match claim.status == ClaimStatus::Claimed && !was {
+                    true => Self::Code(claim.pool_id, Fact::Claimed(claim.id)),
+                    false => Self::Other,
+                })
+            }
+            ("code", false) => {
+                let before = read_old::<Code>(old)?;
+                let code = read::<Code>(image)?;
+                let was = before.is_some_and(|before| before.redeemed_at.is_some());
+                Ok(match code.redeemed_at.is_some() && !was {
+                    true => Self::Code(code.pool_id, Fact::Redeemed(code.id)),
+                    false => Self::Other,
+                })
+            }
             _ => Ok(Self::Other),
         }
     }
+}
+
+fn read_old<T: DeserializeOwned>(image: Option<serde_dynamo::Item>) -> Result<Option<T>, ProjectorError> {
+    image.filter(|image| !image.is_empty()).map(read).transpose()
 }
 
 fn read<T: DeserializeOwned>(image: serde_dynamo::Item) -> Result<T, ProjectorError> {

@@ -150,7 +150,7 @@ async fn leaderboard(
     }
     let limit = page.limit()?;
     let waitlist = app.waitlist(&principal.account_id, &id).await?;
-    require_origin(&waitlist, &client.headers)?;
+    require_origin(&waitlist.settings.allowed_origins, &client.headers)?;
     let leaders = referrals::leaderboard(&app.table, &id, limit).await?;
     Ok(axum::Json(List { data: Leader::ranked(&leaders), next_cursor: None }))
 }

@@ -1,9 +1,6 @@
 //! CSV exports: started here, written by the jobs function, fetched by a pre-signed link.
 
-use std::time::Duration;
-
-use api::{App, Committed, PathId, Post, Principal, Problem, ProblemKind, Query, StartError, respond};
-use aws_sdk_s3::presigning::PresigningConfig;
+use api::{App, Committed, PathId, Post, Principal, Problem, ProblemKind, Query, respond};
 use axum::{
     Extension,
     extract::State,
@@ -11,6 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use domain::id::{ExportId, WaitlistId};
+use files::Bucket;
 use jiff::SignedDuration;
 use store::{
     Answer, Commit,
@@ -22,37 +20,6 @@ use crate::dto::{ExportRequest, ExportView, OfWaitlist};
 
 /// See the lifecycle of the bucket in `infra/storage.yaml`.
 const FILE_LIFETIME: SignedDuration = SignedDuration::from_hours(7 * 24);
-const LINK_LIFETIME: Duration = Duration::from_secs(600);
-
-/// The bucket that exports lie in.
-#[derive(Clone)]
-pub struct Files {
-    client: aws_sdk_s3::Client,
-    bucket: String,
-}
-
-impl Files {
-    pub fn from_env(env: &aws::Env) -> Result<Self, StartError> {
-        // Path style when the endpoint is not Amazon's: a bucket is no host name there.
-        let client = aws::client!(aws_sdk_s3, env, "S3", force_path_style = env.endpoint("S3").is_some())?;
-        Ok(Self { client, bucket: env.require("BUCKET_NAME")?.to_owned() })
-    }
-
-    async fn link(&self, export: &Export) -> Result<String, Problem> {
-        let signing = PresigningConfig::expires_in(LINK_LIFETIME).map_err(Problem::unexpected)?;
-        let request = self
-            .client
-            .get_object()
-            .bucket(&self.bucket)
-            .key(&export.object)
-            .response_content_type("text/csv; charset=utf-8")
-            .response_content_disposition(format!("attachment; filename=\"{}.csv\"", export.id))
-            .presigned(signing)
-            .await
-            .map_err(Problem::unexpected)?;
-        Ok(request.uri().to_owned())
-    }
-}
 
 /// Starts an export of a waitlist's subscribers as CSV.
 #[utoipa::path(post, path = "/api/v1/exports", tag = "subscriber", request_body = ExportRequest,
@@ -113,7 +80,7 @@ async fn begin(app: &App, principal: &Principal, waitlist: &WaitlistId) -> Resul
     params(("id" = ExportId, Path)), responses((status = OK, body = ExportView)))]
 pub async fn get(
     State(app): State<App>,
-    Extension(files): Extension<Files>,
+    Extension(bucket): Extension<Bucket>,
     principal: Principal,
     PathId(id): PathId<ExportId>,
 ) -> Result<Response, Problem> {
@@ -127,7 +94,10 @@ pub async fn get(
         false => export,
     };
     let url = match export.status {
-        ExportStatus::Completed => Some(files.link(&export).await?),
+        ExportStatus::Completed => {
+            let link = bucket.download_link(&export.object, &format!("{id}.csv")).await;
+            Some(link.map_err(Problem::unexpected)?)
+        }
         ExportStatus::Running | ExportStatus::Expired => None,
     };
     let private = [(header::CACHE_CONTROL, "no-store")];

@@ -53,7 +53,7 @@ pub async fn join(
     )
     .await?
     .ok_or_else(|| ProblemKind::NotFound.because("There is no such waitlist."))?;
-    require_origin(&context.waitlist, &client.headers)?;
+    require_origin(&context.waitlist.settings.allowed_origins, &client.headers)?;
     let verdict = limit(&app, &principal, &client, &context).await?;
     if let Some(answer) = post.answered(&app).await? {
         return Ok(rate_limited(respond(with_token(answer, &context)?), verdict));

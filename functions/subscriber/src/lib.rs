@@ -18,6 +18,6 @@ pub use routes::routes;
 /// # Errors
 /// When a variable is missing.
 pub fn app(env: &aws::Env) -> Result<Router, StartError> {
-    let files = exports::Files::from_env(env)?;
-    Ok(routes().into_router(App::from_env(env)?).layer(axum::Extension(files)))
+    let bucket = files::Bucket::from_env(env)?;
+    Ok(routes().into_router(App::from_env(env)?).layer(axum::Extension(bucket)))
 }

@@ -1,17 +1,14 @@
 //! What the waitlist family gives. What it takes is [`WaitlistSettings`].
 
 use domain::{
-    id::{EventId, SubscriberId, WaitlistId},
+    id::WaitlistId,
     subscriber::SubscriberStatus,
     text::{Locale, Name, Slug},
     waitlist::{Branding, RewardTiers, VerificationPolicy, Waitlist, WaitlistSettings, WaitlistStatus},
 };
 use jiff::Timestamp;
 use serde::Serialize;
-use store::{
-    entities::{Event, EventKind},
-    waitlists::WaitlistCounts,
-};
+use store::waitlists::WaitlistCounts;
 use utoipa::ToSchema;
 
 #[derive(Serialize, ToSchema)]
@@ -99,24 +96,5 @@ impl PublicWaitlist {
             reward_tiers: settings.reward_tiers,
             total: counts.in_line,
         }
-    }
-}
-
-/// Something that happened; names only ids.
-#[derive(Serialize, ToSchema)]
-pub struct EventView {
-    pub id: EventId,
-    #[serde(rename = "type")]
-    pub kind: EventKind,
-    pub subscriber_id: SubscriberId,
-    /// The referral or reward that it is about.
-    pub object_id: Option<String>,
-    pub at: Timestamp,
-}
-
-impl From<Event> for EventView {
-    fn from(event: Event) -> Self {
-        let Event { id, kind, subscriber_id, object_id, at, .. } = event;
-        Self { id, kind, subscriber_id, object_id, at }
     }
 }

@@ -1,8 +1,8 @@
 //! Routes of the waitlist family.
 
 use api::{
-    Access, App, Client, IfMatch, Json, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind,
-    Query, Routes, created, etag, merge_patch, require_origin, respond,
+    Access, App, Client, EventView, IfMatch, Json, List, PageQuery, PathId, Post, Principal, Problem,
+    ProblemKind, Query, Routes, created, etag, merge_patch, require_origin, respond,
 };
 use axum::{
     extract::State,
@@ -17,7 +17,7 @@ use domain::{
 use store::{CommitError, entities::AuditEntry, events, waitlists};
 use utoipa_axum::routes;
 
-use crate::dto::{EventView, PublicWaitlist, WaitlistView, WaitlistWithCounts};
+use crate::dto::{PublicWaitlist, WaitlistView, WaitlistWithCounts};
 
 const READ: Access = Access::Secret(Family::Waitlists.read());
 const WRITE: Access = Access::Secret(Family::Waitlists.write());
@@ -181,7 +181,7 @@ async fn public(
     client: Client,
 ) -> Result<Response, Problem> {
     let waitlist = own(&app, &principal.account_id, &id).await?;
-    require_origin(&waitlist, &client.headers)?;
+    require_origin(&waitlist.settings.allowed_origins, &client.headers)?;
     let counts = waitlists::counts(&app.table, &id).await?;
     let cache = [(header::CACHE_CONTROL, "private, max-age=60")];
     Ok((cache, axum::Json(PublicWaitlist::new(waitlist, &counts))).into_response())
@@ -197,6 +197,6 @@ async fn list_events(
     Query(page): Query<PageQuery>,
 ) -> Result<axum::Json<List<EventView>>, Problem> {
     own(&app, &principal.account_id, &id).await?;
-    let found = events::list(&app.table, &id, page.cursor()?, page.limit()?).await?;
+    let found = events::list(&app.table, id.as_str(), page.cursor()?, page.limit()?).await?;
     Ok(axum::Json(found.map(EventView::from).into()))
 }

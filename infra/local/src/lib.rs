@@ -54,6 +54,8 @@ use crate::{
 const ACCESS_KEY: &str = "groundswell";
 const SECRET_KEY: &str = "groundswell-local";
 const OIDC_AUDIENCE: &str = "groundswell";
+/// The function whose environment names both the table and the bucket.
+const IMPORTER: &str = "CodeImportFunction";
 
 /// How to run the platform.
 #[derive(Clone, Debug)]
@@ -100,8 +102,11 @@ pub struct Platform {
     pub oidc: Oidc,
     /// Counts the functions' calls to DynamoDB by access pattern.
     pub meter: Meter,
-    /// A table handle as the functions have it.
+    /// The table and the bucket as the functions have them.
     pub table: store::Table,
+    pub bucket: files::Bucket,
+    /// The functions' environments, by their logical ids.
+    variables: HashMap<String, HashMap<String, String>>,
     sqs: Sqs,
     functions: Functions,
     dynamodb: DynamoDb,
@@ -168,15 +173,23 @@ impl Platform {
             ("AWS_REGION", "us-east-1".to_owned()),
         ];
         let http = options.faults.wrap(aws::plain_http_client(), &dynamodb.endpoint);
-        let environment = |function: &Function| {
+        let variables = declaration.functions.iter().map(|function| {
             let mut variables = function.environment.clone();
             variables.extend(endpoints.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+            (function.logical_id.clone(), variables)
+        });
+        let variables: HashMap<String, HashMap<String, String>> = variables.collect();
+        let environment = |function: &str| {
+            let variables = variables.get(function).cloned().unwrap_or_default();
             Env::new(variables, http.clone()).with_meter(meter.clone())
         };
-        let functions = Functions::start(&declaration.functions, environment)?;
-        let any = declaration.functions.first().map(environment);
-        let table = any.map(|env| store::Table::from_env(&env)).transpose();
-        let table = table.ok().flatten().ok_or_else(|| PlatformError::part("table")(&"no function"))?;
+        let functions =
+            Functions::start(&declaration.functions, |function| environment(&function.logical_id))?;
+        let importer = environment(IMPORTER);
+        let table =
+            store::Table::from_env(&importer).map_err(|error| PlatformError::part("table")(&error))?;
+        let files =
+            files::Bucket::from_env(&importer).map_err(|error| PlatformError::part("bucket")(&error))?;
 
         let credentials = credentials::prepare(data, &url, &s3_url, &bucket.name, &table).await?;
         let issuer = format!("{url}/oidc");
@@ -191,7 +204,20 @@ impl Platform {
         let gateway = Gateway::new(&declaration, functions.clone(), written);
         let router = gateway.router().merge(outbox.page_router()).nest("/oidc", oidc.router());
         tasks.push(serve(listener, router));
-        Ok(Self { url, credentials, oidc, meter, table, sqs, functions, dynamodb, tasks, _lock: lock })
+        Ok(Self {
+            url,
+            credentials,
+            oidc,
+            meter,
+            table,
+            bucket: files,
+            variables,
+            sqs,
+            functions,
+            dynamodb,
+            tasks,
+            _lock: lock,
+        })
     }
 
     /// Makes another account on this platform.
@@ -204,6 +230,11 @@ impl Platform {
         let Credentials { account_id, publishable_key, secret_key, oidc_username, .. } = made;
         let here = self.credentials.clone();
         Ok(Credentials { account_id, publishable_key, secret_key, oidc_username, ..here })
+    }
+
+    /// The environment of a function, by its logical id: for running it as a process of its own.
+    pub fn environment(&self, function: &str) -> Option<HashMap<String, String>> {
+        self.variables.get(function).cloned()
     }
 
     /// Where DynamoDB is played: for measuring what it does by itself.

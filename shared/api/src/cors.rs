@@ -2,7 +2,7 @@
 //!
 //! A preflight carries no key, so it is answered for every origin; credentials
 //! travel in headers, never in cookies. The request itself is then held against
-//! the waitlist's allowed origins, and the answer to a page that is not among them
+//! the allowed origins of the waitlist or code pool, and the answer to a page that is not among them
 //! carries no permission to be read.
 
 use axum::{
@@ -11,7 +11,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use domain::waitlist::Waitlist;
+use domain::text::AllowedOrigins;
 
 use crate::{Problem, ProblemKind, problem::IsProblem};
 
@@ -54,14 +54,14 @@ fn allow(headers: &mut HeaderMap, origin: Option<HeaderValue>) {
     }
 }
 
-/// Refuses a page that the waitlist does not allow. A waitlist that names no
-/// origin is open to all pages, and a request without an origin is from no page.
+/// Refuses a page that is not among those allowed. Where none is named, all pages are
+/// allowed, and a request without an origin is from no page.
 ///
 /// # Errors
 /// [`ProblemKind::OriginNotAllowed`].
-pub fn require_origin(waitlist: &Waitlist, headers: &HeaderMap) -> Result<(), Problem> {
+pub fn require_origin(allowed: &AllowedOrigins, headers: &HeaderMap) -> Result<(), Problem> {
     let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
-    let mut allowed = waitlist.settings.allowed_origins.iter().peekable();
+    let mut allowed = allowed.iter().peekable();
     if allowed.peek().is_none() || allowed.any(|allowed| allowed.as_str().as_bytes() == origin.as_bytes()) {
         return Ok(());
     }

@@ -8,6 +8,7 @@
 mod access;
 mod app;
 mod cors;
+mod event;
 mod extract;
 mod idempotent;
 mod list;
@@ -23,6 +24,7 @@ pub mod telemetry;
 pub use access::Access;
 pub use app::{App, StartError, rate_limited};
 pub use cors::require_origin;
+pub use event::EventView;
 pub use extract::{Client, Json, PathId, Query, merge_patch};
 pub use idempotent::{CommitProblem, Committed, Post, created, respond};
 pub use list::{List, PageQuery};

@@ -56,7 +56,7 @@ kinds! {
     InsufficientScope "insufficient-scope" FORBIDDEN "The credentials do not allow this";
     SecretKeyRequired "secret-key-required" FORBIDDEN "A publishable key is not enough";
     SubscriberTokenRequired "subscriber-token-required" FORBIDDEN "The subscriber's own token is needed";
-    OriginNotAllowed "origin-not-allowed" FORBIDDEN "This page may not call the waitlist";
+    OriginNotAllowed "origin-not-allowed" FORBIDDEN "Pages of this origin may not call";
     NotFound "not-found" NOT_FOUND "Not found";
     MethodNotAllowed "method-not-allowed" METHOD_NOT_ALLOWED "The path has no such method";
     Conflict "conflict" CONFLICT "Somebody else changed it at the same time";
@@ -69,6 +69,16 @@ kinds! {
     WaitlistDeleting "waitlist-deleting" CONFLICT "The waitlist is being deleted";
     NotInLine "not-in-line" CONFLICT "The subscriber is not in line";
     ReferralNotReviewable "referral-not-reviewable" CONFLICT "The referral's status does not allow this";
+    CodePoolPaused "code-pool-paused" CONFLICT "The code pool is paused";
+    CodePoolCompleted "code-pool-completed" GONE "The code pool has ended";
+    CodePoolExpired "code-pool-expired" GONE "The code pool has expired";
+    CodePoolDeleting "code-pool-deleting" CONFLICT "The code pool is being deleted";
+    CodesExhausted "codes-exhausted" CONFLICT "No code is left";
+    WrongPlatform "wrong-platform" CONFLICT "The code pool is for another platform";
+    ReservationLapsed "reservation-lapsed" CONFLICT "The reservation is over";
+    ClaimConfirmed "claim-confirmed" CONFLICT "The claim is final";
+    CodeNotClaimed "code-not-claimed" CONFLICT "Nobody has claimed the code";
+    CodeRedeemed "code-redeemed" CONFLICT "The code has been redeemed before";
     IdempotencyKeyReused "idempotency-key-reused" UNPROCESSABLE_ENTITY "The Idempotency-Key belongs to another request";
     DisposableEmail "disposable-email" UNPROCESSABLE_ENTITY "Throw-away addresses are not accepted";
     PreconditionFailed "precondition-failed" PRECONDITION_FAILED "It has changed since it was read";

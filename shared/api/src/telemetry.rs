@@ -38,6 +38,8 @@ fn own_crates(level: &str) -> String {
         "account",
         "api",
         "authorizer",
+        "code_distribution",
+        "code_import",
         "groundswell",
         "jobs",
         "message_sender",

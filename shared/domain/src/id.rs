@@ -6,7 +6,10 @@
 use jiff::Timestamp;
 use ulid::Ulid;
 
-use crate::{Invalid, secret};
+use crate::{Invalid, secret, secret::SigningKey};
+
+/// Characters of a ULID.
+const ULID_LEN: usize = 26;
 
 fn fresh(now: Timestamp) -> Ulid {
     let millis = u64::try_from(now.as_millisecond()).unwrap_or(0);
@@ -24,45 +27,23 @@ fn parse(text: &str, prefix: &str) -> Result<Ulid, Invalid> {
     if ulid.to_string().to_ascii_lowercase() == encoded { Ok(ulid) } else { Err(malformed()) }
 }
 
-macro_rules! ids {
-    ($($(#[$doc:meta])* $name:ident = $prefix:literal;)*) => {$(
+/// An id as text: a struct of one string, checked where it comes in.
+macro_rules! id_text {
+    ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
         #[serde(try_from = "String", into = "String")]
         pub struct $name(String);
 
         impl $name {
-            pub const PREFIX: &'static str = $prefix;
-
-            /// A new id, unique without coordination.
-            pub fn new(now: Timestamp) -> Self {
-                Self::from_ulid(fresh(now))
-            }
-
-            fn from_ulid(ulid: Ulid) -> Self {
-                Self(format!("{}_{}", $prefix, ulid.to_string().to_ascii_lowercase()))
-            }
-
             pub fn as_str(&self) -> &str {
                 &self.0
-            }
-
-            /// The part after the prefix.
-            pub fn suffix(&self) -> &str {
-                &self.0[$prefix.len() + 1..]
             }
         }
 
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(&self.0)
-            }
-        }
-
-        impl std::str::FromStr for $name {
-            type Err = Invalid;
-            fn from_str(text: &str) -> Result<Self, Invalid> {
-                parse(text, $prefix).map(Self::from_ulid)
             }
         }
 
@@ -76,6 +57,37 @@ macro_rules! ids {
         impl From<$name> for String {
             fn from(id: $name) -> String {
                 id.0
+            }
+        }
+    };
+}
+
+macro_rules! ids {
+    ($($(#[$doc:meta])* $name:ident = $prefix:literal;)*) => {$(
+        id_text! { $(#[$doc])* $name }
+
+        impl $name {
+            pub const PREFIX: &'static str = $prefix;
+
+            /// A new id, unique without coordination.
+            pub fn new(now: Timestamp) -> Self {
+                Self::from_ulid(fresh(now))
+            }
+
+            fn from_ulid(ulid: Ulid) -> Self {
+                Self(format!("{}_{}", $prefix, ulid.to_string().to_ascii_lowercase()))
+            }
+
+            /// The part after the prefix.
+            pub fn suffix(&self) -> &str {
+                &self.0[$prefix.len() + 1..]
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = Invalid;
+            fn from_str(text: &str) -> Result<Self, Invalid> {
+                parse(text, $prefix).map(Self::from_ulid)
             }
         }
     )*};
@@ -102,6 +114,61 @@ ids! {
     ExportId = "exp";
     /// A domain event.
     EventId = "evt";
+    CodePoolId = "pool";
+    /// One file of codes on its way into a pool.
+    ImportId = "imp";
+}
+
+impl ImportId {
+    /// The import of an object that nobody announced: the same object is the same import.
+    pub fn of_object(key: &str, etag: &str) -> Self {
+        Self::from_ulid(Ulid(secret::number(&[key, etag])))
+    }
+}
+
+/// Ids of what lies in a code pool: the pool's own id, and a number that follows from what
+/// is named. So the same thing always has the same id, and the id says where it is.
+macro_rules! ids_within_pool {
+    ($($(#[$doc:meta])* $name:ident = $prefix:literal, $purpose:literal;)*) => {$(
+        id_text! { $(#[$doc])* $name }
+
+        impl $name {
+            const PREFIX: &'static str = $prefix;
+
+            /// Can't be computed, or traced back, without the account's key.
+            pub fn of(key: &SigningKey, pool: &CodePoolId, identity: &str) -> Self {
+                let number = Ulid(key.number(&[$purpose, pool.as_str(), identity]));
+                Self(format!("{}_{}{}", $prefix, pool.suffix(), number.to_string().to_ascii_lowercase()))
+            }
+
+            pub fn pool(&self) -> CodePoolId {
+                CodePoolId(format!("{}_{}", CodePoolId::PREFIX, &self.0[$prefix.len() + 1..self.0.len() - ULID_LEN]))
+            }
+
+            /// The number as text; its first character is one of eight.
+            pub fn number(&self) -> &str {
+                &self.0[self.0.len() - ULID_LEN..]
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = Invalid;
+            fn from_str(text: &str) -> Result<Self, Invalid> {
+                let malformed = || Invalid::new(format!("is not an id of the form {}_…", Self::PREFIX));
+                let at = text.len().checked_sub(ULID_LEN).filter(|at| text.is_char_boundary(*at)).ok_or_else(malformed)?;
+                parse(&text[..at], Self::PREFIX)?;
+                parse(&format!("{}_{}", Self::PREFIX, &text[at..]), Self::PREFIX)?;
+                Ok(Self(text.to_owned()))
+            }
+        }
+    )*};
+}
+
+ids_within_pool! {
+    /// A promo code, not its text.
+    CodeId = "code", "code";
+    /// What one user claimed of one pool.
+    ClaimId = "claim", "claim";
 }
 
 impl ReferralId {
@@ -122,6 +189,27 @@ mod tests {
         let late = WaitlistId::new(Timestamp::from_millisecond(1_700_000_000_001).unwrap());
         assert!(early < late);
         assert_eq!(early.as_str().parse(), Ok(early));
+    }
+
+    #[test]
+    fn an_id_within_a_pool_follows_from_what_it_names() {
+        let (key, pool) = (SigningKey::generate(), CodePoolId::new(Timestamp::UNIX_EPOCH));
+        let id = CodeId::of(&key, &pool, "abc");
+        assert_eq!(id, CodeId::of(&key, &pool, "abc"));
+        assert_eq!(id.as_str().parse(), Ok(id.clone()));
+        assert_eq!(id.pool(), pool);
+        assert_ne!(id, CodeId::of(&SigningKey::generate(), &pool, "abc"));
+        assert_ne!(id.number(), ClaimId::of(&key, &pool, "abc").number());
+        for text in [
+            id.as_str().replace("code_", "claim_"),
+            id.as_str().replace("code_", ""),
+            id.as_str()[..40].to_owned(),
+            id.as_str().to_ascii_uppercase(),
+            format!("{id}é"),
+            "é".to_owned(),
+        ] {
+            assert!(text.parse::<CodeId>().is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -5,10 +5,13 @@
 //! checked it.
 
 pub mod api_key;
+pub mod claim;
+pub mod code_pool;
 pub mod email;
 pub mod fraud;
 pub mod id;
 pub mod line;
+mod number;
 pub mod rate;
 pub mod referral_code;
 pub mod scope;
@@ -17,6 +20,8 @@ pub mod subscriber;
 pub mod text;
 pub mod token;
 pub mod waitlist;
+
+pub(crate) use number::bounded_number;
 
 /// Why a value was refused, in words that may be shown to the caller.
 ///

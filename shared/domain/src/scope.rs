@@ -21,10 +21,12 @@ pub enum Family {
     Waitlists,
     Subscribers,
     Referrals,
+    Codes,
 }
 
 impl Family {
-    pub const ALL: [Self; 4] = [Self::Account, Self::Waitlists, Self::Subscribers, Self::Referrals];
+    pub const ALL: [Self; 5] =
+        [Self::Account, Self::Waitlists, Self::Subscribers, Self::Referrals, Self::Codes];
 
     fn name(self) -> &'static str {
         match self {
@@ -32,6 +34,7 @@ impl Family {
             Self::Waitlists => "waitlists",
             Self::Subscribers => "subscribers",
             Self::Referrals => "referrals",
+            Self::Codes => "codes",
         }
     }
 

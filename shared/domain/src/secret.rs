@@ -35,6 +35,15 @@ pub fn sha256(bytes: &[u8]) -> String {
     encode(digest::digest(&digest::SHA256, bytes).as_ref())
 }
 
+/// The first 128 bits of the SHA-256 of these texts.
+pub fn number(parts: &[&str]) -> u128 {
+    first_bits(digest::digest(&digest::SHA256, join(parts).as_bytes()).as_ref())
+}
+
+fn first_bits(digest: &[u8]) -> u128 {
+    digest.iter().take(16).fold(0, |number, byte| number << 8 | u128::from(*byte))
+}
+
 /// SHA-256 in padded base64, as a Content-Security-Policy names scripts.
 pub fn sha256_base64(bytes: &[u8]) -> String {
     STANDARD.encode(digest::digest(&digest::SHA256, bytes))
@@ -69,6 +78,11 @@ impl SigningKey {
     /// device), comparable only within this account.
     pub fn pseudonym(&self, purpose: &str, value: &str) -> String {
         encode(&self.sign(&["pseudonym", purpose, value]).as_ref()[..12])
+    }
+
+    /// A number that follows from these texts and from nothing else, to whoever has the key.
+    pub(crate) fn number(&self, parts: &[&str]) -> u128 {
+        first_bits(self.sign(parts).as_ref())
     }
 }
 

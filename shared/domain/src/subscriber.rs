@@ -58,7 +58,7 @@ pub struct Subscriber {
     pub waitlist_id: WaitlistId,
     pub email: Email,
     pub name: Option<Name>,
-    #[serde(with = "as_text")]
+    #[serde(with = "crate::text::as_text")]
     pub metadata: Metadata,
     pub consent: Consent,
     /// Where the visitor came from, e.g. `newsletter`.
@@ -131,21 +131,6 @@ pub fn hot_score(referrals: u32, votes: u32, comments: u32, last_active: Timesta
     #[expect(clippy::cast_precision_loss, reason = "a second in 2^53 is no loss")]
     let weeks = (last_active.as_second() as f64 - START) / WEEK;
     engagement.log2() + weeks
-}
-
-/// Metadata is kept as JSON text: DynamoDB's numbers are narrower than JSON's.
-mod as_text {
-    use serde::{Deserialize, Deserializer, Serializer, de, ser};
-
-    use crate::text::Metadata;
-
-    pub fn serialize<S: Serializer>(metadata: &Metadata, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&serde_json::to_string(metadata).map_err(ser::Error::custom)?)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Metadata, D::Error> {
-        serde_json::from_str(&String::deserialize(deserializer)?).map_err(de::Error::custom)
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]

@@ -8,7 +8,30 @@ fn is_forbidden(character: char) -> bool {
         || matches!(character, '\u{ad}' | '\u{61c}' | '\u{200b}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2060}' | '\u{2066}'..='\u{2069}' | '\u{2800}' | '\u{3164}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
 }
 
-fn bounded(text: &str, max: usize) -> Result<String, Invalid> {
+/// Characters of no width or meaning of their own: with them, one text could pass for two.
+pub(crate) fn is_invisible(character: char) -> bool {
+    use icu_properties::{CodePointSetData, props};
+    type Category = props::GeneralCategory;
+    let category = icu_properties::CodePointMapData::<Category>::new().get(character);
+    matches!(
+        category,
+        Category::Control
+            | Category::Format
+            | Category::PrivateUse
+            | Category::Surrogate
+            | Category::Unassigned
+            | Category::LineSeparator
+            | Category::ParagraphSeparator
+    ) || CodePointSetData::new::<props::DefaultIgnorableCodePoint>().contains(character)
+}
+
+/// What texts that look the same have in common (NFKC), in any case.
+pub(crate) fn folded(text: &str) -> String {
+    let normalizer = icu_normalizer::ComposingNormalizer::new_nfkc();
+    normalizer.normalize(&normalizer.normalize(text).to_lowercase()).into_owned()
+}
+
+pub(crate) fn bounded(text: &str, max: usize) -> Result<String, Invalid> {
     let text = text.trim();
     if text.is_empty() {
         return Err(Invalid::new("is empty"));
@@ -165,6 +188,33 @@ fn color(text: &str) -> Result<String, Invalid> {
     }
 }
 
+/// Origins whose pages may call the API, at most 20.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
+#[serde(try_from = "Vec<Origin>", into = "Vec<Origin>")]
+pub struct AllowedOrigins(Vec<Origin>);
+
+impl AllowedOrigins {
+    pub fn iter(&self) -> impl Iterator<Item = &Origin> {
+        self.0.iter()
+    }
+}
+
+impl TryFrom<Vec<Origin>> for AllowedOrigins {
+    type Error = Invalid;
+    fn try_from(origins: Vec<Origin>) -> Result<Self, Invalid> {
+        if origins.len() > 20 {
+            return Err(Invalid::new("has more than 20 origins"));
+        }
+        Ok(Self(origins))
+    }
+}
+
+impl From<AllowedOrigins> for Vec<Origin> {
+    fn from(origins: AllowedOrigins) -> Self {
+        origins.0
+    }
+}
+
 /// What a caller keeps with an object for its own use: a JSON object of at most
 /// 4,096 bytes when written out.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
@@ -188,6 +238,21 @@ impl TryFrom<serde_json::Map<String, serde_json::Value>> for Metadata {
 impl From<Metadata> for serde_json::Map<String, serde_json::Value> {
     fn from(metadata: Metadata) -> Self {
         metadata.0
+    }
+}
+
+/// Metadata is kept as JSON text: DynamoDB's numbers are narrower than JSON's.
+pub(crate) mod as_text {
+    use serde::{Deserialize, Deserializer, Serializer, de, ser};
+
+    use crate::text::Metadata;
+
+    pub fn serialize<S: Serializer>(metadata: &Metadata, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&serde_json::to_string(metadata).map_err(ser::Error::custom)?)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Metadata, D::Error> {
+        serde_json::from_str(&String::deserialize(deserializer)?).map_err(de::Error::custom)
     }
 }
 

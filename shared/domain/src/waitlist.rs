@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 
 use crate::{
-    Invalid,
+    Invalid, bounded_number,
     id::{AccountId, WaitlistId},
-    text::{Color, HttpUrl, Line, Locale, Name, Origin, Slug},
+    text::{AllowedOrigins, Color, HttpUrl, Line, Locale, Name, Slug},
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
@@ -92,64 +92,6 @@ impl From<RewardTiers> for Vec<RewardTier> {
     fn from(tiers: RewardTiers) -> Self {
         tiers.0
     }
-}
-
-/// Origins whose pages may call the API, at most 20.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
-#[serde(try_from = "Vec<Origin>", into = "Vec<Origin>")]
-pub struct AllowedOrigins(Vec<Origin>);
-
-impl AllowedOrigins {
-    pub fn iter(&self) -> impl Iterator<Item = &Origin> {
-        self.0.iter()
-    }
-}
-
-impl TryFrom<Vec<Origin>> for AllowedOrigins {
-    type Error = Invalid;
-    fn try_from(origins: Vec<Origin>) -> Result<Self, Invalid> {
-        if origins.len() > 20 {
-            return Err(Invalid::new("has more than 20 origins"));
-        }
-        Ok(Self(origins))
-    }
-}
-
-impl From<AllowedOrigins> for Vec<Origin> {
-    fn from(origins: AllowedOrigins) -> Self {
-        origins.0
-    }
-}
-
-macro_rules! bounded_number {
-    ($($(#[$doc:meta])* $name:ident: $type:ty = $range:expr;)*) => {$(
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
-        #[serde(try_from = "u64", into = "u64")]
-        pub struct $name($type);
-
-        impl $name {
-            pub fn get(self) -> $type {
-                self.0
-            }
-        }
-
-        impl TryFrom<u64> for $name {
-            type Error = Invalid;
-            fn try_from(value: u64) -> Result<Self, Invalid> {
-                match <$type>::try_from(value) {
-                    Ok(value) if $range.contains(&value) => Ok(Self(value)),
-                    _ => Err(Invalid::new(format!("is not {}–{}", $range.start(), $range.end()))),
-                }
-            }
-        }
-
-        impl From<$name> for u64 {
-            fn from(value: $name) -> u64 {
-                value.0.into()
-            }
-        }
-    )*};
 }
 
 bounded_number! {

@@ -42,6 +42,8 @@ pub enum CommitError {
 pub struct Failed {
     /// The name that the caller gave the write.
     pub label: &'static str,
+    /// Which of the commit's writes it was, counted from 0.
+    pub position: usize,
     /// What is there instead, if anything.
     pub found: Option<Item>,
 }
@@ -229,8 +231,9 @@ impl Commit {
             let failed: Vec<_> = reasons
                 .iter()
                 .zip(&labels)
-                .filter(|(reason, _)| reason.code() == Some("ConditionalCheckFailed"))
-                .map(|(reason, label)| Failed { label, found: reason.item.clone() })
+                .enumerate()
+                .filter(|(_, (reason, _))| reason.code() == Some("ConditionalCheckFailed"))
+                .map(|(position, (reason, label))| Failed { label, position, found: reason.item.clone() })
                 .collect();
             if !failed.is_empty() {
                 return Err(CommitError::Condition(failed));
@@ -278,7 +281,7 @@ fn named(mut write: TransactWriteItem, table: &str) -> TransactWriteItem {
 }
 
 /// Waits before the next attempt: full jitter under an exponential bound, at most 800 ms.
-pub(crate) async fn back_off(attempt: u32) {
+pub async fn back_off(attempt: u32) {
     let bound = 10u64 << attempt.min(6).saturating_sub(1);
     let [byte] = domain::secret::random::<1>();
     let millis = (bound * 5 / 2).min(800) * u64::from(byte) / 255 + 1;

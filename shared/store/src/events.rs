@@ -1,6 +1,8 @@
-//! What happened on a waitlist: the outbox that webhooks and feeds are served from.
+//! What happened on a waitlist or in a code pool: the outbox that webhooks and feeds are served from.
 
-use domain::id::{EventId, SubscriberId, WaitlistId};
+use std::collections::BTreeMap;
+
+use domain::id::{AccountId, EventId};
 use jiff::Timestamp;
 
 use crate::{
@@ -10,30 +12,30 @@ use crate::{
 };
 
 impl Event {
+    /// An event of a waitlist, about a subscriber.
     pub(crate) fn about(
         standing: &Standing,
         kind: EventKind,
         object_id: Option<String>,
         at: Timestamp,
     ) -> Self {
-        Self::new(&standing.account_id, &standing.waitlist_id, &standing.subscriber_id, kind, object_id, at)
+        let subscriber_id = Some(standing.subscriber_id.clone());
+        Self {
+            subscriber_id,
+            object_id,
+            ..Self::new(&standing.account_id, standing.waitlist_id.as_str(), kind, at)
+        }
     }
 
-    pub(crate) fn new(
-        account: &domain::id::AccountId,
-        waitlist: &WaitlistId,
-        subscriber: &SubscriberId,
-        kind: EventKind,
-        object_id: Option<String>,
-        at: Timestamp,
-    ) -> Self {
+    pub(crate) fn new(account: &AccountId, topic: &str, kind: EventKind, at: Timestamp) -> Self {
         Self {
             id: EventId::new(at),
             account_id: account.clone(),
-            waitlist_id: waitlist.clone(),
+            topic: topic.to_owned(),
             kind,
-            subscriber_id: subscriber.clone(),
-            object_id,
+            subscriber_id: None,
+            object_id: None,
+            data: BTreeMap::new(),
             at,
         }
     }
@@ -42,9 +44,9 @@ impl Event {
 /// Newest first.
 pub async fn list(
     table: &Table,
-    waitlist: &WaitlistId,
+    topic: &str,
     after: Option<Cursor>,
     limit: usize,
 ) -> Result<Page<Event>, StoreError> {
-    table.page(&patterns::EVENTS, &[Event::partition(waitlist)], true, after, limit).await
+    table.page(&patterns::EVENTS, &[Event::partition(topic)], true, after, limit).await
 }

@@ -10,12 +10,18 @@
 //! transaction; nothing scans.
 
 pub mod accounts;
+pub mod archive;
+pub mod claims;
+pub mod code_pools;
+pub mod code_projection;
+pub mod codes;
 mod commit;
 mod cursor;
 pub mod entities;
 pub mod events;
 pub mod exports;
 mod idempotency;
+pub mod imports;
 mod keys;
 pub mod line;
 pub mod messages;
@@ -27,7 +33,7 @@ pub mod subscribers;
 mod table;
 pub mod waitlists;
 
-pub use commit::{Commit, CommitError};
+pub use commit::{Commit, CommitError, back_off};
 pub use cursor::{Cursor, Page};
 pub use idempotency::{Answer, Idempotency, Replay};
 pub use keys::LIST_SHARDS;

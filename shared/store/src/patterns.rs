@@ -109,11 +109,39 @@ patterns! {
 
     STANDINGS "projection.standings" "projector" [BatchGet] None, "`SUB#subscriber` / `CORE#STANDING`", "What has the projector counted of these subscribers?";
     PROJECT "projection.write" "projector" [Transact] None, "`CORE#STANDING`, `REWARD#…`, `LINE#…`, `STATS`, `EVENTS#…`", "Count a change: position, statistics, rewards, events";
-    EVENTS "event.list" "waitlist" [Query] None, "`EVENTS#waitlist` / `evt_…`, newest first", "What happened on this waitlist?";
+    EVENTS "event.list" "waitlist, code-distribution" [Query] None, "`EVENTS#topic` / `evt_…`, newest first", "What happened on this waitlist, in this code pool?";
 
     EXPORT "export.read" "subscriber, jobs" [Get] None, "`EXPORT#export` / `META`", "One export";
     EXPORT_WRITE "export.write" "subscriber, jobs" [Transact] None, "`EXPORT#export` / `META`; `JOB#job`; `IDEM#…`", "Start an export, or note its progress";
     EXPORTS "export.list" "jobs, subscriber" [Query] Some(GSI1), "`WLEXPORTS#waitlist` / `exp_…`", "Which exports hold this waitlist's people?";
+    CODE_POOL "pool.read" "code-distribution, code-import, jobs" [Get] None, "`POOL#pool` / `META`", "One code pool";
+    CODE_POOL_STATS "pool.stats" "code-distribution, projector" [Get] None, "`POOL#pool` / `STATS`", "How many codes came in, were claimed, redeemed?";
+    CODE_POOLS "pool.list" "code-distribution" [Query] Some(GSI1), "`ACCTPOOLS#account` / `pool_…`", "The account's code pools, oldest first";
+    CODE_POOLS_ALL "pool.all" "jobs" [Query] Some(GSI2), "`POOLS` / `pool_…`", "Which pools are there, for the daily work?";
+    CODE_POOL_WRITE "pool.write" "code-distribution, jobs" [Transact] None, "`POOL#pool` / `META`, `STATS`, `SHELF`; `JOB#job`; `AUDIT#account`", "Create, change or delete a code pool";
+    CODE_POOL_PURGE "pool.purge" "jobs" [Query Transact] None, "`POOL#pool`; `CODES#pool#shard`; `STOCK#pool#lot#shard`; `CLAIMS#pool#shard`", "Remove what a deleted pool held";
+
+    CODE_LOAD "code.load" "code-import" [Transact] None, "`CODES#pool#shard`; `STOCK#pool#lot#shard`", "Codes of a file, each unless it is there, with its place in the stock";
+    CODES "code.list" "code-distribution, code-import" [Query BatchGet] None, "`CODES#pool#shard` / number; `STOCK#pool#lot#shard` / number", "The pool's codes, and which of them are to be had";
+    CODE "code.read" "code-distribution" [Get BatchGet] None, "`CODES#pool#shard` / number; `STOCK#pool#lot#shard` / number", "One code";
+    CODE_WRITE "code.write" "code-distribution" [Transact] None, "`CODES#pool#shard` / number; `AUDIT#account`; `IDEM#…`", "Redeem or reveal a code";
+
+    CLAIM_POOL "claim.pool" "code-distribution" [BatchGet] None, "`ACCT#account` / `META`, `SIGNING`; `POOL#pool` / `META`", "The pool that is claimed from, and its account";
+    CLAIM_CONTEXT "claim.context" "code-distribution" [BatchGet] None, "`CLAIMS#pool#shard` / number; `POOL#pool` / `SHELF`", "What has this user claimed, and which lots may have codes?";
+    STOCK "claim.stock" "code-distribution" [Query] None, "`STOCK#pool#lot#shard` / number, from a random one", "A code of this lot that can be had now";
+    LOT_EMPTY "claim.lot-empty" "code-distribution" [Transact] None, "`POOL#pool` / `SHELF`", "Take an empty lot off the shelf";
+    CLAIM_WRITE "claim.write" "code-distribution" [Transact] None, "`CLAIMS#pool#shard` / number; `STOCK#pool#lot#shard` / number; `IDEM#…`", "Give, hold, confirm or give back a code";
+    CLAIM "claim.read" "code-distribution" [Get] None, "`CLAIMS#pool#shard` / number", "One claim";
+
+    IMPORT "import.read" "code-distribution, code-import" [Get] None, "`POOL#pool` / `IMPORT#import`", "One import";
+    IMPORTS "import.list" "code-distribution" [Query] None, "`POOL#pool` / `IMPORT#…`", "The pool's imports";
+    IMPORT_WRITE "import.write" "code-distribution, code-import" [Transact] None, "`POOL#pool` / `IMPORT#import`; `AUDIT#account`; `EVENTS#pool`; `IDEM#…`", "Announce, begin or end an import";
+    IMPORT_CHECKPOINT "import.checkpoint" "code-import" [BatchGet Transact] None, "`POOL#pool` / `IMPORT#import`, `META`, `STATS`, `SHELF`; `EVENTS#pool`", "Note how far an import came, and put its lots on the shelf";
+
+    CODES_USED "archive.used" "jobs" [Query] Some(GSI1), "`USED#pool#shard` / time", "Which codes were claimed long ago?";
+    CODES_ARCHIVED "archive.write" "jobs" [BatchGet Transact] None, "`CODES#pool#shard`; `CLAIMS#pool#shard`", "Leave of a used code only where its text is archived";
+    CODES_COUNT "projection.codes" "projector" [Transact] None, "`POOL#pool` / `STATS`; `TALLY#fact`; `EVENTS#pool`", "Count claims and redemptions once";
+
     MESSAGE "message.state" "message-sender" [Transact Get] None, "`MSG#message` / `META`", "Was this message sent?";
 }
 

@@ -176,7 +176,11 @@ fn ledger_entry(referral: &Referral, change: LedgerChange, actor: &str, now: Tim
 
 fn event(referral: &Referral, kind: EventKind, now: Timestamp) -> Event {
     let object = Some(referral.id.as_str().to_owned());
-    Event::new(&referral.account_id, &referral.waitlist_id, &referral.referrer_id, kind, object, now)
+    Event {
+        subscriber_id: Some(referral.referrer_id.clone()),
+        object_id: object,
+        ..Event::new(&referral.account_id, referral.waitlist_id.as_str(), kind, now)
+    }
 }
 
 /// What a reviewer decides about a referral.

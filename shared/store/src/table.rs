@@ -71,6 +71,8 @@ pub enum Range {
     Before(String),
     /// Inclusive.
     AtMost(String),
+    /// Both inclusive.
+    Between(String, String),
 }
 
 /// A query of one partition.
@@ -87,6 +89,14 @@ impl Query {
     pub fn partition(pk: String) -> Self {
         Self { pk, range: Range::All, limit: None, newest_first: false, consistent: false }
     }
+}
+
+/// What a query's items have to fulfil besides their keys.
+#[derive(Clone, Debug)]
+pub struct Filter {
+    pub expression: &'static str,
+    pub names: Vec<(&'static str, &'static str)>,
+    pub values: Vec<(&'static str, AttributeValue)>,
 }
 
 /// The table, as one function sees it. Cheap to clone.
@@ -231,6 +241,10 @@ impl Table {
             Range::After(bound) => ("#pk = :pk AND #sk > :sk", Some(bound)),
             Range::Before(bound) => ("#pk = :pk AND #sk < :sk", Some(bound)),
             Range::AtMost(bound) => ("#pk = :pk AND #sk <= :sk", Some(bound)),
+            Range::Between(bound, last) => {
+                request = request.expression_attribute_values(":last", AttributeValue::S(last.clone()));
+                ("#pk = :pk AND #sk BETWEEN :sk AND :last", Some(bound))
+            }
         };
         request = request.key_condition_expression(condition);
         if let Some(bound) = bound {
@@ -273,6 +287,42 @@ impl Table {
     ) -> Result<Vec<E>, StoreError> {
         let found = self.query_items(pattern, query).await?.into_iter().map(E::from_item);
         found.filter(|entity| !matches!(entity, Ok(entity) if !is_current(entity))).collect()
+    }
+
+    /// Reads into a partition until some items pass the filter. Also says whether there
+    /// was any item, passing or not.
+    pub(crate) async fn query_until<E: Entity>(
+        &self,
+        pattern: &'static Pattern,
+        mut query: Query,
+        filter: &Filter,
+    ) -> Result<(Vec<E>, bool), StoreError> {
+        let mut any = false;
+        let mut start = None;
+        loop {
+            self.count(pattern, Operation::Query);
+            let mut request = self.query_request(pattern.index, &query).filter_expression(filter.expression);
+            for (placeholder, name) in &filter.names {
+                request = request.expression_attribute_names(*placeholder, *name);
+            }
+            for (placeholder, value) in &filter.values {
+                request = request.expression_attribute_values(*placeholder, value.clone());
+            }
+            let output = request
+                .set_exclusive_start_key(start)
+                .send()
+                .await
+                .map_err(|error| StoreError::sdk("Query", error))?;
+            any |= output.scanned_count > 0;
+            let found: Vec<E> =
+                output.items.unwrap_or_default().into_iter().map(E::from_item).collect::<Result<_, _>>()?;
+            start = output.last_evaluated_key;
+            if !found.is_empty() || start.is_none() {
+                return Ok((found, any));
+            }
+            // What was passed over once is a sign of more.
+            query.limit = query.limit.map(|limit| limit.saturating_mul(8).min(1000));
+        }
     }
 
     /// A page of the list that lies in these partitions, ordered by sort key.

@@ -35,6 +35,8 @@ fn every_function_has_its_binary() {
     let expected = [
         ("AccountFunction", "account"),
         ("AuthorizerFunction", "authorizer"),
+        ("CodeDistributionFunction", "code-distribution"),
+        ("CodeImportFunction", "code-import"),
         ("JobsFunction", "jobs"),
         ("MessageSenderFunction", "message-sender"),
         ("ProjectorFunction", "projector"),
@@ -88,54 +90,26 @@ fn sources_name_their_queues() {
     };
     let image = json!({ "_type": { "S": "referral" } });
     let record = |name: &str| json!({ "eventName": name, "dynamodb": { "OldImage": image } });
-    assert!(filters[1].matches(&record("REMOVE")));
-    assert!(!filters[1].matches(&record("INSERT")));
+    assert!(filters[2].matches(&record("REMOVE")));
+    assert!(!filters[2].matches(&record("INSERT")));
     assert_eq!(dead_letters.as_deref(), Some("projector-dead-letters"));
 
-    let queue = |queue: &str, batch_size, max_concurrency| {
-        [Source::Queue { queue: queue.to_owned(), batch_size, report_failures: true, max_concurrency }]
+    let queue = |queue: &str, batch_size, max_concurrency| Source::Queue {
+        queue: queue.to_owned(),
+        batch_size,
+        report_failures: true,
+        max_concurrency,
     };
-    assert_eq!(function(declaration(), "MessageSenderFunction").sources, queue("messages", 10, 10));
-    assert_eq!(function(declaration(), "JobsFunction").sources, queue("jobs", 1, ACCOUNT_CONCURRENCY));
+    assert_eq!(function(declaration(), "MessageSenderFunction").sources, [queue("messages", 10, 10)]);
+    let jobs = function(declaration(), "JobsFunction").sources;
+    assert!(jobs.contains(&queue("jobs", 1, ACCOUNT_CONCURRENCY)));
 }
-
-/// The jobs' function with events beside its queue.
-fn with_events(events: &str) -> Result<Declaration> {
-    edited("        Jobs:\n          Type: SQS", &format!("{events}        Jobs:\n          Type: SQS"))
-}
-
-const RULE: &str = "        Uploads:
-          Type: EventBridgeRule
-          Properties:
-            Pattern:
-              source: [aws.s3]
-              detail-type: [Object Created]
-              detail:
-                bucket: { name: [!GetAtt Storage.Outputs.BucketName] }
-                object: { key: [{ prefix: imports/ }, { suffix: .csv }] }
-            RetryPolicy: { MaximumRetryAttempts: 185 }
-            DeadLetterConfig: { Arn: !GetAtt Storage.Outputs.JobsDeadLettersArn }
-";
-
-const SCHEDULE: &str = "        Sweep:
-          Type: ScheduleV2
-          Properties:
-            Name: sweep
-            ScheduleExpression: rate(2 hours)
-            FlexibleTimeWindow: { Mode: OFF }
-            RetryPolicy: { MaximumRetryAttempts: 2 }
-            DeadLetterConfig: { Arn: !GetAtt Storage.Outputs.JobsDeadLettersArn }
-            State: ENABLED
-            Input: '{\"kind\":\"sweep\"}'
-";
 
 #[test]
 fn rules_have_patterns_and_their_events_a_queue() {
     assert_eq!(function(declaration(), "JobsFunction").event_queue().map(|queue| queue.name), None);
-    let jobs = function(with_events(RULE).expect("it is honoured"), "JobsFunction");
-    let [Source::Queue { .. }, Source::Rule { pattern }] = &jobs.sources[..] else {
-        panic!("a queue and a rule");
-    };
+    let import = function(declaration(), "CodeImportFunction");
+    let [Source::Rule { pattern }] = &import.sources[..] else { panic!("one rule") };
     let created = |bucket: &str, key: &str| {
         let detail = json!({ "bucket": { "name": bucket }, "object": { "key": key } });
         json!({ "source": "aws.s3", "detail-type": "Object Created", "detail": detail })
@@ -143,16 +117,21 @@ fn rules_have_patterns_and_their_events_a_queue() {
     assert!(pattern.matches(&created("groundswell", "imports/x")));
     assert!(!pattern.matches(&created("groundswell", "exports/x")));
     assert!(!pattern.matches(&created("other", "imports/x")));
-    assert_eq!(jobs.event_queue().map(|queue| queue.name).as_deref(), Some("JobsFunction.events"));
+    assert_eq!(import.event_queue().map(|queue| queue.name).as_deref(), Some("CodeImportFunction.events"));
 }
 
 #[test]
 fn schedules_have_an_interval_and_an_input() {
-    let sources = |events: &str| function(with_events(events).expect(events), "JobsFunction").sources;
-    let (name, input) = ("Sweep".to_owned(), json!({ "kind": "sweep" }));
-    let interval = Duration::from_secs(2 * 60 * 60);
-    assert_eq!(sources(SCHEDULE)[1], Source::Schedule { name, interval, input });
-    assert_eq!(sources(&SCHEDULE.replace("ENABLED", "DISABLED")).len(), 1);
+    let schedules = |declaration: Declaration| {
+        let mut sources = function(declaration, "JobsFunction").sources;
+        sources.retain(|source| matches!(source, Source::Schedule { .. }));
+        sources
+    };
+    let (name, input) = ("ArchiveCodes".to_owned(), json!({ "schedule": "archive_codes" }));
+    let interval = Duration::from_secs(24 * 60 * 60);
+    assert_eq!(schedules(declaration()), [Source::Schedule { name, interval, input }]);
+    let disabled = edited("ScheduleExpression:", "State: DISABLED\n            ScheduleExpression:");
+    assert_eq!(schedules(disabled.expect("it is honoured")), []);
     let seconds = |expression| rate(expression).map(|interval| interval.as_secs());
     assert_eq!(seconds("rate(1 minute)"), Some(60));
     assert_eq!(seconds("rate(5 minutes)"), Some(300));
@@ -167,34 +146,27 @@ fn functions_say_what_becomes_of_events_that_fail() {
     let jobs = function(declaration(), "JobsFunction");
     assert_eq!(jobs.reserved_concurrency, None);
     assert_eq!(jobs.event_invoke_config, EventInvokeConfig { max_retries: 2, on_failure: None });
-    let properties = "      ReservedConcurrentExecutions: 2
-      EventInvokeConfig:
-        MaximumEventAgeInSeconds: 3600
-        MaximumRetryAttempts: 1
-        DestinationConfig:
-          OnFailure:
-            Type: SQS
-            Destination: !GetAtt Storage.Outputs.JobsDeadLettersArn
-";
-    let timeout = "      Timeout: 300\n";
-    let jobs = edited(timeout, &format!("{timeout}{properties}")).expect("it is honoured");
-    let jobs = function(jobs, "JobsFunction");
-    assert_eq!(jobs.reserved_concurrency, Some(2));
-    let on_failure = Some("jobs-dead-letters".to_owned());
-    assert_eq!(jobs.event_invoke_config, EventInvokeConfig { max_retries: 1, on_failure });
+    let more = "ReservedConcurrentExecutions: 2\n      EventInvokeConfig:\n        MaximumRetryAttempts: 1";
+    let less = "EventInvokeConfig:\n        MaximumEventAgeInSeconds: 21600\n        MaximumRetryAttempts: 2";
+    let import = function(edited(less, more).expect("it is honoured"), "CodeImportFunction");
+    assert_eq!(import.reserved_concurrency, Some(2));
+    let on_failure = Some("import-dead-letters".to_owned());
+    assert_eq!(import.event_invoke_config, EventInvokeConfig { max_retries: 1, on_failure });
 }
 
 #[test]
-fn exports_expire() {
+fn files_expire_by_their_prefix() {
     let expiration = |prefix: &str, days| Expiration {
         prefix: prefix.to_owned(),
         age: days * Duration::from_secs(86_400),
     };
-    assert_eq!(declaration().bucket.expirations, [expiration("exports/", 7)]);
-    let more = "Rules:\n          - { Status: Enabled, Prefix: imports/, ExpirationInDays: 1 }
-          - { Status: Disabled, Prefix: '', ExpirationInDays: 1 }\n          - Id: ExpireExports";
-    let declaration = edited("Rules:\n          - Id: ExpireExports", more).expect("it is honoured");
-    assert_eq!(declaration.bucket.expirations, [expiration("imports/", 1), expiration("exports/", 7)]);
+    let declared = [expiration("exports/", 7), expiration("imports/", 1), expiration("reports/", 30)];
+    assert_eq!(declaration().bucket.expirations, declared);
+    let disabled = edited(
+        "Status: Enabled\n            Prefix: imports/",
+        "Status: Disabled\n            Prefix: imports/",
+    );
+    assert_eq!(disabled.expect("it is honoured").bucket.expirations.len(), 2);
 }
 
 #[test]
@@ -226,7 +198,7 @@ fn the_table_is_a_request() {
 #[test]
 fn queues_have_their_dead_letters() {
     let queues = declaration().queues;
-    assert_eq!(queues.len(), 5);
+    assert_eq!(queues.len(), 6);
     let queue = |name: &str| queues.iter().find(|queue| queue.name == name).expect("the queue is declared");
     let messages = queue("messages");
     assert_eq!(messages.visibility_timeout, Duration::from_secs(360));
@@ -282,10 +254,10 @@ fn what_cannot_be_honoured_is_refused_by_name() {
         ("ionFactor: 1", "ionFactor: 2", "Events.Changes.Properties.ParallelizationFactor is 2"),
         ("Outputs.TableStreamArn", "Outputs.TableArn", "Events.Changes.Properties.Stream is"),
         ("Outputs.ProjectorDeadLettersArn", "Outputs.TableArn", "OnFailure.Destination is arn:"),
-        ("Timeout: 300", "EventInvokeConfig: { Qualifier: live }", "EventInvokeConfig.Qualifier"),
+        ("MaximumEventAgeInSeconds: 21600", "Qualifier: live", "EventInvokeConfig.Qualifier"),
         (
-            "Timeout: 300",
-            "EventInvokeConfig: { DestinationConfig: { OnFailure: {} } }",
+            "Type: SQS\n            Destination: !GetAtt Storage.Outputs.Import",
+            "Destination: !GetAtt Storage.Outputs.Import",
             "OnFailure.Type is null",
         ),
         ("CodeUri:", "ReservedConcurrentExecutions: 1\n      CodeUri:", "Properties.ReservedConcurrentExec"),
@@ -314,26 +286,34 @@ fn what_cannot_be_honoured_is_refused_by_name() {
         assert!(error.contains(refused), "{to}: {error}");
     }
 
-    for (events, from, to, refused) in [
-        (RULE, "Pattern:", "EventBusName: other\n            Pattern:", "Uploads.Properties.EventBusName"),
+    let rule = "Pattern:\n              source:";
+    let schedule = "FlexibleTimeWindow:\n              Mode: \"OFF\"";
+    for (from, to, refused) in [
         (
-            RULE,
-            "prefix: imports/",
-            "wildcard: i*",
-            "Properties.Pattern.detail.object.key wants {\"wildcard\"",
+            rule,
+            "EventBusName: other\n            Pattern:\n              source:",
+            "Uploaded.Properties.EventBusName",
         ),
-        (RULE, "Outputs.JobsDeadLettersArn", "Outputs.TableArn", "Properties.DeadLetterConfig.Arn is arn:"),
-        (RULE, "Pattern:", "Paragon:", "Uploads.Properties.Pattern is missing"),
-        (SCHEDULE, "rate(2 hours)", "cron(0 * * * ? *)", "ScheduleExpression is cron(0 * * * ? *)"),
-        (SCHEDULE, "rate(2 hours)", "at(2026-01-01T00:00:00)", "ScheduleExpression is at(2026-01"),
-        (SCHEDULE, "Mode: OFF", "Mode: FLEXIBLE", "Sweep.Properties.FlexibleTimeWindow is"),
-        (SCHEDULE, "State: ENABLED", "Timezone: Europe/Paris", "Sweep.Properties.Timezone"),
-        (SCHEDULE, "State: ENABLED", "State: on", "Sweep.Properties.State is on"),
-        (SCHEDULE, "Input: '{", "Input: '", "Sweep.Properties.Input isn't JSON"),
-        (SCHEDULE, "Input:", "Name2:", "Sweep.Properties.Input is missing"),
+        (rule, "Paragon:\n              source:", "Uploaded.Properties.Pattern is missing"),
+        ("prefix: imports/", "wildcard: i*", "Properties.Pattern.detail.object.key wants {\"wildcard\""),
+        (
+            "Arn: !GetAtt Storage.Outputs.Import",
+            "Arn: !GetAtt Storage.Outputs.Table",
+            "DeadLetterConfig.Arn refers to",
+        ),
+        ("rate(1 day)", "cron(0 * * * ? *)", "ScheduleExpression is cron(0 * * * ? *)"),
+        ("rate(1 day)", "at(2026-01-01T00:00:00)", "ScheduleExpression is at(2026-01"),
+        (
+            schedule,
+            "FlexibleTimeWindow:\n              Mode: FLEXIBLE",
+            "ArchiveCodes.Properties.FlexibleTimeWindow is",
+        ),
+        (schedule, "Timezone: Europe/Paris", "ArchiveCodes.Properties.Timezone"),
+        (schedule, "State: on", "ArchiveCodes.Properties.State is on"),
+        ("Input: '{", "Input: '", "ArchiveCodes.Properties.Input isn't JSON"),
+        ("Input:", "Name2:", "ArchiveCodes.Properties.Input is missing"),
     ] {
-        let events = events.replacen(from, to, 1);
-        let error = with_events(&events).expect_err(to).to_string();
+        let error = edited(from, to).expect_err(to).to_string();
         assert!(error.contains(refused), "{to}: {error}");
     }
 

@@ -1,6 +1,7 @@
 //! Items as they lie in the table. An entity owns its keys.
 
 mod account;
+mod code_pool;
 mod referral;
 mod subscriber;
 mod support;
@@ -13,6 +14,13 @@ use jiff::Timestamp;
 use serde::{Serialize, de::DeserializeOwned};
 
 pub use account::{Account, AccountSigning, ApiKeyRecord, AuditEntry, KeyStatus, Limits, Login, Member};
+pub(crate) use code_pool::{
+    ALL_CODE_POOLS, HELD_UNTIL, IMPORTS, VALID_UNTIL, code_pools_of, used_at, used_partition,
+};
+pub use code_pool::{
+    CODE_SHARDS, CodePoolStats, Import, ImportStatus, Progress, Shelf, Stock, Tally, claim_key,
+    claims_partition, code_key, code_pool_key, codes_partition,
+};
 pub(crate) use referral::list_partition as referral_list_partition;
 pub use referral::{Click, clicks_key, ledger_partition, referral_key, referrals_of, rewards_partition};
 pub use subscriber::{

@@ -1,6 +1,8 @@
 //! What serves all families: idempotency, events, jobs, exports, messages, rates.
 
-use domain::id::{AccountId, EventId, ExportId, SubscriberId, WaitlistId};
+use std::collections::BTreeMap;
+
+use domain::id::{AccountId, CodePoolId, EventId, ExportId, SubscriberId, WaitlistId};
 use jiff::{Timestamp, ToSpan};
 use serde::{Deserialize, Serialize};
 
@@ -68,32 +70,43 @@ pub enum EventKind {
     RewardIssued,
     #[serde(rename = "reward.revoked")]
     RewardRevoked,
+    #[serde(rename = "code_pool.low_stock")]
+    CodePoolLowStock,
+    #[serde(rename = "import.completed")]
+    ImportCompleted,
+    #[serde(rename = "import.failed")]
+    ImportFailed,
 }
 
-/// Something that happened on a waitlist; names only ids, nothing personal. Kept 30 days.
+/// Something that happened on a waitlist or in a code pool; names only ids, nothing
+/// personal. Kept 30 days.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     pub id: EventId,
     pub account_id: AccountId,
-    pub waitlist_id: WaitlistId,
+    /// The id of the waitlist or code pool.
+    pub topic: String,
     #[serde(rename = "event_type")]
     pub kind: EventKind,
-    pub subscriber_id: SubscriberId,
-    /// What else it is about: a referral's or a reward's id.
+    pub subscriber_id: Option<SubscriberId>,
+    /// What else it is about: the id of a referral, a reward or an import.
     pub object_id: Option<String>,
+    /// The numbers of the matter, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub data: BTreeMap<String, u64>,
     pub at: Timestamp,
 }
 
 impl Event {
-    pub fn partition(waitlist: &WaitlistId) -> String {
-        join(&["EVENTS", waitlist.as_str()])
+    pub fn partition(topic: &str) -> String {
+        join(&["EVENTS", topic])
     }
 }
 
 impl Entity for Event {
     const TYPE: &'static str = "event";
     fn key(&self) -> Key {
-        Key { pk: Self::partition(&self.waitlist_id), sk: self.id.as_str().to_owned() }
+        Key { pk: Self::partition(&self.topic), sk: self.id.as_str().to_owned() }
     }
     fn expires(&self) -> Option<Timestamp> {
         Some(self.at + (30 * 24).hours())
@@ -109,6 +122,13 @@ pub enum JobKind {
     },
     DeleteWaitlist {
         waitlist_id: WaitlistId,
+    },
+    DeleteCodePool {
+        pool_id: CodePoolId,
+    },
+    /// Codes that were used long ago leave the table.
+    ArchiveCodes {
+        pool_id: CodePoolId,
     },
     /// Somebody was erased: no export may keep them.
     PurgeExports {

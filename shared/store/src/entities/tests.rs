@@ -2,6 +2,8 @@
 
 use domain::{
     api_key::KeyKind,
+    claim::{Claim, ClaimStatus, Code},
+    code_pool::{CodePool, Lot, Lots, Platform, PromoCode},
     email::Email,
     fraud::{Assessment, Origin, Signal},
     line::Place,
@@ -202,10 +204,11 @@ fn items_of_support() {
     golden(&Event {
         id: id("evt"),
         account_id: id("acct"),
-        waitlist_id: id("wl"),
+        topic: id::<domain::id::WaitlistId>("wl").to_string(),
         kind: EventKind::RewardIssued,
-        subscriber_id: id("sub"),
+        subscriber_id: Some(id("sub")),
         object_id: None,
+        data: std::collections::BTreeMap::from([("remaining".to_owned(), 7)]),
         at: now(),
     });
     golden(&Job { id: "x".to_owned(), job: JobKind::ExportSubscribers { export_id: id("exp") }, at: now() });
@@ -221,4 +224,63 @@ fn items_of_support() {
         rev: 1,
     });
     golden(&MessageRecord { id: "sub_1:1".to_owned(), state: MessageState::Sent, at: now(), rev: 2 });
+}
+
+#[test]
+fn items_of_code_pools() {
+    let settings = serde_json::from_value(json!({ "name": "Autumn", "low_stock_thresholds": [10, 100] }));
+    golden(&CodePool { id: id("pool"), ..CodePool::new(id("acct"), settings.unwrap(), now()) });
+    golden(&CodePoolStats { pool_id: id("pool"), imported: 3, claimed: 2, redeemed: 1, rev: 4 });
+    let mut lots = Lots::default();
+    lots.insert(Lot::new(Platform::Ios, Some(now())));
+    lots.insert(Lot::new(Platform::Universal, None));
+    golden(&Shelf { pool_id: id("pool"), lots, rev: 2 });
+
+    let text = PromoCode::try_from("ABCDEFGHIXYZ".to_owned()).unwrap();
+    let number = "5m7yhxdqhbwa008tz019wpw3d0";
+    let within = |prefix: &str| format!("{prefix}_{ULID}{number}");
+    let code = Code {
+        id: within("code").parse().unwrap(),
+        account_id: id("acct"),
+        pool_id: id("pool"),
+        code: Some(text.clone()),
+        masked: text.masked(),
+        platform: Platform::Ios,
+        valid_until: Some(now()),
+        lot: Lot::new(Platform::Ios, Some(now())),
+        metadata: serde_json::from_value(json!({ "batch": 1e300 })).unwrap(),
+        import_id: id("imp"),
+        line: 2,
+        redeemed_at: None,
+        archived: None,
+        rev: 1,
+    };
+    let claim_id: domain::id::ClaimId = within("claim").parse().unwrap();
+    let stock = Stock { held_by: Some(claim_id.clone()), held_until: Some(1), ..Stock::of(&code, text) };
+    golden(&stock);
+    golden(&Claim {
+        id: claim_id,
+        account_id: id("acct"),
+        pool_id: id("pool"),
+        user: "pseudonym".to_owned(),
+        device: None,
+        status: ClaimStatus::Claimed,
+        code_id: code.id.clone(),
+        code: code.code.clone(),
+        masked: code.masked.clone(),
+        platform: code.platform,
+        valid_until: code.valid_until,
+        lot: code.lot,
+        stock_rev: None,
+        reserved_until: None,
+        claimed_at: Some(now()),
+        archived: None,
+        rev: 1,
+    });
+    golden(&code);
+    golden(&Import {
+        etag: Some("etag".to_owned()),
+        ..Import::new(id("imp"), &id("acct"), &id("pool"), "imports/x.csv".to_owned(), now())
+    });
+    golden(&Tally { fact: "claim_x:claimed".to_owned(), at: now() });
 }

@@ -1,0 +1,388 @@
+//! Codes given to people.
+//!
+//! One code a user and pool: asking again gives the same one, which is also what an
+//! `Idempotency-Key` is for, so that a repeated answer shows the claim as it is now. A
+//! reservation holds a code without showing it; what was only held may go to somebody else.
+
+use api::{
+    App, Client, Committed, PathId, Post, Principal, Problem, ProblemKind, Query, created, rate_limited,
+    require_origin, respond,
+};
+use axum::{
+    Extension,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use domain::{
+    claim::{Claim, ClaimStatus},
+    code_pool::{Closed, CodePool, Lot, Platform},
+    id::{ClaimId, CodeId, CodePoolId},
+    rate::Verdict,
+};
+use files::Bucket;
+use jiff::{SignedDuration, Timestamp};
+use store::{
+    Answer, Commit,
+    claims::{self, Counter},
+};
+
+use crate::{
+    codes::text_of,
+    dto::{AvailabilityQuery, AvailabilityView, ClaimRequest, ClaimView, Reserve},
+};
+
+/// How long a claimer who keeps losing to others goes on. Each loss is somebody else's gain,
+/// so that it takes very many people at very few codes to come to that.
+const PATIENCE: SignedDuration = SignedDuration::from_secs(5);
+
+async fn counter(app: &App, principal: &Principal, id: &CodePoolId) -> Result<Counter, Problem> {
+    let found = claims::counter(&app.table, &principal.account_id, id).await?;
+    found.ok_or_else(|| ProblemKind::NotFound.because("There is no such code pool."))
+}
+
+fn platform_of(pool: &CodePool, asked: Option<Platform>) -> Result<Platform, Problem> {
+    let platform = asked.unwrap_or(pool.settings.platform);
+    if pool.settings.platform == Platform::Universal || platform == pool.settings.platform {
+        return Ok(platform);
+    }
+    let detail = format!("The pool is for {}.", pool.settings.platform.name());
+    Err(ProblemKind::WrongPlatform.because(detail))
+}
+
+fn require_open(pool: &CodePool, now: Timestamp) -> Result<(), Problem> {
+    match pool.closed(now) {
+        None => Ok(()),
+        Some(Closed::Paused) => Err(ProblemKind::CodePoolPaused.into()),
+        Some(Closed::Completed) => Err(ProblemKind::CodePoolCompleted.into()),
+        Some(Closed::Expired) => Err(ProblemKind::CodePoolExpired.into()),
+    }
+}
+
+/// Whether there is a code to be had. Never gives one: links are followed by machines, too.
+#[utoipa::path(get, path = "/api/v1/distribute/{id}", tag = "code-distribution",
+    params(("id" = CodePoolId, Path), AvailabilityQuery), responses((status = OK, body = AvailabilityView)))]
+pub async fn availability(
+    State(app): State<App>,
+    principal: Principal,
+    PathId(id): PathId<CodePoolId>,
+    Query(query): Query<AvailabilityQuery>,
+    client: Client,
+) -> Result<Response, Problem> {
+    let Counter { pool, .. } = counter(&app, &principal, &id).await?;
+    require_origin(&pool.settings.allowed_origins, &client.headers)?;
+    let platform = platform_of(&pool, query.platform)?;
+    let now = app.now();
+    let available = match (pool.closed(now), claims::shelf(&app.table, &id).await?) {
+        (None, Some(shelf)) => claims::is_available(&app.table, &shelf, platform, now).await?,
+        _ => false,
+    };
+    let view = AvailabilityView {
+        pool_id: id,
+        name: pool.settings.name,
+        status: pool.settings.status,
+        platform,
+        expires_at: pool.settings.expires_at,
+        available,
+    };
+    let cache = [(header::CACHE_CONTROL, "private, max-age=5")];
+    Ok((cache, axum::Json(view)).into_response())
+}
+
+/// Gives a user a code of the pool, or holds one with `reserve`.
+///
+/// 201: a code, or a reservation. 200: what the user has already. Asking without
+/// `reserve` while one is reserved confirms it.
+#[utoipa::path(post, path = "/api/v1/distribute/{id}", tag = "code-distribution",
+    params(("id" = CodePoolId, Path)), request_body = ClaimRequest,
+    responses((status = CREATED, body = ClaimView), (status = OK, body = ClaimView)))]
+pub async fn claim(
+    State(app): State<App>,
+    Extension(bucket): Extension<Bucket>,
+    principal: Principal,
+    client: Client,
+    PathId(id): PathId<CodePoolId>,
+    post: Post<ClaimRequest>,
+) -> Result<Response, Problem> {
+    let counter = counter(&app, &principal, &id).await?;
+    require_origin(&counter.pool.settings.allowed_origins, &client.headers)?;
+    let verdict = limit(&app, &principal, &client, &counter).await?;
+    let platform = platform_of(&counter.pool, post.body.platform)?;
+    let (answer, claim) = match post.answered(&app).await? {
+        Some(answer) => (answer, None),
+        None => allot(&app, &principal, &post, &counter, platform).await?,
+    };
+    let answer = with_code(&app, &bucket, &principal, answer, claim).await?;
+    Ok(rate_limited(no_store(respond(answer)), verdict))
+}
+
+/// A server that claims on behalf of people has one address for all of them.
+async fn limit(
+    app: &App,
+    principal: &Principal,
+    client: &Client,
+    counter: &Counter,
+) -> Result<Option<Verdict>, Problem> {
+    if !principal.is_publishable() {
+        return Ok(None);
+    }
+    let caller = counter.signing.signing_key.pseudonym("ip", &client.address());
+    let limit = counter.account.limits.claims_per_ip_per_minute;
+    app.limit(&principal.account_id, "claim", &caller, limit).await.map(Some)
+}
+
+/// An answer about a claim, without the code, and the claim unless it was made before.
+type Allotment = (Answer, Option<Claim>);
+
+fn allotment(committed: Committed, answer: Answer, claim: Claim) -> Allotment {
+    match committed {
+        Committed::Fresh => (answer, Some(claim)),
+        Committed::Before(before) => (before, None),
+    }
+}
+
+async fn allot(
+    app: &App,
+    principal: &Principal,
+    post: &Post<ClaimRequest>,
+    counter: &Counter,
+    platform: Platform,
+) -> Result<Allotment, Problem> {
+    let key = &counter.signing.signing_key;
+    let id = ClaimId::of(key, &counter.pool.id, post.body.user.identity());
+    let began = app.now();
+    let mut attempt = 0;
+    while app.now() - PATIENCE < began {
+        attempt += 1;
+        let (previous, shelf) = claims::context(&app.table, &id).await?;
+        let now = app.now();
+        if let Some(current) = previous.as_ref().filter(|claim| claim.is_current(now)) {
+            match again(app, post, counter, current, now).await? {
+                Some(allotment) => return Ok(allotment),
+                None => continue,
+            }
+        }
+        require_open(&counter.pool, now)?;
+        let shelf = shelf.ok_or(ProblemKind::NotFound)?;
+        let stock = claims::pick(&app.table, shelf, platform, attempt, now).await?;
+        let Some(stock) = stock else {
+            // Perhaps it was this very user, asking twice at once, who took the last one.
+            let now = app.now();
+            let own = claims::read(&app.table, &counter.account.id, &id).await?;
+            if own.is_some_and(|claim| claim.is_current(now)) {
+                continue;
+            }
+            let detail = format!("There is none for {} at the moment.", platform.name());
+            return Err(ProblemKind::CodesExhausted.because(detail));
+        };
+        let open = new_claim(counter, principal, &id, &post.body, stock.valid_until, now);
+        let (claim, commit) = claims::take(open, previous.as_ref(), &stock);
+        let answer = created(format!("/api/v1/claims/{id}"), &ClaimView::masked(&claim))?;
+        match post.commit(app, commit, &answer).await {
+            Ok(committed) => return Ok(allotment(committed, answer, claim)),
+            // Somebody else took the code, or this user asked twice at once.
+            Err(problem) if problem.is("stock") || problem.is("claim") => store::back_off(attempt).await,
+            Err(problem) => return Err(problem.into()),
+        }
+    }
+    Err(ProblemKind::Unavailable.into())
+}
+
+fn new_claim(
+    counter: &Counter,
+    principal: &Principal,
+    id: &ClaimId,
+    request: &ClaimRequest,
+    valid_until: Option<i64>,
+    now: Timestamp,
+) -> Claim {
+    let key = &counter.signing.signing_key;
+    let usual = counter.pool.settings.reservation_seconds.get();
+    let seconds = match request.reserve {
+        Reserve::No => None,
+        Reserve::Yes => Some(usual),
+        // A page holds no longer than the pool's owner would.
+        Reserve::For(seconds) if principal.is_publishable() => Some(seconds.get().min(usual)),
+        Reserve::For(seconds) => Some(seconds.get()),
+    };
+    let held = seconds.map(|seconds| now + SignedDuration::from_secs(i64::from(seconds)));
+    // A code can't be confirmed when it is no good any more.
+    let end = valid_until.and_then(|millis| Timestamp::from_millisecond(millis).ok());
+    let held = held.map(|held| end.map_or(held, |end| held.min(end)));
+    Claim {
+        id: id.clone(),
+        account_id: counter.account.id.clone(),
+        pool_id: counter.pool.id.clone(),
+        user: key.pseudonym("user", request.user.identity()),
+        device: request.fingerprint.as_ref().map(|device| key.pseudonym("device", device.as_str())),
+        status: if held.is_some() { ClaimStatus::Reserved } else { ClaimStatus::Claimed },
+        code_id: CodeId::of(key, &counter.pool.id, ""),
+        code: None,
+        masked: String::new(),
+        platform: counter.pool.settings.platform,
+        valid_until: None,
+        lot: Lot::new(counter.pool.settings.platform, None),
+        stock_rev: None,
+        reserved_until: held,
+        claimed_at: held.is_none().then_some(now),
+        archived: None,
+        rev: 1,
+    }
+}
+
+/// The answer to a user who has a code, or a reservation, already. `None` when that
+/// changed meanwhile.
+async fn again(
+    app: &App,
+    post: &Post<ClaimRequest>,
+    counter: &Counter,
+    current: &Claim,
+    now: Timestamp,
+) -> Result<Option<Allotment>, Problem> {
+    let confirms = current.status == ClaimStatus::Reserved && post.body.reserve == Reserve::No;
+    let (claim, commit) = if confirms {
+        require_promised(&counter.pool, now)?;
+        claims::confirm(current, now)
+    } else {
+        (current.clone(), Commit::new(&store::patterns::CLAIM_WRITE))
+    };
+    let answer = ok(&claim)?;
+    match post.commit(app, commit, &answer).await {
+        Ok(committed) => Ok(Some(allotment(committed, answer, claim))),
+        Err(problem) if problem.is("stock") || problem.is("claim") => Ok(None),
+        Err(problem) => Err(problem.into()),
+    }
+}
+
+/// What was reserved was promised: a pause does not take it back.
+fn require_promised(pool: &CodePool, now: Timestamp) -> Result<(), Problem> {
+    match pool.closed(now) {
+        Some(Closed::Paused) => Ok(()),
+        _ => require_open(pool, now),
+    }
+}
+
+fn ok(claim: &Claim) -> Result<Answer, Problem> {
+    let body = serde_json::to_string(&ClaimView::masked(claim))?;
+    Ok(Answer { status: StatusCode::OK.as_u16(), body, location: None })
+}
+
+fn no_store(mut response: Response) -> Response {
+    response.headers_mut().insert(header::CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
+    response
+}
+
+async fn own(app: &App, principal: &Principal, id: &ClaimId) -> Result<Claim, Problem> {
+    let found = claims::read(&app.table, &principal.account_id, id).await?;
+    found.ok_or_else(|| ProblemKind::NotFound.because("There is no such claim."))
+}
+
+/// Adds the code, which is not kept with answers, for its claimer to see.
+async fn with_code(
+    app: &App,
+    bucket: &Bucket,
+    principal: &Principal,
+    answer: Answer,
+    claim: Option<Claim>,
+) -> Result<Answer, Problem> {
+    let mut view: ClaimView = serde_json::from_str(&answer.body)?;
+    if view.status == ClaimStatus::Claimed {
+        let claim = match claim {
+            Some(claim) => claim,
+            None => own(app, principal, &view.claim_id).await?,
+        };
+        view.code = Some(text_of(bucket, claim.code.as_ref(), claim.archived.as_ref()).await?);
+    }
+    Ok(Answer { body: serde_json::to_string(&view)?, ..answer })
+}
+
+/// A claim, with its code masked.
+#[utoipa::path(get, path = "/api/v1/claims/{id}", tag = "code-distribution",
+    params(("id" = ClaimId, Path)), responses((status = OK, body = ClaimView)))]
+pub async fn get(
+    State(app): State<App>,
+    principal: Principal,
+    PathId(id): PathId<ClaimId>,
+) -> Result<axum::Json<ClaimView>, Problem> {
+    Ok(axum::Json(ClaimView::masked(&own(&app, &principal, &id).await?)))
+}
+
+/// Makes a reservation a claim, and shows the code. Again, if it was done before.
+#[utoipa::path(post, path = "/api/v1/claims/{id}/confirm", tag = "code-distribution",
+    params(("id" = ClaimId, Path)), responses((status = OK, body = ClaimView)))]
+pub async fn confirm(
+    State(app): State<App>,
+    Extension(bucket): Extension<Bucket>,
+    principal: Principal,
+    PathId(id): PathId<ClaimId>,
+    post: Post<serde_json::Value>,
+) -> Result<Response, Problem> {
+    let (answer, claim) = match post.answered(&app).await? {
+        Some(answer) => (answer, None),
+        None => settle(&app, &principal, &id, &post, Settlement::Confirm).await?,
+    };
+    Ok(no_store(respond(with_code(&app, &bucket, &principal, answer, claim).await?)))
+}
+
+/// Gives a reserved code back.
+#[utoipa::path(post, path = "/api/v1/claims/{id}/release", tag = "code-distribution",
+    params(("id" = ClaimId, Path)), responses((status = OK, body = ClaimView)))]
+pub async fn release(
+    State(app): State<App>,
+    principal: Principal,
+    PathId(id): PathId<ClaimId>,
+    post: Post<serde_json::Value>,
+) -> Result<Response, Problem> {
+    let (answer, _) = match post.answered(&app).await? {
+        Some(answer) => (answer, None),
+        None => settle(&app, &principal, &id, &post, Settlement::Release).await?,
+    };
+    Ok(respond(answer))
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Settlement {
+    Confirm,
+    Release,
+}
+
+async fn settle(
+    app: &App,
+    principal: &Principal,
+    id: &ClaimId,
+    post: &Post<serde_json::Value>,
+    settlement: Settlement,
+) -> Result<Allotment, Problem> {
+    for _ in 0..10 {
+        let claim = own(app, principal, id).await?;
+        let now = app.now();
+        let (settled, commit) = match (claim.status, settlement) {
+            (ClaimStatus::Claimed, Settlement::Confirm) | (ClaimStatus::Released, Settlement::Release) => {
+                (claim, Commit::new(&store::patterns::CLAIM_WRITE))
+            }
+            (ClaimStatus::Claimed, Settlement::Release) => return Err(ProblemKind::ClaimConfirmed.into()),
+            (ClaimStatus::Released, Settlement::Confirm) => {
+                return Err(ProblemKind::ReservationLapsed.because("The reservation was given back."));
+            }
+            (ClaimStatus::Reserved, _) if !claim.is_current(now) => {
+                return Err(ProblemKind::ReservationLapsed.into());
+            }
+            (ClaimStatus::Reserved, Settlement::Confirm) => {
+                require_promised(&counter(app, principal, &id.pool()).await?.pool, now)?;
+                claims::confirm(&claim, now)
+            }
+            (ClaimStatus::Reserved, Settlement::Release) => {
+                let text =
+                    claim.code.clone().ok_or_else(|| Problem::unexpected("a reservation without a code"))?;
+                claims::release(&claim, &text, now)
+            }
+        };
+        let answer = ok(&settled)?;
+        match post.commit(app, commit, &answer).await {
+            Ok(committed) => return Ok(allotment(committed, answer, settled)),
+            Err(problem) if problem.is("claim") || problem.is("stock") => {}
+            Err(problem) => return Err(problem.into()),
+        }
+    }
+    Err(ProblemKind::Conflict.into())
+}

@@ -1,0 +1,140 @@
+//! Codes as their owner sees them: masked, unless one is revealed.
+
+use api::{App, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query, respond};
+use axum::{
+    Extension,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use domain::{
+    claim::{Archived, Code},
+    code_pool::PromoCode,
+    id::{AccountId, CodeId, CodePoolId},
+};
+use files::Bucket;
+use store::{
+    Answer,
+    codes::{self, Placed},
+    entities::AuditEntry,
+};
+
+use crate::{
+    dto::{CodeStatus, CodeView, RevealedCode},
+    pools,
+};
+
+/// A pool's codes, masked, in no order that means anything.
+#[utoipa::path(get, path = "/api/v1/code-pools/{id}/codes", tag = "code-distribution",
+    params(("id" = CodePoolId, Path), PageQuery), responses((status = OK, body = List<CodeView>)))]
+pub async fn list(
+    State(app): State<App>,
+    principal: Principal,
+    PathId(id): PathId<CodePoolId>,
+    Query(page): Query<PageQuery>,
+) -> Result<axum::Json<List<CodeView>>, Problem> {
+    pools::own(&app, &principal.account_id, &id).await?;
+    let found = codes::list(&app.table, &id, page.cursor()?, page.limit()?).await?;
+    let now = app.now();
+    Ok(axum::Json(found.map(|(code, stock)| CodeView::of(code, stock.as_ref(), now)).into()))
+}
+
+async fn own(app: &App, account: &AccountId, id: &CodeId) -> Result<Placed, Problem> {
+    let found = codes::read(&app.table, account, id).await?;
+    found.ok_or_else(|| ProblemKind::NotFound.because("There is no such code."))
+}
+
+/// One code, masked.
+#[utoipa::path(get, path = "/api/v1/codes/{id}", tag = "code-distribution",
+    params(("id" = CodeId, Path)), responses((status = OK, body = CodeView)))]
+pub async fn get(
+    State(app): State<App>,
+    principal: Principal,
+    PathId(id): PathId<CodeId>,
+) -> Result<axum::Json<CodeView>, Problem> {
+    let (code, stock) = own(&app, &principal.account_id, &id).await?;
+    Ok(axum::Json(CodeView::of(code, stock.as_ref(), app.now())))
+}
+
+/// The text of a code, wherever it lies.
+pub async fn text_of(
+    bucket: &Bucket,
+    text: Option<&PromoCode>,
+    archived: Option<&Archived>,
+) -> Result<PromoCode, Problem> {
+    match (text, archived) {
+        (Some(text), _) => Ok(text.clone()),
+        (None, Some(Archived { object, offset, length })) => {
+            let line = bucket.read(object, *offset, *length).await.map_err(Problem::unexpected)?;
+            let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(line.as_slice());
+            let row = reader.records().next().transpose().map_err(Problem::unexpected)?.unwrap_or_default();
+            let cell = row.get(0).unwrap_or_default().to_owned();
+            PromoCode::try_from(cell).map_err(Problem::unexpected)
+        }
+        (None, None) => Err(Problem::unexpected("a code without its text")),
+    }
+}
+
+/// Shows a code in full. The audit log keeps who was shown it.
+#[utoipa::path(post, path = "/api/v1/codes/{id}/reveal", tag = "code-distribution",
+    params(("id" = CodeId, Path)), responses((status = OK, body = RevealedCode)))]
+pub async fn reveal(
+    State(app): State<App>,
+    Extension(bucket): Extension<Bucket>,
+    principal: Principal,
+    PathId(id): PathId<CodeId>,
+    post: Post<serde_json::Value>,
+) -> Result<Response, Problem> {
+    let answered = post.answered(&app).await?.is_some();
+    let (code, _) = own(&app, &principal.account_id, &id).await?;
+    let text = text_of(&bucket, code.code.as_ref(), code.archived.as_ref()).await?;
+    if !answered {
+        let audit = audit(&app, &principal, "code.revealed", &code);
+        // The text itself is not kept with the answer.
+        let kept = Answer { status: StatusCode::OK.as_u16(), body: "{}".to_owned(), location: None };
+        post.commit(&app, codes::reveal(&audit), &kept).await?;
+    }
+    let private = [(header::CACHE_CONTROL, "no-store")];
+    Ok((private, axum::Json(RevealedCode { id: code.id, code: text })).into_response())
+}
+
+fn audit(app: &App, principal: &Principal, action: &str, code: &Code) -> AuditEntry {
+    AuditEntry::new(&principal.account_id, &principal.id, action, code.id.as_str(), app.now())
+}
+
+/// Marks a claimed code as used, once.
+#[utoipa::path(post, path = "/api/v1/codes/{id}/redeem", tag = "code-distribution",
+    params(("id" = CodeId, Path)), responses((status = OK, body = CodeView)))]
+pub async fn redeem(
+    State(app): State<App>,
+    principal: Principal,
+    PathId(id): PathId<CodeId>,
+    post: Post<serde_json::Value>,
+) -> Result<Response, Problem> {
+    if let Some(answer) = post.answered(&app).await? {
+        return Ok(respond(answer));
+    }
+    let now = app.now();
+    for _ in 0..10 {
+        let (code, stock) = own(&app, &principal.account_id, &id).await?;
+        match CodeStatus::of(&code, stock.as_ref(), now) {
+            CodeStatus::Claimed => {}
+            CodeStatus::Redeemed => {
+                // Perhaps by this very request, sent twice at once.
+                let before = post.answered(&app).await?;
+                return before.map(respond).ok_or_else(|| ProblemKind::CodeRedeemed.into());
+            }
+            _ => return Err(ProblemKind::CodeNotClaimed.into()),
+        }
+        let audit = audit(&app, &principal, "code.redeemed", &code);
+        let (redeemed, commit) = codes::redeem(&code, &audit, now);
+        let body = serde_json::to_string(&CodeView::of(redeemed, None, now))?;
+        let answer = Answer { status: StatusCode::OK.as_u16(), body, location: None };
+        match post.commit(&app, commit, &answer).await {
+            Ok(committed) => return Ok(respond(committed.answer_or(answer))),
+            Err(problem) if problem.is("code") => {}
+            Err(problem) => return Err(problem.into()),
+        }
+    }
+    Err(ProblemKind::Conflict.into())
+}

@@ -1,0 +1,413 @@
+//! One import, from the file's arrival to its end.
+//!
+//! A file is read twice. The first reading loads nothing: it finds out what the file is,
+//! counts its rows and reports the bad ones. The second loads the good ones and notes down
+//! every [`ROWS_BETWEEN_CHECKPOINTS`] rows how far it is. Cut off anywhere, it goes on at
+//! the last note; rows loaded since then are recognised as its own. Two at once on the same
+//! import get in each other's way at the next note, and the slower one stops.
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use domain::{
+    code_pool::{Closed, CodePool, Lots},
+    secret::SigningKey,
+};
+use files::FilesError;
+use futures_util::future::try_join_all;
+use jiff::Timestamp;
+use store::{
+    CommitError, StoreError, accounts, claims,
+    codes::{self, CODES_AT_ONCE, Loaded, NewCode},
+    entities::{Import, ImportStatus, Progress},
+    imports,
+};
+
+use crate::{
+    ImportError, Importer,
+    records::{Content, Position, Record, Records, sniff},
+    report::Report,
+    rows::{Columns, FirstRow, Rejection},
+};
+
+/// Rows that a file may have.
+const MAX_ROWS: u64 = 100_000;
+/// Bytes that a file may have.
+const MAX_BYTES: u64 = 64 * 1024 * 1024;
+const ROWS_BETWEEN_CHECKPOINTS: usize = 1000;
+/// Transactions at once: more would only wait for each other in a partition of the table.
+const IN_FLIGHT: usize = 8;
+
+/// Why a file can't be loaded, and the line that says so.
+struct Unfit {
+    line: u64,
+    reason: String,
+}
+
+/// What reading a file through has shown.
+struct Validated {
+    columns: Columns,
+    /// Where the first row begins.
+    start: Position,
+    rows: u64,
+    rejected: u64,
+}
+
+/// Somebody else works on the import, or the pool is gone: there is nothing left to do here.
+struct Superseded;
+
+impl Importer {
+    /// Goes on with an import until it is over.
+    pub(crate) async fn run(
+        &self,
+        pool: &CodePool,
+        mut import: Import,
+        etag: &str,
+    ) -> Result<(), ImportError> {
+        while !import.is_finished() {
+            let next = match import.status {
+                ImportStatus::AwaitingUpload => {
+                    let now = Timestamp::now();
+                    let begun = Import {
+                        status: ImportStatus::Validating,
+                        etag: Some(etag.to_owned()),
+                        started_at: Some(now),
+                        ..import.clone()
+                    };
+                    self.save(begun).await?
+                }
+                ImportStatus::Validating => self.validate(pool, import).await?,
+                _ => self.load(pool, import).await?,
+            };
+            match next {
+                Ok(next) => import = next,
+                Err(Superseded) => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    async fn save(&self, import: Import) -> Result<Result<Import, Superseded>, ImportError> {
+        let rev = import.rev;
+        let import = Import { rev: rev + 1, checked_at: Some(Timestamp::now()), ..import };
+        noted(imports::update(&self.table, &import, rev).await, import)
+    }
+
+    async fn validate(
+        &self,
+        pool: &CodePool,
+        import: Import,
+    ) -> Result<Result<Import, Superseded>, ImportError> {
+        let mut report = Report::new();
+        let outcome = match pool.closed(Timestamp::now()) {
+            Some(Closed::Completed) => Err(Unfit { line: 0, reason: "the code pool has ended".to_owned() }),
+            _ => match self.read_through(pool, &import, &mut report).await {
+                Err(ImportError::Files(error)) => Err(lost(error)?),
+                outcome => outcome?,
+            },
+        };
+        let next = match outcome {
+            Ok(Validated { columns, start, rows, rejected }) => Import {
+                status: ImportStatus::Loading,
+                columns: Some(columns.names().to_vec()),
+                progress: Progress { offset: start.offset, line: start.line, ..Progress::default() },
+                rows: Some(rows),
+                rejected,
+                ..import
+            },
+            Err(Unfit { line, reason }) => {
+                report = Report::new();
+                report.add(line, &Rejection { column: "", reason: reason.clone() })?;
+                failed(import, reason)
+            }
+        };
+        let report = match report.finish()? {
+            Some(csv) => {
+                let key = format!("reports/{}/{}.csv", pool.id, next.id);
+                self.bucket.write(&key, csv).await?;
+                Some(key)
+            }
+            None => None,
+        };
+        self.save(Import { report, ..next }).await
+    }
+
+    async fn read_through(
+        &self,
+        pool: &CodePool,
+        import: &Import,
+        report: &mut Report,
+    ) -> Result<Result<Validated, Unfit>, ImportError> {
+        let unfit = |line, reason: &str| Ok(Err(Unfit { line, reason: reason.to_owned() }));
+        let mut object = self.bucket.open(&import.object, 0, import.etag.as_deref()).await?;
+        if object.content_length().is_some_and(|bytes| bytes.unsigned_abs() > MAX_BYTES) {
+            return unfit(0, "the file is larger than 64 MiB");
+        }
+        // What the file is shows in its first four bytes.
+        let mut head = Vec::new();
+        while head.len() < 4
+            && let Some(chunk) = object.body.next().await
+        {
+            head.extend_from_slice(&chunk.map_err(FilesError::s3)?);
+        }
+        let start = match sniff(&head) {
+            Ok(bom) => Position { offset: bom as u64, line: 1 },
+            Err(kind) => return unfit(0, &format!("the file is {kind}, not CSV in UTF-8")),
+        };
+        let mut records = Records::resume(start);
+        let now = import.started_at.unwrap_or(import.created_at);
+        let mut file = Reading { pool, now, start, columns: None, rows: 0, rejected: 0, report };
+        let rest = head.split_off(usize::try_from(start.offset).unwrap_or_default().min(head.len()));
+        let mut chunk = Bytes::from(rest);
+        loop {
+            for record in records.feed(&chunk) {
+                if let Err(unfit) = file.take(&record)? {
+                    return Ok(Err(unfit));
+                }
+            }
+            chunk = match object.body.next().await {
+                Some(chunk) => chunk.map_err(FilesError::s3)?,
+                None => break,
+            };
+        }
+        if let Some(record) = records.finish()
+            && let Err(unfit) = file.take(&record)?
+        {
+            return Ok(Err(unfit));
+        }
+        Ok(file.finish())
+    }
+
+    async fn load(&self, pool: &CodePool, import: Import) -> Result<Result<Import, Superseded>, ImportError> {
+        let reason = match self.load_rest(pool, &import).await {
+            Err(ImportError::Files(error)) => lost(error)?.reason,
+            // Trying again would not help.
+            Err(ImportError::Store(error @ StoreError::Refused { .. })) => {
+                tracing::error!(import_id = %import.id, cause = %error, "rows refused");
+                "some rows could not be stored".to_owned()
+            }
+            outcome => return outcome,
+        };
+        let current = imports::read(&self.table, &pool.id, &import.id).await?;
+        match current.filter(|current| !current.is_finished()) {
+            Some(current) => self.give_up(current, reason).await,
+            None => Ok(Err(Superseded)),
+        }
+    }
+
+    /// Ends an import that can't go on. What it loaded stays, also what it had no time to note.
+    async fn give_up(
+        &self,
+        import: Import,
+        reason: String,
+    ) -> Result<Result<Import, Superseded>, ImportError> {
+        let Loaded { added, lots, .. } = codes::loaded_by(&self.table, &import).await?;
+        let since = added.saturating_sub(import.progress.added);
+        let rev = import.rev;
+        let progress = Progress { added, rows: import.progress.rows + since, ..import.progress };
+        let import = Import { progress, rev: rev + 1, ..failed(import, reason) };
+        noted(imports::checkpoint(&self.table, &import, rev, since, &lots).await, import)
+    }
+
+    async fn load_rest(
+        &self,
+        pool: &CodePool,
+        import: &Import,
+    ) -> Result<Result<Import, Superseded>, ImportError> {
+        let Some((_, signing)) = accounts::read(&self.table, &pool.account_id).await? else {
+            return Ok(Err(Superseded));
+        };
+        let Some(shelf) = claims::shelf(&self.table, &pool.id).await? else { return Ok(Err(Superseded)) };
+        let columns = Columns::named(import.columns.clone().unwrap_or_default());
+        let now = import.started_at.unwrap_or(import.created_at);
+        let mut loading = Loading {
+            importer: self,
+            key: signing.signing_key,
+            lots: shelf.lots,
+            import: import.clone(),
+            batch: Vec::new(),
+            end: Position { offset: import.progress.offset, line: import.progress.line },
+        };
+        let mut records = Records::resume(loading.end);
+        let object = match self.bucket.open(&import.object, loading.end.offset, import.etag.as_deref()).await
+        {
+            // Nothing follows the header, or the last note was the file's end.
+            Err(FilesError::S3(reason)) if reason.contains("InvalidRange") => return loading.finish().await,
+            object => object?,
+        };
+        let mut body = object.body;
+        while let Some(chunk) = body.next().await {
+            for record in records.feed(&chunk.map_err(FilesError::s3)?) {
+                if loading.take(record, &columns, pool, now).await?.is_err() {
+                    return Ok(Err(Superseded));
+                }
+            }
+        }
+        if let Some(record) = records.finish()
+            && loading.take(record, &columns, pool, now).await?.is_err()
+        {
+            return Ok(Err(Superseded));
+        }
+        loading.finish().await
+    }
+}
+
+/// The import, if the note was made.
+fn noted(
+    outcome: Result<(), CommitError>,
+    import: Import,
+) -> Result<Result<Import, Superseded>, ImportError> {
+    match outcome {
+        Ok(()) => Ok(Ok(import)),
+        Err(CommitError::Condition(_)) => Ok(Err(Superseded)),
+        Err(CommitError::Store(error)) => Err(error.into()),
+    }
+}
+
+fn failed(import: Import, reason: String) -> Import {
+    let finished_at = Some(Timestamp::now());
+    Import { status: ImportStatus::Failed, failure: Some(reason), finished_at, ..import }
+}
+
+/// What it means for an import that its file is not there.
+fn lost(error: FilesError) -> Result<Unfit, ImportError> {
+    let reason = match error {
+        FilesError::NotFound => "the file was deleted before it was read",
+        FilesError::Changed => "the file was replaced by another before it was read",
+        FilesError::S3(_) => return Err(error.into()),
+    };
+    Ok(Unfit { line: 0, reason: reason.to_owned() })
+}
+
+/// The first reading.
+struct Reading<'a> {
+    pool: &'a CodePool,
+    now: Timestamp,
+    start: Position,
+    columns: Option<Columns>,
+    rows: u64,
+    rejected: u64,
+    report: &'a mut Report,
+}
+
+impl Reading<'_> {
+    fn take(&mut self, record: &Record) -> Result<Result<(), Unfit>, ImportError> {
+        let rejection = |reason: &str| Rejection { column: "", reason: reason.to_owned() };
+        let read = match (&record.content, &self.columns) {
+            (Content::Fields(fields), None) => match Columns::first_row(fields) {
+                Ok(FirstRow::Header(columns)) => {
+                    self.columns = Some(columns);
+                    self.start = record.end;
+                    return Ok(Ok(()));
+                }
+                Ok(FirstRow::Code(columns)) => {
+                    let names = columns.names().join(", ");
+                    let reason = format!("there is no header: the columns are taken as {names}");
+                    self.report.add(record.line, &rejection(&reason))?;
+                    let read = columns.read(record.line, fields, self.pool, self.now);
+                    self.columns = Some(columns);
+                    read
+                }
+                Err(reason) => return Ok(Err(Unfit { line: record.line, reason })),
+            },
+            (_, None) => {
+                let reason = "the header is too long, or ends inside quotes".to_owned();
+                return Ok(Err(Unfit { line: record.line, reason }));
+            }
+            (Content::Fields(fields), Some(columns)) => {
+                columns.read(record.line, fields, self.pool, self.now)
+            }
+            (Content::TooLong, _) => Err(rejection("is too long")),
+            (Content::Unclosed, _) => Err(rejection("ends inside quotes: the file seems to be cut off")),
+        };
+        match read {
+            Ok(None) => return Ok(Ok(())),
+            Ok(Some(_)) => {}
+            Err(rejection) => {
+                self.rejected += 1;
+                self.report.add(record.line, &rejection)?;
+            }
+        }
+        self.rows += 1;
+        if self.rows > MAX_ROWS {
+            let reason = "the file has more than 100,000 rows".to_owned();
+            return Ok(Err(Unfit { line: record.line, reason }));
+        }
+        Ok(Ok(()))
+    }
+
+    fn finish(self) -> Result<Validated, Unfit> {
+        let Self { start, rows, rejected, .. } = self;
+        match self.columns {
+            Some(columns) => Ok(Validated { columns, start, rows, rejected }),
+            None => Err(Unfit { line: 0, reason: "the file is empty".to_owned() }),
+        }
+    }
+}
+
+/// The second reading.
+struct Loading<'a> {
+    importer: &'a Importer,
+    key: SigningKey,
+    lots: Lots,
+    import: Import,
+    batch: Vec<NewCode>,
+    /// Where the last record taken ends.
+    end: Position,
+}
+
+impl Loading<'_> {
+    async fn take(
+        &mut self,
+        record: Record,
+        columns: &Columns,
+        pool: &CodePool,
+        now: Timestamp,
+    ) -> Result<Result<(), Superseded>, ImportError> {
+        self.end = record.end;
+        if let Content::Fields(fields) = &record.content
+            && let Ok(Some(row)) = columns.read(record.line, fields, pool, now)
+        {
+            let lot = self.lots.place(row.platform, row.valid_until);
+            self.batch.push(NewCode { lot, ..row });
+        }
+        if self.batch.len() < ROWS_BETWEEN_CHECKPOINTS { Ok(Ok(())) } else { self.checkpoint(false).await }
+    }
+
+    /// Loads what was taken and notes it down.
+    async fn checkpoint(&mut self, last: bool) -> Result<Result<(), Superseded>, ImportError> {
+        let Self { importer, key, import, batch, end, .. } = self;
+        let mut loaded: Vec<Loaded> = Vec::new();
+        for wave in batch.chunks(CODES_AT_ONCE * IN_FLIGHT) {
+            let loads = wave.chunks(CODES_AT_ONCE);
+            let loads = loads.map(|rows| codes::load(&importer.table, import, key, rows));
+            loaded.extend(try_join_all(loads).await?);
+        }
+        let added = loaded.iter().map(|loaded| loaded.added).sum();
+        let duplicates: u64 = loaded.iter().map(|loaded| loaded.duplicates).sum();
+        let found: HashSet<_> = loaded.into_iter().flat_map(|loaded| loaded.lots).collect();
+        let now = Timestamp::now();
+        let rev = import.rev;
+        let now_at = Import {
+            status: if last { ImportStatus::Completed } else { ImportStatus::Loading },
+            progress: Progress {
+                offset: end.offset,
+                line: end.line,
+                rows: import.progress.rows + added + duplicates,
+                added: import.progress.added + added,
+                duplicates: import.progress.duplicates + duplicates,
+            },
+            checked_at: Some(now),
+            finished_at: last.then_some(now),
+            rev: rev + 1,
+            ..import.clone()
+        };
+        let outcome = imports::checkpoint(&importer.table, &now_at, rev, added, &found).await;
+        batch.clear();
+        Ok(noted(outcome, now_at)?.map(|import| self.import = import))
+    }
+
+    async fn finish(mut self) -> Result<Result<Import, Superseded>, ImportError> {
+        Ok(self.checkpoint(true).await?.map(|()| self.import))
+    }
+}

@@ -1,0 +1,162 @@
+//! The bucket: links that need no credentials, and objects read and written.
+
+use std::time::Duration;
+
+use aws::{Env, EnvError};
+use aws_sdk_s3::{
+    Client,
+    error::{DisplayErrorContext, SdkError},
+    operation::get_object::{GetObjectError, GetObjectOutput},
+    presigning::PresigningConfig,
+    primitives::ByteStream,
+};
+
+/// How long links work.
+pub const DOWNLOAD_LIFETIME: Duration = Duration::from_secs(600);
+pub const UPLOAD_LIFETIME: Duration = Duration::from_secs(900);
+
+/// The type of the files that are taken and given.
+pub const CSV: &str = "text/csv";
+const CSV_UTF8: &str = "text/csv; charset=utf-8";
+
+#[derive(Debug, thiserror::Error)]
+pub enum FilesError {
+    #[error("there is no such object")]
+    NotFound,
+    /// The object's content is no longer the one that was asked for.
+    #[error("the object has changed")]
+    Changed,
+    #[error("S3: {0}")]
+    S3(String),
+}
+
+impl FilesError {
+    pub fn s3(error: impl std::error::Error) -> Self {
+        Self::S3(DisplayErrorContext(error).to_string())
+    }
+}
+
+impl From<SdkError<GetObjectError>> for FilesError {
+    fn from(error: SdkError<GetObjectError>) -> Self {
+        match &error {
+            SdkError::ServiceError(service) if service.err().is_no_such_key() => Self::NotFound,
+            SdkError::ServiceError(service) if service.raw().status().as_u16() == 412 => Self::Changed,
+            _ => Self::s3(error),
+        }
+    }
+}
+
+/// The bucket, as one function sees it. Cheap to clone.
+#[derive(Clone)]
+pub struct Bucket {
+    pub client: Client,
+    pub name: String,
+}
+
+impl Bucket {
+    /// # Errors
+    /// When `BUCKET_NAME` or the credentials are missing.
+    pub fn from_env(env: &Env) -> Result<Self, EnvError> {
+        // Path style when the endpoint is not Amazon's: a bucket is no host name there.
+        let client = aws::client!(aws_sdk_s3, env, "S3", force_path_style = env.endpoint("S3").is_some())?;
+        Ok(Self { client, name: env.require("BUCKET_NAME")?.to_owned() })
+    }
+
+    /// A link under which a CSV is downloaded, for [`DOWNLOAD_LIFETIME`], under this name.
+    ///
+    /// # Errors
+    /// When the link can't be signed.
+    pub async fn download_link(&self, key: &str, file_name: &str) -> Result<String, FilesError> {
+        let signing = PresigningConfig::expires_in(DOWNLOAD_LIFETIME).map_err(FilesError::s3)?;
+        let request = self
+            .client
+            .get_object()
+            .bucket(&self.name)
+            .key(key)
+            .response_content_type(CSV_UTF8)
+            .response_content_disposition(format!("attachment; filename=\"{file_name}\""))
+            .presigned(signing)
+            .await
+            .map_err(FilesError::s3)?;
+        Ok(request.uri().to_owned())
+    }
+
+    /// A link to which a CSV is put, for [`UPLOAD_LIFETIME`]; with [`CSV`] as its `Content-Type`.
+    ///
+    /// # Errors
+    /// When the link can't be signed.
+    pub async fn upload_link(&self, key: &str) -> Result<String, FilesError> {
+        let signing = PresigningConfig::expires_in(UPLOAD_LIFETIME).map_err(FilesError::s3)?;
+        let put = self.client.put_object().bucket(&self.name).key(key).content_type(CSV);
+        Ok(put.presigned(signing).await.map_err(FilesError::s3)?.uri().to_owned())
+    }
+
+    /// The object from this byte on, as long as it is still the one with this ETag.
+    ///
+    /// # Errors
+    /// [`FilesError::NotFound`] or [`FilesError::Changed`] when it isn't.
+    pub async fn open(
+        &self,
+        key: &str,
+        from: u64,
+        etag: Option<&str>,
+    ) -> Result<GetObjectOutput, FilesError> {
+        let request = self
+            .client
+            .get_object()
+            .bucket(&self.name)
+            .key(key)
+            .set_range((from > 0).then(|| format!("bytes={from}-")))
+            .set_if_match(etag.map(|etag| format!("\"{etag}\"")));
+        let object = request.send().await?;
+        // Not every S3 knows If-Match.
+        let found = object.e_tag().map(|etag| etag.trim_matches('"'));
+        if etag.is_some() && found != etag { Err(FilesError::Changed) } else { Ok(object) }
+    }
+
+    /// Some bytes of an object.
+    ///
+    /// # Errors
+    /// [`FilesError::NotFound`] when there is no such object.
+    pub async fn read(&self, key: &str, offset: u64, length: u64) -> Result<Vec<u8>, FilesError> {
+        let range = format!("bytes={offset}-{}", offset + length.saturating_sub(1));
+        let object = self.client.get_object().bucket(&self.name).key(key).range(range).send().await?;
+        Ok(object.body.collect().await.map_err(FilesError::s3)?.to_vec())
+    }
+
+    /// Writes a CSV in one piece.
+    ///
+    /// # Errors
+    /// When S3 is out of reach.
+    pub async fn write(&self, key: &str, csv: Vec<u8>) -> Result<(), FilesError> {
+        let put = self.client.put_object().bucket(&self.name).key(key).content_type(CSV_UTF8);
+        put.body(ByteStream::from(csv)).send().await.map(drop).map_err(FilesError::s3)
+    }
+
+    /// Deletes an object, if it is there.
+    ///
+    /// # Errors
+    /// When S3 is out of reach.
+    pub async fn delete(&self, key: &str) -> Result<(), FilesError> {
+        let request = self.client.delete_object().bucket(&self.name).key(key);
+        request.send().await.map(drop).map_err(FilesError::s3)
+    }
+
+    /// Deletes everything whose key begins so.
+    ///
+    /// # Errors
+    /// When S3 is out of reach.
+    pub async fn delete_all(&self, prefix: &str) -> Result<(), FilesError> {
+        loop {
+            let list = self.client.list_objects_v2().bucket(&self.name).prefix(prefix);
+            let page = list.send().await.map_err(FilesError::s3)?;
+            let keys: Vec<_> = page.contents().iter().filter_map(|object| object.key()).collect();
+            if keys.is_empty() {
+                return Ok(());
+            }
+            for key in keys {
+                self.delete(key).await?;
+            }
+        }
+    }
+}

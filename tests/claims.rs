@@ -1,0 +1,289 @@
+//! Codes under contention, checked by a history of every request and its answer: no code
+//! twice, one a user, none lost, and "exhausted" only when it was true.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use futures_util::StreamExt;
+use groundswell::faults::Faults;
+use scenarios::{Api, Dice, patiently, platform};
+use serde_json::{Value, json};
+
+use crate::process::Victim;
+
+/// What a user was told, and between which moments.
+#[derive(Clone, Debug)]
+struct Event {
+    user: usize,
+    asked: Instant,
+    told: Instant,
+    /// The code, or that there is none.
+    answer: Option<String>,
+}
+
+#[derive(Clone, Default)]
+struct History(Arc<Mutex<Vec<Event>>>);
+
+impl History {
+    fn add(&self, event: Event) {
+        self.0.lock().unwrap().push(event);
+    }
+
+    /// Checks everything that was ever told.
+    fn check(&self, codes: usize, users: usize) -> HashMap<usize, String> {
+        let events = self.0.lock().unwrap();
+        let mut given: HashMap<usize, String> = HashMap::new();
+        let mut owners: HashMap<&str, usize> = HashMap::new();
+        // When each user who got a code asked for the first time: not before that it was given.
+        let mut first_asked: BTreeMap<usize, Instant> = BTreeMap::new();
+        for event in events.iter() {
+            let asked = first_asked.entry(event.user).or_insert(event.asked);
+            *asked = event.asked.min(*asked);
+        }
+        for event in events.iter() {
+            let Some(code) = &event.answer else { continue };
+            let before = given.insert(event.user, code.clone());
+            assert!(before.is_none_or(|before| before == *code), "user {} has two codes", event.user);
+            let owner = owners.entry(code).or_insert(event.user);
+            assert_eq!(*owner, event.user, "{code} was given twice");
+        }
+        assert_eq!(given.len(), codes.min(users), "as many as there are codes, or users");
+        let mut began: Vec<Instant> = given.keys().map(|user| first_asked[user]).collect();
+        began.sort_unstable();
+        for event in events.iter().filter(|event| event.answer.is_none()) {
+            let possible = began.iter().filter(|began| **began < event.told).count();
+            assert_eq!(possible, codes, "user {} was told of the end too early", event.user);
+            let has = given.contains_key(&event.user);
+            assert!(!has, "user {} has a code and was told there is none", event.user);
+        }
+        given
+    }
+}
+
+fn csv(codes: usize) -> String {
+    (0..codes).fold("code\n".to_owned(), |csv, n| csv + &format!("CODE-{n:06}\n"))
+}
+
+/// Asks until there is an answer, as any client would.
+async fn ask(api: &dyn Fn() -> Api, pool: &str, user: usize, history: &History) {
+    let asked = Instant::now();
+    let answer = patiently(Duration::from_secs(120), || async {
+        let call = api().secret("POST", &format!("/distribute/{pool}"));
+        let reply = call.json(json!({ "user": format!("user-{user}") })).try_send().await?;
+        match reply.status.as_u16() {
+            200 | 201 => Some(Some(reply.text_at("code"))),
+            409 => {
+                reply.is_problem(409, "codes-exhausted");
+                Some(None)
+            }
+            // Overloaded: nothing was decided.
+            503 => None,
+            _ => panic!("{}: {}", reply.status, reply.text),
+        }
+    })
+    .await;
+    history.add(Event { user, asked, told: Instant::now(), answer });
+}
+
+/// Each user asks, some twice at once, and most of them once more later.
+async fn rush(api: &dyn Fn() -> Api, pool: &str, users: usize, in_flight: usize, seed: u64) -> History {
+    let history = History::default();
+    let mut dice = Dice(seed);
+    let mut requests: Vec<usize> = (0..users).collect();
+    requests.extend((0..users / 2).map(|_| dice.below(users)));
+    for position in (1..requests.len()).rev() {
+        requests.swap(position, dice.below(position + 1));
+    }
+    // Duplicates that arrive together with the first.
+    requests.extend((0..users / 5).map(|_| dice.below(users)));
+    let asking = requests.into_iter().map(|user| ask(api, pool, user, &history));
+    futures_util::stream::iter(asking).buffer_unordered(in_flight).for_each(|()| async {}).await;
+    history
+}
+
+async fn statuses(api: &Api, pool: &str) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for code in api.all(&format!("/code-pools/{pool}/codes")).await {
+        *counts.entry(code["status"].as_str().unwrap().to_owned()).or_default() += 1;
+    }
+    counts
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_claimers_get_each_code_once() {
+    let data = tempfile::tempdir().unwrap();
+    let running = platform(data.path(), false, Faults::default()).await;
+    let api = Api::new(running.credentials.clone());
+    for (codes, users) in [(500, 1000), (10_000, 1000)] {
+        let pool = api.pool(json!({})).await;
+        assert_eq!(api.import(&pool, csv(codes)).await["added"], codes);
+        let before = running.meter.snapshot().get("claim.write").copied().unwrap_or_default();
+        let history = rush(&|| api.clone(), &pool, users, 128, codes as u64).await;
+        let attempts = running.meter.snapshot()["claim.write"] - before;
+        let given = history.check(codes, users);
+        let claimed = statuses(&api, &pool).await.get("claimed").copied().unwrap_or_default();
+        assert_eq!(claimed, given.len(), "none is lost");
+        let per_claim = attempts as f64 / given.len() as f64;
+        println!("{codes} codes, {users} users: {} given, {per_claim:.3} transactions each", given.len());
+        // Repeated answers cost no transaction; of many codes hardly two choose the same.
+        if codes > users {
+            assert!(per_claim < 1.1, "{per_claim}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_who_asks_several_times_at_once_for_the_last_code_is_never_told_there_is_none() {
+    let api = Api::shared();
+    for round in 0..10 {
+        let pool = api.pool(json!({})).await;
+        assert_eq!(api.import(&pool, format!("code\nLAST-{round}\n")).await["added"], 1);
+        let asking = (0..16).map(|_| api.claim(&pool, "ada"));
+        for reply in futures_util::future::join_all(asking).await {
+            assert!(reply.status.is_success(), "{}", reply.text);
+            assert_eq!(reply.text_at("code"), format!("LAST-{round}"));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn claims_survive_throttles_conflicts_and_lost_answers() {
+    let data = tempfile::tempdir().unwrap();
+    let running = platform(data.path(), false, Faults::seeded(7, 20, 40, 20)).await;
+    let api = Api::new(running.credentials.clone());
+    let pool = patiently(Duration::from_secs(30), || async {
+        let made = api.post("/code-pools", json!({ "name": "x" })).await;
+        (made.status == 201).then(|| made.id())
+    })
+    .await;
+    running.bucket.write(&format!("imports/{pool}/codes.csv"), csv(100).into_bytes()).await.unwrap();
+    patiently(Duration::from_secs(60), || async {
+        let imports = api.get(&format!("/code-pools/{pool}/imports")).await;
+        (imports.json["data"][0]["status"] == "completed").then_some(())
+    })
+    .await;
+    let history = rush(&|| api.clone(), &pool, 400, 64, 3).await;
+    history.check(100, 400);
+    drop(running);
+    let calm = platform(data.path(), false, Faults::default()).await;
+    let api = Api::new(calm.credentials.clone());
+    assert_eq!(statuses(&api, &pool).await, BTreeMap::from([("claimed".to_owned(), 100)]));
+    // Everything derived is exact as well, once it has followed.
+    patiently(Duration::from_secs(60), || async {
+        (api.get(&format!("/code-pools/{pool}")).await.ok()["counts"]["claimed"] == 100).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn claims_survive_a_process_that_is_killed_and_restarted() {
+    let data = tempfile::tempdir().unwrap();
+    let victim = Victim::start(data.path()).await;
+    let api = Api::new(victim.credentials.clone());
+    let pool = api.pool(json!({})).await;
+    assert_eq!(api.import(&pool, csv(500)).await["added"], 500);
+    // Clients follow the platform to its new address.
+    let address = Arc::new(Mutex::new(api));
+    let followed = || address.lock().unwrap().clone();
+    let history = History::default();
+    let (mut running, mut killed) = (Some(victim), 0);
+    let asking = (0..1000).map(|user| ask(&followed, &pool, user, &history));
+    let mut asking = std::pin::pin!(futures_util::stream::iter(asking).buffer_unordered(64));
+    let mut told = 0;
+    while asking.next().await.is_some() {
+        told += 1;
+        if [150, 420, 700].contains(&told) {
+            running.take().unwrap().kill();
+            let next = Victim::start(data.path()).await;
+            *address.lock().unwrap() = Api::new(next.credentials.clone());
+            running = Some(next);
+            killed += 1;
+        }
+    }
+    assert_eq!(killed, 3);
+    // A retry after all that gives the same code.
+    let given = history.check(500, 1000);
+    for (user, code) in given.iter().take(50) {
+        let again = followed().claim(&pool, &format!("user-{user}")).await;
+        assert_eq!(again.text_at("code"), *code);
+    }
+    assert_eq!(statuses(&followed(), &pool).await, BTreeMap::from([("claimed".to_owned(), 500)]));
+    running.take().unwrap().kill();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reservations_that_lapse_under_load_lose_no_code_and_give_none_twice() {
+    let data = tempfile::tempdir().unwrap();
+    let running = platform(data.path(), false, Faults::default()).await;
+    let api = Api::new(running.credentials.clone());
+    let pool = api.pool(json!({})).await;
+    assert_eq!(api.import(&pool, csv(100)).await["added"], 100);
+    let confirmed: Mutex<BTreeMap<String, usize>> = Mutex::new(BTreeMap::new());
+    let lapsed = Mutex::new(0);
+    let mut dice = Dice(9);
+    let visits: Vec<(usize, usize)> = (0..1000).map(|user| (user, dice.below(3))).collect();
+    let visiting = visits.into_iter().map(|(user, mood)| {
+        let (api, pool, confirmed, lapsed) = (&api, &pool, &confirmed, &lapsed);
+        async move {
+            let body = json!({ "user": format!("user-{user}"), "reserve": 1 });
+            let path = format!("/distribute/{pool}");
+            let reserved = patiently(Duration::from_secs(60), || async {
+                // So many people at so few codes: somebody may lose for seconds.
+                Some(api.post(&path, body.clone()).await).filter(|reply| reply.status != 503)
+            })
+            .await;
+            if reserved.status == 409 {
+                return;
+            }
+            assert_eq!(reserved.status, 201, "{}", reserved.text);
+            let id = reserved.text_at("claim_id");
+            let settle = async |what: &str| api.post(&format!("/claims/{id}/{what}"), json!({})).await;
+            match mood {
+                // Walks away.
+                0 => {}
+                1 => {
+                    settle("release").await;
+                }
+                _ => {
+                    let reply = settle("confirm").await;
+                    match reply.status.as_u16() {
+                        200 => {
+                            let before = confirmed.lock().unwrap().insert(reply.text_at("code"), user);
+                            assert_eq!(before, None, "{} was given twice", reply.text_at("code"));
+                        }
+                        _ => {
+                            reply.is_problem(409, "reservation-lapsed");
+                            *lapsed.lock().unwrap() += 1;
+                        }
+                    }
+                }
+            }
+        }
+    });
+    futures_util::stream::iter(visiting).buffer_unordered(64).for_each(|()| async {}).await;
+    // Whatever is not confirmed comes back, and can be had by those who come now.
+    let left = 100 - confirmed.lock().unwrap().len();
+    for user in 0..left {
+        let code = patiently(Duration::from_secs(20), || async {
+            let reply = api.claim(&pool, &format!("late-{user}")).await;
+            reply.status.is_success().then(|| reply.text_at("code"))
+        })
+        .await;
+        let before = confirmed.lock().unwrap().insert(code.clone(), 1000 + user);
+        assert_eq!(before, None, "{code} was given twice");
+    }
+    api.claim(&pool, "too late").await.is_problem(409, "codes-exhausted");
+    let confirmed = confirmed.into_inner().unwrap();
+    let expected: BTreeSet<String> = (0..100).map(|n| format!("CODE-{n:06}")).collect();
+    assert_eq!(confirmed.keys().cloned().collect::<BTreeSet<_>>(), expected);
+    println!("{} reservations lapsed before they were confirmed", lapsed.into_inner().unwrap());
+    let counts: Value = patiently(Duration::from_secs(30), || async {
+        let counts = api.get(&format!("/code-pools/{pool}")).await.ok()["counts"].clone();
+        (counts["claimed"] == 100).then_some(counts)
+    })
+    .await;
+    assert_eq!(counts["remaining"], 0);
+}

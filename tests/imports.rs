@@ -1,0 +1,507 @@
+//! Files of codes: whatever is in them, however they arrive, and whatever happens meanwhile.
+
+use std::time::Duration;
+
+use domain::code_pool::Lot;
+use groundswell::faults::Faults;
+use scenarios::{Api, embedded, eventually, patiently, platform};
+use serde_json::{Value, json};
+use store::{
+    codes::NewCode,
+    entities::{Import, ImportStatus},
+};
+
+use crate::process::Victim;
+
+/// What an import should come to.
+struct Case {
+    name: &'static str,
+    file: Vec<u8>,
+    /// Rows, added, duplicates, rejected; or why nothing is loaded.
+    outcome: Result<[u64; 4], &'static str>,
+    /// Beginnings of the lines of the report.
+    report: &'static [&'static str],
+}
+
+fn case(
+    name: &'static str,
+    file: impl Into<Vec<u8>>,
+    outcome: Result<[u64; 4], &'static str>,
+    report: &'static [&'static str],
+) -> Case {
+    Case { name, file: file.into(), outcome, report }
+}
+
+fn utf16(text: &str, mark: bool) -> Vec<u8> {
+    let mark = if mark { &[0xff, 0xfe][..] } else { &[] };
+    let units = text.encode_utf16().flat_map(u16::to_le_bytes);
+    mark.iter().copied().chain(units).collect()
+}
+
+fn rows(count: usize) -> String {
+    let mut csv = String::from("code\n");
+    for n in 0..count {
+        csv.push_str(&format!("ROW-{n:06}\n"));
+    }
+    csv
+}
+
+fn torture() -> Vec<Case> {
+    let bytes = |parts: &[&[u8]]| parts.concat();
+    vec![
+        case("plain", "code\nA-1\nB-2\n", Ok([2, 2, 0, 0]), &[]),
+        case("no line break at the end", "code\nA-1\nB-2", Ok([2, 2, 0, 0]), &[]),
+        case("BOM", "\u{feff}code\nA-1\n", Ok([1, 1, 0, 0]), &[]),
+        case("CRLF", "code,platform\r\nA-1,ios\r\nB-2,web\r\n", Ok([2, 2, 0, 0]), &[]),
+        case("lone CR", "code\rA-1\rB-2\r=x\r", Ok([3, 2, 0, 1]), &["4,code,begins like a formula"]),
+        case("blank rows", "\n\ncode\n\nA-1\n \n,\n\nB-2\n", Ok([2, 2, 0, 0]), &[]),
+        case(
+            "quoted commas and line breaks",
+            "code,metadata\n\"A,1\",\"{\"\"note\"\": \"\"a, b\"\"}\"\nB-2,\"{\n}\"\n\"C\n3\",\n",
+            Ok([3, 2, 0, 1]),
+            &["5,code,has control or invisible characters"],
+        ),
+        case("UTF-16", utf16("code\nA-1\n", true), Err("UTF-16"), &["0,,the file is UTF-16 text"]),
+        case("UTF-16 without a mark", utf16("code\nA-1\n", false), Err("UTF-16"), &["0,,the file is UTF-16"]),
+        case(
+            "a field of a megabyte",
+            format!("code\n{}\nA-1\n", "x".repeat(1 << 20)),
+            Ok([2, 1, 0, 1]),
+            &["2,,is too long"],
+        ),
+        case(
+            "a long code",
+            format!("code\n{}\nA-1\n", "x".repeat(101)),
+            Ok([2, 1, 0, 1]),
+            &["2,code,is longer than 100"],
+        ),
+        case(
+            "no header",
+            "SAVE-10\nSAVE-20\n",
+            Ok([2, 2, 0, 0]),
+            &["1,,there is no header: the columns are taken as code"],
+        ),
+        case(
+            "no header, more columns",
+            "SAVE-10,ios\nSAVE-20,tv\n",
+            Ok([2, 1, 0, 1]),
+            &["1,,there is no header", "2,platform,is not ios"],
+        ),
+        case("wrong header", "coupon\nA-1\n", Err("no column `code`"), &["1,,the header has no column"]),
+        case(
+            "wrong header, known columns",
+            "voucher,platform\nA-1,ios\n",
+            Err("no column `code`"),
+            &["1,,the header has no column"],
+        ),
+        case(
+            "two columns of a name",
+            "code,Code\nA-1,B-2\n",
+            Err("two columns `code`"),
+            &["1,,the header has two"],
+        ),
+        case("header only", "code,platform\n", Ok([0, 0, 0, 0]), &[]),
+        case("empty", "", Err("is empty"), &["0,,the file is empty"]),
+        case("blank", "\n\r\n\n", Err("is empty"), &["0,,the file is empty"]),
+        case("other columns", "note,CODE , Expires_At\nx,A-1,2099-01-01\n", Ok([1, 1, 0, 0]), &[]),
+        case(
+            "too many columns",
+            "code\nA-1,x\nB-2\n",
+            Ok([2, 1, 0, 1]),
+            &["2,,has 2 columns, and the header has 1"],
+        ),
+        case("too few columns", "code,platform,expires_at\nA-1\n", Ok([1, 1, 0, 0]), &[]),
+        case("duplicates within", "code\nA-1\nA-1\na-1\nB-2\n", Ok([4, 2, 2, 0]), &[]),
+        case("mixed case", "code\nSummer\nSUMMER\nsummer-2\n", Ok([3, 2, 1, 0]), &[]),
+        case("spaces", "code\n  A-1  \nA-1\n\tB-2\n", Ok([3, 2, 1, 0]), &[]),
+        case("NUL bytes", bytes(&[b"code\nA\0\x31\nB-2\n"]), Ok([2, 1, 0, 1]), &["2,code,has control"]),
+        case("invalid UTF-8", bytes(&[b"code\nA\xff1\nB-2\n"]), Ok([2, 1, 0, 1]), &["2,code,is not UTF-8"]),
+        case("other scripts", "code\nЛЕТО-1\nコード2\n🎁-3\n", Ok([3, 3, 0, 0]), &[]),
+        case(
+            "hidden characters",
+            "code\nA\u{200b}1\nB\u{202e}2\n",
+            Ok([2, 0, 0, 2]),
+            &["2,code,has control", "3,code,has control"],
+        ),
+        case(
+            "formulas",
+            "code\n=cmd()\n+1\n-1\n@x\nA=1\n",
+            Ok([5, 1, 0, 4]),
+            &["2,code,begins like", "3,code,begins like", "4,code,begins like", "5,code,begins like"],
+        ),
+        case(
+            "metadata that the table has no numbers for",
+            "code,metadata\nA-1,\"{\"\"n\"\":1e300,\"\"m\"\":1e-200,\"\"\"\":[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]}\"\nB-2,\n",
+            Ok([2, 2, 0, 0]),
+            &[],
+        ),
+        case(
+            "letters that look alike",
+            "code\nCAF\u{c9}-1\ncafe\u{301}-1\nA\u{200d}1\n",
+            Ok([3, 1, 1, 1]),
+            &["4,code,has control"],
+        ),
+        case(
+            "dates",
+            "code,expires_at\nA-1,9999-12-31\nB-2,+002030-01-31\n",
+            Ok([2, 1, 0, 1]),
+            &["3,expires_at,is not a date"],
+        ),
+        case("cut off inside quotes", "code\nA-1\n\"B-2", Ok([2, 1, 0, 1]), &["3,,ends inside quotes"]),
+        case(
+            "gzip",
+            bytes(&[&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3], b"code\nA-1\n"]),
+            Err("gzip"),
+            &["0,,the file is a gzip"],
+        ),
+        case(
+            "a spreadsheet",
+            bytes(&[b"PK\x03\x04 xl/workbook.xml"]),
+            Err("spreadsheet"),
+            &["0,,the file is a zip"],
+        ),
+        case(
+            "bad cells",
+            "code,platform,expires_at,metadata\nA-1,tv,,\nB-2,,soon,\nC-3,,2001-01-01,\nD-4,,,[]\nE-5,ios,2099-12-31,\"{\"\"a\"\":1}\"\n",
+            Ok([5, 1, 0, 4]),
+            &[
+                "2,platform,is not ios",
+                "3,expires_at,is not a date",
+                "4,expires_at,has passed",
+                "5,metadata,is not a JSON",
+            ],
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn every_kind_of_file_has_its_report() {
+    let api = Api::shared();
+    let cases = torture();
+    for case in &cases {
+        let pool = api.pool(json!({})).await;
+        let import = api.import(&pool, case.file.clone()).await;
+        let number = |name: &str| import[name].as_u64().unwrap();
+        match case.outcome {
+            Ok(outcome) => {
+                assert_eq!(import["status"], "completed", "{}: {import}", case.name);
+                let found = ["rows", "added", "duplicates", "rejected"].map(number);
+                assert_eq!(found, outcome, "{}: {import}", case.name);
+            }
+            Err(reason) => {
+                assert_eq!(import["status"], "failed", "{}: {import}", case.name);
+                assert!(import["failure"].as_str().unwrap().contains(reason), "{}: {import}", case.name);
+                assert_eq!(number("added"), 0, "{}", case.name);
+            }
+        }
+        match import["report_url"].as_str() {
+            Some(url) => {
+                let report = api.download(url).await;
+                let mut lines = report.lines();
+                assert_eq!(lines.next(), Some("line,column,reason"), "{}", case.name);
+                let lines: Vec<_> = lines.collect();
+                assert_eq!(lines.len(), case.report.len(), "{}: {report}", case.name);
+                for (line, expected) in lines.iter().zip(case.report) {
+                    let plain = line.replace('"', "");
+                    assert!(plain.starts_with(expected), "{}: {line}", case.name);
+                }
+                for secret in ["A-1", "B-2", "SAVE", "cmd"] {
+                    assert!(!report.contains(secret), "{}: {report}", case.name);
+                }
+            }
+            None => assert!(case.report.is_empty(), "{}: {import}", case.name),
+        }
+        let counts = api.get(&format!("/code-pools/{pool}")).await.ok()["counts"].clone();
+        assert_eq!(counts["imported"], number("added"), "{}", case.name);
+        assert_eq!(api.all(&format!("/code-pools/{pool}/codes")).await.len() as u64, number("added"));
+    }
+    println!("{} kinds of files", cases.len());
+}
+
+#[tokio::test]
+async fn a_hundred_thousand_rows_load_and_one_more_loads_none() {
+    let api = Api::shared();
+    let pool = api.pool(json!({})).await;
+    let over = api.import(&pool, rows(100_001)).await;
+    assert_eq!((&over["status"], &over["added"]), (&json!("failed"), &json!(0)), "{over}");
+    let report = api.download(over["report_url"].as_str().unwrap()).await;
+    assert!(report.contains("100002,,\"the file has more than 100,000 rows\""), "{report}");
+    assert_eq!(api.get(&format!("/code-pools/{pool}/codes")).await.ok()["data"], json!([]));
+
+    let upload = api.upload(&pool, rows(100_000)).await;
+    // It can be watched.
+    let path = format!("/code-pools/{pool}/imports/{upload}");
+    let mut seen = Vec::new();
+    let done = patiently(Duration::from_secs(300), || async {
+        let import = api.get(&path).await.ok();
+        Some(import).filter(|import| import["status"] == "completed" || import["read"].as_u64() > Some(0))
+    })
+    .await;
+    seen.push(done["read"].as_u64().unwrap());
+    let done = api.imported(&pool, &upload).await;
+    assert_eq!([&done["rows"], &done["added"], &done["read"]], [&json!(100_000); 3], "{done}");
+    assert!(seen[0] > 0 && done["rows_per_second"].as_f64().unwrap() > 0.0);
+    println!("100,000 rows at {} rows/s, first seen at {}", done["rows_per_second"], seen[0]);
+}
+
+#[tokio::test]
+async fn files_copied_into_the_bucket_are_imported_whatever_their_names() {
+    let Some(running) = embedded() else { return };
+    let api = Api::shared();
+    let pool = api.pool(json!({})).await;
+    let names = [
+        "codes.csv",
+        "with space.csv",
+        "a+b.csv",
+        "100%25.csv",
+        "übung-夏.csv",
+        "no-extension",
+        "deep/er.csv",
+    ];
+    for (n, name) in names.iter().enumerate() {
+        let key = format!("imports/{pool}/{name}");
+        running.bucket.write(&key, format!("code\nDROP-{n}\n").into_bytes()).await.unwrap();
+    }
+    let imports = eventually(|| async {
+        let imports = api.all(&format!("/code-pools/{pool}/imports")).await;
+        let done = imports.iter().filter(|import| import["status"] == "completed").count();
+        (done == names.len()).then_some(imports)
+    })
+    .await;
+    let mut objects: Vec<_> = imports.iter().map(|import| import["object"].as_str().unwrap()).collect();
+    objects.sort_unstable();
+    let mut expected: Vec<_> = names.iter().map(|name| format!("imports/{pool}/{name}")).collect();
+    expected.sort_unstable();
+    assert_eq!(objects, expected);
+    // The same content again is the same import, another content another one.
+    let key = format!("imports/{pool}/codes.csv");
+    running.bucket.write(&key, b"code\nDROP-0\n".to_vec()).await.unwrap();
+    running.bucket.write(&key, b"code\nDROP-0\nDROP-X\n".to_vec()).await.unwrap();
+    eventually(|| async {
+        let imports = api.all(&format!("/code-pools/{pool}/imports")).await;
+        let done = imports.iter().filter(|import| import["status"] == "completed").count();
+        (done == names.len() + 1).then_some(())
+    })
+    .await;
+    let counts = api.get(&format!("/code-pools/{pool}")).await.ok()["counts"].clone();
+    assert_eq!(counts["imported"], names.len() + 1);
+    // What is not a file for a pool harms nobody.
+    for key in [
+        "imports/stray.csv",
+        "imports/pool_x/stray.csv",
+        &format!("imports/{}/a.csv", pool.replace("0", "1")),
+    ] {
+        running.bucket.write(key, b"code\nSTRAY-1\n".to_vec()).await.unwrap();
+    }
+    assert_eq!(running.queue_depth("import-dead-letters").unwrap().visible, 0);
+}
+
+#[tokio::test]
+async fn an_upload_that_breaks_off_is_no_file() {
+    let api = Api::shared();
+    let pool = api.pool(json!({})).await;
+    let upload = api.post(&format!("/code-pools/{pool}/imports"), json!({})).await;
+    let url = upload.text_at("upload_url");
+    let rest = url.strip_prefix("http://").unwrap();
+    let (host, target) = rest.split_once('/').unwrap();
+    {
+        use tokio::io::AsyncWriteExt;
+        let mut socket = tokio::net::TcpStream::connect(host).await.unwrap();
+        let head = format!(
+            "PUT /{target} HTTP/1.1\r\nhost: {host}\r\ncontent-type: text/csv\r\ncontent-length: 1000\r\n\r\ncode\nCUT-1\nCUT-2\n"
+        );
+        socket.write_all(head.as_bytes()).await.unwrap();
+        socket.flush().await.unwrap();
+    }
+    let path = format!("/code-pools/{pool}/imports/{}", upload.id());
+    assert_eq!(api.get(&path).await.ok()["status"], "awaiting_upload");
+    // The link still works, and the whole file is what counts.
+    let put = reqwest::Client::new().put(&url).header("content-type", "text/csv").body("code\nWHOLE-1\n");
+    assert_eq!(put.send().await.unwrap().status(), 200);
+    let done = api.imported(&pool, &upload.id()).await;
+    assert_eq!((&done["rows"], &done["added"]), (&json!(1), &json!(1)));
+    // Another type than was signed, another key, another time: refused by the bucket.
+    let other = upload.text_at("upload_url").replace("imp_", "imq_");
+    let forged =
+        reqwest::Client::new().put(&other).header("content-type", "text/csv").body("code\nFORGED-1\n");
+    assert_eq!(forged.send().await.unwrap().status(), 403);
+}
+
+#[tokio::test]
+async fn the_same_again_adds_nothing_and_resets_no_claim() {
+    let Some(running) = embedded() else { return };
+    let api = Api::shared();
+    let pool = api.pool(json!({})).await;
+    let file = "code,platform\nTWICE-1,ios\nTWICE-2,ios\nTWICE-3,web\n";
+    let first = api.import(&pool, file).await;
+    assert_eq!(first["added"], 3);
+    let claimed = api.post(&format!("/distribute/{pool}"), json!({ "user": "ada", "platform": "ios" })).await;
+    let reserve = json!({ "user": "bo", "platform": "ios", "reserve": true });
+    let reserved = api.post(&format!("/distribute/{pool}"), reserve).await;
+    // The event three times more, at once.
+    let event = |import: &Value, etag: &str| {
+        json!({
+            "version": "0", "source": "aws.s3", "detail-type": "Object Created",
+            "detail": { "bucket": { "name": "groundswell" }, "object": { "key": import["object"], "etag": etag } },
+        })
+    };
+    let key = first["object"].as_str().unwrap();
+    let head =
+        running.bucket.client.head_object().bucket(&running.bucket.name).key(key).send().await.unwrap();
+    let etag = head.e_tag().unwrap().trim_matches('"').to_owned();
+    let again = (0..3).map(|_| running.invoke("CodeImportFunction", event(&first, &etag)));
+    for answer in futures_util::future::join_all(again).await {
+        answer.unwrap();
+    }
+    // The same file under the same key, and as an import of its own.
+    running.bucket.write(key, file.as_bytes().to_vec()).await.unwrap();
+    let second = api.import(&pool, file).await;
+    assert_eq!((&second["added"], &second["duplicates"]), (&json!(0), &json!(3)), "{second}");
+    // In other words, too: another platform, another end, another case.
+    let third = api.import(&pool, "code,platform,expires_at\ntwice-1,web,2099-01-01\nTwice-2,,\n").await;
+    assert_eq!((&third["added"], &third["duplicates"]), (&json!(0), &json!(2)), "{third}");
+
+    let pool_now = api.get(&format!("/code-pools/{pool}")).await.ok();
+    assert_eq!(pool_now["counts"]["imported"], 3);
+    let ada = api.claim(&pool, "ada").await;
+    assert_eq!(ada.text_at("code"), claimed.text_at("code"));
+    let confirm = api.post(&format!("/claims/{}/confirm", reserved.text_at("claim_id")), json!({})).await;
+    assert_ne!(confirm.text_at("code"), claimed.text_at("code"));
+    let rest = json!({ "user": "cy", "platform": "ios" });
+    api.post(&format!("/distribute/{pool}"), rest).await.is_problem(409, "codes-exhausted");
+    // A file that has gone, or was replaced, is the end of its import and not a loop.
+    let gone = json!({ "object": format!("imports/{pool}/gone.csv") });
+    running.invoke("CodeImportFunction", event(&gone, "x")).await.unwrap();
+    running.invoke("CodeImportFunction", event(&first, "another")).await.unwrap();
+    let imports = api.all(&format!("/code-pools/{pool}/imports")).await;
+    let failures: Vec<_> = imports.iter().filter_map(|import| import["failure"].as_str()).collect();
+    assert!(failures.iter().any(|failure| failure.contains("deleted")), "{failures:?}");
+    assert!(failures.iter().any(|failure| failure.contains("replaced")), "{failures:?}");
+}
+
+#[tokio::test]
+async fn codes_of_an_import_that_was_cut_off_are_neither_lost_nor_forgotten() {
+    let Some(running) = embedded() else { return };
+    let api = Api::shared();
+    let table = &running.table;
+    let pool = api.pool(json!({})).await;
+    let (id, upload) =
+        (pool.parse().unwrap(), api.post(&format!("/code-pools/{pool}/imports"), json!({})).await);
+    // It has loaded three rows since its last note, and then its process died.
+    let announced = store::imports::read(table, &id, &upload.id().parse().unwrap()).await.unwrap().unwrap();
+    let cut_off = Import {
+        status: ImportStatus::Loading,
+        etag: Some("old".to_owned()),
+        columns: Some(vec!["code".to_owned()]),
+        rev: announced.rev + 1,
+        ..announced.clone()
+    };
+    store::imports::update(table, &cut_off, announced.rev).await.unwrap();
+    let (_, signing) = store::accounts::read(table, &api.credentials.account_id).await.unwrap().unwrap();
+    let row = |line: u64| NewCode {
+        line,
+        code: format!("CUT-{line}").try_into().unwrap(),
+        platform: domain::code_pool::Platform::Universal,
+        valid_until: None,
+        metadata: Default::default(),
+        lot: Lot::new(domain::code_pool::Platform::Universal, None),
+    };
+    let rows = [row(2), row(3), row(4)];
+    store::codes::load(table, &cut_off, &signing.signing_key, &rows).await.unwrap();
+    api.claim(&pool, "too early").await.is_problem(409, "codes-exhausted");
+    // The same codes in another file: they are duplicates, and can be had.
+    let second = api.import(&pool, "code\nCUT-2\nCUT-3\nCUT-4\n").await;
+    assert_eq!((&second["added"], &second["duplicates"]), (&json!(0), &json!(3)), "{second}");
+    assert_eq!(api.claim(&pool, "ada").await.status, 201);
+    // The first goes on, finds its file gone, and says what it had done.
+    let event = json!({ "detail": { "object": { "key": announced.object, "etag": "old" } } });
+    running.invoke("CodeImportFunction", event).await.unwrap();
+    let first = api.imported(&pool, &upload.id()).await;
+    assert_eq!((&first["status"], &first["added"]), (&json!("failed"), &json!(3)), "{first}");
+    assert_eq!(api.get(&format!("/code-pools/{pool}")).await.ok()["counts"]["imported"], 3);
+    for user in ["bo", "cy"] {
+        assert_eq!(api.claim(&pool, user).await.status, 201);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_in_mid_file_it_ends_with_every_row_once() {
+    let data = tempfile::tempdir().unwrap();
+    let total = 20_000;
+    let mut victim = Some(Victim::start(data.path()).await);
+    let api = Api::new(victim.as_ref().unwrap().credentials.clone());
+    let pool = api.pool(json!({})).await;
+    let import = api.upload(&pool, rows(total)).await;
+    let mut kills = Vec::new();
+    for goal in [1, 5_000, 12_000] {
+        let running = match victim.take() {
+            Some(running) => running,
+            None => Victim::start(data.path()).await,
+        };
+        let api = Api::new(running.credentials.clone());
+        let path = format!("/code-pools/{pool}/imports/{import}");
+        let read = patiently(Duration::from_secs(120), || async {
+            let import = api.get(&path).await.ok();
+            import["read"].as_u64().filter(|read| *read >= goal)
+        })
+        .await;
+        // Somewhere between two notes.
+        running.kill();
+        kills.push(read);
+    }
+    assert!(kills.iter().all(|read| (*read as usize) < total), "killed too late: {kills:?}");
+    let survivor = platform(data.path(), false, Faults::default()).await;
+    let api = Api::new(survivor.credentials.clone());
+    let done = api.imported(&pool, &import).await;
+    let numbers = ["rows", "added", "duplicates", "rejected"].map(|name| done[name].as_u64().unwrap());
+    assert_eq!(numbers, [total as u64, total as u64, 0, 0], "{done}");
+    let counts = api.get(&format!("/code-pools/{pool}")).await.ok()["counts"].clone();
+    assert_eq!(counts["imported"], total);
+    let codes = api.all(&format!("/code-pools/{pool}/codes")).await;
+    let distinct: std::collections::HashSet<_> =
+        codes.iter().map(|code| code["line"].as_u64().unwrap()).collect();
+    assert_eq!((codes.len(), distinct.len()), (total, total));
+    assert!(codes.iter().all(|code| code["status"] == "available"), "each has its place in the stock");
+    println!("killed at {kills:?} of {total} rows");
+}
+
+#[tokio::test]
+async fn a_pool_that_is_deleted_during_an_import_takes_it_along() {
+    let Some(running) = embedded() else { return };
+    let api = Api::shared();
+    let pool = api.pool(json!({})).await;
+    let import = api.upload(&pool, rows(30_000)).await;
+    let path = format!("/code-pools/{pool}/imports/{import}");
+    eventually(|| async { api.get(&path).await.ok()["read"].as_u64().filter(|read| *read > 0) }).await;
+    assert_eq!(api.secret("DELETE", &format!("/code-pools/{pool}")).send().await.status, 202);
+    patiently(Duration::from_secs(120), || async {
+        (api.get(&format!("/code-pools/{pool}")).await.status == 404).then_some(())
+    })
+    .await;
+    let id = pool.parse().unwrap();
+    assert!(store::codes::list(&running.table, &id, None, 10).await.unwrap().data.is_empty());
+    assert_eq!(store::code_pools::purge_some(&running.table, &id, 10).await.unwrap(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_gets_through_a_bad_day() {
+    let data = tempfile::tempdir().unwrap();
+    let faults = Faults::seeded(11, 50, 50, 20);
+    let running = platform(data.path(), false, faults).await;
+    let api = Api::new(running.credentials.clone());
+    // Like any client: try until there is an answer.
+    let pool = eventually(|| async {
+        let made = api.post("/code-pools", json!({ "name": "x" })).await;
+        (made.status == 201).then(|| made.id())
+    })
+    .await;
+    let key = format!("imports/{pool}/codes.csv");
+    running.bucket.write(&key, rows(3000).into_bytes()).await.unwrap();
+    let done = patiently(Duration::from_secs(120), || async {
+        let imports = api.get(&format!("/code-pools/{pool}/imports")).await;
+        let import = imports.json["data"][0].clone();
+        (import["status"] == "completed").then_some(import)
+    })
+    .await;
+    assert_eq!((&done["added"], &done["duplicates"]), (&json!(3000), &json!(0)), "{done}");
+}
