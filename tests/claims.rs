@@ -165,8 +165,8 @@ async fn claims_survive_throttles_conflicts_and_lost_answers() {
         (imports.json["data"][0]["status"] == "completed").then_some(())
     })
     .await;
-    let history = rush(&|| api.clone(), &pool, 400, 64, 3).await;
-    history.check(100, 400);
+    let history = rush(&|| api.clone(), &pool, 1000, 128, 3).await;
+    history.check(100, 1000);
     drop(running);
     let calm = platform(data.path(), false, Faults::default()).await;
     let api = Api::new(calm.credentials.clone());

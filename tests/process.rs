@@ -69,6 +69,13 @@ async fn nothing_personal_and_no_secret_gets_into_the_log() {
     api.public("POST", "/subscribers").json(bad).send().await.refuses("name");
     api.call("POST", "/subscribers/verify").json(json!({ "token": format!("{token}x") })).send().await;
     api.call("GET", &format!("//verify?token={token}")).send().await;
+    let pool = api.pool(json!({})).await;
+    api.import(&pool, "code\nSLARTIBARTFAST-42\n=MAGRATHEA\n").await;
+    let claim = json!({ "user": "trillian", "fingerprint": device });
+    assert_eq!(api.public("POST", &format!("/distribute/{pool}")).json(claim).send().await.status, 201);
+    let codes = api.all(&format!("/code-pools/{pool}/codes")).await;
+    let reveal = format!("/codes/{}/reveal", codes[0]["id"].as_str().unwrap());
+    assert_eq!(api.post(&reveal, json!({})).await.status, 200);
     let id = verified.id();
     let by_email = format!("/subscribers?waitlist_id={waitlist}&email={email}");
     assert_eq!(api.get(&by_email).await.status, 200);
@@ -87,6 +94,9 @@ async fn nothing_personal_and_no_secret_gets_into_the_log() {
         "beeblebrox",
         device,
         "forty-two",
+        "slartibartfast",
+        "magrathea",
+        "trillian",
         "127.0.0.1",
         secret,
         signature,

@@ -232,7 +232,7 @@ impl Importer {
         let object = match self.bucket.open(&import.object, loading.end.offset, import.etag.as_deref()).await
         {
             // Nothing follows the header, or the last note was the file's end.
-            Err(FilesError::S3(reason)) if reason.contains("InvalidRange") => return loading.finish().await,
+            Err(FilesError::PastEnd) => return loading.finish().await,
             object => object?,
         };
         let mut body = object.body;
@@ -274,7 +274,7 @@ fn lost(error: FilesError) -> Result<Unfit, ImportError> {
     let reason = match error {
         FilesError::NotFound => "the file was deleted before it was read",
         FilesError::Changed => "the file was replaced by another before it was read",
-        FilesError::S3(_) => return Err(error.into()),
+        FilesError::PastEnd | FilesError::S3(_) => return Err(error.into()),
     };
     Ok(Unfit { line: 0, reason: reason.to_owned() })
 }

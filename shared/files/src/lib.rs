@@ -26,6 +26,8 @@ pub enum FilesError {
     /// The object's content is no longer the one that was asked for.
     #[error("the object has changed")]
     Changed,
+    #[error("the object has no such byte")]
+    PastEnd,
     #[error("S3: {0}")]
     S3(String),
 }
@@ -40,7 +42,11 @@ impl From<SdkError<GetObjectError>> for FilesError {
     fn from(error: SdkError<GetObjectError>) -> Self {
         match &error {
             SdkError::ServiceError(service) if service.err().is_no_such_key() => Self::NotFound,
-            SdkError::ServiceError(service) if service.raw().status().as_u16() == 412 => Self::Changed,
+            SdkError::ServiceError(service) => match service.raw().status().as_u16() {
+                412 => Self::Changed,
+                416 => Self::PastEnd,
+                _ => Self::s3(error),
+            },
             _ => Self::s3(error),
         }
     }
@@ -94,7 +100,8 @@ impl Bucket {
     /// The object from this byte on, as long as it is still the one with this ETag.
     ///
     /// # Errors
-    /// [`FilesError::NotFound`] or [`FilesError::Changed`] when it isn't.
+    /// [`FilesError::NotFound`] or [`FilesError::Changed`] when it isn't, and
+    /// [`FilesError::PastEnd`] when it ends before that byte.
     pub async fn open(
         &self,
         key: &str,
