@@ -3,8 +3,8 @@
 //! It reads the table's stream and keeps positions, counters, rewards and the
 //! event log, counts claims of codes, gives referral credits, and hands mails and jobs to
 //! their queues. Every effect is conditional on not having happened (see
-//! [`store::projection`], [`store::code_projection`] and [`store::referrals::credit`]), so that batches may be repeated, split,
-//! reordered between shards, or cut off in the middle.
+//! [`store::projection`], [`store::code_projection`] and [`store::referrals::credit`]), so
+//! that batches may be repeated, split, reordered between shards, or cut off in the middle.
 //!
 //! Access patterns: `projection.*`, `referral.credit`, `line.tree`, `pool.stats`, `pool.read`.
 

@@ -2,8 +2,8 @@
 //!
 //! A preflight carries no key, so it is answered for every origin; credentials
 //! travel in headers, never in cookies. The request itself is then held against
-//! the allowed origins of the waitlist or code pool, and the answer to a page that is not among them
-//! carries no permission to be read.
+//! the allowed origins of the waitlist or code pool, and the answer to a page that is not
+//! among them carries no permission to be read.
 
 use axum::{
     extract::Request,

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 
 use crate::{
     Commit, CommitError, LIST_SHARDS, StoreError, Table,
-    commit::MAX_WRITES,
+    commit::{MAX_WRITES, leave_out},
     entities::{Entity, code_key, used_at, used_partition},
     patterns,
     table::{Query, Range},
@@ -78,11 +78,7 @@ pub async fn settle(table: &Table, used: &[Used]) -> Result<(), StoreError> {
                 Err(CommitError::Store(error)) => return Err(error),
                 Err(CommitError::Condition(failed)) => {
                     let changed: Vec<_> = failed.iter().map(|failed| failed.position / 2).collect();
-                    let mut position = 0;
-                    used.retain(|_| {
-                        position += 1;
-                        !changed.contains(&(position - 1))
-                    });
+                    leave_out(&mut used, &changed);
                 }
             }
         }

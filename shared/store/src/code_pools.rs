@@ -1,6 +1,7 @@
 //! Code pools: settings, lists, numbers, deletion.
 
 use domain::{
+    claim::Code,
     code_pool::{CodePool, Lots},
     id::{AccountId, CodePoolId},
 };
@@ -17,7 +18,6 @@ use crate::{
     patterns,
     table::{Query, Range, key_of},
 };
-use domain::claim::Code;
 
 /// The pool, if it is this account's: another account's does not exist.
 pub async fn read(

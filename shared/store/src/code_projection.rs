@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 use crate::{
     Commit, CommitError, StoreError, Table, code_pools,
+    commit::leave_out,
     entities::{CodePoolStats, Event, EventKind, Tally},
     patterns,
 };
@@ -90,11 +91,7 @@ async fn count_some(
                     .filter(|failed| failed.label == "tally")
                     .map(|failed| failed.position)
                     .collect();
-                let mut position = 0;
-                facts.retain(|_| {
-                    position += 1;
-                    !counted.contains(&(position - 1))
-                });
+                leave_out(&mut facts, &counted);
             }
         }
     }

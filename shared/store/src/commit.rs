@@ -48,6 +48,12 @@ pub struct Failed {
     pub found: Option<Item>,
 }
 
+/// Leaves out the items at these positions: those whose writes were refused.
+pub(crate) fn leave_out<T>(items: &mut Vec<T>, positions: &[usize]) {
+    let mut position = 0..;
+    items.retain(|_| !position.next().is_some_and(|position| positions.contains(&position)));
+}
+
 fn labels(failed: &[Failed]) -> String {
     failed.iter().map(|failed| failed.label).collect::<Vec<_>>().join(", ")
 }

@@ -27,7 +27,7 @@ pub async fn read(table: &Table, pool: &CodePoolId, id: &ImportId) -> Result<Opt
     table.get(&patterns::IMPORT, &Import::key_of(pool, id)).await
 }
 
-/// Oldest first.
+/// By id: those that were announced oldest first.
 pub async fn list(
     table: &Table,
     pool: &CodePoolId,
@@ -44,7 +44,7 @@ pub async fn list(
         range: Range::Between(after, last),
         limit: Some(limit + 1),
         consistent: true,
-        ..Query::partition(Import::key_of(pool, &ImportId::of_object("", "")).pk)
+        ..Query::partition(code_pool_key(pool).pk)
     };
     let found: Vec<Import> = table.query(&patterns::IMPORTS, query).await?;
     Ok(Page::cut(found, limit, |import| import.key().sk))
