@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 
 use domain::{
-    claim::{Claim, ClaimStatus},
-    code_pool::{Lot, Platform as Device},
-    id::{ClaimId, CodeId, CodePoolId},
+    code_pool::Platform as Device,
+    id::{ClaimId, CodePoolId},
 };
 use groundswell::{Platform, faults::Faults};
 use jiff::{SignedDuration, Timestamp};
 use scenarios::{Api, Reply, embedded, eventually, platform, unique};
 use serde_json::{Value, json};
+use store::claims::Claimant;
 
 /// A pool with these codes, one a line.
 async fn pool_of(api: &Api, settings: Value, lines: &[&str]) -> String {
@@ -38,26 +38,15 @@ pub async fn claim_at(platform: &Platform, api: &Api, pool: &str, user: &str, at
     let id = ClaimId::of(key, &pool, user);
     let (_, shelf) = store::claims::context(&platform.table, &id).await.unwrap();
     let stock = store::claims::pick(&platform.table, shelf.unwrap(), Device::Universal, 1, at).await.unwrap();
-    let open = Claim {
+    let claimant = Claimant {
         id: id.clone(),
         account_id: account.clone(),
-        pool_id: pool.clone(),
         user: "somebody".to_owned(),
         device: None,
-        status: ClaimStatus::Claimed,
-        code_id: CodeId::of(key, &pool, ""),
-        code: None,
-        masked: String::new(),
-        platform: Device::Universal,
-        valid_until: None,
-        lot: Lot::new(Device::Universal, None),
-        stock_rev: None,
         reserved_until: None,
-        claimed_at: Some(at),
-        archived: None,
-        rev: 1,
+        at,
     };
-    let (_, commit) = store::claims::take(open, None, &stock.unwrap());
+    let (_, commit) = store::claims::take(claimant, None, &stock.unwrap());
     commit.apply(&platform.table).await.unwrap();
     id
 }

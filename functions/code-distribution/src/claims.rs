@@ -1,8 +1,8 @@
 //! Codes given to people.
 //!
-//! One code a user and pool: asking again gives the same one, which is also what an
-//! `Idempotency-Key` is for, so that a repeated answer shows the claim as it is now. A
-//! reservation holds a code without showing it; what was only held may go to somebody else.
+//! One code a user and pool: asking again gives the same one. Answers are kept without the
+//! code, and get it when they are sent. A reservation holds a code without showing it; what
+//! was only held may go to somebody else.
 
 use api::{
     App, Client, Committed, PathId, Post, Principal, Problem, ProblemKind, Query, created, rate_limited,
@@ -16,15 +16,15 @@ use axum::{
 };
 use domain::{
     claim::{Claim, ClaimStatus},
-    code_pool::{Closed, CodePool, Lot, Platform},
-    id::{ClaimId, CodeId, CodePoolId},
+    code_pool::{Closed, CodePool, Platform},
+    id::{ClaimId, CodePoolId},
     rate::Verdict,
 };
 use files::Bucket;
 use jiff::{SignedDuration, Timestamp};
 use store::{
     Answer, Commit,
-    claims::{self, Counter},
+    claims::{self, Claimant, Counter},
 };
 
 use crate::{
@@ -175,8 +175,17 @@ async fn allot(
             let detail = format!("There is none for {} at the moment.", platform.name());
             return Err(ProblemKind::CodesExhausted.because(detail));
         };
-        let open = new_claim(counter, principal, &id, &post.body, stock.valid_until, now);
-        let (claim, commit) = claims::take(open, previous.as_ref(), &stock);
+        let claimant = Claimant {
+            id: id.clone(),
+            account_id: counter.account.id.clone(),
+            user: key.pseudonym("user", post.body.user.identity()),
+            device: post.body.fingerprint.as_ref().map(|device| key.pseudonym("device", device.as_str())),
+            // A code can't be confirmed when it is no good any more.
+            reserved_until: held_until(counter, principal, post.body.reserve, now)
+                .map(|held| stock.valid_until().map_or(held, |end| held.min(end))),
+            at: now,
+        };
+        let (claim, commit) = claims::take(claimant, previous.as_ref(), &stock);
         let answer = created(format!("/api/v1/claims/{id}"), &ClaimView::masked(&claim))?;
         match post.commit(app, commit, &answer).await {
             Ok(committed) => return Ok(allotment(committed, answer, claim)),
@@ -188,46 +197,22 @@ async fn allot(
     Err(ProblemKind::Unavailable.into())
 }
 
-fn new_claim(
+/// Until when a reservation holds; `None` for a claim.
+fn held_until(
     counter: &Counter,
     principal: &Principal,
-    id: &ClaimId,
-    request: &ClaimRequest,
-    valid_until: Option<i64>,
+    reserve: Reserve,
     now: Timestamp,
-) -> Claim {
-    let key = &counter.signing.signing_key;
+) -> Option<Timestamp> {
     let usual = counter.pool.settings.reservation_seconds.get();
-    let seconds = match request.reserve {
-        Reserve::No => None,
-        Reserve::Yes => Some(usual),
+    let seconds = match reserve {
+        Reserve::No => return None,
+        Reserve::Yes => usual,
         // A page holds no longer than the pool's owner would.
-        Reserve::For(seconds) if principal.is_publishable() => Some(seconds.get().min(usual)),
-        Reserve::For(seconds) => Some(seconds.get()),
+        Reserve::For(seconds) if principal.is_publishable() => seconds.get().min(usual),
+        Reserve::For(seconds) => seconds.get(),
     };
-    let held = seconds.map(|seconds| now + SignedDuration::from_secs(i64::from(seconds)));
-    // A code can't be confirmed when it is no good any more.
-    let end = valid_until.and_then(|millis| Timestamp::from_millisecond(millis).ok());
-    let held = held.map(|held| end.map_or(held, |end| held.min(end)));
-    Claim {
-        id: id.clone(),
-        account_id: counter.account.id.clone(),
-        pool_id: counter.pool.id.clone(),
-        user: key.pseudonym("user", request.user.identity()),
-        device: request.fingerprint.as_ref().map(|device| key.pseudonym("device", device.as_str())),
-        status: if held.is_some() { ClaimStatus::Reserved } else { ClaimStatus::Claimed },
-        code_id: CodeId::of(key, &counter.pool.id, ""),
-        code: None,
-        masked: String::new(),
-        platform: counter.pool.settings.platform,
-        valid_until: None,
-        lot: Lot::new(counter.pool.settings.platform, None),
-        stock_rev: None,
-        reserved_until: held,
-        claimed_at: held.is_none().then_some(now),
-        archived: None,
-        rev: 1,
-    }
+    Some(now + SignedDuration::from_secs(i64::from(seconds)))
 }
 
 /// The answer to a user who has a code, or a reservation, already. `None` when that

@@ -199,23 +199,45 @@ pub async fn is_available(
     Ok(false)
 }
 
+/// Who claims.
+pub struct Claimant {
+    pub id: ClaimId,
+    pub account_id: AccountId,
+    /// Pseudonyms of the user and the device.
+    pub user: String,
+    pub device: Option<String>,
+    /// Until when the code is held, if it is only reserved.
+    pub reserved_until: Option<Timestamp>,
+    pub at: Timestamp,
+}
+
 /// A claim of the code that was picked, and the writes that make it; the label `stock`
 /// fails when somebody else took the code, `claim` when the user's claim has changed.
 ///
-/// `claim` is the user's with the code left open; `previous` is what the user had before.
-pub fn take(claim: Claim, previous: Option<&Claim>, stock: &Stock) -> (Claim, Commit) {
+/// `previous` is what the user had before.
+pub fn take(claimant: Claimant, previous: Option<&Claim>, stock: &Stock) -> (Claim, Commit) {
+    let Claimant { id, account_id, user, device, reserved_until, at } = claimant;
     let mut claim = Claim {
+        pool_id: id.pool(),
+        id,
+        account_id,
+        user,
+        device,
+        status: if reserved_until.is_some() { ClaimStatus::Reserved } else { ClaimStatus::Claimed },
         code_id: stock.code_id.clone(),
-        masked: stock.code.masked(),
         code: Some(stock.code.clone()),
-        lot: stock.lot,
+        masked: stock.code.masked(),
         platform: stock.lot.platform,
-        valid_until: stock.valid_until.and_then(|millis| Timestamp::from_millisecond(millis).ok()),
+        valid_until: stock.valid_until(),
+        lot: stock.lot,
+        stock_rev: None,
+        reserved_until,
+        claimed_at: reserved_until.is_none().then_some(at),
+        archived: None,
         rev: previous.map_or(1, |previous| previous.rev + 1),
-        ..claim
     };
     let mut commit = Commit::new(&patterns::CLAIM_WRITE);
-    commit = match claim.reserved_until.filter(|_| claim.status == ClaimStatus::Reserved) {
+    commit = match reserved_until {
         Some(until) => {
             let held = Stock {
                 held_by: Some(claim.id.clone()),

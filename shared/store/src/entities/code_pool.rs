@@ -158,6 +158,10 @@ impl Stock {
         Key { pk: Self::partition(&code.pool(), lot, shard(number)), sk: number.to_owned() }
     }
 
+    pub fn valid_until(&self) -> Option<Timestamp> {
+        self.valid_until.and_then(|millis| Timestamp::from_millisecond(millis).ok())
+    }
+
     pub fn is_held(&self, now: Timestamp) -> bool {
         self.held_until.is_some_and(|until| until > now.as_millisecond())
     }
