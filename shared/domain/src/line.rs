@@ -9,8 +9,10 @@
 //!
 //! A position is 1 + the number of entries before. It is read from counters
 //! rather than from entries: the line is cut into *leaves* of [`LEAF_WIDTH`]
-//! keys, a *branch* counts the entries in each of its [`FANOUT`] leaves and the
-//! *root* those under each of its [`FANOUT`] branches.
+//! keys, a *branch* counts the entries in its [`FANOUT`] leaves and the *root*
+//! those under its [`FANOUT`] branches. Each keeps its counts as a Fenwick tree,
+//! so that the sum over the first children takes few counters, however many
+//! children are in use.
 
 /// Children of the root and of each branch.
 pub const FANOUT: u16 = 128;
@@ -58,6 +60,21 @@ impl Place {
     }
 }
 
+/// Counter `node` of a branch or the root holds the entries under the `node & -node`
+/// children up to and including child `node - 1`. This one holds all of them.
+pub const ALL: u16 = FANOUT;
+
+/// The counters whose sum is the number of entries under the first `children`; at most seven.
+pub fn counters_summed(children: u16) -> impl Iterator<Item = u16> {
+    std::iter::successors(Some(children), |node| Some(node & node.wrapping_sub(1))).take_while(|node| *node > 0)
+}
+
+/// The counters that an entry under this child is counted in; at most eight.
+pub fn counters_of(child: u16) -> impl Iterator<Item = u16> {
+    std::iter::successors(Some(child + 1), |node| Some(node + (node & node.wrapping_neg())))
+        .take_while(|node| *node <= FANOUT)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,6 +113,20 @@ mod tests {
         assert!(first < last && first.sort_key() < last.sort_key());
         assert_eq!(first.leaf(), Leaf { branch: 0, leaf: 0 });
         assert_eq!(last.leaf(), Leaf { branch: 127, leaf: 127 });
+    }
+
+    #[test]
+    fn the_sum_over_the_first_children_counts_each_of_them_once_and_no_other() {
+        for child in 0..FANOUT {
+            let counted: Vec<_> = counters_of(child).collect();
+            assert!(counted.len() <= 8 && counted.contains(&ALL), "child {child}");
+            for children in 0..=FANOUT {
+                let summed: Vec<_> = counters_summed(children).collect();
+                let times = summed.iter().filter(|node| counted.contains(node)).count();
+                assert_eq!(times, usize::from(child < children), "child {child} in the first {children}");
+                assert!(summed.len() <= 7 && summed.iter().all(|node| (1..=FANOUT).contains(node)));
+            }
+        }
     }
 
     proptest! {

@@ -3,11 +3,11 @@
 //! See [`domain::line`] for the order. A position costs a read of the standing,
 //! one of the root and the branch together, and one COUNT within a leaf.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use domain::{
     id::{SubscriberId, WaitlistId},
-    line::{FANOUT, Leaf, Place},
+    line::{ALL, FANOUT, Leaf, Place, counters_of, counters_summed},
 };
 
 use crate::{
@@ -15,23 +15,22 @@ use crate::{
     entities::{LineEntry, Standing, leaf_partition, line_branch_key, line_root_key},
     keys::Key,
     patterns,
-    table::{Query, Range, counters_of},
+    table::{self, Query, Range},
 };
 
-/// Name of the counter of a child.
-pub(crate) fn counter(child: u16) -> String {
-    format!("c{child}")
+/// Attribute of a counter.
+fn attribute(node: u16) -> String {
+    format!("f{node}")
 }
 
-fn entries(counters: &HashMap<String, i64>, children: std::ops::Range<u16>) -> u64 {
-    children
-        .filter_map(|child| counters.get(&counter(child)))
-        .filter_map(|count| u64::try_from(*count).ok())
-        .sum()
+/// The entries under the first `children`.
+fn entries(counters: &HashMap<String, i64>, children: u16) -> u64 {
+    let sum = counters_summed(children).filter_map(|node| counters.get(&attribute(node))).sum::<i64>();
+    u64::try_from(sum).unwrap_or_default()
 }
 
 pub(crate) fn total(root: &HashMap<String, i64>) -> u64 {
-    entries(root, 0..FANOUT)
+    entries(root, ALL)
 }
 
 /// A place in line, counted from 1, and the length of the line.
@@ -52,13 +51,16 @@ pub async fn position(table: &Table, standing: &Standing) -> Result<Option<Posit
         consistent: true,
         ..Query::partition(leaf_partition(waitlist, place.leaf()))
     };
+    let wanted: BTreeSet<u16> =
+        counters_summed(branch).chain(counters_summed(leaf)).chain(counters_summed(ALL)).collect();
+    let wanted: Vec<_> = wanted.into_iter().map(attribute).collect();
     let (found, within) = tokio::try_join!(
-        table.batch_get(&patterns::LINE_TREE, &keys),
+        table.batch_get_only(&patterns::LINE_TREE, &keys, &wanted),
         table.count_items(&patterns::LINE_LEAF, query)
     )?;
-    let counters = |key: &Key| found.get(key).map(counters_of).unwrap_or_default();
+    let counters = |key: &Key| found.get(key).map(table::counters_of).unwrap_or_default();
     let (root, branch_counters) = (counters(&keys[0]), counters(&keys[1]));
-    let before = entries(&root, 0..branch) + entries(&branch_counters, 0..leaf);
+    let before = entries(&root, branch) + entries(&branch_counters, leaf);
     Ok(Some(Position { position: before + within, total: total(&root) }))
 }
 
@@ -71,11 +73,11 @@ pub async fn first(
     let mut found = Vec::new();
     let root_key = line_root_key(waitlist);
     let root = table.batch_get(&patterns::LINE_TREE, std::slice::from_ref(&root_key)).await?;
-    let root = root.get(&root_key).map(counters_of).unwrap_or_default();
+    let root = root.get(&root_key).map(table::counters_of).unwrap_or_default();
     for branch in children_in_use(&root) {
         let key = line_branch_key(waitlist, branch);
         let counters = table.batch_get(&patterns::LINE_TREE, std::slice::from_ref(&key)).await?;
-        let counters = counters.get(&key).map(counters_of).unwrap_or_default();
+        let counters = counters.get(&key).map(table::counters_of).unwrap_or_default();
         for leaf in children_in_use(&counters) {
             let query = Query {
                 consistent: true,
@@ -99,7 +101,7 @@ pub async fn first(
 }
 
 fn children_in_use(counters: &HashMap<String, i64>) -> Vec<u16> {
-    (0..FANOUT).filter(|child| counters.get(&counter(*child)).is_some_and(|count| *count > 0)).collect()
+    (0..FANOUT).filter(|child| entries(counters, child + 1) > entries(counters, *child)).collect()
 }
 
 /// Changes to the counters of the tree, summed.
@@ -112,14 +114,18 @@ pub(crate) struct TreeDelta {
 impl TreeDelta {
     pub fn add(&mut self, place: Place, by: i64) {
         let Leaf { branch, leaf } = place.leaf();
-        *self.root.entry(branch).or_default() += by;
-        *self.branches.entry(branch).or_default().entry(leaf).or_default() += by;
+        let leaves = self.branches.entry(branch).or_default();
+        for (counters, child) in [(&mut self.root, branch), (leaves, leaf)] {
+            for node in counters_of(child) {
+                *counters.entry(node).or_default() += by;
+            }
+        }
     }
 
     /// The counters to add to, by item; none for what cancelled out.
     pub fn writes(&self, waitlist: &WaitlistId) -> Vec<(Key, Vec<(String, i64)>)> {
         let named = |counters: &BTreeMap<u16, i64>| -> Vec<(String, i64)> {
-            counters.iter().filter(|(_, by)| **by != 0).map(|(child, by)| (counter(*child), *by)).collect()
+            counters.iter().filter(|(_, by)| **by != 0).map(|(node, by)| (attribute(*node), *by)).collect()
         };
         std::iter::once((line_root_key(waitlist), named(&self.root)))
             .chain(

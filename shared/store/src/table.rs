@@ -177,16 +177,32 @@ impl Table {
         pattern: &'static Pattern,
         keys: &[Key],
     ) -> Result<HashMap<Key, Item>, StoreError> {
+        self.batch_get_only(pattern, keys, &[]).await
+    }
+
+    /// The same, but of each item only its key and these attributes; all when none is named.
+    pub(crate) async fn batch_get_only(
+        &self,
+        pattern: &'static Pattern,
+        keys: &[Key],
+        attributes: &[String],
+    ) -> Result<HashMap<Key, Item>, StoreError> {
+        let projection = (!attributes.is_empty()).then(|| format!("{PK}, {SK}, {}", attributes.join(", ")));
         let mut found = HashMap::new();
         let mut pending: Vec<Item> = keys.iter().map(key_item).collect();
         let mut attempt = 0;
         while !pending.is_empty() {
             let rest = pending.split_off(pending.len().min(100));
             self.count(pattern, Operation::BatchGet);
-            let request =
-                KeysAndAttributes::builder().set_keys(Some(pending)).consistent_read(true).build().map_err(
-                    |error| StoreError::Refused { operation: "BatchGetItem", detail: error.to_string() },
-                )?;
+            let request = KeysAndAttributes::builder()
+                .set_keys(Some(pending))
+                .consistent_read(true)
+                .set_projection_expression(projection.clone())
+                .build()
+                .map_err(|error| StoreError::Refused {
+                    operation: "BatchGetItem",
+                    detail: error.to_string(),
+                })?;
             let output = self
                 .client
                 .batch_get_item()
