@@ -31,22 +31,22 @@ pub async fn read(table: &Table, id: &AccountId) -> Result<Option<(Account, Acco
     }
 }
 
-/// A new account with its first owner.
+/// A new account with its first owner and its first keys.
 pub async fn create(
     table: &Table,
     account: &Account,
     signing: &AccountSigning,
     owner: &Member,
-    audit: &AuditEntry,
+    keys: &[ApiKeyRecord],
+    audit: &[AuditEntry],
 ) -> Result<(), CommitError> {
-    Commit::new(&patterns::ACCOUNT_WRITE)
+    let commit = Commit::new(&patterns::ACCOUNT_WRITE)
         .create("account", account)
         .create("signing", signing)
         .create("member", owner)
-        .create("login", &login_item(owner))
-        .create("audit", audit)
-        .apply(table)
-        .await
+        .create("login", &login_item(owner));
+    let commit = keys.iter().fold(commit, |commit, key| commit.create("key", key));
+    audit.iter().fold(commit, |commit, entry| commit.create("audit", entry)).apply(table).await
 }
 
 /// Changes the account read at `rev`.

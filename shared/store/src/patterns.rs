@@ -64,7 +64,7 @@ patterns! {
     PING "health.ping" "account" [Get] None, "`PING` / `PING`", "Does the table answer?";
 
     ACCOUNT "account.read" "every API function" [BatchGet] None, "`ACCT#account` / `META`, `SIGNING`", "The account's settings and signing key";
-    ACCOUNT_WRITE "account.write" "account" [Transact] None, "`ACCT#account` / `META`; `AUDIT#account`", "Create or change an account, with its audit entry";
+    ACCOUNT_WRITE "account.write" "account, jobs" [Transact] None, "`ACCT#account` / `META`; `KEY#key`; `AUDIT#account`", "Create an account with its first keys, or change it, with its audit entry";
     MEMBERS "account.members" "account" [Query] None, "`ACCT#account` / `MEMBER#…`", "Who are the members?";
     MEMBER "account.member" "account, authorizer" [Get] None, "`ACCT#account` / `MEMBER#member`", "One member";
     LOGINS "account.logins" "authorizer, account" [Query] None, "`LOGIN#hash` / `ACCT#…`", "Which accounts may this verified address act for?";
