@@ -77,7 +77,7 @@ pub async fn prepare(
 }
 
 /// Writes a file that only its owner may read.
-fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+pub fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     use std::io::Write as _;
     let fresh = path.with_extension("new");
     let mut options = std::fs::OpenOptions::new();

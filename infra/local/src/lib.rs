@@ -23,7 +23,7 @@ mod sqs;
 mod template;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -179,6 +179,7 @@ impl Platform {
             (function.logical_id.clone(), variables)
         });
         let variables: HashMap<String, HashMap<String, String>> = variables.collect();
+        environment_files(data, &variables)?;
         let environment = |function: &str| {
             let variables = variables.get(function).cloned().unwrap_or_default();
             Env::new(variables, http.clone()).with_meter(meter.clone())
@@ -278,6 +279,24 @@ impl Platform {
     ) -> Result<serde_json::Value, String> {
         self.functions.invoke(function, event).await
     }
+}
+
+/// Writes what a function has to find in its environment to run outside of this process: one file for
+/// `cargo lambda watch --env-file`, one for `sam local invoke --env-vars`.
+fn environment_files(
+    data: &Path,
+    variables: &HashMap<String, HashMap<String, String>>,
+) -> Result<(), PlatformError> {
+    // A variable has the same value in all functions that have it.
+    let all: BTreeMap<_, _> = variables.values().flatten().collect();
+    let lines: String = all.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
+    let by_function = serde_json::to_string_pretty(variables).unwrap_or_default();
+    for (name, text) in [("functions.env", lines), ("functions.json", by_function)] {
+        let path = data.join(name);
+        credentials::write_private(&path, text.as_bytes())
+            .map_err(|source| PlatformError::File { path, source })?;
+    }
+    Ok(())
 }
 
 /// What `sam deploy` would be given.
