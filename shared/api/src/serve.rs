@@ -20,7 +20,7 @@ type LambdaService = BoxCloneService<lambda_http::Request, axum::response::Respo
 /// When the environment is incomplete or the runtime's API is out of reach.
 pub async fn serve(app: fn(&Env) -> Result<Router, StartError>) -> Result<(), StartError> {
     let env = Env::from_process()?;
-    telemetry::init(env.get("LOG_LEVEL"));
+    telemetry::init(&env);
     lambda_http::run(service(app(&env)?)).await.map_err(|error| StartError::Runtime(error.to_string()))
 }
 
