@@ -248,9 +248,9 @@ fn function(document: &Document, id: &str, api: &str) -> Result<Function> {
     document.properties(id, |fields| {
         // How the code is built, rolled out, permitted and observed. The functions are part of this
         // process: there is one version of each, and they share its memory.
-        fields.ignore(&["CodeUri", "Runtime", "Handler", "Architectures", "MemorySize"]);
+        fields.ignore(&["FunctionName", "CodeUri", "Runtime", "Handler", "Architectures", "MemorySize"]);
         fields.ignore(&["AutoPublishAlias", "AutoPublishAliasAllProperties", "DeploymentPreference"]);
-        fields.ignore(&["Policies", "Tracing", "LoggingConfig", "Description", "Tags"]);
+        fields.ignore(&["Role", "Tracing", "LoggingConfig", "Description", "Tags"]);
 
         let environment = fields.part("Environment", |environment| {
             environment.required_part("Variables", |variables| variables.texts())
