@@ -8,7 +8,6 @@ import sys
 
 logging.disable(logging.ERROR)
 
-from samcli.lib.cfn_language_extensions.sam_integration import expand_language_extensions
 from samcli.yamlhelper import yaml_parse
 from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
@@ -31,16 +30,7 @@ def translate(target):
         values = {name: parameter.get("Default", "x") for name, parameter in template["Parameters"].items()}
         values |= {"Canary": canary, "AWS::Region": "eu-west-1", "AWS::Partition": "aws"}
         plain = Translator({}, Parser()).translate(copy.deepcopy(template), values)
-        write(target, f"template-canary-{canary}", plain)
-    for path in sorted(pathlib.Path("infra").glob("*.yaml")):
-        nested = read(path)
-        values = {name: str(parameter.get("Default", "x")) for name, parameter in nested.get("Parameters", {}).items()}
-        write(target, path.stem, expand_language_extensions(nested, values, enabled=True).expanded_template)
-
-
-def write(target, name, template):
-    template.pop("Transform", None)
-    pathlib.Path(target, f"{name}.json").write_text(json.dumps(template, indent=1, default=str))
+        pathlib.Path(target, f"template-canary-{canary}.json").write_text(json.dumps(plain, indent=1, default=str))
 
 
 def judge(path):

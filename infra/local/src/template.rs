@@ -182,7 +182,7 @@ impl Declaration {
     }
 
     pub fn read(template: &str, storage: &str, surroundings: &Surroundings) -> Result<Self, TemplateError> {
-        // A nested stack has the parameters that its parent passes on, and ours passes on none.
+        // A nested stack has the parameters that its parent passes on, and ours are only for AWS.
         let nested = Surroundings { parameters: HashMap::new(), ..surroundings.clone() };
         let storage = Document::read("infra/storage.yaml", storage, &nested, None)?;
         let template = Document::read("template.yaml", template, surroundings, Some(&storage))?;

@@ -33,7 +33,8 @@ const IGNORED_TYPES: [&str; 10] = [
 
 /// Nested stacks that have no part in what is played: there is nobody to alarm, an issuer of its own,
 /// and nothing in front of the gateway.
-const IGNORED_STACKS: [&str; 3] = ["./infra/edge.yaml", "./infra/identity.yaml", "./infra/monitoring.yaml"];
+const IGNORED_STACKS: [&str; 4] =
+    ["./infra/alarms.yaml", "./infra/edge.yaml", "./infra/identity.yaml", "./infra/monitoring.yaml"];
 
 pub struct Document<'a> {
     name: &'static str,
@@ -63,8 +64,8 @@ impl<'a> Document<'a> {
         let document = Self { name, root, surroundings, storage };
         document.part(String::new(), &document.root, |top| {
             top.ignore(&["AWSTemplateFormatVersion", "Description", "Parameters", "Globals", "Outputs"]);
-            // Evaluated where something asks for one.
-            top.ignore(&["Conditions"]);
+            // Deployments check the rules; a condition is evaluated where something asks for it.
+            top.ignore(&["Conditions", "Rules"]);
             // Other transforms put anything they like in the place of what is read here.
             let sam = Value::from("AWS::Serverless-2016-10-31");
             top.only("Transform", sam.clone(), sam)?;
@@ -85,6 +86,8 @@ impl Document<'_> {
         let kind: String = resource.required("Type")?;
         if kind == STACK && id == "Storage" && self.storage.is_some() {
             return resource.required_part("Properties", |stack| {
+                // They name a table that was restored, and here there is none.
+                stack.ignore(&["Parameters"]);
                 stack.only("TemplateURL", Value::from("./infra/storage.yaml"), Value::Null)
             });
         }
