@@ -6,7 +6,7 @@
 #
 # Needs the AWS CLI 2 and jq, and may be cut off and run again.
 set -euo pipefail
-stack=$1
+stack=${1:?usage: replay.sh <stack> [<file.json.gz>…]}
 shift
 export AWS_PAGER=
 work=$(mktemp -d)
