@@ -499,6 +499,49 @@ fn every_source_gives_back_what_failed(project: &Project) -> Vec<String> {
     complaints
 }
 
+/// A nested stack gets the parameters that it asks for, and has the outputs that it is asked for: linters
+/// don't open one template for the other.
+fn nested_stacks_fit(project: &Project) -> Vec<String> {
+    let mut complaints = Vec::new();
+    let template = project.template(TEMPLATE);
+    let stacks: BTreeMap<_, _> = of_type(&template, "AWS::CloudFormation::Stack").into_iter().collect();
+    let nested = |stack: &Value| {
+        let url = stack["Properties"]["TemplateURL"].as_str().unwrap_or_default();
+        project.texts.contains_key(url.trim_start_matches("./")).then(|| project.template(&url[2..]))
+    };
+    for (id, stack) in &stacks {
+        let Some(nested) = nested(stack) else {
+            complaints.push(format!("{id} has no template"));
+            continue;
+        };
+        let parameters = |value: &Value| value.as_object().cloned().unwrap_or_default();
+        let (given, declared) =
+            (parameters(&stack["Properties"]["Parameters"]), parameters(&nested["Parameters"]));
+        for name in given.keys().filter(|name| !declared.contains_key(*name)) {
+            complaints.push(format!("{id} gets {name}, which it doesn't know"));
+        }
+        for (name, parameter) in &declared {
+            if parameter.get("Default").is_none() && !given.contains_key(name) {
+                complaints.push(format!("{id} doesn't get {name}"));
+            }
+        }
+    }
+    let mut found = Vec::new();
+    mappings(&template, &mut found);
+    let texts = found.iter().flat_map(|map| map.iter()).map(|(key, value)| target(&json!({ key: value })));
+    for text in texts.filter(|text| text.contains(".Outputs.")) {
+        // Of a `!Sub` what stands in its braces, of a `!GetAtt` everything.
+        for reference in text.split(['{', '}']).filter(|part| part.contains(".Outputs.")) {
+            let (id, output) = reference.split_once(".Outputs.").unwrap_or_default();
+            let outputs = stacks.get(id).and_then(nested).map(|nested| nested["Outputs"][output].is_object());
+            if outputs != Some(true) {
+                complaints.push(format!("there is no {reference}"));
+            }
+        }
+    }
+    complaints
+}
+
 /// Each environment can be built and deployed as it stands, with parameters that there are.
 fn every_environment_is_complete(project: &Project) -> Vec<String> {
     let mut complaints = Vec::new();
@@ -530,7 +573,7 @@ fn every_environment_is_complete(project: &Project) -> Vec<String> {
     complaints
 }
 
-const RULES: [(&str, Rule); 10] = [
+const RULES: [(&str, Rule); 11] = [
     ("every_function_is_deployed", every_function_is_deployed),
     ("every_function_is_bounded_and_published", every_function_is_bounded_and_published),
     ("every_function_has_alarms", every_function_has_alarms),
@@ -540,6 +583,7 @@ const RULES: [(&str, Rule); 10] = [
     ("what_keeps_state_is_kept", what_keeps_state_is_kept),
     ("every_queue_has_dead_letters", every_queue_has_dead_letters),
     ("every_source_gives_back_what_failed", every_source_gives_back_what_failed),
+    ("nested_stacks_fit", nested_stacks_fit),
     ("every_environment_is_complete", every_environment_is_complete),
 ];
 
@@ -753,6 +797,17 @@ const BREAKS: &[(&str, &str, &[Break])] = &[
                 "Destination: !GetAtt Storage.Outputs.JobsArn",
                 "CodeImportFunction loses events",
             ),
+        ],
+    ),
+    (
+        "nested_stacks_fit",
+        TEMPLATE,
+        &[
+            ("./infra/edge.yaml", "./infra/ledge.yaml", "Edge has no template"),
+            ("        RequestsPerAddress: !Ref", "        Requests: !Ref", "Edge gets Requests"),
+            ("        Stage: !Ref Api.Stage\n", "", "Edge doesn't get Stage"),
+            ("Outputs.TicketsTopic", "Outputs.Nothing", "there is no Monitoring.Outputs.Nothing"),
+            ("${Storage.Outputs.BucketArn}", "${Storage.Outputs.Arn}", "there is no Storage.Outputs.Arn"),
         ],
     ),
     (
