@@ -2,10 +2,9 @@
 //!
 //! Fills waitlists through the store, a third of each carried forward by referrals,
 //! and reads positions of a sample, of one list and the other in turn: each must be the one that a
-//! sort of all entries gives. Prints reads per position and latencies, side by side with plain calls of the
-//! embedded store, which is itself slower when it is full: a read of one item, and a
-//! COUNT of as many entries as a position counts, of which there are as many in a leaf
-//! however long the line is.
+//! sort of all entries gives. Prints reads per position and latencies, side by side with the same calls made
+//! of the embedded store without any code of ours: it is itself slower when it is full, and when the items of
+//! counters are (at most 128 each).
 //! `ENTRIES` sets the sizes (`1000,1000000`).
 
 use std::time::{Duration, Instant};
@@ -23,7 +22,10 @@ use groundswell::{Options, Platform, faults::Faults};
 use jiff::Timestamp;
 use scenarios::Dice;
 use serde_json::{Value, json};
-use store::{entities::leaf_partition, projection, subscribers};
+use store::{
+    entities::{leaf_partition, line_branch_key, line_root_key},
+    projection, subscribers,
+};
 
 const SAMPLE: usize = 500;
 
@@ -71,27 +73,16 @@ struct Line {
 #[derive(Default)]
 struct Times {
     position: Vec<Duration>,
-    read: Vec<Duration>,
-    count: Vec<Duration>,
+    store: Vec<Duration>,
     /// DynamoDB calls of all positions.
     calls: u64,
 }
 
-/// One COUNT within a leaf, asked of the embedded store without any code of ours.
-async fn count(http: &reqwest::Client, endpoint: &str, waitlist: &WaitlistId, place: Place) -> u64 {
-    let body = json!({
-        "TableName": "groundswell",
-        "Select": "COUNT",
-        "ConsistentRead": true,
-        "KeyConditionExpression": "PK = :pk AND SK <= :sk",
-        "ExpressionAttributeValues": {
-            ":pk": { "S": leaf_partition(waitlist, place.leaf()) },
-            ":sk": { "S": place.sort_key() },
-        },
-    });
+/// A call of the embedded store without any code of ours.
+async fn ask(http: &reqwest::Client, endpoint: &str, operation: &str, body: Value) -> Value {
     let request = http
         .post(endpoint)
-        .header("x-amz-target", "DynamoDB_20120810.Query")
+        .header("x-amz-target", format!("DynamoDB_20120810.{operation}"))
         .header("content-type", "application/x-amz-json-1.0")
         .header("x-amz-date", "20260101T000000Z")
         .header(
@@ -99,8 +90,44 @@ async fn count(http: &reqwest::Client, endpoint: &str, waitlist: &WaitlistId, pl
             "AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/dynamodb/aws4_request, SignedHeaders=host, Signature=x",
         );
     let answer = request.body(body.to_string()).send().await.expect("an answer");
-    let answer: Value = answer.json().await.expect("JSON");
-    answer["Count"].as_u64().unwrap_or_else(|| panic!("{answer}"))
+    answer.json().await.expect("JSON")
+}
+
+/// The calls that a position takes, in the same order and on the same items: one person's two items, then
+/// the two items of counters beside a COUNT within a leaf.
+async fn ask_as_much(http: &reqwest::Client, line: &Line, subscriber: &Subscriber) {
+    let endpoint = line.platform.dynamodb_endpoint();
+    let place = subscriber.place().expect("in line");
+    let person = json!({
+        "TableName": "groundswell",
+        "ConsistentRead": true,
+        "KeyConditionExpression": "PK = :pk AND begins_with(SK, :sk)",
+        "ExpressionAttributeValues": {
+            ":pk": { "S": format!("SUB#{}", subscriber.id) },
+            ":sk": { "S": "CORE#" },
+        },
+    });
+    let key = |key: store::Key| json!({ "PK": { "S": key.pk }, "SK": { "S": key.sk } });
+    let tree = [line_root_key(&line.waitlist), line_branch_key(&line.waitlist, place.leaf().branch)].map(key);
+    let counters = json!({
+        "RequestItems": { "groundswell": { "ConsistentRead": true, "Keys": tree } },
+    });
+    let within = json!({
+        "TableName": "groundswell",
+        "Select": "COUNT",
+        "ConsistentRead": true,
+        "KeyConditionExpression": "PK = :pk AND SK <= :sk",
+        "ExpressionAttributeValues": {
+            ":pk": { "S": leaf_partition(&line.waitlist, place.leaf()) },
+            ":sk": { "S": place.sort_key() },
+        },
+    });
+    let found = ask(http, endpoint, "Query", person).await;
+    assert_eq!(found["Count"], 2, "{found}");
+    let (found, counted) =
+        tokio::join!(ask(http, endpoint, "BatchGetItem", counters), ask(http, endpoint, "Query", within));
+    assert_eq!(found["Responses"]["groundswell"].as_array().map(Vec::len), Some(2), "{found}");
+    assert!(counted["Count"].as_u64() > Some(0), "{counted}");
 }
 
 async fn fill(entries: usize) -> Line {
@@ -157,16 +184,11 @@ async fn measure(line: &Line, turn: usize, dice: &mut Dice, http: &reqwest::Clie
     let expected = line.places.binary_search(&place).expect("there") as u64 + 1;
     assert_eq!((position.position, position.total), (expected, line.places.len() as u64));
 
+    // Somebody else, so that nothing has been read just before, as with positions.
     let other = &line.sample[dice.below(line.sample.len())];
     let started = Instant::now();
-    subscribers::find(table, &other.id).await.expect("read").expect("there");
-    times.read.push(started.elapsed());
-
-    // Somebody from anywhere in the line, so that nothing has been read lately, as with positions.
-    let place = line.places[dice.below(line.places.len())];
-    let started = Instant::now();
-    assert!(count(http, line.platform.dynamodb_endpoint(), &line.waitlist, place).await > 0);
-    times.count.push(started.elapsed());
+    ask_as_much(http, line, other).await;
+    times.store.push(started.elapsed());
 }
 
 fn median(times: &[Duration]) -> f64 {
@@ -192,15 +214,14 @@ async fn main() {
     }
     let Some((_, first)) = lines.first() else { return };
     for (line, times) in &lines {
-        let (position, read, count) = (median(&times.position), median(&times.read), median(&times.count));
+        let (position, store) = (median(&times.position), median(&times.store));
         println!(
             "{} entries: a position in {position:.2} ms (median of {SAMPLE}), {:.2} reads each, all exact; \
-             the store's own read {read:.2} ms and COUNT {count:.2} ms; \
-             against the first: positions ×{:.2}, the store's own read and COUNT together ×{:.2}",
+             the same calls of the store {store:.2} ms; against the first: positions ×{:.2}, the store ×{:.2}",
             line.places.len(),
             times.calls as f64 / SAMPLE as f64,
             position / median(&first.position),
-            (read + count) / (median(&first.read) + median(&first.count)),
+            store / median(&first.store),
         );
     }
 }
