@@ -71,6 +71,7 @@ async fn memory() {
         let options = Options {
             port: 0,
             data_dir,
+            dynamodb: None,
             keep_stream: false,
             event_sources: false,
             faults: Faults::default(),
