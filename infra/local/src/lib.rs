@@ -105,6 +105,8 @@ pub struct Platform {
     pub oidc: Oidc,
     /// Counts the functions' calls to DynamoDB by access pattern.
     pub meter: Meter,
+    /// The same for each function, by the name of its binary.
+    pub meters: HashMap<String, Meter>,
     /// The table and the bucket as the functions have them.
     pub table: store::Table,
     pub bucket: files::Bucket,
@@ -187,13 +189,16 @@ impl Platform {
         });
         let variables: HashMap<String, HashMap<String, String>> = variables.collect();
         environment_files(data, &variables)?;
-        let environment = |function: &str| {
+        let environment = |function: &str, meter: Meter| {
             let variables = variables.get(function).cloned().unwrap_or_default();
-            Env::new(variables, http.clone()).with_meter(meter.clone())
+            Env::new(variables, http.clone()).with_meter(meter)
         };
-        let functions =
-            Functions::start(&declaration.functions, |function| environment(&function.logical_id))?;
-        let importer = environment(IMPORTER);
+        let binaries = declaration.functions.iter().map(|function| function.binary.clone());
+        let meters: HashMap<String, Meter> = binaries.map(|binary| (binary, meter.part())).collect();
+        let functions = Functions::start(&declaration.functions, |function| {
+            environment(&function.logical_id, meters[&function.binary].clone())
+        })?;
+        let importer = environment(IMPORTER, meter.clone());
         let table =
             store::Table::from_env(&importer).map_err(|error| PlatformError::part("table")(&error))?;
         let files =
@@ -217,6 +222,7 @@ impl Platform {
             credentials,
             oidc,
             meter,
+            meters,
             table,
             bucket: files,
             variables,
