@@ -18,7 +18,7 @@ use dynoxide::{Database, DynoxideError};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::{PlatformError, template::Table};
+use crate::{PlatformError, capacity::Item, template::Table};
 
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
 
@@ -53,6 +53,11 @@ impl DynamoDb {
         let endpoint = serve(database.clone())?;
         sweep(database.clone())?;
         Ok(Self { endpoint, database, file: file.to_owned(), table: table.name.clone() })
+    }
+
+    /// The table's items.
+    pub fn items(&self) -> Items {
+        Items { database: self.database.clone(), table: self.table.clone() }
     }
 
     /// The table's stream.
@@ -141,6 +146,46 @@ fn connect(file: &Path) -> Result<rusqlite::Connection, PlatformError> {
     };
     open()
         .map_err(|error: rusqlite::Error| PlatformError::Part { part: "DynamoDB", reason: error.to_string() })
+}
+
+/// The table's items, read past the functions and their meters.
+#[derive(Clone)]
+pub struct Items {
+    database: Database,
+    table: String,
+}
+
+impl std::fmt::Debug for Items {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_tuple("Items").field(&self.table).finish()
+    }
+}
+
+impl Items {
+    /// The item with this key.
+    pub fn get(&self, key: &Item) -> Option<Item> {
+        let request = json!({ "TableName": self.table, "Key": key, "ConsistentRead": true });
+        let answer = self.database.get_item(from_value(request).ok()?).ok()?;
+        to_value(answer).ok()?["Item"].as_object().cloned()
+    }
+
+    /// The items that a query has to look at, whether it shows them, parts of them, or their number.
+    pub fn seen_by(&self, query: &Value) -> Vec<Item> {
+        let mut query = query.clone();
+        if let Some(query) = query.as_object_mut() {
+            for narrower in ["Select", "FilterExpression", "ProjectionExpression"] {
+                query.remove(narrower);
+            }
+        }
+        let answer = from_value(query).and_then(|query| self.database.query(query).map_err(failed("query")));
+        let answer = answer.and_then(to_value).unwrap_or_default();
+        answer["Items"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|item| item.as_object().cloned())
+            .collect()
+    }
 }
 
 /// The table's stream, as Lambda's poller sees it.
