@@ -89,6 +89,18 @@ impl Action {
         }
     }
 
+    /// Enough times to count it, one at a time.
+    pub fn few(self) -> usize {
+        match self {
+            Self::JoinReferred | Self::JoinThroughOneLink => 2 * FRIENDS,
+            Self::Import => ROWS_AT_ONCE,
+            Self::Export => 100,
+            // It chooses at random where to look for a code.
+            Self::Claim | Self::Reserve => 6,
+            _ => 3,
+        }
+    }
+
     /// Whether more follows from it than its answer.
     fn has_consequences(self) -> bool {
         !matches!(self, Self::Position | Self::Click | Self::Leaderboard | Self::List)

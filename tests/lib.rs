@@ -7,6 +7,7 @@
 //! in the file that `GROUNDSWELL_SKIPPED` names as well.
 
 pub mod actions;
+pub mod prices;
 pub mod simulation;
 
 use std::{

@@ -16,15 +16,14 @@ fn setting(name: &str, default: usize) -> usize {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-/// How often an action is done one at a time, and many at once.
-fn times(action: Action) -> (usize, usize) {
+/// How often an action is done at once.
+fn many(action: Action) -> usize {
     match action {
-        Action::JoinReferred | Action::JoinThroughOneLink => (9, 600),
-        Action::Join | Action::Position | Action::Click | Action::Claim => (6, 600),
-        Action::JoinPending | Action::Verify | Action::Reserve | Action::Redeem => (6, 300),
-        Action::Leaderboard | Action::List | Action::Erase => (6, 200),
-        Action::Import => (1000, 4000),
-        Action::Export => (100, 500),
+        Action::JoinPending | Action::Verify | Action::Reserve | Action::Redeem => 300,
+        Action::Leaderboard | Action::List | Action::Erase => 200,
+        Action::Import => 4000,
+        Action::Export => 500,
+        _ => 600,
     }
 }
 
@@ -94,9 +93,8 @@ async fn main() {
     let in_flight = setting("IN_FLIGHT", 32);
     let mut rush = Vec::new();
     for action in Action::ALL.into_iter().filter(|action| wanted(*action)) {
-        let (few, many) = times(action);
-        print("one at a time", &stage.alone(action, few).await);
-        let recording = stage.at_once(action, many, in_flight).await;
+        print("one at a time", &stage.alone(action, action.few()).await);
+        let recording = stage.at_once(action, many(action), in_flight).await;
         print("many at once", &recording);
         rush.push(recording);
     }
