@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Checks what `sam build` made: a bootstrap for each function, small enough to start fast, and linked with no newer
 glibc than Amazon Linux 2023 has.
 

@@ -374,7 +374,7 @@ async fn a_confirmed_reservation_is_a_claim() {
 async fn a_lapsed_reservation_returns_to_the_pool() {
     let api = Api::shared();
     let pool = pool_of(&api, json!({}), &["LAPSING-CODE"]).await;
-    let ada = claim(&api, &pool, json!({ "user": "ada", "reserve": 1 })).await;
+    let ada = claim(&api, &pool, json!({ "user": "ada", "reserve": 5 })).await;
     claim(&api, &pool, json!({ "user": "bo" })).await.is_problem(409, "codes-exhausted");
     let bo = eventually(|| async {
         let reply = claim(&api, &pool, json!({ "user": "bo" })).await;

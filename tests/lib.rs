@@ -460,6 +460,13 @@ impl Call {
 }
 
 impl Reply {
+    /// Whether the platform was too busy to decide anything, or, where somebody else plays Lambda, to
+    /// say what it decided in time: any client would ask again.
+    pub fn is_undecided(&self) -> bool {
+        let busy: &[u16] = if TARGET.is_some() { &[502, 503, 504] } else { &[503] };
+        busy.contains(&self.status.as_u16())
+    }
+
     /// The body of a success.
     pub fn ok(self) -> Value {
         assert!(self.status.is_success(), "{} {}", self.status, self.text);

@@ -5,7 +5,7 @@
 //! be cut off at any point: doing it again goes on where it stands, or from the
 //! start, with the same result. A schedule asks for the daily ones, an operator for accounts.
 //!
-//! Access patterns: `account.write`, `export.*`, `subscriber.list`, `subscriber.erase`, `waitlist.write`,
+//! Access patterns: `account.write`, `export.*`, `subscriber.list`, `subscriber.erase`, `waitlist.purge`,
 //! `pool.all`, `pool.purge`, `archive.*`.
 
 pub mod account;

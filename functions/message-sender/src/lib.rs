@@ -6,7 +6,7 @@
 //! twice is sent once. When the outcome of a hand-over is unknown the message
 //! counts as sent: rather a mail too few than two.
 //!
-//! Access patterns: `message.state`, `subscriber.read`, `waitlist.read`, `account.read`.
+//! Access patterns: `message.state`, `subscriber.find`, `waitlist.read`, `account.read`.
 
 mod mail;
 

@@ -6,7 +6,7 @@
 //! [`store::projection`], [`store::code_projection`] and [`store::referrals::credit`]), so
 //! that batches may be repeated, split, reordered between shards, or cut off in the middle.
 //!
-//! Access patterns: `projection.*`, `referral.credit`, `line.tree`, `pool.stats`, `pool.read`.
+//! Access patterns: `projection.*`, `referral.credit`, `referral.by-referrer`, `pool.stats`, `pool.read`.
 
 mod records;
 

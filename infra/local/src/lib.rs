@@ -106,6 +106,8 @@ pub struct Platform {
     pub oidc: Oidc,
     /// Counts the functions' calls to DynamoDB by access pattern.
     pub meter: Meter,
+    /// The same for each function, by the name of its binary.
+    pub meters: HashMap<String, Meter>,
     /// Writes down what the functions do, and what DynamoDB would charge for it; off at first.
     pub recorder: Recorder,
     /// The table and the bucket as the functions have them.
@@ -193,14 +195,17 @@ impl Platform {
         });
         let variables: HashMap<String, HashMap<String, String>> = variables.collect();
         environment_files(data, &variables)?;
-        let environment = |function: &str| {
+        let environment = |function: &str, meter: Meter| {
             let variables = variables.get(function).cloned().unwrap_or_default();
             let http = recorder.wrap(http.clone(), function, &services);
-            Env::new(variables, http).with_meter(meter.clone())
+            Env::new(variables, http).with_meter(meter)
         };
-        let start = |function: &Function| environment(&function.logical_id);
+        let binaries = declaration.functions.iter().map(|function| function.binary.clone());
+        let meters: HashMap<String, Meter> = binaries.map(|binary| (binary, meter.part())).collect();
+        let start =
+            |function: &Function| environment(&function.logical_id, meters[&function.binary].clone());
         let functions = Functions::start(&declaration.functions, start, recorder.clone())?;
-        let importer = environment(IMPORTER);
+        let importer = environment(IMPORTER, meter.clone());
         let table =
             store::Table::from_env(&importer).map_err(|error| PlatformError::part("table")(&error))?;
         let files =
@@ -225,6 +230,7 @@ impl Platform {
             oidc,
             meter,
             recorder,
+            meters,
             table,
             bucket: files,
             variables,

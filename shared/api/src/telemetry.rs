@@ -1,5 +1,7 @@
 //! Structured logs, one line a request, with nothing personal in it.
 
+use std::fmt;
+
 use aws::Env;
 use axum::{
     extract::{MatchedPath, Request},
@@ -8,7 +10,15 @@ use axum::{
     response::Response,
 };
 use serde_json::json;
-use tracing_subscriber::EnvFilter;
+use tracing::{Event, Subscriber};
+use tracing_subscriber::{
+    EnvFilter,
+    fmt::{
+        FmtContext, FormatEvent, FormatFields,
+        format::{Format, Json, JsonFields, Writer},
+    },
+    registry::LookupSpan,
+};
 
 use crate::{
     extract,
@@ -28,6 +38,9 @@ pub(crate) fn request_id() -> Option<String> {
 /// Writes logs as JSON lines to the standard output, at the level of `LOG_LEVEL`
 /// (default `info`), each with Lambda's request id and trace. The SDK stays quiet: its
 /// debug output shows requests.
+///
+/// Each line says which version of which function wrote it: all write to one log group, and a
+/// canary deployment is judged by the errors of the new version alone.
 pub fn init(env: &Env) {
     metrics::init(env);
     let level = env.get("LOG_LEVEL").unwrap_or("info");
@@ -35,12 +48,49 @@ pub fn init(env: &Env) {
         .unwrap_or_else(|_| EnvFilter::new("info"));
     // A second initialisation in one process (tests) changes nothing.
     let _ = tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_span_list(false)
+        .event_format(Signed::of(env))
+        .fmt_fields(JsonFields::new())
         .with_env_filter(filter)
-        .without_time()
         .try_init();
+}
+
+/// A line of JSON that begins with the name and the version of the function.
+struct Signed {
+    signature: String,
+    format: Format<Json, ()>,
+}
+
+impl Signed {
+    fn of(env: &Env) -> Self {
+        let variable = |name| serde_json::Value::from(env.get(name).unwrap_or_default());
+        let (name, version) = (variable("AWS_LAMBDA_FUNCTION_NAME"), variable("AWS_LAMBDA_FUNCTION_VERSION"));
+        Self {
+            signature: format!(r#"{{"function":{name},"version":{version},"#),
+            format: tracing_subscriber::fmt::format()
+                .json()
+                .flatten_event(true)
+                .with_span_list(false)
+                .without_time(),
+        }
+    }
+}
+
+impl<S, N> FormatEvent<S, N> for Signed
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut to: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut line = String::new();
+        self.format.format_event(context, Writer::new(&mut line), event)?;
+        to.write_str(&self.signature)?;
+        to.write_str(line.strip_prefix('{').unwrap_or(&line))
+    }
 }
 
 fn own_crates(level: &str) -> String {
@@ -89,4 +139,53 @@ pub(crate) async fn observe(request: Request, next: Next) -> Response {
         response.headers_mut().insert(HeaderName::from_static("x-request-id"), id);
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::HashMap,
+        io,
+        sync::{Arc, Mutex},
+    };
+
+    use super::*;
+
+    /// Keeps what is written.
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_says_which_version_of_which_function_wrote_it() {
+        let variables =
+            [("AWS_LAMBDA_FUNCTION_NAME", "groundswell-dev-jobs"), ("AWS_LAMBDA_FUNCTION_VERSION", "7")];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let env = Env::new(HashMap::from(variables), aws::plain_http_client());
+        let kept = Kept::default();
+        let writer = kept.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .event_format(Signed::of(&env))
+            .fmt_fields(JsonFields::new())
+            .with_writer(move || writer.clone())
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::error!(cause = "a \"reason\"", "job failed")
+        });
+        let line: serde_json::Value = serde_json::from_slice(&kept.0.lock().unwrap()).unwrap();
+        // The metric filter in `infra/monitoring.yaml` looks for these three.
+        assert_eq!(line["level"], "ERROR");
+        assert_eq!(line["function"], "groundswell-dev-jobs");
+        assert_eq!(line["version"], "7");
+        assert_eq!((&line["message"], &line["cause"]), (&"job failed".into(), &"a \"reason\"".into()));
+    }
 }

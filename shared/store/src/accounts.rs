@@ -101,7 +101,7 @@ pub async fn bind_member(
     subject: &str,
 ) -> Result<Option<Member>, StoreError> {
     let bound = Member { subject: Some(subject.to_owned()), rev: member.rev + 1, ..member.clone() };
-    let commit = Commit::new(&patterns::MEMBER_WRITE).replace("member", &bound, member.rev);
+    let commit = Commit::new(&patterns::MEMBER_BIND).replace("member", &bound, member.rev);
     match commit.apply(table).await {
         Ok(()) => Ok(Some(bound)),
         Err(CommitError::Condition(_)) => Ok(None),
