@@ -134,3 +134,27 @@ async fn the_audit_log_says_who_did_what() {
     assert_eq!(page["data"].as_array().unwrap().len(), 1);
     assert!(page["next_cursor"].is_string());
 }
+
+#[tokio::test]
+async fn an_operator_makes_accounts_and_says_clearly_what_is_wrong_with_a_request() {
+    let Some(platform) = scenarios::embedded() else { return };
+    let create = |name: &str, owner: &str| {
+        let request = json!({ "operation": "create_account", "name": name, "owner": owner });
+        platform.invoke("JobsFunction", request)
+    };
+    let made = create("Acme", "ada@example.com").await.unwrap();
+    let mut api = Api::shared();
+    api.credentials.account_id = serde_json::from_value(made["account_id"].clone()).unwrap();
+    api.credentials.secret_key = made["secret_key"].as_str().unwrap().to_owned();
+    assert_eq!(api.get("/account").await.ok()["name"], "Acme");
+    assert_eq!(api.all("/members").await[0]["email"], "ada@example.com");
+    let actions: Vec<_> =
+        api.all("/audit-log").await.into_iter().map(|entry| entry["action"].clone()).collect();
+    assert_eq!(actions.len(), 3, "{actions:?}");
+
+    for (name, owner) in [("", "ada@example.com"), ("Acme", "ada")] {
+        assert!(create(name, owner).await.is_err(), "{name} {owner}");
+    }
+    let unknown = platform.invoke("JobsFunction", json!({ "operation": "drop_account" })).await.unwrap_err();
+    assert!(unknown.to_string().contains("drop_account"), "{unknown}");
+}

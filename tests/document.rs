@@ -1,7 +1,7 @@
 //! The OpenAPI document and the templates say the same as the code.
 
 use api::openapi;
-use scenarios::Api;
+use scenarios::{Api, lacks};
 use serde_json::Value;
 
 fn current() -> Value {
@@ -65,6 +65,7 @@ async fn every_route_is_reached_through_the_gateway() {
 async fn the_gateway_lets_nobody_through_unasked() {
     // A route that the template left without the authorizer would answer something else.
     let api = Api::shared();
+    let says_why = !lacks("the authorizer's words in an error of the gateway");
     for (method, path, access) in operations() {
         if access == "public" || access == "token" {
             continue;
@@ -73,6 +74,9 @@ async fn the_gateway_lets_nobody_through_unasked() {
             .call(&method, &format!("/{}", path.replace("{id}", "x").replace("{import_id}", "x")))
             .send()
             .await;
-        reply.is_problem(401, "unauthorized");
+        assert_eq!(reply.status, 401, "{method} {path}");
+        if says_why {
+            reply.is_problem(401, "unauthorized");
+        }
     }
 }

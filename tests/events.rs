@@ -1,17 +1,21 @@
-//! The events in `events/` are ones that the functions take.
+//! The events in `events/` are ones that the functions take: called as in the platform, and as Lambda
+//! calls the binaries that are deployed.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::TcpListener,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use groundswell::faults::Faults;
-use scenarios::platform;
+use scenarios::{patiently, platform, skipped};
 use serde_json::{Value, json};
 
-#[tokio::test(flavor = "multi_thread")]
-async fn each_function_answers_its_sample_event() {
-    // A platform of its own: the events speak of things that nobody has.
-    let data = tempfile::tempdir().unwrap();
-    let platform = platform(data.path(), false, Faults::default()).await;
+/// Each sample event: its name, whose it is, itself.
+fn samples() -> Vec<(String, &'static str, Value)> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../events");
-    let mut functions = std::collections::BTreeSet::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
+    let sample = |entry: std::io::Result<std::fs::DirEntry>| {
         let path = entry.unwrap().path();
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
         let event: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
@@ -28,23 +32,96 @@ async fn each_function_answers_its_sample_event() {
             "waitlist" => "WaitlistFunction",
             other => panic!("whose event is {other}?"),
         };
-        let answer = platform.invoke(function, event).await.unwrap_or_else(|error| panic!("{name}: {error}"));
-        match function {
-            "AuthorizerFunction" => {
-                assert_eq!(answer["policyDocument"]["Statement"][0]["Effect"], "Deny", "{name}: {answer}");
-            }
-            "JobsFunction" | "MessageSenderFunction" | "ProjectorFunction" => {
-                assert_eq!(answer["batchItemFailures"], json!([]), "{name}: {answer}");
-            }
-            // A file for a pool that is not there is nobody's.
-            "CodeImportFunction" => assert!(answer.is_null(), "{name}: {answer}"),
-            _ => {
-                let status = answer["statusCode"].as_u64().unwrap();
-                // The waitlist is made; what asks for an account's own things finds none.
-                assert!(status == 201 || status == 404, "{name}: {answer}");
-            }
-        }
-        functions.insert(function);
-    }
+        (name, function, event)
+    };
+    let samples: Vec<_> = std::fs::read_dir(folder).unwrap().map(sample).collect();
+    let functions: BTreeSet<_> = samples.iter().map(|(_, function, _)| *function).collect();
     assert_eq!(functions.len(), 10, "an event for each function: {functions:?}");
+    samples
+}
+
+/// Whether the answer to a sample event is right on a platform where nothing of what it speaks of is there.
+fn check(name: &str, function: &str, answer: &Value) {
+    match function {
+        "AuthorizerFunction" => {
+            assert_eq!(answer["policyDocument"]["Statement"][0]["Effect"], "Deny", "{name}: {answer}");
+        }
+        "JobsFunction" | "MessageSenderFunction" | "ProjectorFunction" => {
+            assert_eq!(answer["batchItemFailures"], json!([]), "{name}: {answer}");
+        }
+        // A file for a pool that is not there is nobody's.
+        "CodeImportFunction" => assert!(answer.is_null(), "{name}: {answer}"),
+        _ => {
+            let status = answer["statusCode"].as_u64().unwrap_or_default();
+            // The waitlist is made; what asks for an account's own things finds none.
+            assert!(status == 201 || status == 404, "{name}: {answer}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_function_answers_its_sample_event() {
+    // A platform of its own: the events speak of things that nobody has.
+    let data = tempfile::tempdir().unwrap();
+    let Some(platform) = platform(data.path(), false, Faults::default()).await else { return };
+    for (name, function, event) in samples() {
+        let answer = platform.invoke(function, event).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+        check(&name, function, &answer);
+    }
+}
+
+/// A binary under the runtime interface emulator, AWS's own: it calls the binary as Lambda does.
+struct Emulator {
+    process: tokio::process::Child,
+    url: String,
+}
+
+impl Emulator {
+    fn start(emulator: &Path, bootstrap: &Path, environment: HashMap<String, String>) -> Self {
+        let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let address = free();
+        let process = tokio::process::Command::new(emulator)
+            .args(["--runtime-interface-emulator-address", &address, "--runtime-api-address", &free()])
+            .arg(bootstrap)
+            .env_clear()
+            .envs(environment)
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        Self { process, url: format!("http://{address}/2015-03-31/functions/function/invocations") }
+    }
+
+    /// Ends the emulator in such a way that it ends the binary first.
+    async fn stop(mut self) {
+        let id = self.process.id().unwrap().to_string();
+        tokio::process::Command::new("kill").arg(id).status().await.unwrap();
+        self.process.wait().await.unwrap();
+    }
+}
+
+/// Wants the emulator's path in `GROUNDSWELL_RIE` and the folder that `sam build` made in `GROUNDSWELL_BUILD`.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_binary_answers_its_sample_event_as_lambda_asks_it() {
+    let path = |name| std::env::var_os(name).map(PathBuf::from);
+    let (Some(emulator), Some(build)) = (path("GROUNDSWELL_RIE"), path("GROUNDSWELL_BUILD")) else {
+        skipped::<()>("needs GROUNDSWELL_RIE and GROUNDSWELL_BUILD");
+        return;
+    };
+    let data = tempfile::tempdir().unwrap();
+    let Some(platform) = platform(data.path(), false, Faults::default()).await else { return };
+    let http = reqwest::Client::new();
+    for (name, function, event) in samples() {
+        let bootstrap = build.join(function).join("bootstrap");
+        assert!(bootstrap.exists(), "{} is not there", bootstrap.display());
+        let environment = platform.environment(function).unwrap();
+        let emulator = Emulator::start(&emulator, &bootstrap, environment);
+        let answer = patiently(Duration::from_secs(60), || async {
+            http.post(&emulator.url).body(event.to_string()).send().await.ok()
+        })
+        .await;
+        check(&name, function, &answer.json().await.unwrap());
+        emulator.stop().await;
+    }
 }

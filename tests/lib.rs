@@ -2,21 +2,26 @@
 //! its API.
 //!
 //! By default the platform is embedded and lives as long as the test process.
-//! `GROUNDSWELL_CREDENTIALS=<credentials.json>` points the suite at another one;
-//! scenarios that need the inside of the platform then say that they were skipped.
+//! `GROUNDSWELL_CREDENTIALS=<credentials.json>` points the suite at another one, a
+//! [`Target`]; scenarios that need what it hasn't got then say that they were skipped,
+//! in the file that `GROUNDSWELL_SKIPPED` names as well.
 
 use std::{
     future::Future,
     path::Path,
     sync::{
         LazyLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use groundswell::{Credentials, Options, Platform, faults::Faults};
-use reqwest::{Method, StatusCode, header::HeaderMap};
+use reqwest::{
+    Method, StatusCode,
+    header::{HeaderMap, HeaderName},
+};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
@@ -25,13 +30,45 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime starts")
 });
 
+/// Another platform than the embedded one: a `credentials.json`, with more in it for a suite.
+#[derive(Deserialize)]
+struct Target {
+    #[serde(flatten)]
+    credentials: Credentials,
+    /// Accounts that nobody else uses.
+    #[serde(default)]
+    accounts: Vec<Account>,
+    /// Where an emulator of SES shows the mails that it took.
+    mails: Option<String>,
+    /// The header from which an emulator of API Gateway takes the caller's address.
+    address_header: Option<String>,
+    /// How many requests it can serve at once.
+    in_flight: Option<usize>,
+    /// What it can't do, by the names that scenarios ask for.
+    #[serde(default)]
+    lacks: Vec<String>,
+}
+
+#[derive(Clone, Deserialize)]
+struct Account {
+    account_id: domain::id::AccountId,
+    publishable_key: String,
+    secret_key: String,
+}
+
+static TARGET: LazyLock<Option<Target>> = LazyLock::new(|| {
+    let file = std::env::var_os("GROUNDSWELL_CREDENTIALS")?;
+    let text = std::fs::read(file).expect("the file of GROUNDSWELL_CREDENTIALS can be read");
+    Some(serde_json::from_slice(&text).expect("credentials"))
+});
+
 struct Embedded {
     platform: Platform,
     _data: tempfile::TempDir,
 }
 
 static EMBEDDED: LazyLock<Option<Embedded>> = LazyLock::new(|| {
-    if std::env::var_os("GROUNDSWELL_CREDENTIALS").is_some() {
+    if TARGET.is_some() {
         return None;
     }
     let data = tempfile::tempdir().expect("a directory");
@@ -55,11 +92,51 @@ pub fn log() {
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
 }
 
-/// A platform of a test's own, with what the test wants of it.
-pub async fn platform(data: &Path, keep_stream: bool, faults: Faults) -> Platform {
+/// A platform of a test's own, with what the test wants of it; `None`, and a word about it, when
+/// the suite is pointed at another one.
+pub async fn platform(data: &Path, keep_stream: bool, faults: Faults) -> Option<Platform> {
+    if TARGET.is_some() {
+        return skipped("needs a platform of its own");
+    }
     log();
     let options = Options { port: 0, data_dir: data.to_owned(), keep_stream, event_sources: true, faults };
-    start(options).await
+    Some(start(options).await)
+}
+
+/// Where a test with much to do does it: a platform of its own, unless the suite is pointed at another one.
+pub async fn apart(data: &Path) -> (Api, Option<Platform>) {
+    if TARGET.is_some() {
+        return (Api::shared(), None);
+    }
+    let platform = platform(data, false, Faults::default()).await;
+    let credentials = platform.as_ref().map(|platform| platform.credentials.clone());
+    (Api::new(credentials.expect("a platform")), platform)
+}
+
+/// Whether the platform can't do this, of which a word is said.
+pub fn lacks(what: &str) -> bool {
+    let lacks = TARGET.as_ref().is_some_and(|target| target.lacks.iter().any(|lack| lack == what));
+    if lacks {
+        skipped::<()>(&format!("in part: {what}"));
+    }
+    lacks
+}
+
+/// So many requests at once, or as many as the platform can serve.
+pub fn in_flight(wanted: usize) -> usize {
+    TARGET.as_ref().and_then(|target| target.in_flight).map_or(wanted, |most| wanted.min(most))
+}
+
+/// Says that the running test can't be done here.
+pub fn skipped<T>(why: &str) -> Option<T> {
+    use std::io::Write as _;
+    let name = std::thread::current().name().unwrap_or("?").to_owned();
+    eprintln!("skipped: {name} {why}");
+    if let Some(path) = std::env::var_os("GROUNDSWELL_SKIPPED") {
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+        file.and_then(|mut file| writeln!(file, "{name} {why}")).expect("the file can be written");
+    }
+    None
 }
 
 /// A platform whose account may upload as many files as a test wants.
@@ -87,11 +164,10 @@ async fn start(options: Options) -> Platform {
 
 /// The inside of the embedded platform; `None`, and a word about it, for another one.
 pub fn embedded() -> Option<&'static Platform> {
-    let found = EMBEDDED.as_ref().map(|embedded| &embedded.platform);
-    if found.is_none() {
-        eprintln!("skipped: needs the inside of the platform");
+    match EMBEDDED.as_ref() {
+        Some(embedded) => Some(&embedded.platform),
+        None => skipped("needs the inside of the platform"),
     }
-    found
 }
 
 /// A client of one account.
@@ -120,29 +196,42 @@ impl Api {
         Self { credentials, http: reqwest::Client::new() }
     }
 
-    /// The demo account of the shared platform.
+    /// The first account of the shared platform.
     pub fn shared() -> Self {
-        match EMBEDDED.as_ref() {
-            Some(embedded) => Self::new(embedded.platform.credentials.clone()),
-            None => {
-                let file =
-                    std::env::var("GROUNDSWELL_CREDENTIALS").expect("GROUNDSWELL_CREDENTIALS is a path");
-                let text = std::fs::read(file).expect("the file can be read");
-                Self::new(serde_json::from_slice(&text).expect("credentials"))
-            }
+        match (EMBEDDED.as_ref(), TARGET.as_ref()) {
+            (Some(embedded), _) => Self::new(embedded.platform.credentials.clone()),
+            (None, Some(target)) => Self::new(target.credentials.clone()),
+            (None, None) => unreachable!("without a target the platform is embedded"),
         }
     }
 
     /// An account of a test's own on the shared platform.
     pub async fn another_account() -> Option<Self> {
-        let platform = embedded()?;
-        let owner = format!("owner-{}@example.com", unique());
-        Some(Self::new(platform.make_account("Another", &owner).await.expect("an account")))
+        static TAKEN: AtomicUsize = AtomicUsize::new(0);
+        let Some(target) = TARGET.as_ref() else {
+            let owner = format!("owner-{}@example.com", unique());
+            return Some(Self::new(embedded()?.make_account("Another", &owner).await.expect("an account")));
+        };
+        match target.accounts.get(TAKEN.fetch_add(1, Ordering::Relaxed)).cloned() {
+            Some(Account { account_id, publishable_key, secret_key }) => {
+                let rest = target.credentials.clone();
+                Some(Self::new(Credentials { account_id, publishable_key, secret_key, ..rest }))
+            }
+            None => skipped("needs an account of its own"),
+        }
     }
 
     /// The same account through another client address: `127.0.0.<host>`.
     pub fn from_host(&self, host: u8) -> Self {
-        let http = reqwest::Client::builder().local_address(std::net::IpAddr::from([127, 0, 0, host]));
+        let address = std::net::IpAddr::from([127, 0, 0, host]);
+        let http = match TARGET.as_ref().and_then(|target| target.address_header.as_deref()) {
+            None => reqwest::Client::builder().local_address(address),
+            Some(header) => {
+                let name = header.parse::<HeaderName>().expect("a header's name");
+                let value = address.to_string().parse().expect("a header's value");
+                reqwest::Client::builder().default_headers(HeaderMap::from_iter([(name, value)]))
+            }
+        };
         Self { credentials: self.credentials.clone(), http: http.build().expect("a client") }
     }
 
@@ -285,8 +374,14 @@ impl Api {
     /// The mails to an address, newest first, once there are that many.
     pub async fn mails(&self, to: &str, count: usize) -> Vec<Value> {
         eventually(|| async {
-            let found = self.call("GET", &format!("//outbox.json?to={to}")).send().await.json;
-            found["data"].as_array().filter(|mails| mails.len() >= count).cloned()
+            let found = match TARGET.as_ref().and_then(|target| target.mails.as_deref()) {
+                None => {
+                    let found = self.call("GET", &format!("//outbox.json?to={to}")).send().await.json;
+                    found["data"].as_array().cloned().unwrap_or_default()
+                }
+                Some(mails) => taken_by_ses(&self.download(mails).await, to),
+            };
+            Some(found).filter(|mails| mails.len() >= count)
         })
         .await
     }
@@ -297,6 +392,19 @@ impl Api {
         let token = link_token(&mail, "/verify?token=");
         self.call("POST", "/subscribers/verify").json(json!({ "token": token })).send().await
     }
+}
+
+/// The mails to an address among those that an emulator of SES took, newest first, as the outbox shows them.
+fn taken_by_ses(messages: &str, to: &str) -> Vec<Value> {
+    let messages: Value = serde_json::from_str(messages).expect("JSON");
+    let accounts = messages["messages"].as_object().into_iter().flatten();
+    let mails = accounts.flat_map(|(_, mails)| mails.as_array().into_iter().flatten());
+    let mut found: Vec<_> = mails
+        .filter(|mail| mail["To"].as_array().is_some_and(|addresses| addresses.contains(&json!(to))))
+        .map(|mail| json!({ "to": to, "subject": mail["Subject"], "text": mail["BodyText"] }))
+        .collect();
+    found.reverse();
+    found
 }
 
 /// The token of the link in a mail.
@@ -348,6 +456,13 @@ impl Call {
 }
 
 impl Reply {
+    /// Whether the platform was too busy to decide anything, or, where somebody else plays Lambda, to
+    /// say what it decided in time: any client would ask again.
+    pub fn is_undecided(&self) -> bool {
+        let busy: &[u16] = if TARGET.is_some() { &[502, 503, 504] } else { &[503] };
+        busy.contains(&self.status.as_u16())
+    }
+
     /// The body of a success.
     pub fn ok(self) -> Value {
         assert!(self.status.is_success(), "{} {}", self.status, self.text);

@@ -15,4 +15,5 @@ mod positions;
 mod process;
 mod referral;
 mod subscriber;
+mod template;
 mod waitlist;

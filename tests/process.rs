@@ -7,7 +7,7 @@ use std::{
 };
 
 use groundswell::{Credentials, faults::Faults};
-use scenarios::{Api, address, eventually, platform};
+use scenarios::{Api, address, embedded, eventually, platform};
 use serde_json::json;
 
 /// The platform as a process that can be killed: this test binary, running one test of its own.
@@ -17,7 +17,9 @@ pub struct Victim {
 }
 
 impl Victim {
-    pub async fn start(data: &Path) -> Self {
+    /// `None`, and a word about it, when the suite is pointed at another platform.
+    pub async fn start(data: &Path) -> Option<Self> {
+        embedded()?;
         let _ = std::fs::remove_file(data.join("ready"));
         let process = Command::new(std::env::current_exe().unwrap())
             .args(["--ignored", "--exact", "process::the_process_that_gets_killed", "--nocapture"])
@@ -30,7 +32,7 @@ impl Victim {
         let ready = data.join("ready");
         eventually(|| async { ready.exists().then_some(()) }).await;
         let text = std::fs::read(data.join("credentials.json")).unwrap();
-        Self { process, credentials: serde_json::from_slice(&text).unwrap() }
+        Some(Self { process, credentials: serde_json::from_slice(&text).unwrap() })
     }
 
     pub fn kill(mut self) {
@@ -43,7 +45,7 @@ impl Victim {
 #[ignore = "runs for ever: it is started, and killed, by another test"]
 async fn the_process_that_gets_killed() {
     let Some(data) = std::env::var_os("GROUNDSWELL_VICTIM").map(PathBuf::from) else { return };
-    let _running = platform(&data, false, Faults::default()).await;
+    let _running = platform(&data, false, Faults::default()).await.unwrap();
     std::fs::write(data.join("ready"), "").unwrap();
     std::future::pending::<()>().await;
 }
@@ -51,7 +53,7 @@ async fn the_process_that_gets_killed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_personal_and_no_secret_gets_into_the_log() {
     let data = tempfile::tempdir().unwrap();
-    let victim = Victim::start(data.path()).await;
+    let Some(victim) = Victim::start(data.path()).await else { return };
     let api = Api::new(victim.credentials.clone());
     let waitlist = api.waitlist(json!({ "verification_policy": "double_opt_in" })).await;
     let (email, name, device) = (address("Zaphod"), "Zaphod Beeblebrox", "heart-of-gold");

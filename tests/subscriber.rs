@@ -1,6 +1,6 @@
 //! Subscribers: joining, verifying, inviting, erasing, exporting.
 
-use scenarios::{Api, Reply, address, embedded, eventually, link_token, unique};
+use scenarios::{Api, Reply, address, embedded, eventually, lacks, link_token, unique};
 use serde_json::{Value, json};
 
 /// The kinds of events of a subscriber, oldest first, once there are that many.
@@ -214,13 +214,15 @@ async fn links_in_mails_are_for_their_purpose_and_their_time() {
     post("/subscribers/unsubscribe", verify).await.is_problem(401, "invalid-token");
 
     // RFC 8058: a form, the token in the URL of the header, no key and no session.
-    let header = mail["headers"]["List-Unsubscribe"].as_str().unwrap();
-    assert_eq!(mail["headers"]["List-Unsubscribe-Post"], "List-Unsubscribe=One-Click");
-    let url = header.trim_matches(['<', '>']);
-    let path = url.split_once("/api/v1").unwrap().1;
+    let mut path = format!("/subscribers/unsubscribe?token={stop}");
+    if !lacks("the headers of a mail") {
+        let header = mail["headers"]["List-Unsubscribe"].as_str().unwrap();
+        assert_eq!(mail["headers"]["List-Unsubscribe-Post"], "List-Unsubscribe=One-Click");
+        path = header.trim_matches(['<', '>']).split_once("/api/v1").unwrap().1.to_owned();
+    }
     for _ in 0..2 {
         let form =
-            api.call("POST", path).body("application/x-www-form-urlencoded", "List-Unsubscribe=One-Click");
+            api.call("POST", &path).body("application/x-www-form-urlencoded", "List-Unsubscribe=One-Click");
         assert_eq!(form.send().await.status, 204);
     }
     let found = api.get(&format!("/subscribers?waitlist_id={waitlist}&email={email}")).await.ok();

@@ -41,7 +41,7 @@ fn since(before: &Calls, platform: &Platform, prefixes: &[&str]) -> u64 {
 async fn imports() {
     for rows in [1000, 10_000, 100_000] {
         let data = tempfile::tempdir().expect("a directory");
-        let platform = platform(data.path(), false, Faults::default()).await;
+        let platform = platform(data.path(), false, Faults::default()).await.expect("a platform");
         let api = Api::new(platform.credentials.clone());
         let pool = api.pool(json!({})).await;
         let before = platform.meter.snapshot();
@@ -104,7 +104,7 @@ async fn memory() {
 
 async fn claims() {
     let data = tempfile::tempdir().expect("a directory");
-    let platform = platform(data.path(), false, Faults::default()).await;
+    let platform = platform(data.path(), false, Faults::default()).await.expect("a platform");
     let api = Api::new(platform.credentials.clone());
     let pool = api.pool(json!({})).await;
     assert_eq!(api.import(&pool, csv(CODES)).await["added"], CODES);

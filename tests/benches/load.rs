@@ -18,7 +18,7 @@ fn setting(name: &str, default: usize) -> usize {
 async fn main() {
     let (joins, in_flight) = (setting("JOINS", 10_000), setting("IN_FLIGHT", 32));
     let data = tempfile::tempdir().expect("a directory");
-    let platform = platform(data.path(), false, Faults::default()).await;
+    let platform = platform(data.path(), false, Faults::default()).await.expect("a platform");
     let api = Api::new(platform.credentials.clone());
     let waitlist = api.waitlist(json!({})).await;
     let first = api.join(&waitlist, &address("first"), None).await;

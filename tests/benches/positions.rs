@@ -1,8 +1,8 @@
 //! Reading a position among few and among very many.
 //!
-//! Fills a waitlist through the store, a third of it carried forward by referrals,
-//! and reads positions of a sample: each must be the one that a sort of all entries
-//! gives. Prints reads per position and latencies, side by side with plain calls of the
+//! Fills waitlists through the store, a third of each carried forward by referrals,
+//! and reads positions of a sample, of one list and the other in turn: each must be the one that a
+//! sort of all entries gives. Prints reads per position and latencies, side by side with plain calls of the
 //! embedded store, which is itself slower when it is full: a read of one item, and a
 //! COUNT of as many entries as a position counts, of which there are as many in a leaf
 //! however long the line is.
@@ -58,11 +58,23 @@ fn subscriber(waitlist: &WaitlistId, number: u64, places: u64) -> Subscriber {
     }
 }
 
-struct Measured {
-    position: Duration,
-    read: Duration,
-    count: Duration,
-    reads: f64,
+/// A waitlist that has been filled.
+struct Line {
+    platform: Platform,
+    _data: tempfile::TempDir,
+    waitlist: WaitlistId,
+    /// In order.
+    places: Vec<Place>,
+    sample: Vec<Subscriber>,
+}
+
+#[derive(Default)]
+struct Times {
+    position: Vec<Duration>,
+    read: Vec<Duration>,
+    count: Vec<Duration>,
+    /// DynamoDB calls of all positions.
+    calls: u64,
 }
 
 /// One COUNT within a leaf, asked of the embedded store without any code of ours.
@@ -91,7 +103,7 @@ async fn count(http: &reqwest::Client, endpoint: &str, waitlist: &WaitlistId, pl
     answer["Count"].as_u64().unwrap_or_else(|| panic!("{answer}"))
 }
 
-async fn measure(entries: usize) -> Measured {
+async fn fill(entries: usize) -> Line {
     let data = tempfile::tempdir().expect("a directory");
     let options = Options {
         port: 0,
@@ -127,69 +139,68 @@ async fn measure(entries: usize) -> Measured {
         }
     }
     places.sort();
+    Line { platform, _data: data, waitlist, places, sample }
+}
 
-    let calls = || -> u64 { platform.meter.snapshot().values().sum() };
-    let http = reqwest::Client::new();
-    let mut reads = 0;
-    let (mut positions, mut read, mut counts) = (Vec::new(), Vec::new(), Vec::new());
-    // In turn, so that whatever else the machine does slows both.
-    for subscriber in &sample {
-        let before = calls();
-        let started = Instant::now();
-        let found = subscribers::read(table, &subscriber.account_id, &subscriber.id).await.expect("read");
-        let position = found.expect("there").position(table).await.expect("read").expect("in line");
-        positions.push(started.elapsed());
-        reads += calls() - before;
-        let place = subscriber.place().expect("in line");
-        let expected = places.binary_search(&place).expect("there") as u64 + 1;
-        assert_eq!((position.position, position.total), (expected, entries as u64));
+/// Reads the position of somebody in line, and asks the store for as much without any code of ours.
+async fn measure(line: &Line, turn: usize, dice: &mut Dice, http: &reqwest::Client, times: &mut Times) {
+    let calls = || -> u64 { line.platform.meter.snapshot().values().sum() };
+    let table = &line.platform.table;
+    let subscriber = &line.sample[turn % line.sample.len()];
+    let before = calls();
+    let started = Instant::now();
+    let found = subscribers::read(table, &subscriber.account_id, &subscriber.id).await.expect("read");
+    let position = found.expect("there").position(table).await.expect("read").expect("in line");
+    times.position.push(started.elapsed());
+    times.calls += calls() - before;
+    let place = subscriber.place().expect("in line");
+    let expected = line.places.binary_search(&place).expect("there") as u64 + 1;
+    assert_eq!((position.position, position.total), (expected, line.places.len() as u64));
 
-        let other = &sample[dice.below(sample.len())];
-        let started = Instant::now();
-        subscribers::find(table, &other.id).await.expect("read").expect("there");
-        read.push(started.elapsed());
+    let other = &line.sample[dice.below(line.sample.len())];
+    let started = Instant::now();
+    subscribers::find(table, &other.id).await.expect("read").expect("there");
+    times.read.push(started.elapsed());
 
-        // Somebody from anywhere in the line, so that nothing has been read lately, as with positions.
-        let place = places[dice.below(places.len())];
-        let started = Instant::now();
-        assert!(count(&http, platform.dynamodb_endpoint(), &waitlist, place).await > 0);
-        counts.push(started.elapsed());
-    }
-    let median = |mut times: Vec<Duration>| {
-        times.sort();
-        times[times.len() / 2]
-    };
-    Measured {
-        position: median(positions),
-        read: median(read),
-        count: median(counts),
-        reads: reads as f64 / sample.len() as f64,
-    }
+    // Somebody from anywhere in the line, so that nothing has been read lately, as with positions.
+    let place = line.places[dice.below(line.places.len())];
+    let started = Instant::now();
+    assert!(count(http, line.platform.dynamodb_endpoint(), &line.waitlist, place).await > 0);
+    times.count.push(started.elapsed());
+}
+
+fn median(times: &[Duration]) -> f64 {
+    let mut times = times.to_vec();
+    times.sort();
+    times[times.len() / 2].as_secs_f64() * 1000.0
 }
 
 #[tokio::main]
 async fn main() {
     let sizes = std::env::var("ENTRIES").unwrap_or_else(|_| "1000,1000000".to_owned());
-    let mut first: Option<Measured> = None;
+    let mut lines = Vec::new();
     for size in sizes.split(',').filter_map(|size| size.trim().parse().ok()) {
-        let now = measure(size).await;
-        let ms = |time: Duration| time.as_secs_f64() * 1000.0;
-        println!(
-            "{size} entries: a position in {:.2} ms (median of {}), {:.2} reads each, all exact; \
-             the store's own read {:.2} ms and COUNT {:.2} ms",
-            ms(now.position),
-            SAMPLE.min(size),
-            now.reads,
-            ms(now.read),
-            ms(now.count)
-        );
-        match &first {
-            None => first = Some(now),
-            Some(small) => println!(
-                "  against the first: positions ×{:.2}, the store's own read and COUNT together ×{:.2}",
-                now.position.as_secs_f64() / small.position.as_secs_f64(),
-                (now.read + now.count).as_secs_f64() / (small.read + small.count).as_secs_f64()
-            ),
+        lines.push((fill(size).await, Times::default()));
+    }
+    // In turn, so that whatever else the machine does slows all alike.
+    let http = reqwest::Client::new();
+    let mut dice = Dice(2);
+    for turn in 0..SAMPLE {
+        for (line, times) in &mut lines {
+            measure(line, turn, &mut dice, &http, times).await;
         }
+    }
+    let Some((_, first)) = lines.first() else { return };
+    for (line, times) in &lines {
+        let (position, read, count) = (median(&times.position), median(&times.read), median(&times.count));
+        println!(
+            "{} entries: a position in {position:.2} ms (median of {SAMPLE}), {:.2} reads each, all exact; \
+             the store's own read {read:.2} ms and COUNT {count:.2} ms; \
+             against the first: positions ×{:.2}, the store's own read and COUNT together ×{:.2}",
+            line.places.len(),
+            times.calls as f64 / SAMPLE as f64,
+            position / median(&first.position),
+            (read + count) / (median(&first.read) + median(&first.count)),
+        );
     }
 }

@@ -5,7 +5,7 @@
 //! is a Deny that names the problem, which the gateway turns into a 401. What a
 //! principal may do is not decided here: each route declares that.
 //!
-//! Access patterns: `key.read`, `account.logins`, `account.member`.
+//! Access patterns: `key.read`, `account.logins`, `account.member`, `account.member-bind`.
 
 mod jwks;
 mod jwt;

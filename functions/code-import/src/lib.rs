@@ -5,7 +5,7 @@
 //! content. The event may come twice, and the work may be cut off at any point: the same
 //! content loads nothing twice.
 //!
-//! Access patterns: `import.*`, `code.load`, `pool.read`, `account.read`, `claim.context`.
+//! Access patterns: `import.*`, `code.load`, `code.list`, `pool.read`, `account.read`, `claim.context`.
 
 mod import;
 mod records;

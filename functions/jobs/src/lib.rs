@@ -3,20 +3,22 @@
 //!
 //! A job is an SQS message that names what to work on. It may come twice and may
 //! be cut off at any point: doing it again goes on where it stands, or from the
-//! start, with the same result. A schedule asks for the daily ones.
+//! start, with the same result. A schedule asks for the daily ones, an operator for accounts.
 //!
-//! Access patterns: `export.*`, `subscriber.list`, `subscriber.erase`, `waitlist.write`,
+//! Access patterns: `account.write`, `export.*`, `subscriber.list`, `subscriber.erase`, `waitlist.purge`,
 //! `pool.all`, `pool.purge`, `archive.*`.
 
+pub mod account;
 mod codes;
 mod deletion;
 mod export;
 
+use account::{AccountRequest, NewAccount};
 use api::StartError;
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use aws_sdk_sqs::error::DisplayErrorContext;
 use files::{Bucket, FilesError};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use store::{CommitError, StoreError, Table, entities::JobKind};
 
 #[derive(Debug, thiserror::Error)]
@@ -37,10 +39,26 @@ pub enum JobError {
 
 /// What the function is invoked with.
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(try_from = "serde_json::Value")]
 pub enum Invocation {
     Scheduled(Schedule),
+    Operated(Operation),
     Queued(SqsEvent),
+}
+
+impl TryFrom<serde_json::Value> for Invocation {
+    type Error = serde_json::Error;
+
+    fn try_from(event: serde_json::Value) -> Result<Self, Self::Error> {
+        let has = |field| event.get(field).is_some();
+        if has("schedule") {
+            serde_json::from_value(event).map(Self::Scheduled)
+        } else if has("operation") {
+            serde_json::from_value(event).map(Self::Operated)
+        } else {
+            serde_json::from_value(event).map(Self::Queued)
+        }
+    }
 }
 
 /// The input of a schedule.
@@ -48,6 +66,21 @@ pub enum Invocation {
 #[serde(tag = "schedule", rename_all = "snake_case")]
 pub enum Schedule {
     ArchiveCodes,
+}
+
+/// What an operator asks for, by hand.
+#[derive(Deserialize)]
+#[serde(tag = "operation", rename_all = "snake_case")]
+pub enum Operation {
+    CreateAccount(AccountRequest),
+}
+
+/// What an invocation answers.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub enum Answer {
+    Batch(SqsBatchResponse),
+    Account(NewAccount),
 }
 
 pub struct Jobs {
@@ -70,19 +103,25 @@ impl Jobs {
     }
 
     /// Does the jobs of a batch, of which what failed is reported and comes again; or what
-    /// a schedule asks for.
+    /// a schedule or an operator asks for.
     ///
     /// # Errors
-    /// When what a schedule asks for fails.
-    pub async fn handle(&self, invocation: Invocation) -> Result<SqsBatchResponse, JobError> {
-        let mut response = SqsBatchResponse::default();
-        let event = match invocation {
-            Invocation::Queued(event) => event,
+    /// When what a schedule or an operator asks for fails.
+    pub async fn handle(&self, invocation: Invocation) -> Result<Answer, JobError> {
+        match invocation {
+            Invocation::Queued(event) => Ok(Answer::Batch(self.batch(event).await)),
             Invocation::Scheduled(Schedule::ArchiveCodes) => {
                 self.archive_all().await?;
-                return Ok(response);
+                Ok(Answer::Batch(SqsBatchResponse::default()))
             }
-        };
+            Invocation::Operated(Operation::CreateAccount(request)) => {
+                Ok(Answer::Account(account::create(&self.table, request).await?))
+            }
+        }
+    }
+
+    async fn batch(&self, event: SqsEvent) -> SqsBatchResponse {
+        let mut response = SqsBatchResponse::default();
         for message in event.records {
             let done = match serde_json::from_str(message.body.as_deref().unwrap_or_default()) {
                 Ok(job) => self.work(job).await,
@@ -94,7 +133,7 @@ impl Jobs {
                 response.add_failure(id);
             }
         }
-        Ok(response)
+        response
     }
 
     async fn work(&self, job: JobKind) -> Result<(), JobError> {

@@ -6,14 +6,17 @@
 //! twice is sent once. When the outcome of a hand-over is unknown the message
 //! counts as sent: rather a mail too few than two.
 //!
-//! Access patterns: `message.state`, `subscriber.read`, `waitlist.read`, `account.read`.
+//! Access patterns: `message.state`, `subscriber.find`, `waitlist.read`, `account.read`.
 
 mod mail;
 
-use api::StartError;
+use api::{
+    StartError,
+    metrics::{self, Unit},
+};
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use aws_sdk_sesv2::{
-    error::{DisplayErrorContext, SdkError},
+    error::{DisplayErrorContext, ProvideErrorMetadata as _, SdkError},
     types::{Body, Content, Destination, EmailContent, Message, MessageHeader},
 };
 use domain::id::SubscriberId;
@@ -70,6 +73,7 @@ impl MessageSender {
     /// Never: the type is that of all workers.
     pub async fn handle(&self, event: SqsEvent) -> Result<SqsBatchResponse, SendError> {
         let mut response = SqsBatchResponse::default();
+        let messages = event.records.len();
         for message in event.records {
             let id = message.message_id.clone().unwrap_or_default();
             if let Err(error) = self.one(message).await {
@@ -77,6 +81,9 @@ impl MessageSender {
                 response.add_failure(id);
             }
         }
+        let failed = response.batch_item_failures.len();
+        let measured = [("Messages", Unit::Count, messages as f64), ("Failed", Unit::Count, failed as f64)];
+        metrics::record(&measured, &[]);
         Ok(response)
     }
 
@@ -136,7 +143,8 @@ impl MessageSender {
             Ok(_) => Ok(()),
             // SES answered, or was never asked: nothing was sent.
             Err(error @ (SdkError::ServiceError(_) | SdkError::ConstructionFailure(_))) => {
-                Err(SendError::Refused(DisplayErrorContext(error).to_string()))
+                // Its message may name the recipient, which is not for the log.
+                Err(SendError::Refused(error.code().unwrap_or("no code").to_owned()))
             }
             Err(SdkError::DispatchFailure(failure)) if failure.is_io() || failure.is_user() => {
                 Err(SendError::Refused("no connection".to_owned()))

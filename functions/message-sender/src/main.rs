@@ -7,7 +7,7 @@ use message_sender::MessageSender;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), StartError> {
     let env = aws::Env::from_process()?;
-    telemetry::init(env.get("LOG_LEVEL"));
+    telemetry::init(&env);
     let worker = MessageSender::from_env(&env)?;
     let service =
         service_fn(async |event: LambdaEvent<_>| Ok::<_, Error>(worker.handle(event.payload).await?));

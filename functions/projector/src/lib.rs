@@ -6,11 +6,14 @@
 //! [`store::projection`], [`store::code_projection`] and [`store::referrals::credit`]), so
 //! that batches may be repeated, split, reordered between shards, or cut off in the middle.
 //!
-//! Access patterns: `projection.*`, `referral.credit`, `line.tree`, `pool.stats`, `pool.read`.
+//! Access patterns: `projection.*`, `referral.credit`, `referral.by-referrer`, `pool.stats`, `pool.read`.
 
 mod records;
 
-use api::StartError;
+use api::{
+    StartError,
+    metrics::{self, Unit},
+};
 use aws_lambda_events::event::{
     dynamodb::Event,
     streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse},
@@ -82,6 +85,13 @@ impl Projector {
     pub async fn handle(&self, event: Event) -> Result<DynamoDbEventResponse, ProjectorError> {
         let mut batch = Batch::default();
         let mut unreadable = None;
+        let records = event.records.len() as f64;
+        // The stream gives the time of a write in whole seconds.
+        let written = event
+            .records
+            .iter()
+            .map(|record| record.change.approximate_creation_date_time.timestamp_millis());
+        let oldest = written.min().unwrap_or_default();
         for record in event.records {
             let sequence_number = record.change.sequence_number.clone();
             match Record::read(record) {
@@ -96,6 +106,8 @@ impl Projector {
         self.work(batch).await.inspect_err(|error| {
             tracing::error!(cause = %error, "batch failed");
         })?;
+        let lag = (Timestamp::now().as_millisecond() - oldest) as f64;
+        metrics::record(&[("Lag", Unit::Milliseconds, lag), ("Records", Unit::Count, records)], &[]);
         let mut response = DynamoDbEventResponse::default();
         if let Some(sequence_number) = unreadable {
             let mut failure = DynamoDbBatchItemFailure::default();

@@ -2,20 +2,10 @@
 
 use std::path::Path;
 
-use domain::{
-    api_key::{ApiKey, KeyKind},
-    email::Email,
-    id::{AccountId, ApiKeyId, MemberId},
-    scope::{Grant, Role},
-    secret::{self, SigningKey},
-    text::Name,
-};
-use jiff::Timestamp;
+use domain::{email::Email, id::AccountId, secret, text::Name};
+use jobs::account::AccountRequest;
 use serde::{Deserialize, Serialize};
-use store::{
-    Table, accounts,
-    entities::{Account, AccountSigning, ApiKeyRecord, AuditEntry, Limits, Member},
-};
+use store::Table;
 
 use crate::{ACCESS_KEY, PlatformError, SECRET_KEY};
 
@@ -29,14 +19,17 @@ pub struct Credentials {
     pub account_id: AccountId,
     pub publishable_key: String,
     pub secret_key: String,
-    /// The embedded issuer; see its discovery document.
+    /// The embedded issuer; see its discovery document. A platform that isn't this one needn't tell
+    /// what follows.
+    #[serde(default)]
     pub oidc_issuer: String,
     /// The owner of the demo account.
+    #[serde(default)]
     pub oidc_username: String,
     /// Signs in as anybody: this is a development machine.
+    #[serde(default)]
     pub oidc_password: String,
-    /// The bucket's address is this and its name: `<s3_endpoint>/<bucket>/<key>`. A platform that
-    /// isn't this one needn't tell.
+    /// The bucket's address is this and its name: `<s3_endpoint>/<bucket>/<key>`.
     #[serde(default)]
     pub s3_endpoint: String,
     #[serde(default)]
@@ -84,7 +77,7 @@ pub async fn prepare(
 }
 
 /// Writes a file that only its owner may read.
-fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+pub fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     use std::io::Write as _;
     let fresh = path.with_extension("new");
     let mut options = std::fs::OpenOptions::new();
@@ -95,52 +88,23 @@ fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     std::fs::rename(&fresh, path)
 }
 
-/// Makes an account with an owner and a key of each kind. How the platform is reached stays empty.
+/// Makes an account as an operator does. How the platform is reached stays empty.
 ///
 /// # Errors
-/// When the table does not take it.
+/// When the name or the address is none, or the table does not take it.
 pub async fn make_account(
     table: &Table,
     name: &str,
     owner: &str,
 ) -> Result<Credentials, Box<dyn std::error::Error>> {
-    let now = Timestamp::now();
-    let id = AccountId::new(now);
-    let email = Email::try_from(owner.to_owned())?;
-    let account = Account {
-        id: id.clone(),
-        name: Name::try_from(name.to_owned())?,
-        limits: Limits::default(),
-        created_at: now,
-        rev: 1,
-    };
-    let signing = AccountSigning { account_id: id.clone(), signing_key: SigningKey::generate(), rev: 1 };
-    let member = Member {
-        id: MemberId::new(now),
-        account_id: id.clone(),
-        email: owner.to_owned(),
-        login: accounts::login_of(&email),
-        role: Role::Owner,
-        subject: None,
-        created_at: now,
-        rev: 1,
-    };
-    let audit = AuditEntry::new(&id, "platform", "account.created", id.as_str(), now);
-    accounts::create(table, &account, &signing, &member, &audit).await?;
-    let mut keys = Vec::new();
-    for (kind, scopes) in [(KeyKind::Publishable, Vec::new()), (KeyKind::Secret, vec![Grant::all()])] {
-        let key = ApiKey::generate(ApiKeyId::new(now), kind);
-        let record = ApiKeyRecord::of(&key, &id, None, scopes, now);
-        let audit = AuditEntry::new(&id, "platform", "api_key.created", key.id.as_str(), now);
-        accounts::add_api_key(&record, &audit).apply(table).await?;
-        keys.push(key.reveal());
-    }
-    let [publishable_key, secret_key] = keys.try_into().map_err(|_| "two keys were made")?;
+    let request =
+        AccountRequest { name: Name::try_from(name.to_owned())?, owner: Email::try_from(owner.to_owned())? };
+    let made = jobs::account::create(table, request).await?;
     Ok(Credentials {
         api: String::new(),
-        account_id: id,
-        publishable_key,
-        secret_key,
+        account_id: made.account_id,
+        publishable_key: made.publishable_key,
+        secret_key: made.secret_key,
         oidc_issuer: String::new(),
         oidc_username: owner.to_owned(),
         oidc_password: secret::encode(&secret::random::<12>()),

@@ -23,7 +23,7 @@ mod sqs;
 mod template;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -102,6 +102,8 @@ pub struct Platform {
     pub oidc: Oidc,
     /// Counts the functions' calls to DynamoDB by access pattern.
     pub meter: Meter,
+    /// The same for each function, by the name of its binary.
+    pub meters: HashMap<String, Meter>,
     /// The table and the bucket as the functions have them.
     pub table: store::Table,
     pub bucket: files::Bucket,
@@ -179,13 +181,17 @@ impl Platform {
             (function.logical_id.clone(), variables)
         });
         let variables: HashMap<String, HashMap<String, String>> = variables.collect();
-        let environment = |function: &str| {
+        environment_files(data, &variables)?;
+        let environment = |function: &str, meter: Meter| {
             let variables = variables.get(function).cloned().unwrap_or_default();
-            Env::new(variables, http.clone()).with_meter(meter.clone())
+            Env::new(variables, http.clone()).with_meter(meter)
         };
-        let functions =
-            Functions::start(&declaration.functions, |function| environment(&function.logical_id))?;
-        let importer = environment(IMPORTER);
+        let binaries = declaration.functions.iter().map(|function| function.binary.clone());
+        let meters: HashMap<String, Meter> = binaries.map(|binary| (binary, meter.part())).collect();
+        let functions = Functions::start(&declaration.functions, |function| {
+            environment(&function.logical_id, meters[&function.binary].clone())
+        })?;
+        let importer = environment(IMPORTER, meter.clone());
         let table =
             store::Table::from_env(&importer).map_err(|error| PlatformError::part("table")(&error))?;
         let files =
@@ -209,6 +215,7 @@ impl Platform {
             credentials,
             oidc,
             meter,
+            meters,
             table,
             bucket: files,
             variables,
@@ -278,6 +285,24 @@ impl Platform {
     ) -> Result<serde_json::Value, String> {
         self.functions.invoke(function, event).await
     }
+}
+
+/// Writes what a function has to find in its environment to run outside of this process: one file for
+/// `cargo lambda watch --env-file`, one for `sam local invoke --env-vars`.
+fn environment_files(
+    data: &Path,
+    variables: &HashMap<String, HashMap<String, String>>,
+) -> Result<(), PlatformError> {
+    // A variable has the same value in all functions that have it.
+    let all: BTreeMap<_, _> = variables.values().flatten().collect();
+    let lines: String = all.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
+    let by_function = serde_json::to_string_pretty(variables).unwrap_or_default();
+    for (name, text) in [("functions.env", lines), ("functions.json", by_function)] {
+        let path = data.join(name);
+        credentials::write_private(&path, text.as_bytes())
+            .map_err(|source| PlatformError::File { path, source })?;
+    }
+    Ok(())
 }
 
 /// What `sam deploy` would be given.

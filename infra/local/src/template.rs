@@ -182,7 +182,7 @@ impl Declaration {
     }
 
     pub fn read(template: &str, storage: &str, surroundings: &Surroundings) -> Result<Self, TemplateError> {
-        // A nested stack has the parameters that its parent passes on, and ours passes on none.
+        // A nested stack has the parameters that its parent passes on, and ours are only for AWS.
         let nested = Surroundings { parameters: HashMap::new(), ..surroundings.clone() };
         let storage = Document::read("infra/storage.yaml", storage, &nested, None)?;
         let template = Document::read("template.yaml", template, surroundings, Some(&storage))?;
@@ -248,9 +248,9 @@ fn function(document: &Document, id: &str, api: &str) -> Result<Function> {
     document.properties(id, |fields| {
         // How the code is built, rolled out, permitted and observed. The functions are part of this
         // process: there is one version of each, and they share its memory.
-        fields.ignore(&["CodeUri", "Runtime", "Handler", "Architectures", "MemorySize"]);
+        fields.ignore(&["FunctionName", "CodeUri", "Runtime", "Handler", "Architectures", "MemorySize"]);
         fields.ignore(&["AutoPublishAlias", "AutoPublishAliasAllProperties", "DeploymentPreference"]);
-        fields.ignore(&["Policies", "Tracing", "LoggingConfig", "Description", "Tags"]);
+        fields.ignore(&["Role", "Tracing", "LoggingConfig", "Description", "Tags"]);
 
         let environment = fields.part("Environment", |environment| {
             environment.required_part("Variables", |variables| variables.texts())

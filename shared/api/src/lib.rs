@@ -12,6 +12,7 @@ mod event;
 mod extract;
 mod idempotent;
 mod list;
+pub mod metrics;
 pub mod openapi;
 mod precondition;
 mod principal;

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use aws::Env;
 use axum::Router;
 use lambda_http::{
-    Adapter, Context, LambdaEvent, RequestExt,
+    Adapter, Context, LambdaEvent, RequestExt, lambda_runtime,
     request::LambdaRequest,
     tower::{Service, ServiceExt, service_fn, util::BoxCloneService},
 };
@@ -20,8 +20,11 @@ type LambdaService = BoxCloneService<lambda_http::Request, axum::response::Respo
 /// When the environment is incomplete or the runtime's API is out of reach.
 pub async fn serve(app: fn(&Env) -> Result<Router, StartError>) -> Result<(), StartError> {
     let env = Env::from_process()?;
-    telemetry::init(env.get("LOG_LEVEL"));
-    lambda_http::run(service(app(&env)?)).await.map_err(|error| StartError::Runtime(error.to_string()))
+    telemetry::init(&env);
+    let adapter = Adapter::from(service(app(&env)?)).map_request(|event: LambdaEvent<LambdaRequest>| {
+        LambdaEvent::new(without_address(event.payload), event.context)
+    });
+    lambda_runtime::run(adapter).await.map_err(|error| StartError::Runtime(error.to_string()))
 }
 
 /// Answers one API Gateway event, both as JSON: what [`serve`] does, one request at a time.
@@ -32,7 +35,7 @@ pub async fn handle(
     router: &Router,
     event: serde_json::Value,
 ) -> Result<serde_json::Value, serde_json::Error> {
-    let request: LambdaRequest = serde_json::from_value(event)?;
+    let request = without_address(serde_json::from_value(event)?);
     // The adapter itself must not live across the await: it can't change threads.
     let answer = Adapter::from(service(router.clone())).call(LambdaEvent::new(request, Context::default()));
     let response = match answer.await {
@@ -40,6 +43,16 @@ pub async fn handle(
         Err(impossible) => match impossible {},
     };
     serde_json::to_value(response)
+}
+
+/// The event without the headers that say how the API was addressed. Nothing of ours asks for them, and the
+/// adapter panics over those that no URL can be made of.
+fn without_address(mut request: LambdaRequest) -> LambdaRequest {
+    if let LambdaRequest::ApiGatewayV1(event) = &mut request {
+        event.headers.remove(http::header::HOST);
+        event.headers.remove("x-forwarded-proto");
+    }
+    request
 }
 
 /// The router, given the path as the caller wrote it: without the stage, which

@@ -66,7 +66,8 @@ pub const ALL: u16 = FANOUT;
 
 /// The counters whose sum is the number of entries under the first `children`; at most seven.
 pub fn counters_summed(children: u16) -> impl Iterator<Item = u16> {
-    std::iter::successors(Some(children), |node| Some(node & node.wrapping_sub(1))).take_while(|node| *node > 0)
+    std::iter::successors(Some(children), |node| Some(node & node.wrapping_sub(1)))
+        .take_while(|node| *node > 0)
 }
 
 /// The counters that an entry under this child is counted in; at most eight.

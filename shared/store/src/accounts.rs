@@ -31,22 +31,22 @@ pub async fn read(table: &Table, id: &AccountId) -> Result<Option<(Account, Acco
     }
 }
 
-/// A new account with its first owner.
+/// A new account with its first owner and its first keys.
 pub async fn create(
     table: &Table,
     account: &Account,
     signing: &AccountSigning,
     owner: &Member,
-    audit: &AuditEntry,
+    keys: &[ApiKeyRecord],
+    audit: &[AuditEntry],
 ) -> Result<(), CommitError> {
-    Commit::new(&patterns::ACCOUNT_WRITE)
+    let commit = Commit::new(&patterns::ACCOUNT_WRITE)
         .create("account", account)
         .create("signing", signing)
         .create("member", owner)
-        .create("login", &login_item(owner))
-        .create("audit", audit)
-        .apply(table)
-        .await
+        .create("login", &login_item(owner));
+    let commit = keys.iter().fold(commit, |commit, key| commit.create("key", key));
+    audit.iter().fold(commit, |commit, entry| commit.create("audit", entry)).apply(table).await
 }
 
 /// Changes the account read at `rev`.
@@ -101,7 +101,7 @@ pub async fn bind_member(
     subject: &str,
 ) -> Result<Option<Member>, StoreError> {
     let bound = Member { subject: Some(subject.to_owned()), rev: member.rev + 1, ..member.clone() };
-    let commit = Commit::new(&patterns::MEMBER_WRITE).replace("member", &bound, member.rev);
+    let commit = Commit::new(&patterns::MEMBER_BIND).replace("member", &bound, member.rev);
     match commit.apply(table).await {
         Ok(()) => Ok(Some(bound)),
         Err(CommitError::Condition(_)) => Ok(None),

@@ -215,9 +215,10 @@ impl Commit {
         }
         assert!(self.writes.len() <= MAX_WRITES, "a transaction holds at most {MAX_WRITES} writes");
         let labels: Vec<_> = self.writes.iter().map(|(label, _)| *label).collect();
+        let operations: Vec<_> = self.writes.iter().map(|(_, write)| operation(write)).collect();
         let writes: Vec<_> = self.writes.into_iter().map(|(_, write)| named(write, &table.name)).collect();
         for attempt in 1.. {
-            table.count(self.pattern, Operation::Transact);
+            table.count(self.pattern, &operations);
             // A fresh token for each attempt: the SDK repeats it only when it repeats a call
             // whose outcome is unknown, which must not be applied twice.
             let error = match table
@@ -269,6 +270,18 @@ impl Reasons for aws_sdk_dynamodb::operation::transact_write_items::TransactWrit
             Self::TransactionCanceledException(cancelled) => cancelled.cancellation_reasons(),
             _ => &[],
         }
+    }
+}
+
+fn operation(write: &TransactWriteItem) -> Operation {
+    if write.put.is_some() {
+        Operation::Put
+    } else if write.delete.is_some() {
+        Operation::Delete
+    } else if write.update.is_some() {
+        Operation::Add
+    } else {
+        Operation::Check
     }
 }
 

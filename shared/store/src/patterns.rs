@@ -4,26 +4,41 @@
 //! scenario suite exercises each of its rows, and [`crate::Table`] offers no way
 //! around it.
 
+use std::collections::BTreeSet;
+
 use crate::keys::{GSI1, GSI2};
 
+/// What is asked of DynamoDB. Writes are named one by one, because a function needs the
+/// permission for each kind that its transactions hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
     Get,
     BatchGet,
     Query,
+    /// Alone; the others are parts of a transaction.
     Update,
-    Transact,
+    Add,
+    Check,
+    Delete,
+    Put,
 }
 
 impl Operation {
-    fn name(self) -> &'static str {
+    /// The name of the permission.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Get => "GetItem",
             Self::BatchGet => "BatchGetItem",
             Self::Query => "Query",
-            Self::Update => "UpdateItem",
-            Self::Transact => "TransactWriteItems",
+            Self::Update | Self::Add => "UpdateItem",
+            Self::Check => "ConditionCheckItem",
+            Self::Delete => "DeleteItem",
+            Self::Put => "PutItem",
         }
+    }
+
+    fn is_in_transaction(self) -> bool {
+        matches!(self, Self::Add | Self::Check | Self::Delete | Self::Put)
     }
 }
 
@@ -39,11 +54,31 @@ pub struct Pattern {
 }
 
 impl Pattern {
+    /// The functions that ask it, by the names of their crates.
+    pub fn callers(&self) -> impl Iterator<Item = &'static str> {
+        self.caller.split(", ")
+    }
+
+    /// The calls as the document puts them.
+    fn calls(&self) -> String {
+        let names = |in_transaction| {
+            let all = self.operations.iter().filter(move |one| one.is_in_transaction() == in_transaction);
+            all.map(|operation| operation.name()).collect::<Vec<_>>().join(", ")
+        };
+        match (names(false), names(true)) {
+            (alone, writes) if writes.is_empty() => alone,
+            (alone, writes) if alone.is_empty() => format!("TransactWriteItems of {writes}"),
+            (alone, writes) => format!("{alone}, TransactWriteItems of {writes}"),
+        }
+    }
+
     /// Base-table reads are strongly consistent, index reads can't be.
     fn consistency(&self) -> &'static str {
         match (self.index, self.operations) {
             (Some(_), _) => "eventual",
-            (None, [Operation::Transact]) => "transaction",
+            (None, operations) if operations.iter().all(|operation| operation.is_in_transaction()) => {
+                "transaction"
+            }
             (None, _) => "strong",
         }
     }
@@ -63,86 +98,96 @@ macro_rules! patterns {
 patterns! {
     PING "health.ping" "account" [Get] None, "`PING` / `PING`", "Does the table answer?";
 
-    ACCOUNT "account.read" "every API function" [BatchGet] None, "`ACCT#account` / `META`, `SIGNING`", "The account's settings and signing key";
-    ACCOUNT_WRITE "account.write" "account" [Transact] None, "`ACCT#account` / `META`; `AUDIT#account`", "Create or change an account, with its audit entry";
+    ACCOUNT "account.read" "account, code-distribution, code-import, message-sender, referral, subscriber" [BatchGet] None, "`ACCT#account` / `META`, `SIGNING`", "The account's settings and signing key";
+    ACCOUNT_WRITE "account.write" "account, jobs" [Put] None, "`ACCT#account` / `META`; `KEY#key`; `AUDIT#account`", "Create an account with its first keys, or change it, with its audit entry";
     MEMBERS "account.members" "account" [Query] None, "`ACCT#account` / `MEMBER#…`", "Who are the members?";
     MEMBER "account.member" "account, authorizer" [Get] None, "`ACCT#account` / `MEMBER#member`", "One member";
-    LOGINS "account.logins" "authorizer, account" [Query] None, "`LOGIN#hash` / `ACCT#…`", "Which accounts may this verified address act for?";
-    MEMBER_WRITE "account.member-write" "account, authorizer" [Transact] None, "`ACCT#account` / `MEMBER#member`; `LOGIN#hash`; `AUDIT#account`", "Add, bind, change or remove a member";
+    LOGINS "account.logins" "authorizer" [Query] None, "`LOGIN#hash` / `ACCT#…`", "Which accounts may this verified address act for?";
+    MEMBER_WRITE "account.member-write" "account" [Put Delete Check] None, "`ACCT#account` / `MEMBER#member`; `LOGIN#hash`; `AUDIT#account`", "Add, change or remove a member";
+    MEMBER_BIND "account.member-bind" "authorizer" [Put] None, "`ACCT#account` / `MEMBER#member`", "Bind a member to who signed in first";
     API_KEY "key.read" "authorizer, account" [Get] None, "`KEY#key` / `META`", "The record that a presented key names";
     API_KEYS "key.list" "account" [Query] Some(GSI1), "`ACCTKEYS#account` / `key_…`", "The account's keys";
-    API_KEY_WRITE "key.write" "account" [Transact] None, "`KEY#key` / `META`; `AUDIT#account`", "Create, rotate or revoke a key";
+    API_KEY_WRITE "key.write" "account" [Put] None, "`KEY#key` / `META`; `AUDIT#account`", "Create, rotate or revoke a key";
     AUDIT_LOG "audit.list" "account" [Query] None, "`AUDIT#account` / `aud_…`, newest first", "Who did what, when?";
 
-    IDEMPOTENCY "idempotency.read" "every API function" [Get] None, "`IDEM#account#principal#key` / `META`", "What was answered to this Idempotency-Key?";
-    RATE "rate.count" "every API function" [Update Get] None, "`RATE#account#limit#caller` / window", "How often did this caller come within a minute?";
+    IDEMPOTENCY "idempotency.read" "account, code-distribution, referral, subscriber, waitlist" [Get] None, "`IDEM#account#principal#key` / `META`", "What was answered to this Idempotency-Key?";
+    RATE "rate.count" "code-distribution, subscriber" [Update Get] None, "`RATE#account#limit#caller` / window", "How often did this caller come within a minute?";
 
-    WAITLIST "waitlist.read" "waitlist, subscriber, referral, projector" [Get] None, "`WL#waitlist` / `META`", "One waitlist";
+    WAITLIST "waitlist.read" "waitlist, subscriber, referral, jobs, message-sender, projector" [Get] None, "`WL#waitlist` / `META`", "One waitlist";
     WAITLISTS "waitlist.list" "waitlist" [Query] Some(GSI1), "`ACCTWLS#account` / `wl_…`", "The account's waitlists, oldest first";
-    WAITLIST_WRITE "waitlist.write" "waitlist, jobs" [Transact] None, "`WL#waitlist` / `META`; `SLUG#account#slug`; `JOB#job`", "Create, change or delete a waitlist, its slug unique";
+    WAITLIST_WRITE "waitlist.write" "waitlist" [Put Delete] None, "`WL#waitlist` / `META`; `SLUG#account#slug`; `JOB#job`", "Create or change a waitlist, its slug unique, or ask for its deletion";
+    WAITLIST_PURGE "waitlist.purge" "jobs" [Delete] None, "`WL#waitlist`; `SLUG#account#slug`; `LINE#waitlist…`", "Remove a deleted waitlist and its line";
     WAITLIST_STATS "waitlist.stats" "waitlist" [BatchGet] None, "`WL#waitlist` / `STATS`; `LINE#waitlist` / `ROOT`", "Counts by status, without counting";
 
     JOIN_CONTEXT "subscriber.join-context" "subscriber" [BatchGet] None, "`ACCT#account`, `WL#waitlist` / `META`, `LEFT`; `EMAIL#waitlist#hash`; `CODE#code`", "All that joining depends on, in one read";
     LINE_NUMBER "subscriber.number" "subscriber" [Update Get] None, "`WL#waitlist` / `NUMBERS`, `LEFT`", "The next number in line (gaps are fine)";
-    JOIN "subscriber.join" "subscriber" [Transact] None, "`SUB#subscriber`; `EMAIL#waitlist#hash`; `CODE#code`; `REF#referral`; `IDEM#…`", "A new entry, its address and code unique";
-    SUBSCRIBER "subscriber.read" "subscriber, referral, message-sender" [Query Get] None, "`SUB#subscriber` / `CORE#META`, `CORE#STANDING`", "One subscriber and where it stands";
-    SUBSCRIBER_WRITE "subscriber.write" "subscriber, referral" [Transact] None, "`SUB#subscriber` / `CORE#META`; `REF#referral`; `IDEM#…`", "Verify, invite, convert, unsubscribe, ask for a mail";
+    JOIN "subscriber.join" "subscriber" [Put] None, "`SUB#subscriber`; `EMAIL#waitlist#hash`; `CODE#code`; `REF#referral`; `IDEM#…`", "A new entry, its address and code unique";
+    SUBSCRIBER "subscriber.read" "subscriber, referral" [Query] None, "`SUB#subscriber` / `CORE#META`, `CORE#STANDING`", "One subscriber and where it stands";
+    SUBSCRIBER_ALONE "subscriber.find" "subscriber, referral, jobs, message-sender, projector" [Get] None, "`SUB#subscriber` / `CORE#META`", "One subscriber";
+    SUBSCRIBER_WRITE "subscriber.write" "subscriber" [Put] None, "`SUB#subscriber` / `CORE#META`; `REF#referral`; `IDEM#…`", "Verify, invite, convert, unsubscribe, ask for a mail";
     SUBSCRIBER_BY_EMAIL "subscriber.by-email" "subscriber" [Get] None, "`EMAIL#waitlist#hash` / `META`", "Who joined with this address?";
     SUBSCRIBERS "subscriber.list" "subscriber, jobs" [Query] Some(GSI1), "`WLSUBS#waitlist#shard` / `sub_…`, 4 shards merged", "The waitlist's subscribers, oldest first";
     SUBSCRIBERS_HOT "subscriber.hot" "subscriber" [Query] Some(GSI2), "`HOT#waitlist#shard` / score, 4 shards merged", "The waitlist's most engaged subscribers";
-    SUBSCRIBER_BATCH "subscriber.batch" "subscriber, waitlist, referral" [BatchGet] None, "`SUB#subscriber` / `CORE#META`", "These subscribers";
-    ERASE "subscriber.erase" "subscriber, jobs" [Transact] None, "`SUB#subscriber`; `EMAIL#waitlist#hash`; `CODE#code`; `REF#referral`; `JOB#job`", "Erase all that is personal about a subscriber";
+    SUBSCRIBER_BATCH "subscriber.batch" "subscriber, referral" [BatchGet] None, "`SUB#subscriber` / `CORE#META`", "These subscribers";
+    ERASE "subscriber.erase" "subscriber, jobs" [Put Delete] None, "`SUB#subscriber`; `EMAIL#waitlist#hash`; `CODE#code`; `REF#referral`; `JOB#job`", "Erase all that is personal about a subscriber";
 
-    LINE_TREE "line.tree" "subscriber, projector" [BatchGet] None, "`LINE#waitlist` / `ROOT`; `LINE#waitlist#branch` / `BRANCH`", "How many entries stand in each part of the line?";
+    LINE_TREE "line.tree" "subscriber" [BatchGet] None, "`LINE#waitlist` / `ROOT`; `LINE#waitlist#branch` / `BRANCH`", "How many entries stand in each part of the line?";
     LINE_LEAF "line.leaf" "subscriber" [Query] None, "`LINE#waitlist#branch#leaf` / place", "Who stands in this leaf, or how many up to a place?";
 
     REFERRAL_CODE "referral.code" "referral" [BatchGet] None, "`CODE#code` / `META`", "Whose code is this?";
-    CLICK "referral.click" "referral" [Transact] None, "`CLICK#click`; `SUB#subscriber` / `CLICKS`", "A visit through a link, counted once";
+    CLICK "referral.click" "referral" [Put Add] None, "`CLICK#click`; `SUB#subscriber` / `CLICKS`", "A visit through a link, counted once";
     CLICKS "referral.clicks" "referral" [Get] None, "`SUB#subscriber` / `CLICKS`", "How many visits did this link bring?";
     REFERRAL "referral.read" "referral, subscriber, projector" [Get BatchGet] None, "`REF#referral` / `META`", "One referral";
-    REFERRALS_BY_REFERRER "referral.by-referrer" "referral, projector" [Query] Some(GSI1), "`REFERRER#subscriber` / `ref_…`, newest first", "Whom did this subscriber bring, and how lately?";
+    REFERRALS_BY_REFERRER "referral.by-referrer" "projector" [Query] Some(GSI1), "`REFERRER#subscriber` / `ref_…`, newest first", "Whom did this subscriber bring, and how lately?";
     REFERRALS "referral.list" "referral" [Query] Some(GSI2), "`WLREFS#waitlist#flag#shard` / `ref_…`, merged", "The waitlist's referrals, flagged or not";
-    CREDIT "referral.credit" "projector, referral" [Transact] None, "`REF#referral`; `SUB#referrer` / `CORE#META`; `LEDGER#referrer`", "Give, take back or give again a credit, with its ledger line";
-    LEDGER "referral.ledger" "referral" [Query] None, "`LEDGER#subscriber` / `led_…`", "How did this subscriber's credits come about?";
-    REWARDS "referral.rewards" "referral, projector" [Query] None, "`SUB#subscriber` / `REWARD#…`", "Which tiers did this subscriber reach?";
+    CREDIT "referral.credit" "projector, referral" [Put] None, "`REF#referral`; `SUB#referrer` / `CORE#META`; `LEDGER#referrer`", "Give, take back or give again a credit, with its ledger line";
+    LEDGER "referral.ledger" "referral, jobs" [Query] None, "`LEDGER#subscriber` / `led_…`", "How did this subscriber's credits come about?";
+    REWARDS "referral.rewards" "referral, projector, jobs" [Query] None, "`SUB#subscriber` / `REWARD#…`", "Which tiers did this subscriber reach?";
     LEADERBOARD "referral.leaderboard" "referral" [Query] Some(GSI1), "`TOP#waitlist` / referrals, descending", "Who brought the most?";
 
     STANDINGS "projection.standings" "projector" [BatchGet] None, "`SUB#subscriber` / `CORE#STANDING`", "What has the projector counted of these subscribers?";
-    PROJECT "projection.write" "projector" [Transact] None, "`CORE#STANDING`, `REWARD#…`, `LINE#…`, `STATS`, `EVENTS#…`", "Count a change: position, statistics, rewards, events";
+    PROJECT "projection.write" "projector" [Put Delete Add] None, "`CORE#STANDING`, `REWARD#…`, `LINE#…`, `STATS`, `EVENTS#…`", "Count a change: position, statistics, rewards, events";
     EVENTS "event.list" "waitlist, code-distribution" [Query] None, "`EVENTS#topic` / `evt_…`, newest first", "What happened on this waitlist, in this code pool?";
 
     EXPORT "export.read" "subscriber, jobs" [Get] None, "`EXPORT#export` / `META`", "One export";
-    EXPORT_WRITE "export.write" "subscriber, jobs" [Transact] None, "`EXPORT#export` / `META`; `JOB#job`; `IDEM#…`", "Start an export, or note its progress";
-    EXPORTS "export.list" "jobs, subscriber" [Query] Some(GSI1), "`WLEXPORTS#waitlist` / `exp_…`", "Which exports hold this waitlist's people?";
-    CODE_POOL "pool.read" "code-distribution, code-import, jobs" [Get] None, "`POOL#pool` / `META`", "One code pool";
+    EXPORT_WRITE "export.write" "subscriber, jobs" [Put] None, "`EXPORT#export` / `META`; `JOB#job`; `IDEM#…`", "Start an export, or note its progress";
+    EXPORTS "export.list" "jobs" [Query] Some(GSI1), "`WLEXPORTS#waitlist` / `exp_…`", "Which exports hold this waitlist's people?";
+    CODE_POOL "pool.read" "code-distribution, code-import, jobs, projector" [Get] None, "`POOL#pool` / `META`", "One code pool";
     CODE_POOL_STATS "pool.stats" "code-distribution, projector" [Get] None, "`POOL#pool` / `STATS`", "How many codes came in, were claimed, redeemed?";
     CODE_POOLS "pool.list" "code-distribution" [Query] Some(GSI1), "`ACCTPOOLS#account` / `pool_…`", "The account's code pools, oldest first";
     CODE_POOLS_ALL "pool.all" "jobs" [Query] Some(GSI2), "`POOLS` / `pool_…`", "Which pools are there, for the daily work?";
-    CODE_POOL_WRITE "pool.write" "code-distribution, jobs" [Transact] None, "`POOL#pool` / `META`, `STATS`, `SHELF`; `JOB#job`; `AUDIT#account`", "Create, change or delete a code pool";
-    CODE_POOL_PURGE "pool.purge" "jobs" [Query Transact] None, "`POOL#pool`; `CODES#pool#shard`; `STOCK#pool#lot#shard`; `CLAIMS#pool#shard`", "Remove what a deleted pool held";
+    CODE_POOL_WRITE "pool.write" "code-distribution" [Put] None, "`POOL#pool` / `META`, `STATS`, `SHELF`; `JOB#job`; `AUDIT#account`", "Create, change or delete a code pool";
+    CODE_POOL_PURGE "pool.purge" "jobs" [Query Delete] None, "`POOL#pool`; `CODES#pool#shard`; `STOCK#pool#lot#shard`; `CLAIMS#pool#shard`", "Remove what a deleted pool held";
 
-    CODE_LOAD "code.load" "code-import" [Transact] None, "`CODES#pool#shard`; `STOCK#pool#lot#shard`", "Codes of a file, each unless it is there, with its place in the stock";
+    CODE_LOAD "code.load" "code-import" [Put] None, "`CODES#pool#shard`; `STOCK#pool#lot#shard`", "Codes of a file, each unless it is there, with its place in the stock";
     CODES "code.list" "code-distribution, code-import" [Query BatchGet] None, "`CODES#pool#shard` / number; `STOCK#pool#lot#shard` / number", "The pool's codes, and which of them are to be had";
     CODE "code.read" "code-distribution" [Get BatchGet] None, "`CODES#pool#shard` / number; `STOCK#pool#lot#shard` / number", "One code";
-    CODE_WRITE "code.write" "code-distribution" [Transact] None, "`CODES#pool#shard` / number; `AUDIT#account`; `IDEM#…`", "Redeem or reveal a code";
+    CODE_WRITE "code.write" "code-distribution" [Put] None, "`CODES#pool#shard` / number; `AUDIT#account`; `IDEM#…`", "Redeem or reveal a code";
 
     CLAIM_POOL "claim.pool" "code-distribution" [BatchGet] None, "`ACCT#account` / `META`, `SIGNING`; `POOL#pool` / `META`", "The pool that is claimed from, and its account";
-    CLAIM_CONTEXT "claim.context" "code-distribution" [BatchGet] None, "`CLAIMS#pool#shard` / number; `POOL#pool` / `SHELF`", "What has this user claimed, and which lots may have codes?";
+    CLAIM_CONTEXT "claim.context" "code-distribution, code-import" [BatchGet] None, "`CLAIMS#pool#shard` / number; `POOL#pool` / `SHELF`", "What has this user claimed, and which lots may have codes?";
     STOCK "claim.stock" "code-distribution" [Query] None, "`STOCK#pool#lot#shard` / number, from a random one", "A code of this lot that can be had now";
-    LOT_EMPTY "claim.lot-empty" "code-distribution" [Transact] None, "`POOL#pool` / `SHELF`", "Take an empty lot off the shelf";
-    CLAIM_WRITE "claim.write" "code-distribution" [Transact] None, "`CLAIMS#pool#shard` / number; `STOCK#pool#lot#shard` / number; `IDEM#…`", "Give, hold, confirm or give back a code";
+    LOT_EMPTY "claim.lot-empty" "code-distribution" [Put] None, "`POOL#pool` / `SHELF`", "Take an empty lot off the shelf";
+    CLAIM_WRITE "claim.write" "code-distribution" [Put Delete] None, "`CLAIMS#pool#shard` / number; `STOCK#pool#lot#shard` / number; `IDEM#…`", "Give, hold, confirm or give back a code";
     CLAIM "claim.read" "code-distribution" [Get] None, "`CLAIMS#pool#shard` / number", "One claim";
 
     IMPORT "import.read" "code-distribution, code-import" [Get] None, "`POOL#pool` / `IMPORT#import`", "One import";
     IMPORTS "import.list" "code-distribution" [Query] None, "`POOL#pool` / `IMPORT#…`", "The pool's imports";
-    IMPORT_WRITE "import.write" "code-distribution, code-import" [Transact] None, "`POOL#pool` / `IMPORT#import`; `AUDIT#account`; `EVENTS#pool`; `IDEM#…`", "Announce, begin or end an import";
-    IMPORT_CHECKPOINT "import.checkpoint" "code-import" [BatchGet Transact] None, "`POOL#pool` / `IMPORT#import`, `META`, `STATS`, `SHELF`; `EVENTS#pool`", "Note how far an import came, and put its lots on the shelf";
+    IMPORT_WRITE "import.write" "code-distribution, code-import" [Put] None, "`POOL#pool` / `IMPORT#import`; `AUDIT#account`; `EVENTS#pool`; `IDEM#…`", "Announce, begin or end an import";
+    IMPORT_CHECKPOINT "import.checkpoint" "code-import" [BatchGet Put Check] None, "`POOL#pool` / `IMPORT#import`, `META`, `STATS`, `SHELF`; `EVENTS#pool`", "Note how far an import came, and put its lots on the shelf";
 
     CODES_USED "archive.used" "jobs" [Query] Some(GSI1), "`USED#pool#shard` / time", "Which codes were claimed long ago?";
-    CODES_ARCHIVED "archive.write" "jobs" [BatchGet Transact] None, "`CODES#pool#shard`; `CLAIMS#pool#shard`", "Leave of a used code only where its text is archived";
-    CODES_COUNT "projection.codes" "projector" [Transact] None, "`POOL#pool` / `STATS`; `TALLY#fact`; `EVENTS#pool`", "Count claims and redemptions once";
+    CODES_ARCHIVED "archive.write" "jobs" [BatchGet Put] None, "`CODES#pool#shard`; `CLAIMS#pool#shard`", "Leave of a used code only where its text is archived";
+    CODES_COUNT "projection.codes" "projector" [Put] None, "`POOL#pool` / `STATS`; `TALLY#fact`; `EVENTS#pool`", "Count claims and redemptions once";
 
-    MESSAGE "message.state" "message-sender" [Transact Get] None, "`MSG#message` / `META`", "Was this message sent?";
+    MESSAGE "message.state" "message-sender" [Get Put Delete] None, "`MSG#message` / `META`", "Was this message sent?";
+}
+
+/// What a function asks of the table (`None`) and of each index, all its patterns together.
+pub fn permissions(function: &str) -> BTreeSet<(Option<&'static str>, &'static str)> {
+    let own = ALL.iter().filter(|pattern| pattern.callers().any(|caller| caller == function));
+    own.flat_map(|pattern| pattern.operations.iter().map(|operation| (pattern.index, operation.name())))
+        .collect()
 }
 
 /// The document: one row a pattern.
@@ -153,13 +198,12 @@ pub fn document() -> String {
          | id | question | caller | operation | index | keys | consistency |\n|---|---|---|---|---|---|---|\n",
     );
     for pattern in ALL {
-        let operations: Vec<_> = pattern.operations.iter().map(|operation| operation.name()).collect();
         text.push_str(&format!(
             "| {} | {} | {} | {} | {} | {} | {} |\n",
             pattern.id,
             pattern.question,
             pattern.caller,
-            operations.join(", "),
+            pattern.calls(),
             pattern.index.unwrap_or("table"),
             pattern.keys,
             pattern.consistency()

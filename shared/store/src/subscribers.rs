@@ -226,7 +226,7 @@ pub async fn list_shard(
 
 /// One subscriber, whosever it is: for the platform's own work.
 pub async fn find(table: &Table, id: &SubscriberId) -> Result<Option<Subscriber>, StoreError> {
-    table.get(&patterns::SUBSCRIBER, &subscriber_key(id)).await
+    table.get(&patterns::SUBSCRIBER_ALONE, &subscriber_key(id)).await
 }
 
 /// Who joined the waitlist with this address.

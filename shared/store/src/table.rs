@@ -115,13 +115,16 @@ impl Table {
         Ok(Self { client, name: env.require("TABLE_NAME")?.to_owned(), meter: env.meter().clone() })
     }
 
-    pub(crate) fn count(&self, pattern: &'static Pattern, operation: Operation) {
-        debug_assert!(
-            pattern.operations.contains(&operation),
-            "pattern {} does not list {operation:?}",
-            pattern.id
-        );
-        self.meter.count(pattern.id);
+    /// Counts one call, which makes these operations.
+    pub(crate) fn count(&self, pattern: &'static Pattern, operations: &[Operation]) {
+        for operation in operations {
+            debug_assert!(
+                pattern.operations.contains(operation),
+                "pattern {} does not list {operation:?}",
+                pattern.id
+            );
+        }
+        self.meter.count(pattern.id, operations.iter().map(|operation| operation.name()));
     }
 
     /// Whether the table answers.
@@ -138,7 +141,7 @@ impl Table {
         key: &Key,
         consistent: bool,
     ) -> Result<Option<Item>, StoreError> {
-        self.count(pattern, Operation::Get);
+        self.count(pattern, &[Operation::Get]);
         let output = self
             .client
             .get_item()
@@ -193,7 +196,7 @@ impl Table {
         let mut attempt = 0;
         while !pending.is_empty() {
             let rest = pending.split_off(pending.len().min(100));
-            self.count(pattern, Operation::BatchGet);
+            self.count(pattern, &[Operation::BatchGet]);
             let request = KeysAndAttributes::builder()
                 .set_keys(Some(pending))
                 .consistent_read(true)
@@ -280,7 +283,7 @@ impl Table {
         let mut items = Vec::new();
         let mut start = None;
         loop {
-            self.count(pattern, Operation::Query);
+            self.count(pattern, &[Operation::Query]);
             let output = self
                 .query_request(pattern.index, &query)
                 .set_exclusive_start_key(start)
@@ -316,7 +319,7 @@ impl Table {
         let mut any = false;
         let mut start = None;
         loop {
-            self.count(pattern, Operation::Query);
+            self.count(pattern, &[Operation::Query]);
             let mut request = self.query_request(pattern.index, &query).filter_expression(filter.expression);
             for (placeholder, name) in &filter.names {
                 request = request.expression_attribute_names(*placeholder, *name);
@@ -384,7 +387,7 @@ impl Table {
         let mut total = 0;
         let mut start = None;
         loop {
-            self.count(pattern, Operation::Query);
+            self.count(pattern, &[Operation::Query]);
             let output = self
                 .query_request(pattern.index, &query)
                 .select(Select::Count)
@@ -412,7 +415,7 @@ impl Table {
         below: Option<(&str, u64)>,
         expires_at: Option<i64>,
     ) -> Result<Option<HashMap<String, i64>>, StoreError> {
-        self.count(pattern, Operation::Update);
+        self.count(pattern, &[Operation::Update]);
         let mut request = self
             .client
             .update_item()

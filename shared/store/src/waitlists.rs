@@ -82,7 +82,7 @@ pub async fn begin_delete(
 
 /// Removes what is left of a waitlist without subscribers.
 pub async fn finish_delete(table: &Table, waitlist: &Waitlist) -> Result<(), CommitError> {
-    Commit::new(&patterns::WAITLIST_WRITE)
+    Commit::new(&patterns::WAITLIST_PURGE)
         .delete("waitlist", &waitlist.key(), waitlist.rev)
         .purge("slug", &SlugClaim::of(waitlist).key())
         .purge("numbers", &line_numbers_key(&waitlist.id))
@@ -97,7 +97,7 @@ pub async fn clear_line(table: &Table, id: &WaitlistId) -> Result<(), CommitErro
     let keys: Vec<_> =
         (0..FANOUT).map(|branch| line_branch_key(id, branch)).chain([line_root_key(id)]).collect();
     for keys in keys.chunks(MAX_WRITES) {
-        let commit = Commit::new(&patterns::WAITLIST_WRITE);
+        let commit = Commit::new(&patterns::WAITLIST_PURGE);
         keys.iter().fold(commit, |commit, key| commit.purge("line", key)).apply(table).await?;
     }
     Ok(())

@@ -18,10 +18,11 @@ pub const STREAM_ARN: &str = "arn:aws:dynamodb:us-east-1:000000000000:table/grou
 const HONOURED_TYPES: [&str; 5] = [API, BUCKET, FUNCTION, QUEUE, TABLE];
 
 /// Permissions, encryption at rest and observation: here one user owns the disk and reads the log.
-const IGNORED_TYPES: [&str; 9] = [
+const IGNORED_TYPES: [&str; 10] = [
     "AWS::ApiGateway::Account",
     "AWS::CloudWatch::Alarm",
     "AWS::CloudWatch::Dashboard",
+    "AWS::IAM::ManagedPolicy",
     "AWS::IAM::Role",
     "AWS::KMS::Alias",
     "AWS::KMS::Key",
@@ -29,6 +30,11 @@ const IGNORED_TYPES: [&str; 9] = [
     "AWS::S3::BucketPolicy",
     "AWS::SQS::QueuePolicy",
 ];
+
+/// Nested stacks that have no part in what is played: there is nobody to alarm, an issuer of its own,
+/// and nothing in front of the gateway.
+const IGNORED_STACKS: [&str; 4] =
+    ["./infra/alarms.yaml", "./infra/edge.yaml", "./infra/identity.yaml", "./infra/monitoring.yaml"];
 
 pub struct Document<'a> {
     name: &'static str,
@@ -58,6 +64,8 @@ impl<'a> Document<'a> {
         let document = Self { name, root, surroundings, storage };
         document.part(String::new(), &document.root, |top| {
             top.ignore(&["AWSTemplateFormatVersion", "Description", "Parameters", "Globals", "Outputs"]);
+            // Deployments check the rules; a condition is evaluated where something asks for it.
+            top.ignore(&["Conditions", "Rules"]);
             // Other transforms put anything they like in the place of what is read here.
             let sam = Value::from("AWS::Serverless-2016-10-31");
             top.only("Transform", sam.clone(), sam)?;
@@ -78,8 +86,15 @@ impl Document<'_> {
         let kind: String = resource.required("Type")?;
         if kind == STACK && id == "Storage" && self.storage.is_some() {
             return resource.required_part("Properties", |stack| {
+                // They name a table that was restored, and here there is none.
+                stack.ignore(&["Parameters"]);
                 stack.only("TemplateURL", Value::from("./infra/storage.yaml"), Value::Null)
             });
+        }
+        let url = self.root["Resources"][id]["Properties"]["TemplateURL"].as_str();
+        if kind == STACK && url.is_some_and(|url| IGNORED_STACKS.contains(&url)) {
+            resource.ignore(&["Condition", "Properties"]);
+            return Ok(());
         }
         if !HONOURED_TYPES.contains(&kind.as_str()) && !IGNORED_TYPES.contains(&kind.as_str()) {
             return Err(resource.refuse_type(&kind));
@@ -154,6 +169,12 @@ impl Document<'_> {
                     self.refer(path, &parts.join("."))
                 }
                 Some(("Sub", Value::String(text))) => self.substitute(path, text),
+                Some(("If", Value::Array(parts))) => match &parts[..] {
+                    [Value::String(condition), then, otherwise] => {
+                        self.resolve(path, if self.holds(path, condition)? { then } else { otherwise })
+                    }
+                    _ => Err(self.refuse(path.into(), "uses an !If that isn't a condition and two values")),
+                },
                 Some((name, _)) => {
                     let reason = format!("uses a !{name} that the local platform can't evaluate");
                     Err(self.refuse(path.into(), reason))
@@ -167,6 +188,18 @@ impl Document<'_> {
             },
             scalar => Ok(scalar.clone()),
         }
+    }
+
+    /// Whether a condition holds, which is that two values are the same.
+    fn holds(&self, path: &str, name: &str) -> Result<bool> {
+        let condition = self.root["Conditions"][name].as_object().and_then(intrinsic);
+        let Some(("Equals", Value::Array(values))) = condition else {
+            let reason = format!("asks for the condition {name}, which the local platform can't evaluate");
+            return Err(self.refuse(path.into(), reason));
+        };
+        let place = format!("Conditions.{name}");
+        let values: Vec<_> = values.iter().map(|value| self.resolve(&place, value)).collect::<Result<_>>()?;
+        Ok(values.windows(2).all(|pair| pair[0] == pair[1]))
     }
 
     fn substitute(&self, path: &str, text: &str) -> Result<Value> {

@@ -3,6 +3,9 @@ use super::*;
 const TEMPLATE: &str = include_str!("../../../../template.yaml");
 const STORAGE: &str = include_str!("../../../storage.yaml");
 
+/// A value of one variable, to put others in its place.
+const AUDIENCE: &str = "!If [HasMemberPool, !GetAtt Identity.Outputs.Audience, !Ref OidcAudience]";
+
 fn surroundings() -> Surroundings {
     let parameters = [("PublicUrl", "http://localhost:3000"), ("MailFrom", "hello@example.com")];
     let parameters = parameters.map(|(name, value)| (name.to_owned(), value.to_owned()));
@@ -231,8 +234,10 @@ fn intrinsic_functions_have_every_form() {
             "arn:aws:lambda:us-east-1:000000000000:function:AuthorizerFunction",
         ),
         ("{ 'Fn::Sub': '${ThrottlingRate}' }", "10000"),
+        ("!If [HasMemberPool, !Ref Nothing, !Ref Environment]", "dev"),
+        ("{ 'Fn::If': [HasMemberPool, '', some] }", "some"),
     ] {
-        let declaration = edited("!Ref OidcAudience", form).expect(form);
+        let declaration = edited(AUDIENCE, form).expect(form);
         assert_eq!(function(declaration, "AuthorizerFunction").environment["OIDC_AUDIENCE"], expected);
     }
 }
@@ -277,10 +282,19 @@ fn what_cannot_be_honoured_is_refused_by_name() {
         ("VisibilityTimeout: 360", "FifoQueue: true", "Messages.Properties.FifoQueue"),
         ("PAY_PER_REQUEST", "PROVISIONED", "Table.Properties.BillingMode is \"PROVISIONED\""),
         ("Default: info", "Default: loud", "Parameters.LogLevel is loud"),
-        ("!Ref OidcAudience", "!Ref MailIdentity", "Parameters.MailIdentity has no value"),
-        ("!Ref OidcAudience", "!Ref Oidc", "Environment.Variables.OIDC_AUDIENCE refers to Oidc,"),
-        ("!Ref OidcAudience", "!GetAtt Storage.Outputs.No", "OIDC_AUDIENCE refers to Storage.Outputs.No,"),
-        ("!Ref OidcAudience", "!Join ['', [a]]", "OIDC_AUDIENCE uses a !Join"),
+        (AUDIENCE, "!Ref MailIdentity", "Parameters.MailIdentity has no value"),
+        (AUDIENCE, "!Ref Oidc", "Environment.Variables.OIDC_AUDIENCE refers to Oidc,"),
+        (AUDIENCE, "!GetAtt Storage.Outputs.No", "OIDC_AUDIENCE refers to Storage.Outputs.No,"),
+        (AUDIENCE, "!Join ['', [a]]", "OIDC_AUDIENCE uses a !Join"),
+        (AUDIENCE, "!If [HasDomain, a, b]", "OIDC_AUDIENCE asks for the condition HasDomain, which"),
+        (AUDIENCE, "!If [HasMemberPool, a]", "OIDC_AUDIENCE uses an !If that isn't"),
+        (
+            "[!Ref MemberPool, ",
+            "[!Ref Firewall, !Ref Nothing, ",
+            "Conditions.HasMemberPool refers to Nothing",
+        ),
+        ("./infra/edge.yaml", "./edge.yaml", "Resources.Edge has type AWS::CloudFormation::Stack"),
+        ("Type: AWS::Logs::LogGroup", "Type: AWS::Logs::LogGroup\n    Condition: No", "AccessLogs.Condition"),
     ] {
         let error = edited(from, to).expect_err(to).to_string();
         assert!(error.contains(refused), "{to}: {error}");

@@ -1,0 +1,40 @@
+#!/usr/bin/env python3
+"""Checks what `sam build` made: a bootstrap for each function, small enough to start fast, and linked with no newer
+glibc than Amazon Linux 2023 has.
+
+    .ci/binaries.py .aws-sam/build
+"""
+
+import io
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+MOST_ZIPPED = 6_000_000
+GLIBC = (2, 34)
+
+
+def zipped(path):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        archive.write(path, path.name)
+    return len(buffer.getvalue())
+
+
+def glibc(path):
+    symbols = subprocess.run(["objdump", "-T", path], capture_output=True, text=True, check=True).stdout
+    return max(tuple(map(int, version.split("."))) for version in re.findall(r"GLIBC_(\d+\.\d+)", symbols))
+
+
+failed = 0
+built = sorted(Path(sys.argv[1]).glob("*/bootstrap"))
+for bootstrap in built:
+    size, version = zipped(bootstrap), glibc(bootstrap)
+    good = size <= MOST_ZIPPED and version <= GLIBC
+    failed += not good
+    print(f"{bootstrap.parent.name}: {size / 1e6:.2f} MB zipped, glibc {'.'.join(map(str, version))}"
+          + ("" if good else "  <- too much"))
+print(f"binaries: {len(built) - failed} passed, {failed} failed")
+sys.exit(failed > 0 or not built)

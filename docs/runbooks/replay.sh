@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# Gives the projector once more what it has given up. It counts each change once, so more than it missed does no harm.
+#
+#   replay.sh <stack>                  what the messages in ProjectorDeadLetters point at, from the table's stream (24 hours)
+#   replay.sh <stack> <file.json.gz>…  what an incremental export of the table holds (35 days)
+#
+# Needs the AWS CLI 2 and jq, and may be cut off and run again.
+set -euo pipefail
+stack=${1:?usage: replay.sh <stack> [<file.json.gz>…]}
+shift
+export AWS_PAGER=
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# Stream records, one a line, to the projector, in batches as large as those that Lambda gives it.
+count() {
+  split --lines 100 - "$work/batch-"
+  local batch
+  for batch in "$work"/batch-*; do
+    [ -e "$batch" ] || return 0
+    jq --slurp '{Records: .}' "$batch" >"$work/event"
+    aws lambda invoke --function-name "$stack-projector" --qualifier live --cli-binary-format raw-in-base64-out \
+      --payload "file://$work/event" "$work/answer" >"$work/outcome"
+    if ! jq --exit-status 'has("FunctionError") | not' "$work/outcome" >/dev/null ||
+      ! jq --exit-status '.batchItemFailures == []' "$work/answer" >/dev/null; then
+      echo "the projector fails: $(cat "$work/answer")" >&2
+      exit 1
+    fi
+    echo "counted $(wc -l <"$batch") records"
+    rm "$batch"
+  done
+}
+
+# What the CLI makes of a record is what Lambda makes of it, but for the time, which the projector doesn't look at.
+if [ $# -gt 0 ]; then
+  gunzip --stdout "$@" | jq --compact-output '{
+    eventID: "replay", eventVersion: "1.1", eventSource: "aws:dynamodb", awsRegion: "",
+    eventName: (if .NewImage == null then "REMOVE" elif .OldImage == null then "INSERT" else "MODIFY" end),
+    dynamodb: {ApproximateCreationDateTime: 0, Keys, SequenceNumber: "0", SizeBytes: 0,
+      StreamViewType: "NEW_AND_OLD_IMAGES", NewImage: (.NewImage // {}), OldImage: (.OldImage // {})}}' | count
+  exit
+fi
+
+physical() {
+  aws cloudformation describe-stack-resource --stack-name "$1" --logical-resource-id "$2" \
+    --query StackResourceDetail.PhysicalResourceId --output text
+}
+queue=$(physical "$(physical "$stack" Storage)" ProjectorDeadLetters)
+
+while true; do
+  aws sqs receive-message --queue-url "$queue" --visibility-timeout 600 --output json >"$work/received"
+  [ -s "$work/received" ] || break
+  jq --raw-output '.Messages[0].Body' "$work/received" | jq '.DDBStreamBatchInfo' >"$work/batch"
+  field() { jq --raw-output ".$1" "$work/batch"; }
+  first=$(field startSequenceNumber) last=$(field endSequenceNumber)
+  if ! iterator=$(aws dynamodbstreams get-shard-iterator --stream-arn "$(field streamArn)" --shard-id "$(field shardId)" \
+    --shard-iterator-type AT_SEQUENCE_NUMBER --sequence-number "$first" --query ShardIterator --output text); then
+    echo "the stream has forgotten the records from $(field approximateArrivalOfFirstRecord) to" \
+      "$(field approximateArrivalOfLastRecord): replay an export of that time" >&2
+    exit 1
+  fi
+  while [ "$iterator" != null ]; do
+    aws dynamodbstreams get-records --shard-iterator "$iterator" --output json >"$work/page"
+    # Sequence numbers are too long for numbers: the longer is the larger.
+    jq --compact-output --arg last "$last" 'def order: [length, .];
+      .Records[] | select((.dynamodb.SequenceNumber | order) <= ($last | order))
+      | .dynamodb.ApproximateCreationDateTime = 0' "$work/page" | count
+    jq --exit-status --arg last "$last" 'def order: [length, .];
+      any(.Records[]; (.dynamodb.SequenceNumber | order) >= ($last | order))' "$work/page" >/dev/null && break
+    iterator=$(jq --raw-output '.NextShardIterator // "null"' "$work/page")
+  done
+  aws sqs delete-message --queue-url "$queue" --receipt-handle "$(jq --raw-output '.Messages[0].ReceiptHandle' "$work/received")"
+  echo "replayed $first to $last"
+done
+echo "no message is left in ProjectorDeadLetters"

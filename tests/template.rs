@@ -1,0 +1,842 @@
+//! What has to be so in the templates, for each function and each thing that keeps state, and what
+//! linters don't look for. A rule gives its complaints; another test breaks the templates and sees
+//! that each rule notices.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value, json};
+
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+const TEMPLATE: &str = "template.yaml";
+const STORAGE: &str = "infra/storage.yaml";
+const MONITORING: &str = "infra/monitoring.yaml";
+const ALARMS: &str = "infra/alarms.yaml";
+const IDENTITY: &str = "infra/identity.yaml";
+const SAMCONFIG: &str = "samconfig.toml";
+
+const DAYS: u64 = 24 * 60 * 60;
+
+/// The files that say how the platform is deployed, and what else they have to fit.
+#[derive(Clone)]
+struct Project {
+    texts: BTreeMap<String, String>,
+    /// The crates under `functions/`.
+    crates: BTreeSet<String>,
+    /// The samples under `events/`.
+    events: BTreeSet<String>,
+    runbooks: BTreeSet<String>,
+}
+
+fn names(folder: &str) -> BTreeSet<String> {
+    let entries = std::fs::read_dir(format!("{ROOT}/{folder}")).unwrap();
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+impl Project {
+    fn read() -> Self {
+        let nested = names("infra").into_iter().filter(|name| name.ends_with(".yaml"));
+        let paths =
+            nested.map(|name| format!("infra/{name}")).chain([TEMPLATE.to_owned(), SAMCONFIG.to_owned()]);
+        Self {
+            texts: paths
+                .map(|path| {
+                    let text = std::fs::read_to_string(format!("{ROOT}/{path}")).unwrap();
+                    (path, text)
+                })
+                .collect(),
+            crates: names("functions"),
+            events: names("events"),
+            runbooks: names("docs/runbooks"),
+        }
+    }
+
+    /// `!Ref X` comes out as `{"!Ref": "X"}`.
+    fn template(&self, path: &str) -> Value {
+        let yaml: yaml_serde::Value = yaml_serde::from_str(&self.texts[path]).unwrap();
+        serde_json::to_value(yaml).unwrap()
+    }
+
+    fn templates(&self) -> impl Iterator<Item = (&str, Value)> {
+        let paths = self.texts.keys().filter(|path| path.ends_with(".yaml"));
+        paths.map(|path| (path.as_str(), self.template(path)))
+    }
+
+    /// The functions of the template, with what the globals add.
+    fn functions(&self) -> Vec<Function> {
+        let template = self.template(TEMPLATE);
+        let globals = &template["Globals"]["Function"];
+        let functions = of_type(&template, "AWS::Serverless::Function").into_iter();
+        let function = |(id, resource): (String, Value)| {
+            let own = resource["Properties"].as_object().unwrap().clone();
+            let mut properties = globals.as_object().unwrap().clone();
+            properties.extend(own);
+            let binary =
+                resource["Metadata"]["BuildProperties"]["Binary"].as_str().unwrap_or_default().to_owned();
+            let name = id.strip_suffix("Function").unwrap_or(&id).to_owned();
+            Function { id, name, binary, method: resource["Metadata"]["BuildMethod"].clone(), properties }
+        };
+        functions.map(function).collect()
+    }
+}
+
+struct Function {
+    id: String,
+    /// The id without its last word.
+    name: String,
+    binary: String,
+    method: Value,
+    properties: Map<String, Value>,
+}
+
+impl Function {
+    fn property(&self, name: &str) -> &Value {
+        self.properties.get(name).unwrap_or(&Value::Null)
+    }
+
+    /// The event sources of a type.
+    fn events(&self, kind: &str) -> Vec<(&String, &Value)> {
+        let all = self.property("Events").as_object().into_iter().flatten();
+        all.filter(|(_, event)| event["Type"] == kind)
+            .map(|(name, event)| (name, &event["Properties"]))
+            .collect()
+    }
+}
+
+fn of_type(template: &Value, kind: &str) -> Vec<(String, Value)> {
+    let resources = template["Resources"].as_object().into_iter().flatten();
+    let found = resources.filter(|(_, resource)| resource["Type"] == kind);
+    found.map(|(id, resource)| (id.clone(), resource.clone())).collect()
+}
+
+/// What a value refers to: `X`, `X.Attribute`, or the text of a `!Sub`.
+fn target(value: &Value) -> String {
+    let Some((key, argument)) = value.as_object().and_then(|map| map.iter().next()) else {
+        return value.as_str().unwrap_or_default().to_owned();
+    };
+    match (key.trim_start_matches('!').trim_start_matches("Fn::"), argument) {
+        ("Ref" | "GetAtt" | "Sub", Value::String(text)) => text.clone(),
+        ("GetAtt", Value::Array(parts)) => {
+            parts.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(".")
+        }
+        _ => String::new(),
+    }
+}
+
+/// One value, or those of a list.
+fn each(value: &Value) -> &[Value] {
+    match value {
+        Value::Null => &[],
+        Value::Array(values) => values,
+        one => std::slice::from_ref(one),
+    }
+}
+
+/// Each mapping somewhere in the value.
+fn mappings<'a>(value: &'a Value, found: &mut Vec<&'a Map<String, Value>>) {
+    match value {
+        Value::Object(map) => {
+            found.push(map);
+            map.values().for_each(|value| mappings(value, found));
+        }
+        Value::Array(values) => values.iter().for_each(|value| mappings(value, found)),
+        _ => {}
+    }
+}
+
+/// The statements of all policies that a resource has.
+fn statements(resource: &Value) -> Vec<Map<String, Value>> {
+    let mut found = Vec::new();
+    mappings(&resource["Properties"], &mut found);
+    let statements = found.into_iter().filter(|map| map.contains_key("Effect"));
+    statements.filter(|map| map.get("Action") != Some(&json!("sts:AssumeRole"))).cloned().collect()
+}
+
+type Rule = fn(&Project) -> Vec<String>;
+
+/// Whoever adds a function deploys it, and has a sample of what it is invoked with.
+fn every_function_is_deployed(project: &Project) -> Vec<String> {
+    let mut complaints = Vec::new();
+    let functions = project.functions();
+    for name in &project.crates {
+        if !functions.iter().any(|function| function.binary == *name) {
+            complaints.push(format!("functions/{name} has no function in {TEMPLATE}"));
+        }
+        if !project.events.iter().any(|event| event.starts_with(&format!("{name}-"))) {
+            complaints.push(format!("functions/{name} has no sample in events/"));
+        }
+    }
+    for Function { id, binary, method, properties, .. } in &functions {
+        if !project.crates.contains(binary) {
+            complaints.push(format!("{id} builds {binary:?}, which is none of functions/"));
+        }
+        if properties.get("CodeUri") != Some(&json!(format!("functions/{binary}"))) {
+            complaints.push(format!("{id}'s CodeUri isn't functions/{binary}"));
+        }
+        if method != "rust-cargolambda" {
+            complaints.push(format!("{id} isn't built by cargo lambda"));
+        }
+    }
+    complaints
+}
+
+/// What a function must say of how it runs.
+fn every_function_is_bounded_and_published(project: &Project) -> Vec<String> {
+    let mut complaints = Vec::new();
+    let template = project.template(TEMPLATE);
+    for function in project.functions() {
+        let mut require = |holds: bool, what: &str| {
+            if !holds {
+                complaints.push(format!("{} has no {what}", function.id));
+            }
+        };
+        require(function.property("MemorySize").is_u64(), "memory size");
+        require(function.property("Timeout").is_u64(), "time-out");
+        require(function.property("AutoPublishAlias") == "live", "alias");
+        require(
+            function.property("AutoPublishAliasAllProperties") == true,
+            "version for a change of its variables",
+        );
+        require(function.property("Tracing") == "Active", "tracing");
+        let group = target(&function.property("LoggingConfig")["LogGroup"]);
+        require(template["Resources"][&group]["Type"] == "AWS::Logs::LogGroup", "log group of ours");
+        require(!template["Resources"][&group]["Properties"]["RetentionInDays"].is_null(), "end of its logs");
+    }
+    complaints
+}
+
+/// Someone is told when a function fails, is refused or is slow; and what fails while it is new goes back.
+fn every_function_has_alarms(project: &Project) -> Vec<String> {
+    let mut complaints = Vec::new();
+    let template = project.template(TEMPLATE);
+    let dashboard = project.template(MONITORING)["Resources"]["Dashboard"].to_string();
+    for function in project.functions() {
+        let Function { id, name, binary, .. } = &function;
+        let mut require = |holds: bool, what: &str| {
+            if !holds {
+                complaints.push(format!("{id} {what}"));
+            }
+        };
+        let own = format!("${{AWS::StackName}}-{binary}");
+        require(target(function.property("FunctionName")) == own, "isn't named after its binary");
+        let alarms = &template["Resources"][format!("{name}Alarms")]["Properties"];
+        let parameters = &alarms["Parameters"];
+        require(alarms["TemplateURL"] == format!("./{ALARMS}"), "has no alarms");
+        require(target(&parameters["Function"]) == *id, "has alarms that look at another");
+        require(
+            target(&parameters["Version"]) == format!("{id}.Version.Version"),
+            "has alarms that look at another version",
+        );
+        // With alarms, and without any.
+        let preference = &function.property("DeploymentPreference")["Alarms"]["!If"];
+        let waits_for: BTreeSet<_> = each(&preference[1]).iter().map(target).collect();
+        let canaries =
+            ["Errors", "ErrorLines", "TooSlow"].map(|what| format!("{name}Alarms.Outputs.Canary{what}"));
+        require(waits_for == canaries.into(), "doesn't go back when its new version fails");
+        let shown = dashboard.matches(&format!("${{StackName}}-{binary}\\\"")).count();
+        require(shown >= 3, "isn't on the dashboard");
+    }
+    let alarms = project.template(ALARMS);
+    for (id, metric) in [
+        ("Errors", "Errors"),
+        ("Throttles", "Throttles"),
+        ("TooSlow", "Duration"),
+        ("CanaryErrors", "Errors"),
+        ("CanaryErrorLines", "ErrorLines"),
+        ("CanaryTooSlow", "Duration"),
+    ] {
+        let alarm = alarms["Resources"][id].to_string();
+        let of_a_version = alarm.contains("\"!Ref\":\"Version\"");
+        if !alarm.contains(&format!("\"MetricName\":\"{metric}\""))
+            || id.starts_with("Canary") != of_a_version
+        {
+            complaints.push(format!("{id} in {ALARMS} doesn't look at the right {metric}"));
+        }
+    }
+    complaints
+}
+
+/// An alarm reaches someone, says what to do, and is quiet when nothing happens.
+fn every_alarm_leads_somewhere(project: &Project) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for path in [ALARMS, MONITORING] {
+        for (id, alarm) in of_type(&project.template(path), "AWS::CloudWatch::Alarm") {
+            let properties = &alarm["Properties"];
+            let text = properties["AlarmDescription"].to_string();
+            let runbook = text.split("docs/runbooks/").nth(1).and_then(|rest| rest.split(".md").next());
+            if !runbook.is_some_and(|name| project.runbooks.contains(&format!("{name}.md"))) {
+                complaints.push(format!("{id} names no runbook that there is"));
+            }
+            if !each(&properties["AlarmActions"])
+                .iter()
+                .any(|to| ["Pages", "Tickets"].contains(&&*target(to)))
+            {
+                complaints.push(format!("{id} tells nobody"));
+            }
+            if properties["TreatMissingData"] != "notBreaching" {
+                complaints.push(format!("{id} goes off when there is nothing to measure"));
+            }
+        }
+    }
+    complaints
+}
+
+/// What a function asks of the table is what its access patterns are, no less and no more.
+fn permissions_follow_from_the_access_patterns(project: &Project) -> Vec<String> {
+    let mut complaints = Vec::new();
+    let template = project.template(TEMPLATE);
+    for function in project.functions() {
+        let Function { id, name, binary, .. } = &function;
+        let role = &template["Resources"][format!("{name}Role")];
+        if target(function.property("Role")) != format!("{name}Role.Arn")
+            || !function.property("Policies").is_null()
+        {
+            complaints.push(format!("{id} has no role of its own, written out"));
+        }
+        let mut granted = BTreeSet::new();
+        for statement in statements(role) {
+            let resources = each(&statement["Resource"]).iter().map(target);
+            for resource in resources {
+                let index = match resource.strip_prefix("${Storage.Outputs.TableArn}/index/") {
+                    Some(index) => Some(index.to_owned()),
+                    None if resource == "Storage.Outputs.TableArn" => None,
+                    None => continue,
+                };
+                let actions = each(&statement["Action"]).iter().filter_map(Value::as_str);
+                granted.extend(actions.map(|action| (index.clone(), action.replace("dynamodb:", ""))));
+            }
+        }
+        let needed = store::patterns::permissions(binary).into_iter();
+        let needed = needed.map(|(index, action)| (index.map(str::to_owned), action.to_owned())).collect();
+        let place = |index: &Option<String>| index.clone().unwrap_or_else(|| "the table".to_owned());
+        for (index, action) in granted.difference(&needed) {
+            complaints.push(format!(
+                "{name}Role allows {action} of {}, which no pattern of it needs",
+                place(index)
+            ));
+        }
+        for (index, action) in needed.difference(&granted) {
+            complaints.push(format!("{name}Role doesn't allow {action} of {}", place(index)));
+        }
+        // Nobody but the function that a queue is the source of takes messages out of it.
+        let sources: BTreeSet<_> =
+            function.events("SQS").iter().map(|(_, event)| target(&event["Queue"])).collect();
+        let reads = |statement: &&Map<String, Value>| {
+            each(&statement["Action"]).contains(&json!("sqs:ReceiveMessage"))
+        };
+        let all = statements(role);
+        let read: BTreeSet<_> =
+            all.iter().filter(reads).flat_map(|statement| each(&statement["Resource"])).map(target).collect();
+        if read != sources {
+            complaints
+                .push(format!("{name}Role takes messages out of {read:?}, and its sources are {sources:?}"));
+        }
+    }
+    complaints
+}
+
+/// A `*` in an action or a resource has its reason in the resource's metadata, by the statement's Sid;
+/// and so have policies that are AWS's own, which are full of them.
+fn wildcards_have_reasons(project: &Project) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for (path, template) in project.templates() {
+        for (id, resource) in template["Resources"].as_object().into_iter().flatten() {
+            let mut wanted = BTreeSet::new();
+            for statement in statements(resource) {
+                let sid = statement.get("Sid").and_then(Value::as_str).unwrap_or_default();
+                if sid.is_empty() {
+                    complaints.push(format!("{path}: a statement of {id} has no Sid"));
+                }
+                let parts = ["Action", "NotAction", "Resource", "NotResource"];
+                let mut texts =
+                    parts.iter().flat_map(|part| each(statement.get(*part).unwrap_or(&Value::Null)));
+                if texts.any(|value| target(value).contains('*')) {
+                    wanted.insert(sid.to_owned());
+                }
+            }
+            let foreign = |policy: &&Value| target(policy).contains(":iam::");
+            if each(&resource["Properties"]["ManagedPolicyArns"]).iter().any(|policy| foreign(&policy)) {
+                wanted.insert("ManagedPolicyArns".to_owned());
+            }
+            let reasons = resource["Metadata"]["Wildcards"].as_object().cloned().unwrap_or_default();
+            for sid in &wanted {
+                if reasons.get(sid).and_then(Value::as_str).is_none_or(|reason| reason.len() < 20) {
+                    complaints.push(format!("{path}: {id} has a wildcard without a reason: {sid}"));
+                }
+            }
+            for sid in reasons.keys().filter(|sid| !wanted.contains(*sid)) {
+                complaints.push(format!("{path}: {id} has a reason for a wildcard that isn't there: {sid}"));
+            }
+        }
+    }
+    complaints
+}
+
+/// Neither a mistake in a template nor the end of a stack takes data along.
+fn what_keeps_state_is_kept(project: &Project) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for (path, template) in project.templates() {
+        for (kind, protections) in [
+            (
+                "AWS::DynamoDB::Table",
+                &[
+                    ("/DeletionProtectionEnabled", json!(true)),
+                    ("/PointInTimeRecoverySpecification/PointInTimeRecoveryEnabled", json!(true)),
+                    ("/SSESpecification/SSEEnabled", json!(true)),
+                ][..],
+            ),
+            // A bucket that holds something can't be deleted: that is its protection.
+            (
+                "AWS::S3::Bucket",
+                &[
+                    (
+                        "/BucketEncryption/ServerSideEncryptionConfiguration/0/ServerSideEncryptionByDefault/SSEAlgorithm",
+                        json!("aws:kms"),
+                    ),
+                    ("/PublicAccessBlockConfiguration/RestrictPublicBuckets", json!(true)),
+                ],
+            ),
+            ("AWS::KMS::Key", &[("/EnableKeyRotation", json!(true))]),
+            ("AWS::Cognito::UserPool", &[("/DeletionProtection", json!("ACTIVE"))]),
+        ] {
+            for (id, resource) in of_type(&template, kind) {
+                for policy in ["DeletionPolicy", "UpdateReplacePolicy"] {
+                    if resource[policy] != "Retain" {
+                        complaints.push(format!("{path}: {id} has no {policy} of Retain"));
+                    }
+                }
+                for (pointer, value) in protections {
+                    if resource["Properties"].pointer(pointer) != Some(value) {
+                        complaints.push(format!("{path}: {id}{} isn't {value}", pointer.replace('/', ".")));
+                    }
+                }
+            }
+        }
+    }
+    complaints
+}
+
+/// What a queue gives up is kept somewhere, for as long as possible, and someone is told.
+fn every_queue_has_dead_letters(project: &Project) -> Vec<String> {
+    let mut complaints = Vec::new();
+    let (storage, monitoring) = (project.template(STORAGE), project.template(MONITORING));
+    let template = project.template(TEMPLATE);
+    let queues = of_type(&storage, "AWS::SQS::Queue");
+    for (id, queue) in &queues {
+        let properties = &queue["Properties"];
+        if properties["SqsManagedSseEnabled"] != true && properties["KmsMasterKeyId"].is_null() {
+            complaints.push(format!("{id} isn't encrypted"));
+        }
+        if id.ends_with("DeadLetters") {
+            if properties["MessageRetentionPeriod"] != 14 * DAYS {
+                complaints.push(format!("{id} doesn't keep messages for 14 days"));
+            }
+            let passed = &template["Resources"]["Monitoring"]["Properties"]["Parameters"][id];
+            let alarms = of_type(&monitoring, "AWS::CloudWatch::Alarm");
+            let watches = json!([{ "Name": "QueueName", "Value": { "!Ref": id } }]);
+            let watched = alarms.iter().any(|(_, alarm)| alarm["Properties"]["Dimensions"] == watches);
+            if !watched || target(passed) != format!("Storage.Outputs.{id}Name") {
+                complaints.push(format!("{id} has no alarm"));
+            }
+            continue;
+        }
+        let letters = target(&properties["RedrivePolicy"]["deadLetterTargetArn"]);
+        let there = queues
+            .iter()
+            .any(|(other, _)| letters == format!("{other}.Arn") && other.ends_with("DeadLetters"));
+        if !there || !properties["RedrivePolicy"]["maxReceiveCount"].is_u64() {
+            complaints.push(format!("{id} has no dead-letter queue"));
+        }
+        // Lambda's own advice: a throttled poller must not use up the receives of messages that nobody has tried.
+        for function in project.functions() {
+            let reads = function
+                .events("SQS")
+                .iter()
+                .any(|(_, event)| target(&event["Queue"]) == format!("Storage.Outputs.{id}Arn"));
+            let time_out = function.property("Timeout").as_u64().unwrap_or_default();
+            if reads && properties["VisibilityTimeout"].as_u64().unwrap_or(30) < 6 * time_out {
+                complaints.push(format!(
+                    "{id} shows messages again within six times the time-out of {}",
+                    function.id
+                ));
+            }
+        }
+    }
+    complaints
+}
+
+/// One bad record doesn't bring the others of its batch back, and what is given up goes to a queue.
+fn every_source_gives_back_what_failed(project: &Project) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for function in project.functions() {
+        let id = &function.id;
+        for kind in ["DynamoDB", "Kinesis", "MSK", "SQS"] {
+            for (name, event) in function.events(kind) {
+                if !each(&event["FunctionResponseTypes"]).contains(&json!("ReportBatchItemFailures")) {
+                    complaints.push(format!("{id}.{name} gives no partial responses"));
+                }
+                let to = target(&event["DestinationConfig"]["OnFailure"]["Destination"]);
+                if kind != "SQS"
+                    && !(to.ends_with("DeadLettersArn") && event["MaximumRetryAttempts"].is_u64())
+                {
+                    complaints.push(format!("{id}.{name} has no end of its retries, or nothing behind it"));
+                }
+            }
+        }
+        for kind in ["EventBridgeRule", "Schedule", "ScheduleV2"] {
+            for (name, event) in function.events(kind) {
+                if !target(&event["DeadLetterConfig"]["Arn"]).ends_with("DeadLettersArn") {
+                    complaints.push(format!("{id}.{name} loses what can't be delivered"));
+                }
+            }
+        }
+        // A schedule comes again; what a rule sends does not.
+        let given_up =
+            &function.property("EventInvokeConfig")["DestinationConfig"]["OnFailure"]["Destination"];
+        if !function.events("EventBridgeRule").is_empty() && !target(given_up).ends_with("DeadLettersArn") {
+            complaints.push(format!("{id} loses events that it fails at"));
+        }
+    }
+    complaints
+}
+
+/// A nested stack gets the parameters that it asks for, and has the outputs that it is asked for: linters
+/// don't open one template for the other.
+fn nested_stacks_fit(project: &Project) -> Vec<String> {
+    let mut complaints = Vec::new();
+    let template = project.template(TEMPLATE);
+    let stacks: BTreeMap<_, _> = of_type(&template, "AWS::CloudFormation::Stack").into_iter().collect();
+    let nested = |stack: &Value| {
+        let url = stack["Properties"]["TemplateURL"].as_str().unwrap_or_default();
+        project.texts.contains_key(url.trim_start_matches("./")).then(|| project.template(&url[2..]))
+    };
+    for (id, stack) in &stacks {
+        let Some(nested) = nested(stack) else {
+            complaints.push(format!("{id} has no template"));
+            continue;
+        };
+        let parameters = |value: &Value| value.as_object().cloned().unwrap_or_default();
+        let (given, declared) =
+            (parameters(&stack["Properties"]["Parameters"]), parameters(&nested["Parameters"]));
+        for name in given.keys().filter(|name| !declared.contains_key(*name)) {
+            complaints.push(format!("{id} gets {name}, which it doesn't know"));
+        }
+        for (name, parameter) in &declared {
+            if parameter.get("Default").is_none() && !given.contains_key(name) {
+                complaints.push(format!("{id} doesn't get {name}"));
+            }
+        }
+    }
+    let mut found = Vec::new();
+    mappings(&template, &mut found);
+    let texts = found.iter().flat_map(|map| map.iter()).map(|(key, value)| target(&json!({ key: value })));
+    for text in texts.filter(|text| text.contains(".Outputs.")) {
+        // Of a `!Sub` what stands in its braces, of a `!GetAtt` everything.
+        for reference in text.split(['{', '}']).filter(|part| part.contains(".Outputs.")) {
+            let (id, output) = reference.split_once(".Outputs.").unwrap_or_default();
+            let outputs = stacks.get(id).and_then(nested).map(|nested| nested["Outputs"][output].is_object());
+            if outputs != Some(true) {
+                complaints.push(format!("there is no {reference}"));
+            }
+        }
+    }
+    complaints
+}
+
+/// Each environment can be built and deployed as it stands, with parameters that there are.
+fn every_environment_is_complete(project: &Project) -> Vec<String> {
+    let mut complaints = Vec::new();
+    let parameters = project.template(TEMPLATE)["Parameters"].as_object().cloned().unwrap_or_default();
+    let text = &project.texts[SAMCONFIG];
+    let sections: BTreeMap<&str, &str> =
+        text.split("\n[").skip(1).filter_map(|section| section.split_once("]\n")).collect();
+    for environment in ["default", "dev", "staging", "prod"] {
+        for command in ["global", "build", "validate", "deploy"] {
+            if !sections.contains_key(&*format!("{environment}.{command}.parameters")) {
+                complaints.push(format!("{environment} has no parameters for {command}"));
+            }
+        }
+        let global = sections.get(&*format!("{environment}.global.parameters")).copied().unwrap_or_default();
+        let set: BTreeSet<_> = global
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix('"')?.split_once('='))
+            .map(|(name, _)| name.to_owned())
+            .collect();
+        for name in set.iter().filter(|name| !parameters.contains_key(*name)) {
+            complaints.push(format!("{environment} sets {name}, which is no parameter"));
+        }
+        for (name, parameter) in &parameters {
+            if parameter.get("Default").is_none() && !set.contains(name) {
+                complaints.push(format!("{environment} doesn't set {name}, which has no default"));
+            }
+        }
+    }
+    complaints
+}
+
+const RULES: [(&str, Rule); 11] = [
+    ("every_function_is_deployed", every_function_is_deployed),
+    ("every_function_is_bounded_and_published", every_function_is_bounded_and_published),
+    ("every_function_has_alarms", every_function_has_alarms),
+    ("every_alarm_leads_somewhere", every_alarm_leads_somewhere),
+    ("permissions_follow_from_the_access_patterns", permissions_follow_from_the_access_patterns),
+    ("wildcards_have_reasons", wildcards_have_reasons),
+    ("what_keeps_state_is_kept", what_keeps_state_is_kept),
+    ("every_queue_has_dead_letters", every_queue_has_dead_letters),
+    ("every_source_gives_back_what_failed", every_source_gives_back_what_failed),
+    ("nested_stacks_fit", nested_stacks_fit),
+    ("every_environment_is_complete", every_environment_is_complete),
+];
+
+#[test]
+fn the_templates_keep_every_rule() {
+    let project = Project::read();
+    let complaints: Vec<_> = RULES
+        .iter()
+        .flat_map(|(name, rule)| {
+            rule(&project).into_iter().map(move |complaint| format!("{name}: {complaint}"))
+        })
+        .collect();
+    assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
+}
+
+#[test]
+fn a_function_that_is_left_out_is_noticed() {
+    let mut project = Project::read();
+    project.crates.insert("stamp".to_owned());
+    let complaints = every_function_is_deployed(&project);
+    assert_eq!(
+        complaints,
+        ["functions/stamp has no function in template.yaml", "functions/stamp has no sample in events/"]
+    );
+}
+
+/// The first occurrence of a passage replaced, and what is to be said of it.
+type Break = (&'static str, &'static str, &'static str);
+
+const BREAKS: &[(&str, &str, &[Break])] = &[
+    (
+        "every_function_is_deployed",
+        TEMPLATE,
+        &[
+            ("Binary: jobs", "Binary: job", "functions/jobs has no function"),
+            ("CodeUri: functions/jobs", "CodeUri: functions/job", "JobsFunction's CodeUri"),
+            ("rust-cargolambda", "makefile", "AccountFunction isn't built by"),
+        ],
+    ),
+    (
+        "every_function_is_bounded_and_published",
+        TEMPLATE,
+        &[
+            ("    MemorySize: 512\n", "", "AccountFunction has no memory size"),
+            ("    Timeout: 10\n", "", "AccountFunction has no time-out"),
+            ("    AutoPublishAlias: live\n", "", "AccountFunction has no alias"),
+            ("AllProperties: true", "AllProperties: false", "AccountFunction has no version"),
+            ("    Tracing: Active\n", "", "AccountFunction has no tracing"),
+            ("      LogGroup: !Ref FunctionLogs\n", "", "AccountFunction has no log group"),
+            ("LogGroup: !Ref FunctionLogs", "LogGroup: !Ref Api", "AccountFunction has no end of its logs"),
+        ],
+    ),
+    (
+        "every_function_has_alarms",
+        TEMPLATE,
+        &[
+            ("-jobs\n      CodeUri", "-job\n      CodeUri", "JobsFunction isn't named after"),
+            ("  JobsAlarms:", "  JobAlarms:", "JobsFunction has no alarms"),
+            (
+                "Function: !Ref JobsFunction",
+                "Function: !Ref Api",
+                "JobsFunction has alarms that look at another",
+            ),
+            ("!GetAtt JobsFunction.Version", "!GetAtt ApiFunction.Version", "look at another version"),
+            ("- !GetAtt JobsAlarms.Outputs.CanaryTooSlow", "- JobsSlow", "JobsFunction doesn't go back"),
+        ],
+    ),
+    (
+        "every_function_has_alarms",
+        MONITORING,
+        &[("${StackName}-jobs\"", "${StackName}-job\"", "JobsFunction isn't on the dashboard")],
+    ),
+    (
+        "every_function_has_alarms",
+        ALARMS,
+        &[
+            ("MetricName: Throttles", "MetricName: Errors", "Throttles in infra/alarms.yaml"),
+            (
+                "Value: !Ref Version }\n      ExtendedStatistic",
+                "Value: 1 }\n      ExtendedStatistic",
+                "CanaryTooSlow in",
+            ),
+        ],
+    ),
+    (
+        "every_alarm_leads_somewhere",
+        MONITORING,
+        &[
+            ("docs/runbooks/viral-spike.md", "docs/runbooks/viral.md", "names no runbook"),
+            ("      AlarmActions: [!Ref Pages]\n", "", "tells nobody"),
+            ("TreatMissingData: notBreaching", "TreatMissingData: missing", "goes off when"),
+        ],
+    ),
+    (
+        "every_alarm_leads_somewhere",
+        ALARMS,
+        &[("AlarmActions: [!Ref Tickets]", "AlarmActions: []", "Errors tells nobody")],
+    ),
+    (
+        "permissions_follow_from_the_access_patterns",
+        TEMPLATE,
+        &[
+            (
+                "                  - dynamodb:ConditionCheckItem\n",
+                "",
+                "AccountRole doesn't allow ConditionCheckItem of the table",
+            ),
+            ("dynamodb:ConditionCheckItem", "dynamodb:Scan", "AccountRole allows Scan of the table"),
+            ("index/GSI1", "index/GSI2", "AccountRole allows Query of GSI2"),
+            ("      Role: !GetAtt JobsRole.Arn\n", "", "JobsFunction has no role of its own"),
+            (
+                "- sqs:ReceiveMessage\n                Resource: !GetAtt Storage.Outputs.MessagesArn",
+                "- sqs:ReceiveMessage\n                Resource: !GetAtt Storage.Outputs.JobsArn",
+                "MessageSenderRole takes messages out of",
+            ),
+        ],
+    ),
+    (
+        "wildcards_have_reasons",
+        TEMPLATE,
+        &[
+            ("/index/GSI1", "/index/*", "AccountRole has a wildcard without a reason: Indexes"),
+            (
+                "dynamodb:ConditionCheckItem",
+                "dynamodb:*",
+                "AccountRole has a wildcard without a reason: Table",
+            ),
+            ("Traces: X-Ray", "Logs: X-Ray", "TelemetryPolicy has a wildcard without a reason: Traces"),
+            (
+                "Traces: X-Ray",
+                "Logs: X-Ray",
+                "TelemetryPolicy has a reason for a wildcard that isn't there: Logs",
+            ),
+            (
+                "- !Ref TelemetryPolicy",
+                "- arn:aws:iam::aws:policy/AdministratorAccess",
+                "AccountRole has a wildcard without a reason: ManagedPolicyArns",
+            ),
+            ("- Sid: Table\n                Effect", "- Effect", "a statement of AccountRole has no Sid"),
+        ],
+    ),
+    (
+        "wildcards_have_reasons",
+        STORAGE,
+        &[("AccountDecidesThroughIam: ", "AnotherSid: ", "Key has a wildcard without a reason: Account")],
+    ),
+    (
+        "what_keeps_state_is_kept",
+        STORAGE,
+        &[
+            (
+                "DeletionProtectionEnabled: true",
+                "DeletionProtectionEnabled: false",
+                "Table.DeletionProtection",
+            ),
+            (
+                "Table\n    DeletionPolicy: Retain",
+                "Table\n    DeletionPolicy: Delete",
+                "Table has no DeletionPolicy of Retain",
+            ),
+            (
+                "Bucket\n    DeletionPolicy: Retain\n    UpdateReplacePolicy: Retain",
+                "Bucket\n    DeletionPolicy: Retain",
+                "Bucket has no UpdateReplacePolicy of Retain",
+            ),
+            ("RecoveryEnabled: true", "RecoveryEnabled: false", "PointInTimeRecoveryEnabled isn't true"),
+            ("EnableKeyRotation: true", "EnableKeyRotation: false", "Key.EnableKeyRotation isn't true"),
+        ],
+    ),
+    (
+        "what_keeps_state_is_kept",
+        IDENTITY,
+        &[("Protection: ACTIVE", "Protection: INACTIVE", "Members.DeletionProtection isn't")],
+    ),
+    (
+        "every_queue_has_dead_letters",
+        STORAGE,
+        &[
+            ("Arn: !GetAtt JobsDeadLetters.Arn", "Arn: !GetAtt Jobs.Arn", "Jobs has no dead-letter queue"),
+            ("Period: 1209600", "Period: 60", "MessagesDeadLetters doesn't keep"),
+            ("SqsManagedSseEnabled: true", "DelaySeconds: 0", "Messages isn't encrypted"),
+            ("VisibilityTimeout: 1800", "VisibilityTimeout: 300", "Jobs shows messages again"),
+        ],
+    ),
+    (
+        "every_queue_has_dead_letters",
+        MONITORING,
+        &[("Value: !Ref ProjectorDeadLetters }", "Value: x }", "ProjectorDeadLetters has no alarm")],
+    ),
+    (
+        "every_source_gives_back_what_failed",
+        TEMPLATE,
+        &[
+            (
+                "            FunctionResponseTypes:\n              - ReportBatchItemFailures\n",
+                "",
+                "ProjectorFunction.Changes gives no partial responses",
+            ),
+            (
+                "            MaximumRetryAttempts: 1000\n",
+                "",
+                "ProjectorFunction.Changes has no end of its retries",
+            ),
+            (
+                "            DeadLetterConfig:\n              Arn: !GetAtt Storage.Outputs.ImportDeadLettersArn\n",
+                "",
+                "CodeImportFunction.Uploaded loses",
+            ),
+            (
+                "Destination: !GetAtt Storage.Outputs.ImportDeadLettersArn",
+                "Destination: !GetAtt Storage.Outputs.JobsArn",
+                "CodeImportFunction loses events",
+            ),
+        ],
+    ),
+    (
+        "nested_stacks_fit",
+        TEMPLATE,
+        &[
+            ("./infra/edge.yaml", "./infra/ledge.yaml", "Edge has no template"),
+            ("        RequestsPerAddress: !Ref", "        Requests: !Ref", "Edge gets Requests"),
+            ("        Stage: !Ref Api.Stage\n", "", "Edge doesn't get Stage"),
+            ("Outputs.TicketsTopic", "Outputs.Nothing", "there is no Monitoring.Outputs.Nothing"),
+            ("${Storage.Outputs.BucketArn}", "${Storage.Outputs.Arn}", "there is no Storage.Outputs.Arn"),
+        ],
+    ),
+    (
+        "every_environment_is_complete",
+        SAMCONFIG,
+        &[
+            ("[prod.build.parameters]", "[prod.construct.parameters]", "prod has no parameters for build"),
+            ("\"Canary=true\"", "\"Canaries=true\"", "staging sets Canaries, which is no parameter"),
+            ("    \"MailIdentity=example.com\",\n", "", "prod doesn't set MailIdentity"),
+        ],
+    ),
+];
+
+#[test]
+fn every_rule_notices_what_breaks_it() {
+    let whole = Project::read();
+    for (name, rule) in RULES {
+        let mut broken = 0;
+        for (_, path, breaks) in BREAKS.iter().filter(|(rule, ..)| *rule == name) {
+            for (from, to, complaint) in *breaks {
+                let mut project = whole.clone();
+                let text = project.texts.get_mut(*path).unwrap();
+                assert!(text.contains(from), "{path} has no {from:?}");
+                *text = text.replacen(from, to, 1);
+                let complaints = rule(&project);
+                assert!(complaints.iter().any(|found| found.contains(complaint)), "{to:?}: {complaints:#?}");
+                broken += 1;
+            }
+        }
+        assert!(broken > 0, "{name} is never broken");
+    }
+}
