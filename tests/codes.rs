@@ -500,7 +500,7 @@ async fn a_deleted_pool_leaves_nothing_behind() {
     assert!(store::claims::shelf(&running.table, &pool).await.unwrap().is_none());
     assert!(store::imports::list(&running.table, &pool, None, 10).await.unwrap().data.is_empty());
     for folder in ["imports", "reports", "archive"] {
-        let list = running.bucket.client.list_objects_v2().bucket(&running.bucket.name);
+        let list = running.bucket.client().list_objects_v2().bucket(&running.bucket.name);
         let left = list.prefix(format!("{folder}/{pool}/")).send().await.unwrap();
         assert_eq!(left.contents().len(), 0, "{folder}");
     }

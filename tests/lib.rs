@@ -6,6 +6,10 @@
 //! [`Target`]; scenarios that need what it hasn't got then say that they were skipped,
 //! in the file that `GROUNDSWELL_SKIPPED` names as well.
 
+pub mod actions;
+pub mod prices;
+pub mod simulation;
+
 use std::{
     future::Future,
     path::Path,

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 pub use self::stream::{Shard, Stream};
 
 use self::embedded::Embedded;
-use crate::{ACCESS_KEY, PlatformError, REGION, credentials, template};
+use crate::{ACCESS_KEY, PlatformError, REGION, capacity::Item, credentials, template};
 
 /// What a data directory calls the file of its own table.
 const FILE: &str = "table.db";
@@ -111,6 +111,11 @@ impl DynamoDb {
         Ok(Self { endpoint, caller, table: table.name.clone(), embedded })
     }
 
+    /// The table's items.
+    pub fn items(&self) -> Items {
+        Items { caller: self.caller.clone(), table: self.table.clone() }
+    }
+
     /// The table's stream.
     pub async fn stream(&self) -> Result<Stream, PlatformError> {
         Stream::open(self.caller.clone(), &self.table, self.embedded.clone()).await
@@ -133,6 +138,40 @@ async fn make_table(caller: &Caller, table: &template::Table) -> Result<bool, Pl
         caller.call("DynamoDB_20120810.UpdateTimeToLive", request).await?;
     }
     Ok(true)
+}
+
+/// The table's items, read past the functions and their meters.
+#[derive(Clone)]
+pub struct Items {
+    caller: Caller,
+    table: String,
+}
+
+impl std::fmt::Debug for Items {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_tuple("Items").field(&self.table).finish()
+    }
+}
+
+impl Items {
+    /// The item with this key.
+    pub async fn get(&self, key: &Item) -> Option<Item> {
+        let request = json!({ "TableName": self.table, "Key": key, "ConsistentRead": true });
+        let answer = self.caller.call("DynamoDB_20120810.GetItem", request).await.ok()?;
+        answer["Item"].as_object().cloned()
+    }
+
+    /// The items that a query has to look at, whether it shows them, parts of them, or their number.
+    pub async fn seen_by(&self, query: &Value) -> Vec<Item> {
+        let mut query = query.clone();
+        if let Some(query) = query.as_object_mut() {
+            for narrower in ["Select", "FilterExpression", "ProjectionExpression"] {
+                query.remove(narrower);
+            }
+        }
+        let answer = self.caller.call("DynamoDB_20120810.Query", query).await.unwrap_or_default();
+        answer["Items"].as_array().into_iter().flatten().filter_map(|item| item.as_object().cloned()).collect()
+    }
 }
 
 /// Why a call came to nothing.

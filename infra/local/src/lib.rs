@@ -8,6 +8,7 @@
 //! Everything is kept in a data directory. A process that is killed, at any moment,
 //! loses nothing that it acknowledged; `dynamodb/embedded.rs` says what that rests on.
 
+pub mod capacity;
 mod credentials;
 mod dynamodb;
 mod event_bridge;
@@ -18,6 +19,7 @@ pub mod oidc;
 mod outbox;
 mod pattern;
 mod pollers;
+pub mod recorder;
 mod s3;
 mod sqs;
 mod template;
@@ -37,6 +39,7 @@ pub use credentials::Credentials;
 pub use sqs::Depth;
 
 use crate::{
+    capacity::Schema,
     dynamodb::{DynamoDb, Place},
     event_bridge::EventBridge,
     faults::Faults,
@@ -45,6 +48,7 @@ use crate::{
     oidc::Oidc,
     outbox::Outbox,
     pollers::{EventPoller, QueuePoller, SchedulePoller, StreamPoller},
+    recorder::Recorder,
     s3::S3,
     sqs::Sqs,
     template::{Declaration, Function, Source, Surroundings},
@@ -107,6 +111,8 @@ pub struct Platform {
     pub meter: Meter,
     /// The same for each function, by the name of its binary.
     pub meters: HashMap<String, Meter>,
+    /// Writes down what the functions do, and what DynamoDB would charge for it; off at first.
+    pub recorder: Recorder,
     /// The table and the bucket as the functions have them.
     pub table: store::Table,
     pub bucket: files::Bucket,
@@ -172,6 +178,13 @@ impl Platform {
         tasks.push(serve(ses_listener, outbox.ses_router()));
 
         let meter = Meter::default();
+        let recorder = Recorder::of(Schema::of(&declaration.table.json), dynamodb.items());
+        let services = [
+            ("DynamoDB", dynamodb.endpoint.clone()),
+            ("SQS", surroundings.queue_base_url.clone()),
+            ("S3", s3_url.clone()),
+            ("SES", ses_url.clone()),
+        ];
         let endpoints = [
             ("AWS_ENDPOINT_URL_DYNAMODB", dynamodb.endpoint.clone()),
             ("AWS_ENDPOINT_URL_SQS", surroundings.queue_base_url.clone()),
@@ -191,13 +204,14 @@ impl Platform {
         environment_files(data, &variables)?;
         let environment = |function: &str, meter: Meter| {
             let variables = variables.get(function).cloned().unwrap_or_default();
-            Env::new(variables, http.clone()).with_meter(meter)
+            let http = recorder.wrap(http.clone(), function, &services);
+            Env::new(variables, http).with_meter(meter)
         };
         let binaries = declaration.functions.iter().map(|function| function.binary.clone());
         let meters: HashMap<String, Meter> = binaries.map(|binary| (binary, meter.part())).collect();
-        let functions = Functions::start(&declaration.functions, |function| {
-            environment(&function.logical_id, meters[&function.binary].clone())
-        })?;
+        let start =
+            |function: &Function| environment(&function.logical_id, meters[&function.binary].clone());
+        let functions = Functions::start(&declaration.functions, start, recorder.clone())?;
         let importer = environment(IMPORTER, meter.clone());
         let table =
             store::Table::from_env(&importer).map_err(|error| PlatformError::part("table")(&error))?;
@@ -222,6 +236,7 @@ impl Platform {
             credentials,
             oidc,
             meter,
+            recorder,
             meters,
             table,
             bucket: files,
