@@ -41,6 +41,13 @@ pub enum Action {
     Erase,
 }
 
+/// Operations by what they cost.
+pub const CALLS: [&str; 4] =
+    ["DynamoDB.GetItem", "DynamoDB.BatchGetItem", "DynamoDB.Query", "DynamoDB.UpdateItem"];
+pub const TRANSACTION: &str = "DynamoDB.TransactWriteItems";
+pub const MESSAGE: &str = "SQS.SendMessage";
+pub const MAIL: &str = "SES.POST";
+
 /// How often each tier's worth of friends is brought.
 const FRIENDS: usize = 3;
 const ROWS_AT_ONCE: usize = 1000;

@@ -47,6 +47,8 @@ const READ: f64 = 0.125 / MILLION;
 const WRITE: f64 = 0.625 / MILLION;
 const QUEUE_REQUEST: f64 = 0.40 / MILLION;
 const MAIL: f64 = 0.10 / 1000.0;
+/// Out to the internet.
+const TRANSFER_GB: f64 = 0.09;
 /// Taken in, and kept for a month.
 const LOG_GB: f64 = 0.50 + 0.03;
 const TRACE: f64 = 5.00 / MILLION;
@@ -63,15 +65,22 @@ const CALL_SECONDS: f64 = 0.005;
 const TRANSACTION_SECONDS: f64 = 0.012;
 const MESSAGE_SECONDS: f64 = 0.010;
 const MAIL_SECONDS: f64 = 0.050;
+/// Bytes of an answer with its headers: most are smaller, a list is larger.
+const ANSWER: f64 = 1500.0;
 /// Bytes of log: the gateway's line about a request, and what a function and Lambda itself write.
 const ACCESS_LOG: f64 = 350.0;
 const FUNCTION_LOG: f64 = 1600.0;
 /// Send, receive, delete.
 const REQUESTS_A_MESSAGE: f64 = 3.0;
 
-/// Dollars a month that are there without anybody: the key, its use by DynamoDB, 14 metrics, Lambda's waiting
-/// at two queues.
-const FIXED: f64 = 1.00 + 0.27 + 14.0 * 0.30 + 2.0 * 5.0 * (SECONDS_A_MONTH / 20.0) * QUEUE_REQUEST;
+/// Dollars a month that are there without anybody: the key and its use by DynamoDB, 15 metrics, the 40 metrics
+/// that the functions' alarms look at and the 19 of the others, the dashboard, Lambda's waiting at two queues.
+const FIXED: f64 = 1.00
+    + 0.27
+    + 15.0 * 0.30
+    + (40.0 + 19.0) * 0.10
+    + 3.00
+    + 2.0 * 5.0 * (SECONDS_A_MONTH / 20.0) * QUEUE_REQUEST;
 const SECONDS_A_MONTH: f64 = 730.0 * 3600.0;
 
 impl Cost {
@@ -83,7 +92,7 @@ impl Cost {
             + self.mails * MAIL_SECONDS;
         let log = self.requests * ACCESS_LOG + self.invocations * FUNCTION_LOG;
         Price {
-            gateway: self.requests * REQUEST,
+            gateway: self.requests * (REQUEST + ANSWER / GB * TRANSFER_GB),
             lambda: self.invocations * INVOCATION + seconds * MEMORY_GB * GB_SECOND,
             dynamodb: self.reads * READ + self.writes * WRITE,
             mail: self.messages * REQUESTS_A_MESSAGE * QUEUE_REQUEST + self.mails * MAIL,
@@ -234,16 +243,19 @@ fn month() -> String {
     table(&["dollars a month", "10,000 subscribers", "1 million", "10 million"], rows)
 }
 
+/// So many a second, by this partition; none when no two share one.
+pub type Bound = Option<(f64, &'static str)>;
+
 /// How fast an action can be done before a partition is hot.
 #[derive(Clone, Copy, Debug)]
 pub struct Heat {
     pub action: Action,
     /// When each change is projected alone, which is the worst: times a second, and where.
-    pub alone: (f64, &'static str),
+    pub alone: Bound,
     /// As recorded with 32 in flight.
-    pub rush: (f64, &'static str),
+    pub rush: Bound,
     /// The same, when DynamoDB has given each hot item a partition.
-    pub items: (f64, &'static str),
+    pub items: Bound,
 }
 
 const NEW_TABLE_WRITES: f64 = 4000.0;
@@ -258,15 +270,15 @@ pub fn scaling_tables() -> [Table; 1] {
         let new = cost.map_or(0.0, |cost| {
             (NEW_TABLE_WRITES / cost.writes.max(0.001)).min(NEW_TABLE_READS / cost.reads.max(0.001))
         });
-        let cell = |(rate, partition): (f64, &str)| format!("{rate:.0}: {partition}");
+        let cell = |bound: Bound| {
+            bound.map_or_else(|| "no limit".to_owned(), |(rate, partition)| format!("{rate:.0}: {partition}"))
+        };
         vec![
             heat.action.name().to_owned(),
             cell(heat.alone),
             cell(heat.rush),
             cell(heat.items),
-            format!("{:.0}", new / 10.0)
-                .parse::<f64>()
-                .map_or_else(|_| String::new(), |tens| format!("{:.0}", tens * 10.0)),
+            format!("{:.0}", (new / 10.0).round() * 10.0),
         ]
     });
     [("limits", table(&head, rows))]

@@ -7,7 +7,7 @@
 
 use groundswell::faults::Faults;
 use scenarios::{
-    actions::{Action, Partition, Recording, Stage, Units, class_of},
+    actions::{Action, CALLS, MAIL, MESSAGE, Partition, Recording, Stage, TRANSACTION, Units, class_of},
     platform,
     simulation::{Limit, Mix, Partitions},
 };
@@ -39,14 +39,48 @@ const DAY: [(Action, f64); 8] = [
     (Action::List, 0.01),
 ];
 
+fn found(mix: &[(&Recording, f64)], partitions: Partitions) -> Option<Limit> {
+    Mix::of(mix, partitions).limit(setting("SECONDS", 120) as f64)
+}
+
 fn limit(mix: &[(&Recording, f64)], partitions: Partitions) -> String {
-    let seconds = setting("SECONDS", 120) as f64;
-    match Mix::of(mix, partitions).limit(seconds) {
+    match found(mix, partitions) {
         None => "no limit".to_owned(),
         Some(Limit { a_second, partition, reading }) => {
             format!("{a_second:.0}/s by {} of {partition}", if reading { "reads" } else { "writes" })
         }
     }
+}
+
+/// What was recorded of an action, as `tests/prices.rs` has it.
+fn literals(alone: &Recording, rush: &Recording) -> [String; 2] {
+    let action = alone.action;
+    let Units { reads, writes } = alone.units();
+    let numbers = [
+        ("requests", alone.requests()),
+        ("invocations", alone.invocations()),
+        ("calls", alone.count(&CALLS)),
+        ("transactions", alone.count(&[TRANSACTION])),
+        ("messages", alone.count(&[MESSAGE])),
+        ("mails", alone.count(&[MAIL])),
+        ("reads", reads),
+        ("writes", writes),
+        ("bytes", alone.grows()),
+    ];
+    let numbers = numbers.map(|(name, value)| format!("{name}: {:?}", (value * 1000.0).round() / 1000.0));
+    let limits = [
+        ("alone", found(&[(alone, 1.0)], Partitions::Keys)),
+        ("rush", found(&[(rush, 1.0)], Partitions::Keys)),
+        ("items", found(&[(rush, 1.0)], Partitions::Items)),
+    ];
+    let limits = limits.map(|(name, limit)| {
+        let limit = limit.map(|limit| (limit.a_second.round(), limit.partition));
+        format!("{name}: {limit:?}")
+    });
+    [
+        format!("Cost {{ action: Action::{action:?}, {} }},", numbers.join(", ")),
+        format!("Heat {{ action: Action::{action:?}, {} }},", limits.join(", ")),
+    ]
 }
 
 fn print(how: &str, recording: &Recording) {
@@ -91,12 +125,18 @@ async fn main() {
     let data = tempfile::tempdir().expect("a directory");
     let stage = Stage::set(platform(data.path(), false, Faults::default()).await.expect("a platform")).await;
     let in_flight = setting("IN_FLIGHT", 32);
-    let mut rush = Vec::new();
+    let (mut rush, mut lines) = (Vec::new(), Vec::new());
     for action in Action::ALL.into_iter().filter(|action| wanted(*action)) {
-        print("one at a time", &stage.alone(action, action.few()).await);
+        let alone = stage.alone(action, action.few()).await;
+        print("one at a time", &alone);
         let recording = stage.at_once(action, many(action), in_flight).await;
         print("many at once", &recording);
+        lines.push(literals(&alone, &recording));
         rush.push(recording);
+    }
+    for kind in 0..2 {
+        println!("### for tests/prices.rs");
+        lines.iter().for_each(|line| println!("    {}", line[kind]));
     }
     let day: Vec<_> = DAY
         .iter()
