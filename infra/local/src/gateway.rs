@@ -14,12 +14,14 @@ use std::{
 
 use axum::{
     Router,
-    body::Bytes,
+    body::{Body, Bytes},
     extract::{ConnectInfo, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::BytesMut;
+use futures_util::StreamExt;
 use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
 
@@ -30,6 +32,9 @@ use crate::{
 
 /// API Gateway's limit on a payload.
 const MAX_BODY: usize = 10 * 1024 * 1024;
+/// How much of a payload is read and thrown away, so that its sender hears the refusal: who is
+/// still sending when the connection closes sees it break instead.
+const MAX_REFUSED: usize = 8 * MAX_BODY;
 const STAGE: &str = "local";
 
 /// One path of the API with its methods.
@@ -195,7 +200,7 @@ async fn answer(
     let Some((resource, parameters, (function, route))) = found else {
         return gateway.error("MISSING_AUTHENTICATION_TOKEN", StatusCode::FORBIDDEN, &context);
     };
-    let Ok(body) = axum::body::to_bytes(body, MAX_BODY).await else {
+    let Some(body) = read(body).await else {
         return gateway.error("REQUEST_TOO_LARGE", StatusCode::PAYLOAD_TOO_LARGE, &context);
     };
     let mut event = event(&parts, &body, resource, parameters, peer, &id);
@@ -222,6 +227,23 @@ async fn answer(
     };
     gateway.0.written.notify_one();
     response.unwrap_or_else(|| gateway.error("INTEGRATION_FAILURE", StatusCode::BAD_GATEWAY, &context))
+}
+
+/// The body, unless it is too long for the gateway or breaks off.
+async fn read(body: Body) -> Option<Bytes> {
+    let mut stream = body.into_data_stream();
+    let (mut kept, mut length) = (BytesMut::new(), 0);
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk.ok()?;
+        length += chunk.len();
+        if length > MAX_REFUSED {
+            return None;
+        }
+        if length <= MAX_BODY {
+            kept.extend_from_slice(&chunk);
+        }
+    }
+    (length <= MAX_BODY).then(|| kept.freeze())
 }
 
 fn event(
