@@ -435,7 +435,7 @@ async fn low_stock_is_said_once_for_each_threshold_and_replays_change_no_number(
     let said = low().await;
     assert_eq!((said.len(), said.iter().copied().collect::<BTreeSet<_>>()), (3, BTreeSet::from([0, 5, 15])));
     // The whole stream once more, backwards and in other batches.
-    let records = running.stream_records().unwrap();
+    let records = running.stream_records().await.unwrap();
     for batch in records.chunks(7).rev() {
         let answer = running.invoke("ProjectorFunction", json!({ "Records": batch })).await.unwrap();
         assert_eq!(answer["batchItemFailures"], json!([]));
@@ -500,7 +500,7 @@ async fn a_deleted_pool_leaves_nothing_behind() {
     assert!(store::claims::shelf(&running.table, &pool).await.unwrap().is_none());
     assert!(store::imports::list(&running.table, &pool, None, 10).await.unwrap().data.is_empty());
     for folder in ["imports", "reports", "archive"] {
-        let list = running.bucket.client.list_objects_v2().bucket(&running.bucket.name);
+        let list = running.bucket.client().list_objects_v2().bucket(&running.bucket.name);
         let left = list.prefix(format!("{folder}/{pool}/")).send().await.unwrap();
         assert_eq!(left.contents().len(), 0, "{folder}");
     }

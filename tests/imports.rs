@@ -347,7 +347,7 @@ async fn the_same_again_adds_nothing_and_resets_no_claim() {
     };
     let key = first["object"].as_str().unwrap();
     let head =
-        running.bucket.client.head_object().bucket(&running.bucket.name).key(key).send().await.unwrap();
+        running.bucket.client().head_object().bucket(&running.bucket.name).key(key).send().await.unwrap();
     let etag = head.e_tag().unwrap().trim_matches('"').to_owned();
     let again = (0..3).map(|_| running.invoke("CodeImportFunction", event(&first, &etag)));
     for answer in futures_util::future::join_all(again).await {

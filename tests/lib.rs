@@ -6,6 +6,10 @@
 //! [`Target`]; scenarios that need what it hasn't got then say that they were skipped,
 //! in the file that `GROUNDSWELL_SKIPPED` names as well.
 
+pub mod actions;
+pub mod prices;
+pub mod simulation;
+
 use std::{
     future::Future,
     path::Path,
@@ -72,13 +76,7 @@ static EMBEDDED: LazyLock<Option<Embedded>> = LazyLock::new(|| {
         return None;
     }
     let data = tempfile::tempdir().expect("a directory");
-    let options = Options {
-        port: 0,
-        data_dir: data.path().to_owned(),
-        keep_stream: false,
-        event_sources: true,
-        faults: Faults::default(),
-    };
+    let options = options(data.path(), false, Faults::default());
     // A thread of its own, because the first caller may be inside another runtime.
     let start = || RUNTIME.block_on(start(options));
     let platform = std::thread::scope(|scope| scope.spawn(start).join()).expect("the platform starts");
@@ -99,8 +97,14 @@ pub async fn platform(data: &Path, keep_stream: bool, faults: Faults) -> Option<
         return skipped("needs a platform of its own");
     }
     log();
-    let options = Options { port: 0, data_dir: data.to_owned(), keep_stream, event_sources: true, faults };
-    Some(start(options).await)
+    Some(start(options(data, keep_stream, faults)).await)
+}
+
+/// How a platform of a test's own is run; `GROUNDSWELL_DYNAMODB=<url>` has its table in an emulator
+/// that runs already.
+pub fn options(data: &Path, keep_stream: bool, faults: Faults) -> Options {
+    let dynamodb = std::env::var("GROUNDSWELL_DYNAMODB").ok();
+    Options { port: 0, data_dir: data.to_owned(), dynamodb, keep_stream, event_sources: true, faults }
 }
 
 /// Where a test with much to do does it: a platform of its own, unless the suite is pointed at another one.

@@ -4,6 +4,7 @@
 
 mod access;
 mod account;
+mod capacity;
 mod claims;
 mod codes;
 mod costs;

@@ -130,14 +130,7 @@ async fn picture(api: &Api, waitlist: &str) -> Value {
 async fn reopened(data: &Path, keep_stream: bool, faults: Faults) -> groundswell::Platform {
     scenarios::log();
     eventually(|| async {
-        let options = groundswell::Options {
-            port: 0,
-            data_dir: data.to_owned(),
-            keep_stream,
-            event_sources: true,
-            faults: faults.clone(),
-        };
-        groundswell::Platform::start(options).await.ok()
+        groundswell::Platform::start(scenarios::options(data, keep_stream, faults.clone())).await.ok()
     })
     .await
 }
@@ -248,7 +241,7 @@ async fn two_projectors_at_once_count_everything_once() {
     check(&api, &waitlist).await;
     let before = picture(&api, &waitlist).await;
     // The same records, in other batches, backwards, to several at once.
-    let records = running.stream_records().unwrap();
+    let records = running.stream_records().await.unwrap();
     assert!(records.len() > 60);
     let mut batches: Vec<Vec<Value>> = records.chunks(7).map(<[Value]>::to_vec).collect();
     batches.reverse();

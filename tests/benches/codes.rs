@@ -71,6 +71,7 @@ async fn memory() {
         let options = Options {
             port: 0,
             data_dir,
+            dynamodb: None,
             keep_stream: false,
             event_sources: false,
             faults: Faults::default(),
@@ -80,7 +81,7 @@ async fn memory() {
         let pool = api.pool(json!({})).await;
         let import = api.upload(&pool, csv(rows)).await;
         let key = format!("imports/{pool}/{import}.csv");
-        let head = platform.bucket.client.head_object().bucket(&platform.bucket.name).key(&key).send();
+        let head = platform.bucket.client().head_object().bucket(&platform.bucket.name).key(&key).send();
         let head = head.await.expect("uploaded");
         let event = json!({ "detail": { "object": { "key": key, "etag": head.e_tag() } } });
         let variables = platform.environment("CodeImportFunction").expect("a function");

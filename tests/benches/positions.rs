@@ -135,6 +135,7 @@ async fn fill(entries: usize) -> Line {
     let options = Options {
         port: 0,
         data_dir: data.path().to_owned(),
+        dynamodb: None,
         keep_stream: true,
         event_sources: false,
         faults: Faults::default(),

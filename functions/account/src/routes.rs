@@ -1,6 +1,6 @@
 //! Routes of the account family.
 
-use api::{Access, App, Json, List, PageQuery, Principal, Problem, ProblemKind, Query, Routes};
+use api::{Access, App, Json, List, PageQuery, Principal, Problem, ProblemKind, Query, Routes, routes};
 use axum::{
     extract::State,
     http::header,
@@ -11,7 +11,6 @@ use store::{
     accounts,
     entities::{Account, AuditEntry},
 };
-use utoipa_axum::routes;
 
 use crate::{
     dto::{AccountPatch, AccountView, AuditView, Health},

@@ -1,8 +1,7 @@
 //! Routes of the code family.
 
-use api::{Access, Routes};
+use api::{Access, Routes, routes};
 use domain::scope::Family;
-use utoipa_axum::routes;
 
 use crate::{claims, codes, imports, pools};
 

@@ -74,7 +74,7 @@ impl Jobs {
     async fn write(&self, export: &Export) -> Result<u64, JobError> {
         let upload = self
             .bucket
-            .client
+            .client()
             .create_multipart_upload()
             .bucket(&self.bucket.name)
             .key(&export.object)
@@ -87,7 +87,7 @@ impl Jobs {
         if written.is_err() {
             // Best effort: a rule of the bucket aborts what is left after a day.
             let abort =
-                self.bucket.client.abort_multipart_upload().bucket(&self.bucket.name).key(&export.object);
+                self.bucket.client().abort_multipart_upload().bucket(&self.bucket.name).key(&export.object);
             if let Err(error) = abort.upload_id(&upload_id).send().await {
                 tracing::warn!(cause = %DisplayErrorContext(error), "upload not aborted");
             }
@@ -125,7 +125,7 @@ impl Jobs {
         }
         parts.push(self.upload_part(export, upload_id, parts.len(), writer).await?);
         self.bucket
-            .client
+            .client()
             .complete_multipart_upload()
             .bucket(&self.bucket.name)
             .key(&export.object)
@@ -148,7 +148,7 @@ impl Jobs {
         let number = i32::try_from(before + 1).map_err(files)?;
         let part = self
             .bucket
-            .client
+            .client()
             .upload_part()
             .bucket(&self.bucket.name)
             .key(&export.object)

@@ -2,7 +2,7 @@
 
 use api::{
     Access, App, Client, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query, Routes,
-    created, require_origin, require_subscriber, respond,
+    created, require_origin, require_subscriber, respond, routes,
 };
 use axum::{extract::State, response::Response};
 use domain::{
@@ -12,7 +12,6 @@ use domain::{
     subscriber::Subscriber,
 };
 use store::{Commit, entities::Click, referrals, subscribers};
-use utoipa_axum::routes;
 
 use crate::{
     dto::{ClickRequest, ClickView, Leader, LedgerView, NextTier, ReferralStats, RewardView},

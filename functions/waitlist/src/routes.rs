@@ -2,7 +2,7 @@
 
 use api::{
     Access, App, Client, EventView, IfMatch, Json, List, PageQuery, PathId, Post, Principal, Problem,
-    ProblemKind, Query, Routes, created, etag, merge_patch, require_origin, respond,
+    ProblemKind, Query, Routes, created, etag, merge_patch, require_origin, respond, routes,
 };
 use axum::{
     extract::State,
@@ -15,7 +15,6 @@ use domain::{
     waitlist::{Waitlist, WaitlistSettings},
 };
 use store::{CommitError, entities::AuditEntry, events, waitlists};
-use utoipa_axum::routes;
 
 use crate::dto::{PublicWaitlist, WaitlistView, WaitlistWithCounts};
 

@@ -1,209 +1,267 @@
-//! DynamoDB by dynoxide, an emulator over SQLite, on a thread of its own.
+//! DynamoDB: an emulator in this process, or one that runs elsewhere.
 //!
-//! The file is in WAL mode with `synchronous=NORMAL`: a commit is in the operating
-//! system's hands before it is acknowledged, so that it survives the death of the
-//! process at any moment, but the last ones may be lost when the machine loses
-//! power. `FULL`, the emulator's default, syncs each write and is ten times slower.
-//!
-//! Two gaps of the emulator are worked round through a second connection to the
-//! file: it finds a stream's next sequence number by a scan, for which there is an
-//! index here, and it never trims a stream, which [`Stream::trim`] does.
+//! What the platform itself wants of it, a table and its stream, goes over HTTP like the functions'
+//! calls, so that it is the same for both. Calls aren't signed: an emulator looks at the name of the
+//! access key only, and AWS would refuse them.
+
+mod embedded;
+mod stream;
 
 use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use dynoxide::{Database, DynoxideError};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::{client::legacy, rt::TokioExecutor};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 
-use crate::{PlatformError, template::Table};
+pub use self::stream::{Shard, Stream};
 
-const SWEEP_EVERY: Duration = Duration::from_secs(10);
+use self::embedded::Embedded;
+use crate::{ACCESS_KEY, PlatformError, REGION, capacity::Item, credentials, template};
 
-/// The running emulator.
-pub struct DynamoDb {
-    pub endpoint: String,
-    database: Database,
-    file: PathBuf,
-    table: String,
+/// What a data directory calls the file of its own table.
+const FILE: &str = "table.db";
+/// What it calls the file with the name of its table elsewhere.
+const NAME_FILE: &str = "table.name";
+
+/// Longer than any call takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Where a data directory has its table.
+pub enum Place {
+    /// In a file of its own.
+    Here(PathBuf),
+    /// In a DynamoDB that other directories may use too. Once made, the table is not made again:
+    /// what else is in the directory belongs to it.
+    There { endpoint: String, table: String, made: bool, name_file: PathBuf },
 }
 
-fn failed(doing: &'static str) -> impl Fn(DynoxideError) -> PlatformError {
-    move |error| PlatformError::Part { part: "DynamoDB", reason: format!("{doing}: {error}") }
+/// The running emulator, here or elsewhere.
+pub struct DynamoDb {
+    pub endpoint: String,
+    caller: Caller,
+    table: String,
+    embedded: Option<Embedded>,
+}
+
+fn failed(reason: impl ToString) -> PlatformError {
+    PlatformError::Part { part: "DynamoDB", reason: reason.to_string() }
+}
+
+impl Place {
+    /// The place of a directory: a known one stays where it is.
+    pub fn of(data: &Path, endpoint: Option<&str>) -> Result<Self, PlatformError> {
+        let (file, name_file) = (data.join(FILE), data.join(NAME_FILE));
+        let name = match std::fs::read_to_string(&name_file) {
+            Ok(name) => Some(name),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(source) => return Err(PlatformError::File { path: name_file, source }),
+        };
+        match (endpoint, name) {
+            (None, None) => Ok(Self::Here(file)),
+            (None, Some(name)) => {
+                Err(failed(format!("the table of this data directory is {name} in a DynamoDB elsewhere")))
+            }
+            (Some(_), _) if file.exists() => {
+                Err(failed("the table of this data directory is in it, and not elsewhere"))
+            }
+            (Some(endpoint), name) => Ok(Self::There {
+                endpoint: endpoint.to_owned(),
+                made: name.is_some(),
+                table: name.unwrap_or_else(|| {
+                    format!("{}-{}", template::NAME, ulid::Ulid::generate().to_string().to_lowercase())
+                }),
+                name_file,
+            }),
+        }
+    }
+
+    /// What the table is called.
+    pub fn table(&self) -> &str {
+        match self {
+            Self::Here(_) => template::NAME,
+            Self::There { table, .. } => table,
+        }
+    }
 }
 
 impl DynamoDb {
-    /// Opens the file, makes the table as declared, and serves it on a port of its own.
-    pub fn start(file: &Path, table: &Table) -> Result<Self, PlatformError> {
-        let database = Database::new(&file.to_string_lossy()).map_err(failed("open"))?;
-        database
-            .enable_bulk_loading()
-            .and_then(|()| database.disable_bulk_loading())
-            .map_err(failed("set synchronous=NORMAL"))?;
-        make_table(&database, table)?;
-        let connection = connect(file)?;
-        connection
-            .execute_batch(
-                "CREATE INDEX IF NOT EXISTS groundswell_stream_order
-                 ON _stream_records (table_name, CAST(sequence_number AS INTEGER))",
-            )
-            .map_err(|error| PlatformError::Part { part: "DynamoDB", reason: error.to_string() })?;
-        let endpoint = serve(database.clone())?;
-        sweep(database.clone())?;
-        Ok(Self { endpoint, database, file: file.to_owned(), table: table.name.clone() })
+    /// Starts the emulator where there is to be one, and makes the table as declared unless it is there.
+    pub async fn start(place: Place, table: &template::Table) -> Result<Self, PlatformError> {
+        let (endpoint, embedded) = match &place {
+            Place::Here(file) => {
+                let embedded = Embedded::open(file)?;
+                (embedded.serve()?, Some(embedded))
+            }
+            Place::There { endpoint, .. } => (endpoint.clone(), None),
+        };
+        let caller = Caller::new(endpoint.clone());
+        let made = make_table(&caller, table).await?;
+        if let Place::There { name_file, made: before, .. } = place {
+            if made && before {
+                let reason = "is gone, and what else is in the data directory belongs to it: delete both";
+                return Err(failed(format!("the table {} {reason}", table.name)));
+            }
+            credentials::write_private(&name_file, table.name.as_bytes())
+                .map_err(|source| PlatformError::File { path: name_file, source })?;
+        }
+        Ok(Self { endpoint, caller, table: table.name.clone(), embedded })
+    }
+
+    /// The table's items.
+    pub fn items(&self) -> Items {
+        Items { caller: self.caller.clone(), table: self.table.clone() }
     }
 
     /// The table's stream.
-    pub fn stream(&self) -> Result<Stream, PlatformError> {
-        let request = json!({ "TableName": self.table });
-        let streams =
-            to_value(self.database.list_streams(from_value(request)?).map_err(failed("list streams"))?)?;
-        let arn = streams["Streams"][0]["StreamArn"].as_str().unwrap_or_default().to_owned();
-        let request = json!({ "StreamArn": arn });
-        let described =
-            self.database.describe_stream(from_value(request)?).map_err(failed("describe stream"))?;
-        let shards = to_value(described)?;
-        let shard =
-            shards["StreamDescription"]["Shards"][0]["ShardId"].as_str().unwrap_or_default().to_owned();
-        Ok(Stream {
-            database: self.database.clone(),
-            file: self.file.clone(),
-            table: self.table.clone(),
-            arn,
-            shard,
-        })
+    pub async fn stream(&self) -> Result<Stream, PlatformError> {
+        Stream::open(self.caller.clone(), &self.table, self.embedded.clone()).await
     }
 }
 
-/// Creates the table unless it is there. What an existing table is declared like
+/// Makes the table unless it is there; whether it wasn't. What an existing table is declared like
 /// is not compared: a changed declaration takes a new data directory.
-fn make_table(database: &Database, table: &Table) -> Result<(), PlatformError> {
-    match database.create_table(from_value(table.json.clone())?) {
+async fn make_table(caller: &Caller, table: &template::Table) -> Result<bool, PlatformError> {
+    match caller.call("DynamoDB_20120810.CreateTable", table.json.clone()).await {
         Ok(_) => {}
-        Err(DynoxideError::ResourceInUseException(_)) => return Ok(()),
-        Err(error) => return Err(failed("create table")(error)),
+        Err(refusal) if refusal.code == "ResourceInUseException" => return Ok(false),
+        Err(refusal) => return Err(refusal.into()),
     }
     if let Some(attribute) = &table.ttl_attribute {
         let request = json!({
             "TableName": table.name,
             "TimeToLiveSpecification": { "AttributeName": attribute, "Enabled": true },
         });
-        database.update_time_to_live(from_value(request)?).map_err(failed("enable TTL"))?;
+        caller.call("DynamoDB_20120810.UpdateTimeToLive", request).await?;
     }
-    Ok(())
+    Ok(true)
 }
 
-/// Runs the emulator's HTTP server until the process ends.
-fn serve(database: Database) -> Result<String, PlatformError> {
-    let failed = |error: std::io::Error| PlatformError::Part { part: "DynamoDB", reason: error.to_string() };
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").map_err(failed)?;
-    listener.set_nonblocking(true).map_err(failed)?;
-    let endpoint = format!("http://{}", listener.local_addr().map_err(failed)?);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-    std::thread::Builder::new()
-        .name("dynamodb".to_owned())
-        .spawn(move || {
-            runtime.block_on(async {
-                match TcpListener::from_std(listener) {
-                    Ok(listener) => dynoxide::server::serve_on(listener, database).await,
-                    Err(error) => tracing::error!(cause = %error, "DynamoDB can't listen"),
-                }
-            });
-        })
-        .map_err(failed)?;
-    Ok(endpoint)
-}
-
-/// Deletes what has expired, now and then, as DynamoDB does.
-fn sweep(database: Database) -> Result<(), PlatformError> {
-    std::thread::Builder::new()
-        .name("dynamodb-ttl".to_owned())
-        .spawn(move || {
-            loop {
-                std::thread::sleep(SWEEP_EVERY);
-                if let Err(error) = database.sweep_ttl() {
-                    tracing::warn!(cause = %error, "TTL sweep failed");
-                }
-            }
-        })
-        .map(drop)
-        .map_err(|error| PlatformError::Part { part: "DynamoDB", reason: error.to_string() })
-}
-
-fn connect(file: &Path) -> Result<rusqlite::Connection, PlatformError> {
-    let open = || {
-        let connection = rusqlite::Connection::open(file)?;
-        connection.busy_timeout(Duration::from_secs(10))?;
-        connection.pragma_update(None, "synchronous", "NORMAL")?;
-        Ok(connection)
-    };
-    open()
-        .map_err(|error: rusqlite::Error| PlatformError::Part { part: "DynamoDB", reason: error.to_string() })
-}
-
-/// The table's stream, as Lambda's poller sees it.
-pub struct Stream {
-    database: Database,
-    file: PathBuf,
+/// The table's items, read past the functions and their meters.
+#[derive(Clone)]
+pub struct Items {
+    caller: Caller,
     table: String,
-    arn: String,
-    shard: String,
 }
 
-impl Stream {
-    /// Up to `limit` records after a sequence number, in the form of a Lambda event's records.
-    pub fn read(&self, after: Option<&str>, limit: u32) -> Result<Vec<Value>, PlatformError> {
-        let mut request = json!({
-            "StreamArn": self.arn, "ShardId": self.shard, "ShardIteratorType": "TRIM_HORIZON",
-        });
-        if let Some(sequence_number) = after {
-            request["ShardIteratorType"] = json!("AFTER_SEQUENCE_NUMBER");
-            request["SequenceNumber"] = json!(sequence_number);
-        }
-        let iterator =
-            self.database.get_shard_iterator(from_value(request)?).map_err(failed("iterate stream"))?;
-        let request = json!({ "ShardIterator": iterator.shard_iterator, "Limit": limit });
-        let records =
-            to_value(self.database.get_records(from_value(request)?).map_err(failed("read stream"))?)?;
-        let Value::Object(mut records) = records else { return Ok(Vec::new()) };
-        let Some(Value::Array(mut records)) = records.remove("Records") else { return Ok(Vec::new()) };
-        for record in &mut records {
-            record["eventSourceARN"] = json!(self.arn);
-        }
-        Ok(records)
+impl std::fmt::Debug for Items {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_tuple("Items").field(&self.table).finish()
+    }
+}
+
+impl Items {
+    /// The item with this key.
+    pub async fn get(&self, key: &Item) -> Option<Item> {
+        let request = json!({ "TableName": self.table, "Key": key, "ConsistentRead": true });
+        let answer = self.caller.call("DynamoDB_20120810.GetItem", request).await.ok()?;
+        answer["Item"].as_object().cloned()
     }
 
-    /// Drops records before a sequence number that all readers have passed. The
-    /// last one stays: the emulator numbers on from it.
-    pub fn trim(&self, before: &str) -> Result<(), PlatformError> {
-        let failed = |reason: String| PlatformError::Part { part: "DynamoDB", reason };
-        // The emulator shows its numbers plus 10^20. Should that ever change, nothing is
-        // trimmed, because the record that is to stay is not found.
-        let stored: i64 = before
-            .strip_prefix('1')
-            .and_then(|digits| digits.parse().ok())
-            .ok_or_else(|| failed(format!("a sequence number of another form: {before}")))?;
-        connect(&self.file)?
-            .execute(
-                "DELETE FROM _stream_records
-                 WHERE table_name = ?1 AND CAST(sequence_number AS INTEGER) < ?2
-                   AND EXISTS (SELECT 1 FROM _stream_records
-                               WHERE table_name = ?1 AND CAST(sequence_number AS INTEGER) = ?2)",
-                (&self.table, stored),
+    /// The items that a query has to look at, whether it shows them, parts of them, or their number.
+    pub async fn seen_by(&self, query: &Value) -> Vec<Item> {
+        let mut query = query.clone();
+        if let Some(query) = query.as_object_mut() {
+            for narrower in ["Select", "FilterExpression", "ProjectionExpression"] {
+                query.remove(narrower);
+            }
+        }
+        let answer = self.caller.call("DynamoDB_20120810.Query", query).await.unwrap_or_default();
+        answer["Items"].as_array().into_iter().flatten().filter_map(|item| item.as_object().cloned()).collect()
+    }
+}
+
+/// Why a call came to nothing.
+#[derive(Debug)]
+struct Refusal {
+    /// The kind of exception, without its namespace; empty when there was no answer.
+    code: String,
+    detail: String,
+}
+
+impl From<Refusal> for PlatformError {
+    fn from(Refusal { code, detail }: Refusal) -> Self {
+        failed(format!("{code} {detail}").trim())
+    }
+}
+
+/// Calls DynamoDB as the functions do, though without an SDK: there is none for streams among what
+/// the functions need.
+#[derive(Clone)]
+struct Caller {
+    http: legacy::Client<legacy::connect::HttpConnector, Full<Bytes>>,
+    endpoint: String,
+}
+
+impl Caller {
+    fn new(endpoint: String) -> Self {
+        Self { http: legacy::Client::builder(TokioExecutor::new()).build_http(), endpoint }
+    }
+
+    async fn call(&self, target: &str, request: Value) -> Result<Value, Refusal> {
+        let unanswered =
+            |detail: String| Refusal { code: String::new(), detail: format!("{target}: {detail}") };
+        let scope = format!("{ACCESS_KEY}/20260101/{REGION}/dynamodb/aws4_request");
+        let request = http::Request::post(&self.endpoint)
+            .header("x-amz-target", target)
+            .header("content-type", "application/x-amz-json-1.0")
+            .header("x-amz-date", "20260101T000000Z")
+            .header(
+                "authorization",
+                format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=none"),
             )
-            .map(drop)
-            .map_err(|error| failed(error.to_string()))
+            .body(Full::from(request.to_string()))
+            .map_err(|error| unanswered(error.to_string()))?;
+        let answer = async {
+            let answer = self.http.request(request).await.map_err(|error| unanswered(chain(&error)))?;
+            let status = answer.status();
+            let body = answer.into_body().collect().await.map_err(|error| unanswered(chain(&error)))?;
+            let body: Value = serde_json::from_slice(&body.to_bytes())
+                .map_err(|error| unanswered(format!("{status}, {error}")))?;
+            if status.is_success() {
+                return Ok(body);
+            }
+            let code = body["__type"].as_str().unwrap_or_default().rsplit('#').next().unwrap_or_default();
+            Err(Refusal { code: code.to_owned(), detail: format!("{target}: {body}") })
+        };
+        match tokio::time::timeout(PATIENCE, answer).await {
+            Ok(answer) => answer,
+            Err(_) => Err(unanswered("no answer".to_owned())),
+        }
     }
 }
 
-fn from_value<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, PlatformError> {
-    serde_json::from_value(value)
-        .map_err(|error| PlatformError::Part { part: "DynamoDB", reason: error.to_string() })
+/// An error with its causes, which the HTTP client leaves out.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
-fn to_value<T: serde::Serialize>(value: T) -> Result<Value, PlatformError> {
-    serde_json::to_value(value)
-        .map_err(|error| PlatformError::Part { part: "DynamoDB", reason: error.to_string() })
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_keeps_the_place_of_its_table() {
+        let data = tempfile::tempdir().unwrap();
+        let endpoint = Some("http://127.0.0.1:8000");
+        assert_eq!(Place::of(data.path(), None).unwrap().table(), "groundswell");
+        let (first, second) =
+            (Place::of(data.path(), endpoint).unwrap(), Place::of(data.path(), endpoint).unwrap());
+        assert_ne!(first.table(), second.table(), "many directories have tables in one DynamoDB");
+
+        std::fs::write(data.path().join(NAME_FILE), first.table()).unwrap();
+        let known = Place::of(data.path(), endpoint).unwrap();
+        assert_eq!(known.table(), first.table());
+        assert!(matches!(known, Place::There { made: true, .. }));
+        assert!(Place::of(data.path(), None).is_err());
+
+        std::fs::remove_file(data.path().join(NAME_FILE)).unwrap();
+        std::fs::write(data.path().join(FILE), "").unwrap();
+        assert!(Place::of(data.path(), endpoint).is_err());
+        assert!(Place::of(data.path(), None).is_ok());
+    }
 }

@@ -8,7 +8,7 @@ use lambda_runtime::Error;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
-use crate::{PlatformError, template::Function};
+use crate::{PlatformError, recorder::Recorder, template::Function};
 
 /// What a function's binary does.
 enum Handler {
@@ -64,7 +64,10 @@ impl Handler {
 
 /// The functions by their logical ids. Cheap to clone.
 #[derive(Clone)]
-pub struct Functions(Arc<HashMap<String, Running>>);
+pub struct Functions {
+    running: Arc<HashMap<String, Running>>,
+    recorder: Recorder,
+}
 
 struct Running {
     handler: Arc<Handler>,
@@ -78,6 +81,7 @@ impl Functions {
     pub fn start(
         declared: &[Function],
         environment: impl Fn(&Function) -> Env,
+        recorder: Recorder,
     ) -> Result<Self, PlatformError> {
         let mut functions = HashMap::new();
         for function in declared {
@@ -89,19 +93,24 @@ impl Functions {
             let running = Running { handler: Arc::new(handler), timeout: function.timeout, reserved };
             functions.insert(function.logical_id.clone(), running);
         }
-        Ok(Self(Arc::new(functions)))
+        Ok(Self { running: Arc::new(functions), recorder })
     }
 
     /// Invokes a function: within its time limit, and surviving its panics.
     pub async fn invoke(&self, name: &str, event: Value) -> Result<Value, String> {
         let Running { handler, timeout, reserved } =
-            self.0.get(name).ok_or_else(|| format!("there is no {name}"))?;
+            self.running.get(name).ok_or_else(|| format!("there is no {name}"))?;
         let _held = match reserved {
             Some(reserved) => Some(reserved.acquire().await.map_err(|closed| closed.to_string())?),
             None => None,
         };
         let (handler, timeout) = (handler.clone(), *timeout);
-        let mut invocation = tokio::spawn(async move { handler.handle(event).await });
+        let recorder = self.recorder.clone();
+        let called = name.to_owned();
+        let mut invocation = tokio::spawn(async move {
+            let records = event["Records"].as_array().map_or(0, Vec::len);
+            recorder.invocation(&called, records, handler.handle(event)).await
+        });
         match tokio::time::timeout(timeout, &mut invocation).await {
             Ok(Ok(answer)) => answer.map_err(|error| error.to_string()),
             Ok(Err(panic)) => Err(format!("{name} panicked: {panic}")),
@@ -127,7 +136,7 @@ pub mod tests {
             let handler = Arc::new(Handler::Played(function));
             let reserved = reserved.map(Semaphore::new);
             let running = Running { handler, timeout: Duration::from_secs(60), reserved };
-            Self(Arc::new([(name.to_owned(), running)].into()))
+            Self { running: Arc::new([(name.to_owned(), running)].into()), recorder: Recorder::default() }
         }
     }
 }

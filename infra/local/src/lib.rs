@@ -6,8 +6,9 @@
 //! is read from the project's own templates.
 //!
 //! Everything is kept in a data directory. A process that is killed, at any moment,
-//! loses nothing that it acknowledged; see [`dynamodb`] for what that rests on.
+//! loses nothing that it acknowledged; `dynamodb/embedded.rs` says what that rests on.
 
+pub mod capacity;
 mod credentials;
 mod dynamodb;
 mod event_bridge;
@@ -18,6 +19,7 @@ pub mod oidc;
 mod outbox;
 mod pattern;
 mod pollers;
+pub mod recorder;
 mod s3;
 mod sqs;
 mod template;
@@ -37,7 +39,8 @@ pub use credentials::Credentials;
 pub use sqs::Depth;
 
 use crate::{
-    dynamodb::DynamoDb,
+    capacity::Schema,
+    dynamodb::{DynamoDb, Place},
     event_bridge::EventBridge,
     faults::Faults,
     functions::Functions,
@@ -45,6 +48,7 @@ use crate::{
     oidc::Oidc,
     outbox::Outbox,
     pollers::{EventPoller, QueuePoller, SchedulePoller, StreamPoller},
+    recorder::Recorder,
     s3::S3,
     sqs::Sqs,
     template::{Declaration, Function, Source, Surroundings},
@@ -53,6 +57,7 @@ use crate::{
 /// The key pair of the embedded services; they are reached from this machine only.
 const ACCESS_KEY: &str = "groundswell";
 const SECRET_KEY: &str = "groundswell-local";
+const REGION: &str = "us-east-1";
 const OIDC_AUDIENCE: &str = "groundswell";
 /// The function whose environment names both the table and the bucket.
 const IMPORTER: &str = "CodeImportFunction";
@@ -63,6 +68,8 @@ pub struct Options {
     /// 0 picks a free one. The bucket is at the next port, or at a free one.
     pub port: u16,
     pub data_dir: PathBuf,
+    /// The address of a DynamoDB that runs already, an emulator's, in the place of the embedded one.
+    pub dynamodb: Option<String>,
     /// Keep the table's stream, so that it can be replayed; otherwise it is trimmed.
     pub keep_stream: bool,
     /// Whether event sources are polled; without, nothing follows from a write, and schedules rest.
@@ -104,6 +111,8 @@ pub struct Platform {
     pub meter: Meter,
     /// The same for each function, by the name of its binary.
     pub meters: HashMap<String, Meter>,
+    /// Writes down what the functions do, and what DynamoDB would charge for it; off at first.
+    pub recorder: Recorder,
     /// The table and the bucket as the functions have them.
     pub table: store::Table,
     pub bucket: files::Bucket,
@@ -140,11 +149,15 @@ impl Platform {
         let mut tasks = Vec::new();
 
         let sqs_listener = loopback().await?;
-        let surroundings =
-            Surroundings { parameters: parameters(&url), queue_base_url: url_of(&sqs_listener)? };
+        let place = Place::of(data, options.dynamodb.as_deref())?;
+        let surroundings = Surroundings {
+            parameters: parameters(&url),
+            queue_base_url: url_of(&sqs_listener)?,
+            table: place.table().to_owned(),
+        };
         let declaration = Declaration::embedded(&surroundings)?;
 
-        let dynamodb = DynamoDb::start(&data.join("table.db"), &declaration.table)?;
+        let dynamodb = DynamoDb::start(place, &declaration.table).await?;
         let mut queues = declaration.queues.clone();
         queues.extend(declaration.functions.iter().filter_map(Function::event_queue));
         let sqs = Sqs::open(&data.join("queues.db"), &surroundings.queue_base_url, queues)
@@ -165,6 +178,13 @@ impl Platform {
         tasks.push(serve(ses_listener, outbox.ses_router()));
 
         let meter = Meter::default();
+        let recorder = Recorder::of(Schema::of(&declaration.table.json), dynamodb.items());
+        let services = [
+            ("DynamoDB", dynamodb.endpoint.clone()),
+            ("SQS", surroundings.queue_base_url.clone()),
+            ("S3", s3_url.clone()),
+            ("SES", ses_url.clone()),
+        ];
         let endpoints = [
             ("AWS_ENDPOINT_URL_DYNAMODB", dynamodb.endpoint.clone()),
             ("AWS_ENDPOINT_URL_SQS", surroundings.queue_base_url.clone()),
@@ -172,7 +192,7 @@ impl Platform {
             ("AWS_ENDPOINT_URL_SESV2", ses_url),
             ("AWS_ACCESS_KEY_ID", ACCESS_KEY.to_owned()),
             ("AWS_SECRET_ACCESS_KEY", SECRET_KEY.to_owned()),
-            ("AWS_REGION", "us-east-1".to_owned()),
+            ("AWS_REGION", REGION.to_owned()),
         ];
         let http = options.faults.wrap(aws::plain_http_client(), &dynamodb.endpoint);
         let variables = declaration.functions.iter().map(|function| {
@@ -184,13 +204,14 @@ impl Platform {
         environment_files(data, &variables)?;
         let environment = |function: &str, meter: Meter| {
             let variables = variables.get(function).cloned().unwrap_or_default();
-            Env::new(variables, http.clone()).with_meter(meter)
+            let http = recorder.wrap(http.clone(), function, &services);
+            Env::new(variables, http).with_meter(meter)
         };
         let binaries = declaration.functions.iter().map(|function| function.binary.clone());
         let meters: HashMap<String, Meter> = binaries.map(|binary| (binary, meter.part())).collect();
-        let functions = Functions::start(&declaration.functions, |function| {
-            environment(&function.logical_id, meters[&function.binary].clone())
-        })?;
+        let start =
+            |function: &Function| environment(&function.logical_id, meters[&function.binary].clone());
+        let functions = Functions::start(&declaration.functions, start, recorder.clone())?;
         let importer = environment(IMPORTER, meter.clone());
         let table =
             store::Table::from_env(&importer).map_err(|error| PlatformError::part("table")(&error))?;
@@ -205,7 +226,7 @@ impl Platform {
 
         let written = Arc::new(Notify::new());
         if options.event_sources {
-            tasks.extend(poll(&declaration, &functions, &dynamodb, &sqs, &written, &options)?);
+            tasks.extend(poll(&declaration, &functions, &dynamodb, &sqs, &written, &options).await?);
         }
         let gateway = Gateway::new(&declaration, functions.clone(), written);
         let router = gateway.router().merge(outbox.page_router()).nest("/oidc", oidc.router());
@@ -215,6 +236,7 @@ impl Platform {
             credentials,
             oidc,
             meter,
+            recorder,
             meters,
             table,
             bucket: files,
@@ -261,17 +283,8 @@ impl Platform {
     ///
     /// # Errors
     /// When the emulator fails.
-    pub fn stream_records(&self) -> Result<Vec<serde_json::Value>, PlatformError> {
-        let stream = self.dynamodb.stream()?;
-        let mut records: Vec<serde_json::Value> = Vec::new();
-        loop {
-            let after = records.last().and_then(|record| record["dynamodb"]["SequenceNumber"].as_str());
-            let more = stream.read(after, 1000)?;
-            if more.is_empty() {
-                return Ok(records);
-            }
-            records.extend(more);
-        }
+    pub async fn stream_records(&self) -> Result<Vec<serde_json::Value>, PlatformError> {
+        self.dynamodb.stream().await?.all().await
     }
 
     /// Invokes a function by its logical id, as the event sources do.
@@ -361,7 +374,7 @@ fn serve(listener: TcpListener, router: Router) -> AbortHandle {
 }
 
 /// Starts the event sources that the functions declare.
-fn poll(
+async fn poll(
     declaration: &Declaration,
     functions: &Functions,
     dynamodb: &DynamoDb,
@@ -376,7 +389,7 @@ fn poll(
                 Source::Stream { batch_size, filters, bisect, max_retries, dead_letters } => {
                     let name = format!("stream-{}.checkpoint", function.binary);
                     let poller = StreamPoller {
-                        stream: dynamodb.stream()?,
+                        stream: dynamodb.stream().await?,
                         functions: functions.clone(),
                         function: function.logical_id.clone(),
                         batch_size,

@@ -6,7 +6,7 @@ use groundswell::{Options, Platform, faults::Faults};
 use tracing_subscriber::EnvFilter;
 
 /// Settings come from the environment: `GROUNDSWELL_PORT` (3000; 0 picks one),
-/// `GROUNDSWELL_DATA_DIR` (`.groundswell`) and `LOG_LEVEL` (`warn`).
+/// `GROUNDSWELL_DATA_DIR` (`.groundswell`), `GROUNDSWELL_DYNAMODB` (embedded) and `LOG_LEVEL` (`warn`).
 fn options() -> Result<Options, String> {
     let port = match std::env::var("GROUNDSWELL_PORT") {
         Ok(text) => text.parse().map_err(|_| format!("GROUNDSWELL_PORT is not a port: {text}"))?,
@@ -14,7 +14,15 @@ fn options() -> Result<Options, String> {
     };
     let data_dir =
         std::env::var_os("GROUNDSWELL_DATA_DIR").map_or_else(|| PathBuf::from(".groundswell"), PathBuf::from);
-    Ok(Options { port, data_dir, keep_stream: false, event_sources: true, faults: Faults::default() })
+    let dynamodb = std::env::var("GROUNDSWELL_DYNAMODB").ok();
+    Ok(Options {
+        port,
+        data_dir,
+        dynamodb,
+        keep_stream: false,
+        event_sources: true,
+        faults: Faults::default(),
+    })
 }
 
 #[tokio::main]

@@ -25,8 +25,8 @@ use crate::sqs::{DeadLetter, QueueDeclaration};
 
 type Result<T, E = TemplateError> = std::result::Result<T, E>;
 
-/// The table and the bucket are called this.
-const NAME: &str = "groundswell";
+/// The bucket is called this, and the table unless its surroundings say otherwise.
+pub const NAME: &str = "groundswell";
 
 const API: &str = "AWS::Serverless::Api";
 const BUCKET: &str = "AWS::S3::Bucket";
@@ -148,6 +148,8 @@ pub struct Expiration {
 pub struct Surroundings {
     pub parameters: HashMap<String, String>,
     pub queue_base_url: String,
+    /// What the table is called.
+    pub table: String,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -190,7 +192,7 @@ impl Declaration {
         let (document, api_id) = template.only(API)?;
         let (authorizer, gateway_responses) = document.properties(api_id, api)?;
         let (document, table_id) = template.only(TABLE)?;
-        let table = document.properties(table_id, table)?;
+        let table = document.properties(table_id, |fields| table(fields, &surroundings.table))?;
         let (document, bucket_id) = template.only(BUCKET)?;
         let bucket = document.properties(bucket_id, bucket)?;
         let functions =
@@ -403,7 +405,7 @@ fn parse_pattern(fields: &Fields, pattern: &Value) -> Result<Pattern> {
     Pattern::parse("Pattern", pattern).map_err(|(path, reason)| fields.refuse(&path, reason))
 }
 
-fn table(fields: &mut Fields) -> Result<Table> {
+fn table(fields: &mut Fields, name: &str) -> Result<Table> {
     // They keep the data from being lost and from being read on AWS's disks.
     fields.ignore(&["DeletionProtectionEnabled", "PointInTimeRecoverySpecification", "SSESpecification"]);
     fields.ignore(&["Tags"]);
@@ -411,7 +413,7 @@ fn table(fields: &mut Fields) -> Result<Table> {
     let view: Value =
         fields.required_part("StreamSpecification", |stream| stream.required("StreamViewType"))?;
     let mut request = json!({
-        "TableName": NAME,
+        "TableName": name,
         "BillingMode": "PAY_PER_REQUEST",
         "AttributeDefinitions": fields.required::<Value>("AttributeDefinitions")?,
         "KeySchema": fields.required::<Value>("KeySchema")?,
@@ -432,7 +434,7 @@ fn table(fields: &mut Fields) -> Result<Table> {
         let attribute = ttl.required("AttributeName")?;
         Ok(ttl.required::<bool>("Enabled")?.then_some(attribute))
     })?;
-    Ok(Table { name: NAME.to_owned(), json: request, ttl_attribute: ttl_attribute.flatten() })
+    Ok(Table { name: name.to_owned(), json: request, ttl_attribute: ttl_attribute.flatten() })
 }
 
 fn bucket(fields: &mut Fields) -> Result<Bucket> {

@@ -29,9 +29,11 @@ pub use event::EventView;
 pub use extract::{Client, Json, PathId, Query, merge_patch};
 pub use idempotent::{CommitProblem, Committed, Post, created, respond};
 pub use list::{List, PageQuery};
+#[doc(hidden)]
+pub use pastey::paste;
 pub use precondition::{IfMatch, etag};
 pub use principal::{Principal, PrincipalKind};
 pub use problem::{Problem, ProblemKind};
-pub use routes::Routes;
+pub use routes::{Route, Routes};
 pub use self_service::require_subscriber;
 pub use serve::{handle, serve};

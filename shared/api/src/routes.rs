@@ -1,74 +1,98 @@
-//! A family's routes, collected together with their OpenAPI description.
+//! A family's routes, and the OpenAPI description of them.
+//!
+//! The description is made when it is asked for: making it takes longer than everything else
+//! that a function does before its first request.
 
-use axum::{Router, extract::DefaultBodyLimit, middleware, routing::MethodRouter};
+use axum::{Router, extract::DefaultBodyLimit, handler::Handler, middleware, routing::MethodRouter};
 use utoipa::openapi::{
-    ContentBuilder, OpenApi, Ref, RefOr, ResponseBuilder, extensions::Extensions, schema::Schema,
+    ContentBuilder, OpenApi, Ref, RefOr, ResponseBuilder, extensions::Extensions,
     security::SecurityRequirement,
 };
-use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
+use utoipa_axum::{
+    PathItemExt,
+    router::{OpenApiRouter, UtoipaMethodRouter},
+};
 
 use crate::{Access, App, Problem, ProblemKind, access::guard};
 
 /// Nothing that a caller sends us needs more. API Gateway's own limit is 10 MB.
 pub(crate) const MAX_BODY: usize = 256 * 1024;
 
-/// Builds a family's router. A route can't be added without saying who may call it.
-pub struct Routes(OpenApiRouter<App>);
+type Description = fn() -> UtoipaMethodRouter<App>;
 
-impl Default for Routes {
-    fn default() -> Self {
-        Self::new()
+/// The handlers of one path, as [`routes!`](crate::routes!) gives them.
+pub struct Route {
+    path: String,
+    methods: MethodRouter<App>,
+    description: Description,
+}
+
+impl Route {
+    /// A path without handlers yet.
+    pub fn described_by(description: Description) -> Self {
+        Self { path: String::new(), methods: MethodRouter::new(), description }
     }
+
+    /// Adds a handler, and what its `#[utoipa::path]` made.
+    #[must_use]
+    pub fn on<P: utoipa::Path, H: Handler<T, App>, T: 'static>(self, _: P, handler: H) -> Self {
+        let methods = P::methods()
+            .into_iter()
+            .fold(self.methods, |methods, method| methods.on(method.to_method_filter(), handler.clone()));
+        Self { path: P::path(), methods, ..self }
+    }
+}
+
+/// The handlers of one path, for [`Routes::route`]: `routes!(list)`, or `routes!(pools::patch, pools::delete)`.
+/// What `utoipa_axum::routes!` does at once this leaves for later.
+#[macro_export]
+macro_rules! routes {
+    ($($handler:ident),+ $(,)?) => {
+        $crate::paste! {
+            $crate::Route::described_by(|| ::utoipa_axum::routes!($($handler),+))
+                $(.on([<__path_ $handler>], $handler))+
+        }
+    };
+    ($($module:ident::$handler:ident),+ $(,)?) => {
+        $crate::paste! {
+            $crate::Route::described_by(|| ::utoipa_axum::routes!($($module::$handler),+))
+                $(.on($module::[<__path_ $handler>], $module::$handler))+
+        }
+    };
+}
+
+/// Builds a family's router. A route can't be added without saying who may call it.
+#[derive(Default)]
+pub struct Routes {
+    router: Router<App>,
+    descriptions: Vec<(Access, Description)>,
 }
 
 impl Routes {
     pub fn new() -> Self {
-        Self(OpenApiRouter::default())
+        Self::default()
     }
 
     /// Adds handlers of one path: `routes!(list)`, with the same access for all of them.
     #[must_use]
-    pub fn route(self, access: Access, route: UtoipaMethodRouter<App>) -> Self {
-        let (schemas, mut paths, methods): (Vec<(String, RefOr<Schema>)>, _, MethodRouter<App>) = route;
-        for item in paths.paths.values_mut() {
-            for operation in [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete]
-                .into_iter()
-                .flatten()
-            {
-                operation.extensions = Some(Extensions::builder().add("x-access", access.name()).build());
-                operation.security = Some(if access.is_authenticated() {
-                    vec![
-                        SecurityRequirement::new("bearer", [""; 0]),
-                        SecurityRequirement::new("api_key", [""; 0]),
-                    ]
-                } else {
-                    Vec::new()
-                });
-                let problem = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
-                operation.responses.responses.insert(
-                    "default".to_owned(),
-                    RefOr::T(
-                        ResponseBuilder::new()
-                            .description("An RFC 9457 problem; `type` names its page.")
-                            .content("application/problem+json", problem)
-                            .build(),
-                    ),
-                );
-            }
-        }
-        let methods = methods.route_layer(middleware::from_fn_with_state(access, guard));
-        Self(self.0.routes((schemas, paths, methods)))
+    pub fn route(mut self, access: Access, route: Route) -> Self {
+        let methods = route.methods.route_layer(middleware::from_fn_with_state(access, guard));
+        self.descriptions.push((access, route.description));
+        Self { router: self.router.route(&route.path, methods), ..self }
     }
 
     /// The description alone.
     pub fn openapi(self) -> OpenApi {
-        self.0.into_openapi()
+        let described =
+            self.descriptions.into_iter().fold(OpenApiRouter::default(), |router, (access, describe)| {
+                router.routes(with_common(describe(), access))
+            });
+        described.into_openapi()
     }
 
     /// The router alone.
     pub fn into_router(self, app: App) -> Router {
-        let (router, _) = self.0.split_for_parts();
-        router
+        self.router
             .fallback(not_found)
             .method_not_allowed_fallback(method_not_allowed)
             .layer(DefaultBodyLimit::max(MAX_BODY))
@@ -76,6 +100,40 @@ impl Routes {
             .layer(middleware::from_fn(crate::telemetry::observe))
             .with_state(app)
     }
+}
+
+/// Adds what each operation has: who may call it, and the problems that it answers with.
+fn with_common(
+    (schemas, mut paths, methods): UtoipaMethodRouter<App>,
+    access: Access,
+) -> UtoipaMethodRouter<App> {
+    for item in paths.paths.values_mut() {
+        for operation in [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete]
+            .into_iter()
+            .flatten()
+        {
+            operation.extensions = Some(Extensions::builder().add("x-access", access.name()).build());
+            operation.security = Some(if access.is_authenticated() {
+                vec![
+                    SecurityRequirement::new("bearer", [""; 0]),
+                    SecurityRequirement::new("api_key", [""; 0]),
+                ]
+            } else {
+                Vec::new()
+            });
+            let problem = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+            operation.responses.responses.insert(
+                "default".to_owned(),
+                RefOr::T(
+                    ResponseBuilder::new()
+                        .description("An RFC 9457 problem; `type` names its page.")
+                        .content("application/problem+json", problem)
+                        .build(),
+                ),
+            );
+        }
+    }
+    (schemas, paths, methods)
 }
 
 async fn not_found() -> Problem {

@@ -139,12 +139,12 @@ pub fn timeouts() -> TimeoutConfig {
         .build()
 }
 
-/// Builds the client of an SDK crate: `client!(aws_sdk_sqs, env, "SQS")`.
+/// The settings of an SDK crate's client: `config!(aws_sdk_sqs, env, "SQS")`.
 ///
-/// Evaluates to a `Result<Client, EnvError>`. A macro, because each SDK has its
+/// Evaluates to a `Result<Config, EnvError>`. A macro, because each SDK has its
 /// own `Config`, and a function should link no SDK but its own.
 #[macro_export]
-macro_rules! client {
+macro_rules! config {
     ($sdk:ident, $env:expr, $service:literal $(, $set:ident = $value:expr)*) => {{
         let env: &$crate::Env = $env;
         env.credentials().map(|credentials| {
@@ -158,7 +158,13 @@ macro_rules! client {
                 .timeout_config($crate::timeouts())
                 $(.$set($value))*;
             config.set_endpoint_url(env.endpoint($service).map(str::to_owned));
-            $sdk::Client::from_conf(config.build())
+            config.build()
         })
     }};
+}
+
+/// Builds the client of an SDK crate: a `Result<Client, EnvError>` of what [`config!`] takes.
+#[macro_export]
+macro_rules! client {
+    ($sdk:ident, $($rest:tt)*) => { $crate::config!($sdk, $($rest)*).map($sdk::Client::from_conf) };
 }

@@ -1,6 +1,9 @@
 //! The bucket: links that need no credentials, and objects read and written.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use aws::{Env, EnvError};
 use aws_sdk_s3::{
@@ -55,7 +58,7 @@ impl From<SdkError<GetObjectError>> for FilesError {
 /// The bucket, as one function sees it. Cheap to clone.
 #[derive(Clone)]
 pub struct Bucket {
-    pub client: Client,
+    client: Arc<LazyLock<Client, Box<dyn FnOnce() -> Client + Send>>>,
     pub name: String,
 }
 
@@ -64,8 +67,14 @@ impl Bucket {
     /// When `BUCKET_NAME` or the credentials are missing.
     pub fn from_env(env: &Env) -> Result<Self, EnvError> {
         // Path style when the endpoint is not Amazon's: a bucket is no host name there.
-        let client = aws::client!(aws_sdk_s3, env, "S3", force_path_style = env.endpoint("S3").is_some())?;
-        Ok(Self { client, name: env.require("BUCKET_NAME")?.to_owned() })
+        let config = aws::config!(aws_sdk_s3, env, "S3", force_path_style = env.endpoint("S3").is_some())?;
+        let client = Box::new(|| Client::from_conf(config)) as Box<dyn FnOnce() -> Client + Send>;
+        Ok(Self { client: Arc::new(LazyLock::new(client)), name: env.require("BUCKET_NAME")?.to_owned() })
+    }
+
+    /// Made when it is first needed: most requests need no object, and it takes its time.
+    pub fn client(&self) -> &Client {
+        &self.client
     }
 
     /// A link under which a CSV is downloaded, for [`DOWNLOAD_LIFETIME`], under this name.
@@ -75,7 +84,7 @@ impl Bucket {
     pub async fn download_link(&self, key: &str, file_name: &str) -> Result<String, FilesError> {
         let signing = PresigningConfig::expires_in(DOWNLOAD_LIFETIME).map_err(FilesError::s3)?;
         let request = self
-            .client
+            .client()
             .get_object()
             .bucket(&self.name)
             .key(key)
@@ -109,7 +118,7 @@ impl Bucket {
         etag: Option<&str>,
     ) -> Result<GetObjectOutput, FilesError> {
         let request = self
-            .client
+            .client()
             .get_object()
             .bucket(&self.name)
             .key(key)

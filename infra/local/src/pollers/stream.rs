@@ -1,15 +1,20 @@
 //! Lambda's event source mapping of the table's stream.
 
+mod progress;
+
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
+use self::progress::{Progress, Reader};
 use super::{read_checkpoint, write_checkpoint};
 use crate::{PlatformError, dynamodb::Stream, functions::Functions, pattern::Pattern, sqs::Sqs};
 
 /// How long the stream's poller sleeps when nobody tells it of a write.
 const IDLE: Duration = Duration::from_millis(200);
+/// And when the stream's shards are unknown.
+const AGAIN: Duration = Duration::from_secs(1);
 /// Consumed records are trimmed when there are so many of them.
 const TRIM_EVERY: u64 = 2000;
 
@@ -25,7 +30,7 @@ pub struct StreamPoller {
     pub dead_letters: Option<String>,
     pub sqs: Sqs,
     pub written: Arc<Notify>,
-    /// Where the last consumed sequence number is kept.
+    /// Where the last consumed sequence numbers are kept.
     pub checkpoint: PathBuf,
     /// Keep consumed records, so that the stream can be replayed.
     pub keep: bool,
@@ -34,87 +39,154 @@ pub struct StreamPoller {
 impl StreamPoller {
     /// Runs for ever.
     pub async fn run(self) {
-        let mut after = read_checkpoint(&self.checkpoint);
-        let mut size = self.batch_size;
-        let mut attempt = 0;
-        let mut consumed = 0;
+        let mut progress = Progress::parse(&read_checkpoint(&self.checkpoint).unwrap_or_default());
+        let (mut listed, mut untrimmed) = (false, 0);
         loop {
-            match self.step(&mut after, size).await {
-                Ok(0) => {
-                    let _ = tokio::time::timeout(IDLE, self.written.notified()).await;
-                }
-                Ok(count) => {
-                    consumed += count;
-                    attempt = 0;
-                    size = (size * 2).min(self.batch_size);
-                    if consumed >= TRIM_EVERY && !self.keep {
-                        consumed = 0;
-                        self.trim(after.as_deref());
+            if !listed {
+                match self.stream.shards().await {
+                    Ok(shards) => progress.list(shards),
+                    Err(error) => {
+                        tracing::warn!(function = self.function, cause = %error, "stream not described");
+                        tokio::time::sleep(AGAIN).await;
+                        continue;
                     }
                 }
-                Err(error) => {
-                    attempt += 1;
-                    tracing::warn!(function = self.function, attempt, size, cause = %error, "stream batch failed");
-                    if self.bisect && size > 1 {
-                        size /= 2;
-                    } else if attempt > self.max_retries {
-                        attempt = 0;
-                        self.give_up(&mut after, size, &error).await;
-                    }
-                    let pause = Duration::from_millis(20 << attempt.min(8));
-                    tokio::time::sleep(pause).await;
+            }
+            let readable = progress.readable();
+            // There are new shards only where one has ended.
+            listed = !readable.is_empty();
+            let mut consumed = 0;
+            for place in readable {
+                consumed += self.turn(&mut progress, place).await;
+                let reader = progress.reader(place);
+                listed &= !reader.ended;
+                if untrimmed + consumed >= TRIM_EVERY && !self.keep {
+                    untrimmed = 0;
+                    self.trim(reader);
                 }
+            }
+            untrimmed += consumed;
+            if consumed == 0 {
+                let _ = tokio::time::timeout(IDLE, self.written.notified()).await;
             }
         }
     }
 
-    /// Delivers one batch; the number of records consumed.
-    async fn step(&self, after: &mut Option<String>, size: u32) -> Result<u64, PlatformError> {
-        let records = self.stream.read(after.as_deref(), size)?;
-        let Some(last) = records.last().map(sequence_number) else { return Ok(0) };
-        let count = records.len() as u64;
-        let wanted: Vec<_> =
-            records.into_iter().filter(|record| self.filters.is_empty() || self.wants(record)).collect();
+    /// One shard's turn; the number of records consumed.
+    async fn turn(&self, progress: &mut Progress, place: usize) -> u64 {
+        let (records, next) = match self.read(progress.reader(place)).await {
+            Ok(read) => read,
+            Err(error) => {
+                tracing::warn!(function = self.function, cause = %error, "stream not read");
+                progress.reader(place).iterator = None;
+                tokio::time::sleep(AGAIN).await;
+                return 0;
+            }
+        };
+        if let Err(error) = self.deliver(progress, place, &records).await {
+            self.put_back(progress, place, &records, &error).await;
+            return 0;
+        }
+        let reader = progress.reader(place);
+        reader.ended = next.is_none();
+        reader.iterator = next;
+        if !records.is_empty() {
+            reader.attempt = 0;
+            reader.size = reader.size.map(|size| size * 2).filter(|size| *size < self.batch_size);
+        }
+        if reader.ended {
+            // Without it the shard's end is read once more.
+            let _ = write_checkpoint(&self.checkpoint, &progress.checkpoint());
+        }
+        records.len() as u64
+    }
+
+    /// The next records of a shard, and where to read on.
+    async fn read(&self, reader: &Reader) -> Result<(Vec<Value>, Option<String>), PlatformError> {
+        let iterator = match &reader.iterator {
+            Some(iterator) => iterator.clone(),
+            None => self.stream.iterator(&reader.shard.id, reader.after.as_deref()).await?,
+        };
+        self.stream.read(&iterator, reader.size.unwrap_or(self.batch_size)).await
+    }
+
+    /// Hands one batch to the function.
+    async fn deliver(
+        &self,
+        progress: &mut Progress,
+        place: usize,
+        records: &[Value],
+    ) -> Result<(), PlatformError> {
+        let Some(last) = records.last().map(sequence_number) else { return Ok(()) };
+        let wanted = records.iter().filter(|record| self.filters.is_empty() || self.wants(record));
+        let wanted: Vec<_> = wanted.collect();
         if !wanted.is_empty() {
-            let numbers: Vec<_> = wanted.iter().map(sequence_number).collect();
             let answer = self
                 .functions
                 .invoke(&self.function, json!({ "Records": wanted }))
                 .await
                 .map_err(|reason| PlatformError::Function { name: self.function.clone(), reason })?;
+            let numbers: Vec<_> = wanted.into_iter().map(sequence_number).collect();
             if let Some(failed) = first_failure(&answer, &numbers) {
                 // What came before the failed record is done.
                 if failed > 0 {
-                    self.advance(after, numbers[failed - 1].clone())?;
+                    self.advance(progress, place, numbers[failed - 1].clone())?;
                 }
                 let reason = format!("reported record {}", numbers[failed]);
                 return Err(PlatformError::Function { name: self.function.clone(), reason });
             }
         }
-        self.advance(after, last)?;
-        Ok(count)
+        self.advance(progress, place, last)
     }
 
     fn wants(&self, record: &Value) -> bool {
         self.filters.iter().any(|filter| filter.matches(record))
     }
 
-    fn advance(&self, after: &mut Option<String>, to: String) -> Result<(), PlatformError> {
-        write_checkpoint(&self.checkpoint, &to)?;
-        *after = Some(to);
-        Ok(())
+    fn advance(&self, progress: &mut Progress, place: usize, to: String) -> Result<(), PlatformError> {
+        let before = progress.reader(place).after.replace(to);
+        let written = write_checkpoint(&self.checkpoint, &progress.checkpoint());
+        if written.is_err() {
+            progress.reader(place).after = before;
+        }
+        written
+    }
+
+    /// Has a batch, or what is left of it, come again: in halves if they are wanted, and not for ever.
+    async fn put_back(
+        &self,
+        progress: &mut Progress,
+        place: usize,
+        records: &[Value],
+        error: &PlatformError,
+    ) {
+        let reader = progress.reader(place);
+        let size = reader.size.unwrap_or(self.batch_size);
+        reader.iterator = None;
+        reader.attempt += 1;
+        let attempt = reader.attempt;
+        tracing::warn!(function = self.function, attempt, size, cause = %error, "stream batch failed");
+        if self.bisect && size > 1 {
+            reader.size = Some(size / 2);
+        } else if attempt > self.max_retries {
+            reader.attempt = 0;
+            let done = |record: &Value| reader.after.as_deref() == Some(&*sequence_number(record));
+            let left = records.iter().position(done).map_or(0, |last_done| last_done + 1);
+            self.give_up(progress, place, &records[left..], error);
+        }
+        tokio::time::sleep(Duration::from_millis(20 << attempt.min(8))).await;
     }
 
     /// Puts aside what failed for good, as Lambda does: the dead-letter queue gets
     /// where the records were, not the records.
-    async fn give_up(&self, after: &mut Option<String>, size: u32, error: &PlatformError) {
-        let Ok(records) = self.stream.read(after.as_deref(), size) else { return };
+    fn give_up(&self, progress: &mut Progress, place: usize, records: &[Value], error: &PlatformError) {
         let Some(last) = records.last().map(sequence_number) else { return };
         tracing::error!(function = self.function, cause = %error, last, "stream records given up");
         if let Some(queue) = &self.dead_letters {
             let body = json!({
                 "requestContext": { "functionArn": self.function, "condition": "RetryAttemptsExhausted" },
                 "DDBStreamBatchInfo": {
+                    "shardId": progress.reader(place).shard.id,
                     "startSequenceNumber": records.first().map(sequence_number),
                     "endSequenceNumber": last,
                     "batchSize": records.len(),
@@ -125,13 +197,13 @@ impl StreamPoller {
                 return;
             }
         }
-        if let Err(error) = self.advance(after, last) {
+        if let Err(error) = self.advance(progress, place, last) {
             tracing::error!(cause = %error, "checkpoint not kept");
         }
     }
 
-    fn trim(&self, before: Option<&str>) {
-        let Some(before) = before else { return };
+    fn trim(&self, reader: &Reader) {
+        let Some(before) = &reader.after else { return };
         if let Err(error) = self.stream.trim(before) {
             tracing::warn!(cause = %error, "stream not trimmed");
         }

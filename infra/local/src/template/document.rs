@@ -11,8 +11,8 @@ use super::{API, BUCKET, FUNCTION, NAME, QUEUE, Result, STACK, Surroundings, TAB
 const ACCOUNT: &str = "000000000000";
 const FUNCTION_ARN: &str = "arn:aws:lambda:us-east-1:000000000000:function:";
 const QUEUE_ARN: &str = "arn:aws:sqs:us-east-1:000000000000:";
-const TABLE_ARN: &str = "arn:aws:dynamodb:us-east-1:000000000000:table/groundswell";
-/// Only compared: the name of the real stream is the time at which it was made.
+const TABLE_ARN: &str = "arn:aws:dynamodb:us-east-1:000000000000:table/";
+/// Only compared: the real stream has its table's name, and the time at which it was made.
 pub const STREAM_ARN: &str = "arn:aws:dynamodb:us-east-1:000000000000:table/groundswell/stream/local";
 
 const HONOURED_TYPES: [&str; 5] = [API, BUCKET, FUNCTION, QUEUE, TABLE];
@@ -231,8 +231,9 @@ impl Document<'_> {
         }
         let (id, attribute) = reference.split_once('.').unwrap_or((reference, ""));
         let text = match (self.kind(id), attribute) {
-            (TABLE | BUCKET, "") => NAME.to_owned(),
-            (TABLE, "Arn") => TABLE_ARN.to_owned(),
+            (BUCKET, "") => NAME.to_owned(),
+            (TABLE, "") => self.surroundings.table.clone(),
+            (TABLE, "Arn") => format!("{TABLE_ARN}{}", self.surroundings.table),
             (TABLE, "StreamArn") => STREAM_ARN.to_owned(),
             (BUCKET, "Arn") => format!("arn:aws:s3:::{NAME}"),
             (QUEUE, "") => format!("{}/{ACCOUNT}/{}", self.surroundings.queue_base_url, queue_name(id)),

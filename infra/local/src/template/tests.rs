@@ -9,7 +9,11 @@ const AUDIENCE: &str = "!If [HasMemberPool, !GetAtt Identity.Outputs.Audience, !
 fn surroundings() -> Surroundings {
     let parameters = [("PublicUrl", "http://localhost:3000"), ("MailFrom", "hello@example.com")];
     let parameters = parameters.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    Surroundings { parameters: parameters.into(), queue_base_url: "http://127.0.0.1:9324".to_owned() }
+    Surroundings {
+        parameters: parameters.into(),
+        queue_base_url: "http://127.0.0.1:9324".to_owned(),
+        table: "groundswell".to_owned(),
+    }
 }
 
 fn declaration() -> Declaration {

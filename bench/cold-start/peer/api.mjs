@@ -1,0 +1,227 @@
+// What the claim and the join share: the event's principal, problems, rate limit, idempotency, secrets.
+import { createHash, createHmac } from "node:crypto";
+import { add, createOrRenew, get, key } from "./table.mjs";
+
+const ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz";
+
+/** A refusal, as RFC 9457 puts it. */
+export class Problem extends Error {
+  constructor(status, slug, title, detail) {
+    super(title);
+    Object.assign(this, { status, slug, detail });
+  }
+}
+
+export const notFound = (detail) => new Problem(404, "not-found", "Not found", detail);
+export const conflict = () => new Problem(409, "conflict", "Changed meanwhile");
+export const invalid = (field, reason) =>
+  new Problem(422, "validation-failed", "Validation failed", `${field} ${reason}`);
+
+export const sha256 = (text) => createHash("sha256").update(text).digest("base64url");
+
+const sign = (signingKey, parts) =>
+  createHmac("sha256", signingKey).update(parts.map((part) => `${Buffer.byteLength(part)}:${part}`).join(",")).digest();
+
+/** The account's key, as it lies in the table. */
+export const signingKey = (item) => Buffer.from(item.signing_key, "base64url");
+
+/** A stable stand-in for a value that must not be kept. */
+export const pseudonym = (signingKey, purpose, value) =>
+  sign(signingKey, ["pseudonym", purpose, value]).subarray(0, 12).toString("base64url");
+
+/** 128 bits in the 26 characters of a ULID. */
+export function encode(bytes) {
+  let number = BigInt(`0x${bytes.toString("hex")}`);
+  let text = "";
+  for (let i = 0; i < 26; i++) {
+    text = ALPHABET[Number(number & 31n)] + text;
+    number >>= 5n;
+  }
+  return text;
+}
+
+/** The id of what a user claims of a pool: it follows from both, to whoever has the key. */
+export const numberOf = (signingKey, parts) => encode(sign(signingKey, parts).subarray(0, 16));
+
+/** A token that whoever has the key can check. */
+export const token = (signingKey, purpose, subject) =>
+  `${purpose}.${subject}.0.${sign(signingKey, [purpose, subject, "0"]).toString("base64url")}`;
+
+export const isId = (text, prefix) =>
+  typeof text === "string" && new RegExp(`^${prefix}_[0-7][0-9a-hjkmnp-tv-z]{25}$`).test(text);
+
+/** A mailbox: its spellings have one identity. */
+export function email(typed) {
+  const text = typeof typed === "string" ? typed.trim() : "";
+  const at = text.lastIndexOf("@");
+  const local = text.slice(0, at);
+  const atoms = /^[\w!#$%&'*+\-/=?^`{|}~]+(\.[\w!#$%&'*+\-/=?^`{|}~]+)*$/;
+  if (at < 1 || text.length > 254 || local.length > 64 || !atoms.test(local) || local.startsWith("+")) return undefined;
+  const domain = text.slice(at + 1).toLowerCase();
+  if (!/^([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z0-9-]*[a-z][a-z0-9-]*$/.test(domain)) return undefined;
+  const name = local.toLowerCase().split("+")[0];
+  const gmail = domain === "gmail.com" || domain === "googlemail.com";
+  const identity = gmail ? `${name.replaceAll(".", "")}@gmail.com` : `${name}@${domain}`;
+  return { typed: text, domain, identity };
+}
+
+/** A text of at most so many characters, without those that hide or end a line. */
+export function bounded(text, most, field) {
+  if (text === undefined || text === null) return undefined;
+  const trimmed = typeof text === "string" ? text.trim() : "";
+  if (trimmed === "" || [...trimmed].length > most) throw invalid(field, `is not 1–${most} characters`);
+  if (/[\p{Cc}\u00ad\u061c\u200b\u2028-\u202e\u2060\u2066-\u2069\ufeff]/u.test(trimmed)) {
+    throw invalid(field, "has control or invisible characters");
+  }
+  return trimmed;
+}
+
+/** Who asks, from where, for what. */
+function request(event) {
+  const headers = {};
+  for (const [name, value] of Object.entries(event.headers ?? {})) headers[name.toLowerCase()] = value;
+  const { authorizer, identity, requestId } = event.requestContext;
+  if (authorizer?.principal_kind === undefined) throw new Problem(401, "unauthorized", "Authentication required");
+  if (!/^application\/json\b/.test(headers["content-type"] ?? "")) {
+    throw new Problem(415, "unsupported-media-type", "Not JSON");
+  }
+  const raw = event.isBase64Encoded ? Buffer.from(event.body, "base64").toString() : (event.body ?? "{}");
+  let body;
+  try {
+    body = JSON.parse(raw);
+  } catch (error) {
+    throw new Problem(400, "malformed-json", "Malformed JSON", error.message);
+  }
+  if (body === null || typeof body !== "object" || Array.isArray(body)) throw invalid("body", "is not a JSON object");
+  const idempotencyKey = headers["idempotency-key"];
+  if (idempotencyKey !== undefined && !/^[\x21-\x7e]{1,255}$/.test(idempotencyKey)) {
+    throw invalid("Idempotency-Key", "is not 1–255 visible ASCII characters");
+  }
+  return {
+    account: authorizer.account_id,
+    principal: authorizer.principal_id,
+    publishable: authorizer.principal_kind === "publishable_key",
+    scopes: authorizer.scopes,
+    ip: identity.sourceIp,
+    id: requestId,
+    path: event.path,
+    body,
+    headers,
+    idempotency: idempotencyKey && {
+      key: idempotencyKey,
+      request: sha256(`${event.httpMethod} ${event.path}\n${raw}`),
+    },
+  };
+}
+
+/** Refuses a page that is not among those allowed; all are where none is named. */
+export function requireOrigin(allowed, headers) {
+  if (headers.origin !== undefined && allowed.length > 0 && !allowed.includes(headers.origin)) {
+    throw new Problem(403, "origin-not-allowed", "Origin not allowed");
+  }
+}
+
+/** Counts a request against a limit per minute: this window's, and of the one before what still overlaps. */
+export async function limit(request, signingKey, name, most) {
+  if (!request.publishable) return {};
+  const caller = pseudonym(signingKey, "ip", request.ip);
+  const now = Math.floor(Date.now() / 1000);
+  const window = Math.floor(now / 60);
+  const reset = 60 - (now % 60);
+  const at = (window) => key(["RATE", request.account, name, caller], [String(window)]);
+  const previous = (await get(at(window - 1)))?.n ?? 0;
+  const allowance = Math.max(0, most - Math.floor((previous * reset) / 60));
+  const counted = allowance === 0 ? undefined : await add(at(window), "n", allowance, (window + 3) * 60);
+  if (counted === undefined) throw new Problem(429, "rate-limited", "Too many requests", `At most ${most} a minute.`);
+  const remaining = Math.max(0, allowance - counted.n);
+  return {
+    "ratelimit-policy": `"minute";q=${most};w=60`,
+    ratelimit: `"minute";r=${remaining};t=${reset}`,
+    "x-ratelimit-limit": String(most),
+    "x-ratelimit-remaining": String(remaining),
+    "x-ratelimit-reset": String(reset),
+  };
+}
+
+const recordKey = ({ account, principal, idempotency }) => key(["IDEM", account, principal, idempotency.key]);
+
+/** What was answered to this very request before, if it was. */
+export async function answered(request) {
+  if (request.idempotency === undefined) return undefined;
+  const record = await get(recordKey(request));
+  if (record === undefined || record.expires_at <= Date.now() / 1000) return undefined;
+  if (record.request !== request.idempotency.request) {
+    throw new Problem(422, "idempotency-key-reused", "Key used for another request");
+  }
+  return { status: record.status, body: JSON.parse(record.body), location: record.location };
+}
+
+/** The write that remembers an answer, for the transaction that makes it true. */
+export function remember(request, answer, now) {
+  if (request.idempotency === undefined) return [];
+  const { account, principal, idempotency } = request;
+  const item = {
+    ...recordKey(request),
+    _type: "idempotency",
+    account_id: account,
+    principal,
+    idempotency_key: idempotency.key,
+    request: idempotency.request,
+    status: answer.status,
+    body: JSON.stringify(answer.body),
+    location: answer.location,
+    at: new Date(now).toISOString(),
+    expires_at: Math.floor(now / 1000) + 86_400,
+  };
+  return [createOrRenew(item, now)];
+}
+
+const CORS = {
+  vary: "Origin",
+  "access-control-expose-headers":
+    "ETag, Location, RateLimit, RateLimit-Policy, Retry-After, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, X-Request-Id",
+};
+
+/** A Lambda handler for API Gateway, from what answers a request. One line of log a request, with nothing personal in it. */
+export const serve = (route, respond) => async (event) => {
+  const started = performance.now();
+  const id = event.requestContext?.requestId;
+  let status, headers, body, problem;
+  try {
+    const asked = request(event);
+    ({ status, headers, body } = await respond(asked));
+    if (asked.headers.origin !== undefined) headers["access-control-allow-origin"] = asked.headers.origin;
+    headers["content-type"] = "application/json";
+  } catch (error) {
+    const known = error instanceof Problem;
+    if (!known) console.error(JSON.stringify({ level: "ERROR", cause: String(error), message: "request failed" }));
+    status = known ? error.status : 500;
+    problem = known ? error.slug : "internal-error";
+    headers = { "content-type": "application/problem+json" };
+    body = {
+      type: `https://groundswell.dev/problems/${problem}`,
+      title: known ? error.message : "Internal error",
+      status,
+      detail: error.detail,
+      request_id: id,
+    };
+  }
+  console.log(
+    JSON.stringify({
+      level: "INFO",
+      message: "served",
+      request_id: id,
+      method: event.httpMethod,
+      route,
+      status,
+      problem,
+      micros: Math.round((performance.now() - started) * 1000),
+    }),
+  );
+  return {
+    statusCode: status,
+    headers: { ...CORS, ...headers, "x-request-id": id },
+    body: JSON.stringify(body),
+    isBase64Encoded: false,
+  };
+};

@@ -1,0 +1,129 @@
+//! What DynamoDB was asked and answered while the embedded platform served one request.
+
+use std::{collections::BTreeMap, path::Path};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::Failure;
+
+/// One request of a function, with its calls.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Canned {
+    pub table: String,
+    /// Ids of the event in `events/`, and those that the platform gave what it made.
+    pub ids: BTreeMap<String, String>,
+    pub calls: Vec<Call>,
+    pub status: u16,
+    pub body: Value,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Call {
+    /// See [`name_of`].
+    pub name: String,
+    pub request: Value,
+    pub answer: Value,
+}
+
+impl Canned {
+    /// # Errors
+    /// When the file can't be read.
+    pub fn read(path: &Path) -> Result<Self, Failure> {
+        let text = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(serde_json::from_slice(&text)?)
+    }
+
+    /// An event of `events/`, about what the platform made.
+    pub fn event(&self, text: &str) -> String {
+        self.ids.iter().fold(text.to_owned(), |text, (theirs, ours)| text.replace(theirs, ours))
+    }
+
+    /// Whether these are the calls of the record, in any order, and each asks for and writes
+    /// what the record does, but for the values.
+    ///
+    /// # Errors
+    /// What is different.
+    pub fn check_calls(&self, made: &[(String, Value)]) -> Result<(), Failure> {
+        let mut missing: Vec<&Call> = self.calls.iter().collect();
+        for (name, request) in made {
+            let Some(position) = missing.iter().position(|call| call.name == *name) else {
+                return Err(format!("one call too many: {name}").into());
+            };
+            // What is read is the same; what is written has ids of its own.
+            let keys = !name.starts_with("TransactWriteItems");
+            let (expected, found) = (shape(&missing.remove(position).request, keys), shape(request, keys));
+            if expected != found {
+                return Err(format!("{name} asks for\n{found}\ninstead of\n{expected}").into());
+            }
+        }
+        match missing.first() {
+            Some(call) => Err(format!("never called: {}", call.name).into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether API Gateway is answered as in the record, but for the values.
+    ///
+    /// # Errors
+    /// What is different.
+    pub fn check_answer(&self, answer: &[u8]) -> Result<(), Failure> {
+        let unfit = || Failure::from(format!("answered {}", String::from_utf8_lossy(answer)));
+        let answer: Value = serde_json::from_slice(answer).map_err(|_| unfit())?;
+        let body: Value =
+            answer["body"].as_str().and_then(|body| serde_json::from_str(body).ok()).ok_or_else(unfit)?;
+        let fits = answer["statusCode"] == self.status && shape(&body, false) == shape(&self.body, false);
+        if fits { Ok(()) } else { Err(unfit()) }
+    }
+}
+
+/// The operation, and what kinds of items it is about: `BatchGetItem ACCT ACCT POOL`.
+pub fn name_of(target: &str, request: &Value) -> String {
+    let operation = target.rsplit('.').next().unwrap_or_default();
+    let kind = |key: &Value| {
+        let key = key.as_str().unwrap_or("?");
+        key.split('#').next().unwrap_or_default().to_owned()
+    };
+    let mut kinds: Vec<String> = match operation {
+        "BatchGetItem" => {
+            let tables = request["RequestItems"].as_object().into_iter().flat_map(|tables| tables.values());
+            let keys = tables.flat_map(|table| table["Keys"].as_array().into_iter().flatten());
+            keys.map(|key| kind(&key["PK"]["S"])).collect()
+        }
+        "TransactWriteItems" => {
+            let writes =
+                request["TransactItems"].as_array().into_iter().flatten().filter_map(Value::as_object);
+            let writes = writes.flatten();
+            let key = |write: &Value| kind(&write.get("Key").unwrap_or(&write["Item"])["PK"]["S"]);
+            writes.map(|(what, write)| format!("{what} {}", key(write))).collect()
+        }
+        "Query" => vec![kind(&request["ExpressionAttributeValues"][":pk"]["S"])],
+        _ => vec![kind(&request["Key"]["PK"]["S"])],
+    };
+    kinds.sort();
+    format!("{operation} {}", kinds.join(" "))
+}
+
+/// The same with values left out: which members and attributes there are, of which types. Keys
+/// of items may stay.
+fn shape(value: &Value, keys: bool) -> Value {
+    match value {
+        Value::Object(members) => members
+            .iter()
+            // Spelled as the author likes, or made by the SDK.
+            .filter(|(name, _)| !name.ends_with("Expression") && *name != "ClientRequestToken")
+            .map(|(name, value)| match &**name {
+                "PK" if keys => (name.clone(), value.clone()),
+                _ => (name.clone(), shape(value, keys)),
+            })
+            .collect(),
+        Value::Array(items) => {
+            let mut items: Vec<_> = items.iter().map(|item| shape(item, keys)).collect();
+            items.sort_by_key(Value::to_string);
+            Value::Array(items)
+        }
+        Value::String(_) => "text".into(),
+        Value::Number(_) => "number".into(),
+        Value::Bool(_) | Value::Null => value.clone(),
+    }
+}

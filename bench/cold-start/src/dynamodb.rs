@@ -1,0 +1,148 @@
+//! DynamoDB's side of the record, over TLS.
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::{Request, Response, StatusCode, body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use serde_json::Value;
+use tokio::{net::TcpListener, task::AbortHandle};
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{
+        ServerConfig,
+        crypto::ring,
+        pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
+    },
+};
+
+use crate::{
+    Failure,
+    canned::{Canned, name_of},
+};
+
+/// Makes an authority, writes its certificate where clients are told to look for it, and
+/// lets it vouch for this machine.
+///
+/// # Errors
+/// When the file can't be written.
+pub fn authority(file: &Path) -> Result<TlsAcceptor, Failure> {
+    let mut params = CertificateParams::new(Vec::new())?;
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name.push(DnType::CommonName, "Cold starts");
+    let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
+    std::fs::write(file, issuer.pem())?;
+    let key = KeyPair::generate()?;
+    let certificate = CertificateParams::new(vec!["localhost".to_owned()])?.signed_by(&key, &issuer)?;
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key)?;
+    // As DynamoDB: no HTTP/2.
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// The calls that were made, by name, with what was asked.
+type Made = Arc<Mutex<Vec<(String, Value)>>>;
+
+/// A running server; stops when dropped.
+pub struct DynamoDb {
+    pub endpoint: String,
+    made: Made,
+    task: AbortHandle,
+}
+
+impl Drop for DynamoDb {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl DynamoDb {
+    /// # Errors
+    /// When there is no port.
+    pub async fn start(canned: &Canned, acceptor: TlsAcceptor) -> Result<Self, Failure> {
+        let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
+        let endpoint = format!("https://localhost:{}", listener.local_addr()?.port());
+        let made = Made::default();
+        let answers =
+            canned.calls.iter().map(|call| (call.name.clone(), Bytes::from(call.answer.to_string())));
+        let answers: Arc<HashMap<String, Bytes>> = Arc::new(answers.collect());
+        let task = tokio::spawn(accept(listener, acceptor, answers, made.clone())).abort_handle();
+        Ok(Self { endpoint, made, task })
+    }
+
+    /// The calls since the last time.
+    pub fn take_made(&self) -> Vec<(String, Value)> {
+        std::mem::take(&mut *self.made.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+async fn accept(
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+    answers: Arc<HashMap<String, Bytes>>,
+    made: Made,
+) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let _ = stream.set_nodelay(true);
+        let (acceptor, answers, made) = (acceptor.clone(), answers.clone(), made.clone());
+        tokio::spawn(async move {
+            let stream = match acceptor.accept(stream).await {
+                Ok(stream) => stream,
+                Err(error) => return eprintln!("no TLS: {error}"),
+            };
+            let service = service_fn(|request| answer(request, &answers, &made));
+            // A process that is killed closes its connections as it dies.
+            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+        });
+    }
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    answers: &HashMap<String, Bytes>,
+    made: &Made,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let target = request.headers().get("x-amz-target").and_then(|value| value.to_str().ok());
+    let target = target.unwrap_or_default().to_owned();
+    let body =
+        request.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let asked: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let name = name_of(&target, &asked);
+    let found = answers.get(&name).cloned();
+    made.lock().unwrap_or_else(PoisonError::into_inner).push((name, asked));
+    let (status, answer) = match found {
+        Some(answer) => (StatusCode::OK, answer),
+        // Not to be tried again.
+        None => (
+            StatusCode::BAD_REQUEST,
+            Bytes::from_static(
+                br#"{"__type":"com.amazon.coral.validate#ValidationException","message":"not on record"}"#,
+            ),
+        ),
+    };
+    let checksum = crc32fast::hash(&answer);
+    let mut response = Response::new(Full::new(answer));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    for (name, value) in [
+        ("server", "Server"),
+        ("content-type", "application/x-amz-json-1.0"),
+        ("x-amzn-requestid", "7B0QV6R0M4P0T2T8J2H3J5K6L7VV4KQNSO5AEMVJF66Q9ASUAAJG"),
+    ] {
+        headers.insert(name, hyper::header::HeaderValue::from_static(value));
+    }
+    headers.insert("x-amz-crc32", checksum.into());
+    Ok(response)
+}

@@ -1,0 +1,115 @@
+//! dynoxide, an emulator over SQLite, on a thread of its own.
+//!
+//! The file is in WAL mode with `synchronous=NORMAL`: a commit is in the operating
+//! system's hands before it is acknowledged, so that it survives the death of the
+//! process at any moment, but the last ones may be lost when the machine loses
+//! power. `FULL`, the emulator's default, syncs each write and is ten times slower.
+//!
+//! Two gaps of the emulator are worked round through a second connection to the
+//! file: it finds a stream's next sequence number by a scan, for which there is an
+//! index here, and it never trims a stream, which [`Embedded::trim`] does.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use dynoxide::{Database, DynoxideError};
+use tokio::net::TcpListener;
+
+use super::failed;
+use crate::PlatformError;
+
+const SWEEP_EVERY: Duration = Duration::from_secs(10);
+
+/// The emulator's database. Cheap to clone.
+#[derive(Clone)]
+pub struct Embedded {
+    database: Database,
+    file: PathBuf,
+}
+
+impl Embedded {
+    pub fn open(file: &Path) -> Result<Self, PlatformError> {
+        let doing = |doing: &'static str| move |error: DynoxideError| failed(format!("{doing}: {error}"));
+        let database = Database::new(&file.to_string_lossy()).map_err(doing("open"))?;
+        database
+            .enable_bulk_loading()
+            .and_then(|()| database.disable_bulk_loading())
+            .map_err(doing("set synchronous=NORMAL"))?;
+        let embedded = Self { database, file: file.to_owned() };
+        embedded
+            .connect()?
+            .execute_batch(
+                "CREATE INDEX IF NOT EXISTS groundswell_stream_order
+                 ON _stream_records (table_name, CAST(sequence_number AS INTEGER))",
+            )
+            .map_err(failed)?;
+        Ok(embedded)
+    }
+
+    /// Runs the emulator's HTTP server on a port of its own until the process ends, and deletes what
+    /// has expired, now and then, as DynamoDB does.
+    pub fn serve(&self) -> Result<String, PlatformError> {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").map_err(failed)?;
+        listener.set_nonblocking(true).map_err(failed)?;
+        let endpoint = format!("http://{}", listener.local_addr().map_err(failed)?);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        let database = self.database.clone();
+        std::thread::Builder::new()
+            .name("dynamodb".to_owned())
+            .spawn(move || {
+                runtime.block_on(async {
+                    match TcpListener::from_std(listener) {
+                        Ok(listener) => dynoxide::server::serve_on(listener, database).await,
+                        Err(error) => tracing::error!(cause = %error, "DynamoDB can't listen"),
+                    }
+                });
+            })
+            .map_err(failed)?;
+        let database = self.database.clone();
+        std::thread::Builder::new()
+            .name("dynamodb-ttl".to_owned())
+            .spawn(move || {
+                loop {
+                    std::thread::sleep(SWEEP_EVERY);
+                    if let Err(error) = database.sweep_ttl() {
+                        tracing::warn!(cause = %error, "TTL sweep failed");
+                    }
+                }
+            })
+            .map_err(failed)?;
+        Ok(endpoint)
+    }
+
+    /// Drops a table's stream records before a sequence number that all readers have passed. The
+    /// last one stays: the emulator numbers on from it.
+    pub fn trim(&self, table: &str, before: &str) -> Result<(), PlatformError> {
+        // The emulator shows its numbers plus 10^20. Should that ever change, nothing is
+        // trimmed, because the record that is to stay is not found.
+        let stored: i64 = before
+            .strip_prefix('1')
+            .and_then(|digits| digits.parse().ok())
+            .ok_or_else(|| failed(format!("a sequence number of another form: {before}")))?;
+        self.connect()?
+            .execute(
+                "DELETE FROM _stream_records
+                 WHERE table_name = ?1 AND CAST(sequence_number AS INTEGER) < ?2
+                   AND EXISTS (SELECT 1 FROM _stream_records
+                               WHERE table_name = ?1 AND CAST(sequence_number AS INTEGER) = ?2)",
+                (table, stored),
+            )
+            .map(drop)
+            .map_err(failed)
+    }
+
+    fn connect(&self) -> Result<rusqlite::Connection, PlatformError> {
+        let open = || {
+            let connection = rusqlite::Connection::open(&self.file)?;
+            connection.busy_timeout(Duration::from_secs(10))?;
+            connection.pragma_update(None, "synchronous", "NORMAL")?;
+            Ok(connection)
+        };
+        open().map_err(|error: rusqlite::Error| failed(error))
+    }
+}

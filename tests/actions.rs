@@ -1,0 +1,448 @@
+//! What people and servers do, each recorded with all that follows from it.
+//!
+//! Done one at a time, each change is projected alone, which is the dearest; many at once share batches.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use futures_util::{StreamExt, stream};
+use groundswell::{
+    Platform,
+    capacity::Charge,
+    recorder::{Call, Record},
+};
+use serde_json::{Value, json};
+
+use crate::{Api, address, link_token, unique};
+
+/// Something that is done, and counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Action {
+    Join,
+    /// Through the link of somebody who brings three.
+    JoinReferred,
+    /// Through the one link that everybody has.
+    JoinThroughOneLink,
+    /// Of a list with double opt-in, with its mail.
+    JoinPending,
+    Verify,
+    Position,
+    Click,
+    Leaderboard,
+    /// A page of 100 subscribers.
+    List,
+    Claim,
+    /// A code that is held, and the confirmation.
+    Reserve,
+    Redeem,
+    /// A row of a file of 1,000.
+    Import,
+    /// A row of an export of 100.
+    Export,
+    Erase,
+}
+
+/// Operations by what they cost.
+pub const CALLS: [&str; 4] =
+    ["DynamoDB.GetItem", "DynamoDB.BatchGetItem", "DynamoDB.Query", "DynamoDB.UpdateItem"];
+pub const TRANSACTION: &str = "DynamoDB.TransactWriteItems";
+pub const MESSAGE: &str = "SQS.SendMessage";
+pub const MAIL: &str = "SES.POST";
+
+/// How often each tier's worth of friends is brought.
+const FRIENDS: usize = 3;
+const ROWS_AT_ONCE: usize = 1000;
+/// People on the list before anything is measured; some of them lead the leaderboard.
+const FILL: usize = 100;
+const LEADERS: usize = 20;
+/// Addresses that requests come from: each may join so often a minute.
+const HOSTS: u8 = 100;
+
+impl Action {
+    pub const ALL: [Self; 15] = [
+        Self::Join,
+        Self::JoinReferred,
+        Self::JoinThroughOneLink,
+        Self::JoinPending,
+        Self::Verify,
+        Self::Position,
+        Self::Click,
+        Self::Leaderboard,
+        Self::List,
+        Self::Claim,
+        Self::Reserve,
+        Self::Redeem,
+        Self::Import,
+        Self::Export,
+        Self::Erase,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Join => "join",
+            Self::JoinReferred => "join through a friend's link, with its credit",
+            Self::JoinThroughOneLink => "join, all through one link",
+            Self::JoinPending => "join with double opt-in, with its mail",
+            Self::Verify => "verification of an address",
+            Self::Position => "position",
+            Self::Click => "click on a referral link",
+            Self::Leaderboard => "leaderboard of 20",
+            Self::List => "list of 100 subscribers",
+            Self::Claim => "claim of a code",
+            Self::Reserve => "reservation and its confirmation",
+            Self::Redeem => "redemption",
+            Self::Import => "import, a row",
+            Self::Export => "export, a row",
+            Self::Erase => "erasure of a subscriber",
+        }
+    }
+
+    /// Enough times to count it, one at a time.
+    pub fn few(self) -> usize {
+        match self {
+            Self::JoinReferred | Self::JoinThroughOneLink => 2 * FRIENDS,
+            Self::Import => ROWS_AT_ONCE,
+            Self::Export => 100,
+            // It chooses at random where to look for a code.
+            Self::Claim | Self::Reserve => 6,
+            _ => 3,
+        }
+    }
+
+    /// Whether more follows from it than its answer.
+    fn has_consequences(self) -> bool {
+        !matches!(self, Self::Position | Self::Click | Self::Leaderboard | Self::List)
+    }
+}
+
+/// A platform with an account, a waitlist of each kind and a pool of codes.
+pub struct Stage {
+    pub platform: Platform,
+    /// One account, through many client addresses.
+    apis: Vec<Api>,
+    waitlist: String,
+    pending: String,
+}
+
+/// What was done how often, and what was recorded of it.
+pub struct Recording {
+    pub action: Action,
+    pub times: usize,
+    pub records: Vec<Record>,
+}
+
+impl Stage {
+    pub async fn set(platform: Platform) -> Self {
+        let api = Api::new(platform.credentials.clone());
+        let settings = json!({ "reward_tiers": [{ "referrals": FRIENDS, "name": "Early access" }] });
+        let waitlist = api.waitlist(settings).await;
+        let pending = api.waitlist(json!({ "verification_policy": "double_opt_in" })).await;
+        let apis = (1..=HOSTS).map(|host| api.from_host(host)).collect();
+        let stage = Self { platform, apis, waitlist, pending };
+        let codes = stage.people(FILL - LEADERS, None).await;
+        for code in codes.iter().take(LEADERS) {
+            stage.people(1, Some(&code.code)).await;
+        }
+        stage.platform.recorder.record();
+        stage.platform.recorder.quiet().await;
+        stage
+    }
+
+    fn api(&self, n: usize) -> &Api {
+        &self.apis[n % self.apis.len()]
+    }
+
+    async fn people(&self, count: usize, code: Option<&str>) -> Vec<Person> {
+        let joins = (0..count).map(|n| async move {
+            let joined = self.api(n).join(&self.waitlist, &address("p"), code).await;
+            assert_eq!(joined.status, 201, "{}", joined.text);
+            Person { id: joined.id(), code: joined.text_at("referral_code"), token: joined.text_at("token") }
+        });
+        stream::iter(joins).buffered(8).collect().await
+    }
+
+    /// Does it one at a time, waiting for all that follows.
+    pub async fn alone(&self, action: Action, times: usize) -> Recording {
+        self.perform(action, times, 1, action.has_consequences()).await
+    }
+
+    /// Does it with so many requests in flight.
+    pub async fn at_once(&self, action: Action, times: usize, in_flight: usize) -> Recording {
+        self.perform(action, times, in_flight, false).await
+    }
+
+    async fn perform(&self, action: Action, times: usize, in_flight: usize, pause: bool) -> Recording {
+        let recorder = &self.platform.recorder;
+        let mut material = self.prepare(action, times).await;
+        recorder.quiet().await;
+        recorder.record();
+        let steps = stream::iter(std::mem::take(&mut material).into_iter().enumerate());
+        let steps = steps.map(|(n, material)| async move {
+            self.once(action, n, material).await;
+            if pause {
+                recorder.quiet().await;
+            }
+        });
+        steps.buffer_unordered(in_flight).collect::<()>().await;
+        recorder.quiet().await;
+        Recording { action, times, records: recorder.take() }
+    }
+
+    /// What each time needs, made before anything is recorded.
+    async fn prepare(&self, action: Action, times: usize) -> Vec<Value> {
+        let once = || vec![Value::Null; times];
+        match action {
+            Action::Join | Action::JoinPending | Action::Leaderboard | Action::List => once(),
+            Action::JoinReferred => {
+                let referrers = self.people(times.div_ceil(FRIENDS), None).await;
+                // One after the other, so that the friends of one are not counted together.
+                (0..times).map(|n| json!(referrers[n % referrers.len()].code)).collect()
+            }
+            Action::JoinThroughOneLink => {
+                let referrer = self.people(1, None).await.swap_remove(0);
+                vec![json!(referrer.code); times]
+            }
+            Action::Verify => {
+                let joins = (0..times).map(|n| async move {
+                    let email = address("v");
+                    let joined = self.api(n).join(&self.pending, &email, None).await;
+                    assert_eq!(joined.status, 202, "{}", joined.text);
+                    json!(link_token(&self.api(n).mail(&email).await, "/verify?token="))
+                });
+                stream::iter(joins).buffered(8).collect().await
+            }
+            Action::Position | Action::Click | Action::Erase => {
+                let few = if action == Action::Erase { times } else { times.min(50) };
+                let people = self.people(few, None).await;
+                let material = |n: usize| {
+                    let Person { id, code, token } = &people[n % few];
+                    json!({ "id": id, "code": code, "token": token })
+                };
+                (0..times).map(material).collect()
+            }
+            Action::Claim | Action::Reserve => {
+                // Twice as many as needed: the last codes of a pool take more looking for.
+                let pool = self.pool_of(2 * times.max(200)).await;
+                vec![json!(pool); times]
+            }
+            Action::Redeem => {
+                let pool = self.pool_of(times).await;
+                let claims = (0..times).map(|n| {
+                    let pool = &pool;
+                    async move { assert_eq!(self.api(n).claim(pool, &n.to_string()).await.status, 201) }
+                });
+                stream::iter(claims).buffered(8).collect::<()>().await;
+                let codes = self.api(0).all(&format!("/code-pools/{pool}/codes")).await;
+                codes.into_iter().map(|code| code["id"].clone()).collect()
+            }
+            Action::Import => {
+                let pool = self.api(0).pool(json!({})).await;
+                vec![json!(pool); times / ROWS_AT_ONCE]
+            }
+            Action::Export => {
+                let list = self.api(0).waitlist(json!({})).await;
+                let joins = (0..times).map(|n| {
+                    let list = &list;
+                    async move { self.api(n).join(list, &address("e"), None).await.ok() }
+                });
+                stream::iter(joins).buffered(8).collect::<Vec<_>>().await;
+                vec![json!(list)]
+            }
+        }
+    }
+
+    async fn pool_of(&self, codes: usize) -> String {
+        let pool = self.api(0).pool(json!({})).await;
+        for first in (0..codes).step_by(ROWS_AT_ONCE) {
+            self.api(0).import(&pool, rows(first, codes.min(first + ROWS_AT_ONCE))).await;
+        }
+        pool
+    }
+
+    async fn once(&self, action: Action, n: usize, material: Value) {
+        let api = self.api(n);
+        let text = |field: &str| material[field].as_str().unwrap_or_default().to_owned();
+        let whole = material.as_str().unwrap_or_default();
+        let reply = match action {
+            Action::Join => api.join(&self.waitlist, &address("p"), None).await,
+            Action::JoinReferred | Action::JoinThroughOneLink => {
+                api.join(&self.waitlist, &address("p"), Some(whole)).await
+            }
+            Action::JoinPending => api.join(&self.pending, &address("p"), None).await,
+            Action::Verify => {
+                api.call("POST", "/subscribers/verify").json(json!({ "token": whole })).send().await
+            }
+            Action::Position => {
+                let call = api.public("GET", &format!("/subscribers/{}/position", text("id")));
+                call.header("x-subscriber-token", &text("token")).send().await
+            }
+            Action::Click => {
+                api.public("POST", "/referrals").json(json!({ "referral_code": text("code") })).send().await
+            }
+            Action::Leaderboard => {
+                api.public("GET", &format!("/waitlists/{}/leaderboard", self.waitlist)).send().await
+            }
+            Action::List => api.get(&format!("/subscribers?waitlist_id={}&limit=100", self.waitlist)).await,
+            Action::Claim | Action::Reserve => {
+                let reserve = action == Action::Reserve;
+                let body = json!({ "user": unique().to_string(), "reserve": reserve });
+                let claimed = api.public("POST", &format!("/distribute/{whole}")).json(body).send().await;
+                match reserve {
+                    false => claimed,
+                    true => {
+                        let path = format!("/claims/{}/confirm", claimed.text_at("claim_id"));
+                        api.public("POST", &path).json(json!({})).send().await
+                    }
+                }
+            }
+            Action::Redeem => api.post(&format!("/codes/{whole}/redeem"), json!({})).await,
+            Action::Import => {
+                let first = n * ROWS_AT_ONCE;
+                api.upload(whole, rows(first, first + ROWS_AT_ONCE)).await;
+                return;
+            }
+            Action::Export => {
+                api.post("/exports", json!({ "kind": "subscribers", "waitlist_id": whole })).await
+            }
+            Action::Erase => api.secret("DELETE", &format!("/subscribers/{}", text("id"))).send().await,
+        };
+        assert!(reply.status.is_success(), "{action:?}: {} {}", reply.status, reply.text);
+    }
+}
+
+struct Person {
+    id: String,
+    code: String,
+    token: String,
+}
+
+fn rows(first: usize, end: usize) -> String {
+    let rows = (first..end).map(|n| format!("CAPACITY-{n:07}\n"));
+    std::iter::once("code\n".to_owned()).chain(rows).collect()
+}
+
+/// Whether a function answers requests.
+fn answers(function: &str) -> bool {
+    ["Account", "CodeDistribution", "Referral", "Subscriber", "Waitlist"]
+        .iter()
+        .any(|family| function.strip_suffix("Function") == Some(family))
+}
+
+/// Read and write units.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Units {
+    pub reads: f64,
+    pub writes: f64,
+}
+
+/// A partition, by its index, if it isn't the table's, and its key.
+pub type Partition = (Option<String>, String);
+
+impl Recording {
+    fn each(&self, sum: f64) -> f64 {
+        sum / self.times as f64
+    }
+
+    pub fn calls(&self) -> impl Iterator<Item = &Call> {
+        self.records.iter().filter_map(|record| match record {
+            Record::Call(call) => Some(call),
+            Record::Invocation(_) => None,
+        })
+    }
+
+    fn charges(&self) -> impl Iterator<Item = &Charge> {
+        self.calls().flat_map(|call| &call.charges)
+    }
+
+    /// Units of one time.
+    pub fn units(&self) -> Units {
+        let reads = self.each(self.charges().map(|charge| charge.reads).sum());
+        Units { reads, writes: self.each(self.charges().map(|charge| charge.writes).sum()) }
+    }
+
+    /// Units of one time by partition.
+    pub fn partitions(&self) -> BTreeMap<Partition, Units> {
+        let mut partitions: BTreeMap<Partition, Units> = BTreeMap::new();
+        for charge in self.charges() {
+            let units = partitions.entry((charge.index.clone(), charge.partition.clone())).or_default();
+            units.reads += self.each(charge.reads);
+            units.writes += self.each(charge.writes);
+        }
+        partitions
+    }
+
+    /// Bytes by which the table and its indexes grow with one time.
+    pub fn grows(&self) -> f64 {
+        self.each(self.charges().map(|charge| charge.grows as f64).sum())
+    }
+
+    /// Requests through the gateway.
+    pub fn requests(&self) -> f64 {
+        self.each(self.invoked(answers).count() as f64)
+    }
+
+    /// Invocations of all functions.
+    pub fn invocations(&self) -> f64 {
+        self.each(self.invoked(|_| true).count() as f64)
+    }
+
+    /// Messages that Lambda took from queues, and records from the stream, by function: how often
+    /// it was invoked and with how many on average.
+    pub fn batches(&self) -> BTreeMap<String, (usize, f64)> {
+        let mut batches: BTreeMap<String, (usize, f64)> = BTreeMap::new();
+        for (function, records) in self.invoked(|function| !answers(function)) {
+            let (count, sum) = batches.entry(function.to_owned()).or_default();
+            (*count, *sum) = (*count + 1, *sum + records as f64);
+        }
+        batches.values_mut().for_each(|(count, sum)| *sum /= *count as f64);
+        batches.retain(|_, (_, mean)| *mean > 0.0);
+        batches
+    }
+
+    fn invoked(&self, which: impl Fn(&str) -> bool) -> impl Iterator<Item = (&str, usize)> {
+        self.records.iter().filter_map(move |record| match record {
+            Record::Invocation(invocation) if which(&invocation.function) => {
+                Some((invocation.function.as_str(), invocation.records))
+            }
+            _ => None,
+        })
+    }
+
+    /// Calls of one time whose operation is one of these.
+    pub fn count(&self, operations: &[&str]) -> f64 {
+        let wanted = self.calls().filter(|call| operations.contains(&call.operation.as_str()));
+        self.each(wanted.count() as f64)
+    }
+
+    /// Operations of one time.
+    pub fn operations(&self) -> BTreeMap<String, f64> {
+        let mut operations: BTreeMap<String, f64> = BTreeMap::new();
+        for call in self.calls() {
+            *operations.entry(call.operation.clone()).or_default() += self.each(1.0);
+        }
+        operations
+    }
+
+    /// Time of one time in functions that did not wait for AWS. Calls that overlap count twice, so that
+    /// it may come out too small.
+    pub fn own_time(&self) -> Duration {
+        let mut invoked = Duration::ZERO;
+        let mut called = Duration::ZERO;
+        for record in &self.records {
+            match record {
+                Record::Invocation(invocation) => invoked += invocation.took,
+                Record::Call(call) => called += call.took,
+            }
+        }
+        invoked.saturating_sub(called).div_f64(self.times as f64)
+    }
+}
+
+/// A partition as `docs/access-patterns.md` writes it, e.g. `WLSUBS#waitlist#shard`.
+pub fn class_of(partition: &str) -> String {
+    let shape = |key: &str| (key.split('#').next().unwrap_or_default().to_owned(), key.split('#').count());
+    let wanted = shape(partition);
+    let keys = store::patterns::ALL.iter().flat_map(|pattern| pattern.keys.split('`'));
+    let templates = keys.filter(|key| key.starts_with(|first: char| first.is_ascii_uppercase()));
+    let mut fitting = templates.filter(|template| shape(template) == wanted);
+    fitting.next().unwrap_or(&wanted.0).to_owned()
+}

@@ -1,0 +1,119 @@
+//! What things cost and where they get hot: `docs/cost.md` and `docs/scaling.md` say what is recorded.
+
+use std::time::Duration;
+
+use groundswell::{
+    capacity::Charge,
+    faults::Faults,
+    recorder::{Call, Record},
+};
+use scenarios::{
+    actions::{Action, CALLS, MAIL, MESSAGE, Recording, Stage, TRANSACTION},
+    platform,
+    prices::{self, Cost, Heat},
+    simulation::{Mix, Partitions},
+};
+
+/// Not above what is documented, and not so far below that the document would be wrong.
+fn holds(what: &str, action: Action, measured: f64, documented: f64) {
+    let name = action.name();
+    let allowed = documented * 0.9 - 0.1..=documented * 1.03 + 0.05;
+    assert!(allowed.contains(&measured), "{name}: {measured:.3} {what}, documented are {documented:.3}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_action_takes_the_documented_units_and_is_limited_by_the_documented_partition() {
+    let data = tempfile::tempdir().unwrap();
+    let Some(platform) = platform(data.path(), false, Faults::default()).await else { return };
+    let stage = Stage::set(platform).await;
+    for cost in prices::COSTS.iter().copied() {
+        let Cost {
+            action,
+            requests,
+            invocations,
+            calls,
+            transactions,
+            messages,
+            mails,
+            reads,
+            writes,
+            bytes,
+        } = cost;
+        let recording = stage.alone(action, action.few()).await;
+        let units = recording.units();
+        for (what, measured, documented) in [
+            ("requests", recording.requests(), requests),
+            ("invocations", recording.invocations(), invocations),
+            ("calls", recording.count(&CALLS), calls),
+            ("transactions", recording.count(&[TRANSACTION]), transactions),
+            ("messages", recording.count(&[MESSAGE]), messages),
+            ("mails", recording.count(&[MAIL]), mails),
+            ("read units", units.reads, reads),
+            ("write units", units.writes, writes),
+            ("bytes", recording.grows(), bytes),
+        ] {
+            holds(what, action, measured, documented);
+        }
+        let heat: Heat = prices::HEAT.iter().find(|heat| heat.action == action).copied().unwrap();
+        let limit = Mix::of(&[(&recording, 1.0)], Partitions::Keys).limit(20.0);
+        let (Some(limit), Some((rate, partition))) = (&limit, heat.alone) else {
+            assert!(limit.is_none() && heat.alone.is_none(), "{}: {limit:?}", action.name());
+            continue;
+        };
+        assert_eq!(limit.partition, partition, "{}, {limit:?}", action.name());
+        let off = limit.a_second / rate;
+        assert!((0.9..1.1).contains(&off), "{}: {limit:?}, documented are {rate} a second", action.name());
+    }
+}
+
+#[test]
+fn the_tables_of_the_documents_are_current() {
+    for (name, tables) in
+        [("cost", prices::cost_tables().to_vec()), ("scaling", prices::scaling_tables().to_vec())]
+    {
+        let file = format!("{}/../docs/{name}.md", env!("CARGO_MANIFEST_DIR"));
+        let document = std::fs::read_to_string(&file).unwrap();
+        let current = prices::with_tables(&document, &tables);
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(&file, &current).unwrap();
+        } else {
+            assert_eq!(document, current, "run with UPDATE=1");
+        }
+    }
+}
+
+#[test]
+fn a_partition_takes_1_000_write_and_3_000_read_units_a_second() {
+    let limit = |charges: &[(&str, f64, f64)]| {
+        let charge = |(partition, reads, writes): &(&str, f64, f64)| Charge {
+            index: None,
+            partition: (*partition).to_owned(),
+            sort: String::new(),
+            reads: *reads,
+            writes: *writes,
+            grows: 0,
+        };
+        let call = Call {
+            function: String::new(),
+            operation: String::new(),
+            charges: charges.iter().map(charge).collect(),
+            took: Duration::ZERO,
+        };
+        let recording = Recording { action: Action::Join, times: 1, records: vec![Record::Call(call)] };
+        Mix::of(&[(&recording, 1.0)], Partitions::Keys).limit(120.0)
+    };
+    for (charges, expected, partition) in [
+        (vec![("WL#wl_1", 0.0, 1.0)], 1000.0, "`WL#waitlist`"),
+        (vec![("WL#wl_1", 0.0, 4.0)], 250.0, "`WL#waitlist`"),
+        (vec![("KEY#key_1", 2.0, 0.0)], 1500.0, "`KEY#key`"),
+        // Both at once: what is hot first decides.
+        (vec![("KEY#key_1", 2.0, 0.0), ("WL#wl_1", 1.0, 1.0)], 1000.0, "`WL#waitlist`"),
+        // Each person has another one.
+        (vec![("SUB#sub_1", 50.0, 50.0), ("KEY#key_1", 1.0, 0.0)], 3000.0, "`KEY#key`"),
+    ] {
+        let limit = limit(&charges).unwrap();
+        assert!((0.95..1.02).contains(&(limit.a_second / expected)), "{charges:?}: {limit:?}");
+        assert_eq!(limit.partition, partition);
+    }
+    assert!(limit(&[("SUB#sub_1", 1.0, 1.0)]).is_none(), "nothing is shared");
+}

@@ -1,0 +1,298 @@
+//! What things cost: operations, as the scenarios count them, times AWS's list prices.
+//!
+//! `docs/cost.md` and `docs/scaling.md` show the tables that are made here; the scenarios hold the operations
+//! against what the recorder counts.
+
+use std::fmt::Write as _;
+
+use crate::actions::Action;
+
+/// What an action makes AWS do, done once with nothing else going on.
+#[derive(Clone, Copy, Debug)]
+pub struct Cost {
+    pub action: Action,
+    /// Through API Gateway.
+    pub requests: f64,
+    /// Of functions: for the requests, to authorize them, and for what follows.
+    pub invocations: f64,
+    /// Calls of DynamoDB but for transactions.
+    pub calls: f64,
+    pub transactions: f64,
+    /// Messages sent to a queue.
+    pub messages: f64,
+    pub mails: f64,
+    /// Units of the table and its indexes.
+    pub reads: f64,
+    pub writes: f64,
+    /// Bytes that stay, indexes included.
+    pub bytes: f64,
+}
+
+/// Dollars a month, or for a million of something.
+#[derive(Clone, Copy, Debug, Default)]
+struct Price {
+    gateway: f64,
+    lambda: f64,
+    dynamodb: f64,
+    mail: f64,
+    logs: f64,
+}
+
+const MILLION: f64 = 1e6;
+/// Prices in us-east-1, in dollars; `docs/cost.md` says where they are from.
+const REQUEST: f64 = 3.50 / MILLION;
+const INVOCATION: f64 = 0.20 / MILLION;
+const GB_SECOND: f64 = 0.000_016_666_7;
+const READ: f64 = 0.125 / MILLION;
+const WRITE: f64 = 0.625 / MILLION;
+const QUEUE_REQUEST: f64 = 0.40 / MILLION;
+const MAIL: f64 = 0.10 / 1000.0;
+/// Out to the internet.
+const TRANSFER_GB: f64 = 0.09;
+/// Taken in, and kept for a month.
+const LOG_GB: f64 = 0.50 + 0.03;
+const TRACE: f64 = 5.00 / MILLION;
+/// A GB of the table for a month, and of its backup to any point in time.
+const STORED_GB: f64 = 0.25 + 0.20;
+const GB: f64 = 1e9;
+
+/// The memory of the functions.
+const MEMORY_GB: f64 = 0.5;
+/// What a function is billed for, besides waiting.
+const OWN_SECONDS: f64 = 0.003;
+/// How long it waits for AWS, each time.
+const CALL_SECONDS: f64 = 0.005;
+const TRANSACTION_SECONDS: f64 = 0.012;
+const MESSAGE_SECONDS: f64 = 0.010;
+const MAIL_SECONDS: f64 = 0.050;
+/// Bytes of an answer with its headers: most are smaller, a list is larger.
+const ANSWER: f64 = 1500.0;
+/// Bytes of log: the gateway's line about a request, and what a function and Lambda itself write.
+const ACCESS_LOG: f64 = 350.0;
+const FUNCTION_LOG: f64 = 1600.0;
+/// Send, receive, delete.
+const REQUESTS_A_MESSAGE: f64 = 3.0;
+
+/// Dollars a month that are there without anybody: the key and its use by DynamoDB, 15 metrics, the 40 metrics
+/// that the functions' alarms look at and the 19 of the others, the dashboard, Lambda's waiting at two queues.
+const FIXED: f64 = 1.00
+    + 0.27
+    + 15.0 * 0.30
+    + (40.0 + 19.0) * 0.10
+    + 3.00
+    + 2.0 * 5.0 * (SECONDS_A_MONTH / 20.0) * QUEUE_REQUEST;
+const SECONDS_A_MONTH: f64 = 730.0 * 3600.0;
+
+impl Cost {
+    fn price(&self) -> Price {
+        let seconds = self.invocations * OWN_SECONDS
+            + self.calls * CALL_SECONDS
+            + self.transactions * TRANSACTION_SECONDS
+            + self.messages * MESSAGE_SECONDS
+            + self.mails * MAIL_SECONDS;
+        let log = self.requests * ACCESS_LOG + self.invocations * FUNCTION_LOG;
+        Price {
+            gateway: self.requests * (REQUEST + ANSWER / GB * TRANSFER_GB),
+            lambda: self.invocations * INVOCATION + seconds * MEMORY_GB * GB_SECOND,
+            dynamodb: self.reads * READ + self.writes * WRITE,
+            mail: self.messages * REQUESTS_A_MESSAGE * QUEUE_REQUEST + self.mails * MAIL,
+            logs: log / GB * LOG_GB,
+        }
+    }
+}
+
+impl Price {
+    fn total(self) -> f64 {
+        self.gateway + self.lambda + self.dynamodb + self.mail + self.logs
+    }
+}
+
+/// What one subscriber does in the month of joining. The referral is what it costs more than a join.
+const MONTH: [(Action, f64); 10] = [
+    (Action::JoinPending, 1.0),
+    (Action::Verify, 1.0),
+    (Action::JoinReferred, 0.3),
+    (Action::Join, -0.3),
+    (Action::Position, 5.0),
+    (Action::Click, 1.0),
+    (Action::Leaderboard, 1.0),
+    (Action::Import, 0.2),
+    (Action::Claim, 0.2),
+    (Action::Redeem, 0.1),
+];
+
+/// A table of a document, by the name that it has there.
+pub type Table = (&'static str, String);
+
+/// The tables of `docs/cost.md`.
+pub fn cost_tables() -> [Table; 3] {
+    [("operations", operations()), ("million", million()), ("month", month())]
+}
+
+fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut text = format!("| {} |\n|---|{}\n", head.join(" | "), "--:|".repeat(head.len() - 1));
+    for row in rows {
+        // Writing to a String can't fail.
+        let _ = writeln!(text, "| {} |", row.join(" | "));
+    }
+    text
+}
+
+/// Without digits that mean nothing.
+fn number(value: f64) -> String {
+    let text = match value {
+        value if value >= 100.0 => format!("{value:.0}"),
+        value if value >= 0.1 => format!("{value:.1}"),
+        value => format!("{value:.3}"),
+    };
+    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    text.to_owned()
+}
+
+fn dollars(value: f64) -> String {
+    let text = if value < 100.0 { return format!("{value:.2}") } else { format!("{value:.0}") };
+    let (thousands, rest) = text.split_at(text.len() - 3);
+    if thousands.is_empty() { text } else { format!("{thousands},{rest}") }
+}
+
+fn operations() -> String {
+    let head = [
+        "",
+        "requests",
+        "invocations",
+        "reads, single writes",
+        "transactions",
+        "queued",
+        "mails",
+        "read units",
+        "write units",
+        "bytes stored",
+    ];
+    let rows = COSTS.iter().map(|cost| {
+        let Cost {
+            action,
+            requests,
+            invocations,
+            calls,
+            transactions,
+            messages,
+            mails,
+            reads,
+            writes,
+            bytes,
+        } = *cost;
+        let numbers =
+            [requests, invocations, calls, transactions, messages, mails, reads, writes, bytes].map(number);
+        std::iter::once(action.name().to_owned()).chain(numbers).collect()
+    });
+    table(&head, rows)
+}
+
+fn million() -> String {
+    let head = ["a million times", "API Gateway", "Lambda", "DynamoDB", "SQS, SES", "logs", "dollars"];
+    let rows = COSTS.iter().map(|cost| {
+        let price = cost.price();
+        let Price { gateway, lambda, dynamodb, mail, logs } = price;
+        let parts = [gateway, lambda, dynamodb, mail, logs, price.total()];
+        let parts = parts.map(|part| dollars(part * MILLION));
+        std::iter::once(cost.action.name().to_owned()).chain(parts).collect()
+    });
+    table(&head, rows)
+}
+
+/// Traces of so many requests spread over a month: one a second, and one in twenty of the others.
+fn traces(requests: f64) -> f64 {
+    requests.min(SECONDS_A_MONTH) + 0.05 * (requests - SECONDS_A_MONTH).max(0.0)
+}
+
+fn month() -> String {
+    let mut one = Price::default();
+    let (mut bytes, mut requests, mut workers) = (0.0, 0.0, 0.0);
+    for (action, times) in MONTH {
+        let Some(cost) = COSTS.iter().find(|cost| cost.action == action) else { continue };
+        let Price { gateway, lambda, dynamodb, mail, logs } = cost.price();
+        one.gateway += times * gateway;
+        one.lambda += times * lambda;
+        one.dynamodb += times * dynamodb;
+        one.mail += times * mail;
+        one.logs += times * logs;
+        bytes += times * cost.bytes;
+        requests += times * cost.requests;
+        // The authorizer and the function are one trace with their request.
+        workers += times * (cost.invocations - 2.0 * cost.requests).max(0.0);
+    }
+    let sizes = [10_000.0, MILLION, 10.0 * MILLION];
+    let row = |name: &str, price: &dyn Fn(f64) -> f64| {
+        std::iter::once(name.to_owned()).chain(sizes.map(|people| dollars(price(people)))).collect()
+    };
+    let stored = |people: f64| people * bytes / GB * STORED_GB;
+    let traced = |people: f64| (traces(people * requests) + traces(people * workers)) * TRACE;
+    let all = |people: f64| people * one.total() + stored(people) + traced(people) + FIXED;
+    let rows = [
+        row("API Gateway", &|people| people * one.gateway),
+        row("Lambda", &|people| people * one.lambda),
+        row("DynamoDB, reads and writes", &|people| people * one.dynamodb),
+        row("DynamoDB, storage and backup", &stored),
+        row("SES and SQS", &|people| people * one.mail),
+        row("logs", &|people| people * one.logs),
+        row("X-Ray", &traced),
+        row("there without anybody", &|_| FIXED),
+        row("**the month in which they join**", &all),
+        row("**a month in which nothing happens**", &|people| stored(people) + FIXED),
+    ];
+    table(&["dollars a month", "10,000 subscribers", "1 million", "10 million"], rows)
+}
+
+/// So many a second, by this partition; none when no two share one.
+pub type Bound = Option<(f64, &'static str)>;
+
+/// How fast an action can be done before a partition is hot.
+#[derive(Clone, Copy, Debug)]
+pub struct Heat {
+    pub action: Action,
+    /// When each change is projected alone, which is the worst: times a second, and where.
+    pub alone: Bound,
+    /// As recorded with 32 in flight.
+    pub rush: Bound,
+    /// The same, when DynamoDB has given each hot item a partition.
+    pub items: Bound,
+}
+
+const NEW_TABLE_WRITES: f64 = 4000.0;
+const NEW_TABLE_READS: f64 = 12_000.0;
+
+/// The table of `docs/scaling.md`.
+pub fn scaling_tables() -> [Table; 1] {
+    let head = ["", "a second, one by one", "in batches", "with hot items apart", "a new table"];
+    let rows = HEAT.iter().map(|heat| {
+        let cost = COSTS.iter().find(|cost| cost.action == heat.action);
+        // Of an index there is a capacity of its own: the units here are those of both.
+        let new = cost.map_or(0.0, |cost| {
+            (NEW_TABLE_WRITES / cost.writes.max(0.001)).min(NEW_TABLE_READS / cost.reads.max(0.001))
+        });
+        let cell = |bound: Bound| {
+            bound.map_or_else(|| "no limit".to_owned(), |(rate, partition)| format!("{rate:.0}: {partition}"))
+        };
+        vec![
+            heat.action.name().to_owned(),
+            cell(heat.alone),
+            cell(heat.rush),
+            cell(heat.items),
+            format!("{:.0}", (new / 10.0).round() * 10.0),
+        ]
+    });
+    [("limits", table(&head, rows))]
+}
+
+/// A document with these tables in their places, each between `<!-- table: name -->` and `<!-- end -->`.
+pub fn with_tables(document: &str, tables: &[Table]) -> String {
+    tables.iter().fold(document.to_owned(), |document, (name, table)| {
+        let begin = format!("<!-- table: {name} -->\n");
+        let (before, rest) = document.split_once(&begin).unwrap_or_else(|| panic!("no table {name}"));
+        let (_, after) = rest.split_once("<!-- end -->").unwrap_or_else(|| panic!("table {name} has no end"));
+        format!("{before}{begin}\n{table}\n<!-- end -->{after}")
+    })
+}
+
+pub const COSTS: &[Cost] = &[];
+pub const HEAT: &[Heat] = &[];
