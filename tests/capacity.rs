@@ -77,7 +77,7 @@ fn the_tables_of_the_documents_are_current() {
         if std::env::var_os("UPDATE").is_some() {
             std::fs::write(&file, &current).unwrap();
         } else {
-            assert_eq!(document, current, "run with UPDATE=1");
+            assert!(document == current, "docs/{name}.md: run with UPDATE=1");
         }
     }
 }

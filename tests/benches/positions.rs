@@ -107,8 +107,8 @@ async fn ask_as_much(http: &reqwest::Client, line: &Line, subscriber: &Subscribe
             ":sk": { "S": "CORE#" },
         },
     });
-    let key = |key: store::Key| json!({ "PK": { "S": key.pk }, "SK": { "S": key.sk } });
-    let tree = [line_root_key(&line.waitlist), line_branch_key(&line.waitlist, place.leaf().branch)].map(key);
+    let tree = [line_root_key(&line.waitlist), line_branch_key(&line.waitlist, place.leaf().branch)];
+    let tree = tree.map(|key| json!({ "PK": { "S": key.pk }, "SK": { "S": key.sk } }));
     let counters = json!({
         "RequestItems": { "groundswell": { "ConsistentRead": true, "Keys": tree } },
     });

@@ -32,6 +32,7 @@ async fn main() {
     let options = Options {
         port: 0,
         data_dir: data.path().to_owned(),
+        dynamodb: None,
         keep_stream: false,
         event_sources: true,
         faults: Faults::default(),

@@ -232,7 +232,7 @@ mod tests {
         let keys = |partition: &str, sort: &str| json!([{ "AttributeName": partition, "KeyType": "HASH" }, { "AttributeName": sort, "KeyType": "RANGE" }]);
         let attributes = ["PK", "SK", "GSI1PK", "GSI1SK"];
         json!({
-            "TableName": "t",
+            "TableName": "table",
             "BillingMode": "PAY_PER_REQUEST",
             "AttributeDefinitions": attributes.map(|name| json!({ "AttributeName": name, "AttributeType": "S" })),
             "KeySchema": keys("PK", "SK"),
@@ -354,8 +354,8 @@ mod tests {
             listed(1500, "a"),
             listed(2500, "b"),
         ];
-        let put = |item: &Item| json!({ "TableName": "t", "Item": item });
-        let delete = json!({ "TableName": "t", "Key": key() });
+        let put = |item: &Item| json!({ "TableName": "table", "Item": item });
+        let delete = json!({ "TableName": "table", "Key": key() });
         for (before, after) in
             images.iter().flat_map(|before| images.iter().map(move |after| (before, after)))
         {

@@ -170,7 +170,12 @@ impl Items {
             }
         }
         let answer = self.caller.call("DynamoDB_20120810.Query", query).await.unwrap_or_default();
-        answer["Items"].as_array().into_iter().flatten().filter_map(|item| item.as_object().cloned()).collect()
+        answer["Items"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|item| item.as_object().cloned())
+            .collect()
     }
 }
 

@@ -209,8 +209,7 @@ impl Platform {
         };
         let binaries = declaration.functions.iter().map(|function| function.binary.clone());
         let meters: HashMap<String, Meter> = binaries.map(|binary| (binary, meter.part())).collect();
-        let start =
-            |function: &Function| environment(&function.logical_id, meters[&function.binary].clone());
+        let start = |function: &Function| environment(&function.logical_id, meters[&function.binary].clone());
         let functions = Functions::start(&declaration.functions, start, recorder.clone())?;
         let importer = environment(IMPORTER, meter.clone());
         let table =
