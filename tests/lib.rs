@@ -513,18 +513,23 @@ pub async fn eventually<T, F: Future<Output = Option<T>>>(look: impl FnMut() -> 
     patiently(Duration::from_secs(30), look).await
 }
 
+/// How many times as long as the embedded store another one may take.
+fn slowness() -> u32 {
+    if std::env::var_os("GROUNDSWELL_DYNAMODB").is_some() { 10 } else { 1 }
+}
+
 /// Waits until something is so, and gives it; fails when the patience is over.
 pub async fn patiently<T, F: Future<Output = Option<T>>>(
     patience: Duration,
     mut look: impl FnMut() -> F,
 ) -> T {
-    let deadline = tokio::time::Instant::now() + patience;
+    let deadline = tokio::time::Instant::now() + patience * slowness();
     loop {
         if let Some(found) = look().await {
             return found;
         }
         assert!(tokio::time::Instant::now() < deadline, "it never came to be");
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20) * slowness()).await;
     }
 }
 

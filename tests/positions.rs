@@ -178,6 +178,17 @@ async fn throttles_conflicts_and_lost_answers_change_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_conflict_that_does_not_end_is_said_to_be_one_of_the_moment() {
+    let data = tempfile::tempdir().unwrap();
+    let Some(calm) = platform(data.path(), false, Faults::default()).await else { return };
+    let waitlist = Api::new(calm.credentials.clone()).waitlist(json!({})).await;
+    drop(calm);
+    let stormy = reopened(data.path(), false, Faults::seeded(1, 0, 1000, 0)).await;
+    let api = Api::new(stormy.credentials.clone());
+    api.join(&waitlist, &address("late"), None).await.is_problem(503, "unavailable");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn killed_five_times_at_random_moments_it_loses_nothing_acknowledged() {
     let data = tempfile::tempdir().unwrap();
     let mut waitlist = String::new();

@@ -7,7 +7,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use aws_sdk_dynamodb::{
-    error::ProvideErrorMetadata,
+    error::{DisplayErrorContext, ProvideErrorMetadata},
     types::{
         AttributeValue, ConditionCheck, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
         Update,
@@ -251,8 +251,12 @@ impl Commit {
                     Some("TransactionConflict" | "ThrottlingError" | "ProvisionedThroughputExceeded")
                 )
             });
-            if !transient || attempt >= ATTEMPTS {
+            if !transient {
                 return Err(StoreError::sdk("TransactWriteItems", error).into());
+            }
+            if attempt >= ATTEMPTS {
+                let detail = DisplayErrorContext(&error).to_string();
+                return Err(StoreError::Unavailable { operation: "TransactWriteItems", detail }.into());
             }
             back_off(attempt).await;
         }

@@ -49,6 +49,7 @@ impl StoreError {
                         | "ThrottlingException"
                         | "RequestLimitExceeded"
                         | "InternalServerError"
+                        | "TransactionConflictException"
                         | "TransactionInProgressException"
                         | "ServiceUnavailable"
                 )
