@@ -24,7 +24,7 @@ def zipped(path):
 
 
 def glibc(path):
-    symbols = subprocess.run(["objdump", "-T", path], capture_output=True, text=True, check=True).stdout
+    symbols = subprocess.run(["readelf", "--version-info", path], capture_output=True, text=True, check=True).stdout
     return max(tuple(map(int, version.split("."))) for version in re.findall(r"GLIBC_(\d+\.\d+)", symbols))
 
 
