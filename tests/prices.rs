@@ -342,7 +342,7 @@ pub const COSTS: &[Cost] = &[
         mails: 1.0,
         reads: 13.0,
         writes: 18.0,
-        bytes: 3092.667,
+        bytes: 3281.667,
     },
     Cost {
         action: Action::Verify,

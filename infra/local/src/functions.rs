@@ -66,7 +66,7 @@ impl Handler {
 #[derive(Clone)]
 pub struct Functions {
     running: Arc<HashMap<String, Running>>,
-    recorder: Recorder,
+    pub recorder: Recorder,
 }
 
 struct Running {

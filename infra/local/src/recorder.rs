@@ -32,7 +32,7 @@ use crate::{
     dynamodb::Items,
 };
 
-/// Nothing has happened for so long when all that followed is done: longer than any poller sleeps.
+/// Nothing has happened for so long when all that follows from messages in queues is done, too.
 const QUIET: Duration = Duration::from_millis(400);
 
 /// Something that was written down.
@@ -76,6 +76,8 @@ struct Inner {
     /// Invocations and calls under way.
     busy: AtomicU64,
     last: Mutex<Option<Instant>>,
+    /// The stream had no more records than those delivered when it was asked at this time.
+    read_out: Mutex<Option<Instant>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -104,15 +106,22 @@ impl Recorder {
         std::mem::take(&mut lock(&self.0.records))
     }
 
-    /// Waits until nothing happens any more.
+    /// Waits until nothing happens any more: all that was written has come out of the stream, and no queue
+    /// has brought anything since.
     pub async fn quiet(&self) {
         loop {
-            let idle = lock(&self.0.last).is_none_or(|last| last.elapsed() >= QUIET);
+            let (last, read_out) = (*lock(&self.0.last), *lock(&self.0.read_out));
+            let idle = last.is_none_or(|last| last.elapsed() >= QUIET && read_out > Some(last));
             if idle && self.0.busy.load(Ordering::Relaxed) == 0 {
                 return;
             }
             tokio::time::sleep(QUIET / 20).await;
         }
+    }
+
+    /// Takes note that the stream had nothing more at this time.
+    pub(crate) fn stream_read_out(&self, at: Instant) {
+        *lock(&self.0.read_out) = Some(at);
     }
 
     fn is_on(&self) -> bool {

@@ -2,7 +2,11 @@
 
 mod progress;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -55,7 +59,7 @@ impl StreamPoller {
             let readable = progress.readable();
             // There are new shards only where one has ended.
             listed = !readable.is_empty();
-            let mut consumed = 0;
+            let (mut consumed, began) = (0, Instant::now());
             for place in readable {
                 consumed += self.turn(&mut progress, place).await;
                 let reader = progress.reader(place);
@@ -67,6 +71,7 @@ impl StreamPoller {
             }
             untrimmed += consumed;
             if consumed == 0 {
+                self.functions.recorder.stream_read_out(began);
                 let _ = tokio::time::timeout(IDLE, self.written.notified()).await;
             }
         }
