@@ -1,0 +1,128 @@
+//! Stamps: given at a till, taken offline and sent later, voided.
+//!
+//! A visit counts once, whoever sends it how often: by the request's `Idempotency-Key`, by the QR code that the
+//! customer showed, or by the number that the till gave it. Two visits lie at least the program's cooldown
+//! apart, by the times at which they were taken.
+
+use api::{App, PathId, Post, Principal, Problem, ProblemKind, created, respond};
+use axum::{extract::State, http::StatusCode, response::Response};
+use domain::{
+    id::{CustomerId, ProgramId, StampId},
+    stamp::{ProgramStatus, StampStatus, next_allowed},
+    token::{Shown, TokenError},
+};
+use jiff::{SignedDuration, Timestamp};
+use store::{
+    Answer, Commit, back_off,
+    stamps::{self, Given, Till, Visit},
+};
+
+use crate::dto::{GivenView, OfflineStamp, StampRequest, StampView, SyncOutcome, SyncRequest, SyncView, SyncedStamp};
+
+/// How often it is tried again when the card changes at the same time.
+const ATTEMPTS: u32 = 12;
+/// How far a till's clock may be ahead.
+const AHEAD: SignedDuration = SignedDuration::from_mins(5);
+/// How late stamps that were taken offline may come.
+const LATE: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+async fn till(
+    app: &App,
+    principal: &Principal,
+    program: &ProgramId,
+    customer: &CustomerId,
+) -> Result<Till, Problem> {
+    let till = stamps::till(&app.table, &principal.account_id, program, customer).await?;
+    till.ok_or_else(|| ProblemKind::NotFound.because("There is no such program or customer."))
+}
+
+/// Refuses a visit that is too close to another one.
+async fn require_cooled_down(app: &App, till: &Till, taken_at: Timestamp) -> Result<(), Problem> {
+    let cooldown = till.program.settings.cooldown_seconds;
+    if cooldown.get() == 0 {
+        return Ok(());
+    }
+    let within = SignedDuration::from_secs(i64::from(cooldown.get()));
+    let near = stamps::around(&app.table, &till.customer.id, &till.program.id, taken_at, within).await?;
+    match next_allowed(taken_at, near.into_iter().map(|stamp| stamp.taken_at), cooldown) {
+        None => Ok(()),
+        Some(at) => Err(ProblemKind::StampCooldown.until(at, app.now())),
+    }
+}
+
+/// What gives the stamps away: the customer's own code, or a till that knows the customer.
+struct Presented {
+    program_id: ProgramId,
+    customer_id: CustomerId,
+    token: Option<String>,
+}
+
+impl Presented {
+    fn of(request: &StampRequest) -> Result<Self, Problem> {
+        match (&request.token, &request.program_id, &request.customer_id) {
+            (Some(token), None, None) => {
+                let (customer_id, program_id) =
+                    Shown::claimed(token).ok_or_else(|| Problem::field("token", "is no customer's code"))?;
+                Ok(Self { program_id, customer_id, token: Some(token.clone()) })
+            }
+            (None, Some(program_id), Some(customer_id)) => Ok(Self {
+                program_id: program_id.clone(),
+                customer_id: customer_id.clone(),
+                token: None,
+            }),
+            (Some(_), _, _) => Err(Problem::field("token", "says program and customer itself")),
+            (None, None, _) => Err(Problem::field("program_id", "is missing, as is a token")),
+            (None, _, None) => Err(Problem::field("customer_id", "is missing, as is a token")),
+        }
+    }
+
+    /// What the visit can be used for once only, if it is proven by a code.
+    fn once(&self, till: &Till, now: Timestamp) -> Result<Option<String>, Problem> {
+        let Some(token) = &self.token else { return Ok(None) };
+        match Shown::verify(&till.signing, token, now) {
+            Ok(shown) => Ok(Some(format!("token:{}", shown.nonce))),
+            Err(TokenError::Expired) => Err(ProblemKind::StampTokenExpired.into()),
+            Err(TokenError::Forged) => Err(Problem::field("token", "is no customer's code")),
+        }
+    }
+}
+
+/// Stamps a card: of the customer who shows a code, or whom the till knows.
+#[utoipa::path(post, path = "/api/v1/stamps", tag = "stamp", request_body = StampRequest,
+    responses((status = CREATED, body = GivenView)))]
+pub async fn give(
+    State(app): State<App>,
+    principal: Principal,
+    post: Post<StampRequest>,
+) -> Result<Response, Problem> {
+    if let Some(answer) = post.answered(&app).await? {
+        return Ok(respond(answer));
+    }
+    let presented = Presented::of(&post.body)?;
+    for attempt in 1..=ATTEMPTS {
+        let till = till(&app, &principal, &presented.program_id, &presented.customer_id).await?;
+        let now = app.now();
+        let once = presented.once(&till, now)?;
+        if till.program.settings.status == ProgramStatus::Paused {
+            return Err(ProblemKind::ProgramPaused.into());
+        }
+        let card = till.card.as_ref().ok_or(ProblemKind::NotEnrolled)?;
+        // This very request, sent twice at once, is no second visit.
+        if let Err(problem) = require_cooled_down(&app, &till, now).await {
+            return match post.answered(&app).await? {
+                Some(answer) => Ok(respond(answer)),
+                None => Err(problem),
+            };
+        }
+        let visit = Visit { count: post.body.count, taken_at: now, given_by: principal.id.clone(), once, now };
+        let (given, commit) = stamps::give(&till.program, card, visit);
+        let answer = created(format!("/api/v1/stamps/{}", given.stamp.id), &GivenView::of(&given, &till.program))?;
+        match post.commit(&app, commit, &answer).await {
+            Ok(committed) => return Ok(respond(committed.answer_or(answer))),
+            Err(problem) if problem.is("once") => return Err(ProblemKind::StampTokenUsed.into()),
+            Err(problem) if problem.is("card") => back_off(attempt).await,
+            Err(problem) => return Err(problem.into()),
+        }
+    }
+    Err(ProblemKind::Unavailable.into())
+}
