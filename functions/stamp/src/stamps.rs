@@ -126,3 +126,96 @@ pub async fn give(
     }
     Err(ProblemKind::Unavailable.into())
 }
+
+/// Takes stamps back that were given by mistake. Again, if it was done before.
+#[utoipa::path(delete, path = "/api/v1/stamps/{id}", tag = "stamp", params(("id" = StampId, Path)),
+    responses((status = OK, body = StampView)))]
+pub async fn void(
+    State(app): State<App>,
+    principal: Principal,
+    PathId(id): PathId<StampId>,
+) -> Result<axum::Json<StampView>, Problem> {
+    for attempt in 1..=ATTEMPTS {
+        let stamp = stamps::read(&app.table, &principal.account_id, &id).await?;
+        let stamp = stamp.ok_or_else(|| ProblemKind::NotFound.because("There is no such stamp."))?;
+        if stamp.status == StampStatus::Voided {
+            return Ok(axum::Json(stamp.into()));
+        }
+        let till = till(&app, &principal, &stamp.program_id, &stamp.customer_id).await?;
+        let card = till.card.as_ref().ok_or(ProblemKind::NotEnrolled)?;
+        let (voided, commit) = stamps::void(&app.table, card, &stamp, app.now())
+            .await?
+            .ok_or(ProblemKind::StampSpent)?;
+        match commit.apply(&app.table).await {
+            Ok(()) => return Ok(axum::Json(voided.into())),
+            // A till stamped, or redeemed, at the same time.
+            Err(error) if error.is_condition() => back_off(attempt).await,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(ProblemKind::Unavailable.into())
+}
+
+/// Takes in stamps that a till gave while it was offline, up to 100, in any order and any number of times. Each
+/// has its own outcome.
+#[utoipa::path(post, path = "/api/v1/stamps/sync", tag = "stamp", request_body = SyncRequest,
+    responses((status = OK, body = SyncView)))]
+pub async fn sync(
+    State(app): State<App>,
+    principal: Principal,
+    post: Post<SyncRequest>,
+) -> Result<axum::Json<SyncView>, Problem> {
+    // In the order of time, whatever the order in which they came: which of two visits that are too
+    // close counts must not depend on it.
+    let mut order: Vec<usize> = (0..post.body.stamps.len()).collect();
+    order.sort_by_key(|position| {
+        let stamp = &post.body.stamps[*position];
+        (stamp.taken_at, stamp.till_id.clone())
+    });
+    let mut results: Vec<Option<SyncedStamp>> = post.body.stamps.iter().map(|_| None).collect();
+    for position in order {
+        let stamp = &post.body.stamps[position];
+        let outcome = one(&app, &principal, stamp).await?;
+        results[position] = Some(SyncedStamp { till_id: stamp.till_id.clone(), outcome });
+    }
+    Ok(axum::Json(SyncView { data: results.into_iter().flatten().collect() }))
+}
+
+/// What became of one stamp. What is wrong with it is its own outcome; that the table is out of reach is everybody's.
+async fn one(app: &App, principal: &Principal, stamp: &OfflineStamp) -> Result<SyncOutcome, Problem> {
+    let now = app.now();
+    if stamp.taken_at > now + AHEAD || stamp.taken_at < now - LATE {
+        return Ok(SyncOutcome::refused(ProblemKind::StampTimeRefused, None));
+    }
+    let once = format!("till:{}", stamp.till_id.as_str());
+    for attempt in 1..=ATTEMPTS {
+        let till = stamps::till(&app.table, &principal.account_id, &stamp.program_id, &stamp.customer_id).await?;
+        let Some(till) = till else { return Ok(SyncOutcome::refused(ProblemKind::NotFound, None)) };
+        let Some(card) = &till.card else { return Ok(SyncOutcome::refused(ProblemKind::NotEnrolled, None)) };
+        // Before the cooldown: the stamp itself is too close to itself.
+        if let Some(before) = stamps::used_for(&app.table, &stamp.customer_id, &once).await? {
+            return Ok(SyncOutcome::Duplicate { stamp_id: before });
+        }
+        if let Err(problem) = require_cooled_down(app, &till, stamp.taken_at).await {
+            return match problem.kind {
+                ProblemKind::StampCooldown => Ok(SyncOutcome::refused(problem.kind, problem.detail)),
+                _ => Err(problem),
+            };
+        }
+        let visit = Visit {
+            count: stamp.count,
+            taken_at: stamp.taken_at,
+            given_by: principal.id.clone(),
+            once: Some(once.clone()),
+            now,
+        };
+        let (Given { stamp: given, .. }, commit) = stamps::give(&till.program, card, visit);
+        match commit.apply(&app.table).await {
+            Ok(()) => return Ok(SyncOutcome::Added { stamp_id: given.id }),
+            // Another till stamped, or the same batch came twice at once.
+            Err(error) if error.is_condition() => back_off(attempt).await,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(ProblemKind::Unavailable.into())
+}
