@@ -499,7 +499,7 @@ pub const HEAT: &[Heat] = &[
     },
     Heat {
         action: Action::JoinPending,
-        alone: Some((504.0, "`WL#waitlist`")),
+        alone: Some((504.0, "`EVENTS#…`")),
         rush: Some((500.0, "`EVENTS#…`")),
         items: Some((1512.0, "`ACCT#account`")),
     },
