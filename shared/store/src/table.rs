@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use aws::{Env, EnvError, Meter};
 use aws_sdk_dynamodb::{
     Client,
+    config::{IdentityCache, StalledStreamProtectionConfig},
     error::{DisplayErrorContext, ProvideErrorMetadata, SdkError},
     operation::update_item::UpdateItemError,
     types::{AttributeValue, KeysAndAttributes, ReturnValue, ReturnValuesOnConditionCheckFailure, Select},
@@ -113,7 +114,15 @@ impl Table {
     /// # Errors
     /// When `TABLE_NAME` or the credentials are missing.
     pub fn from_env(env: &Env) -> Result<Self, StoreError> {
-        let client = aws::client!(aws_sdk_dynamodb, env, "DYNAMODB")?;
+        // Nothing is streamed to or from DynamoDB: an attempt's time-out covers its bodies, and watching
+        // their throughput as well is paid for by every call.
+        let client = aws::client!(
+            aws_sdk_dynamodb,
+            env,
+            "DYNAMODB",
+            stalled_stream_protection = StalledStreamProtectionConfig::disabled(),
+            identity_cache = IdentityCache::no_cache()
+        )?;
         Ok(Self { client, name: env.require("TABLE_NAME")?.to_owned(), meter: env.meter().clone() })
     }
 
