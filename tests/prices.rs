@@ -364,7 +364,7 @@ pub const COSTS: &[Cost] = &[
         transactions: 0.0,
         messages: 0.0,
         mails: 0.0,
-        reads: 13.0,
+        reads: 16.0,
         writes: 0.0,
         bytes: 0.0,
     },
@@ -478,4 +478,90 @@ pub const COSTS: &[Cost] = &[
     },
 ];
 /// As `cargo bench --bench capacity` prints them.
-pub const HEAT: &[Heat] = &[];
+pub const HEAT: &[Heat] = &[
+    Heat {
+        action: Action::Join,
+        alone: Some((334.0, "`WL#waitlist`")),
+        rush: Some((500.0, "`EVENTS#…`")),
+        items: Some((1008.0, "`WL#waitlist`")),
+    },
+    Heat {
+        action: Action::JoinReferred,
+        alone: Some((200.0, "`WL#waitlist`")),
+        rush: Some((76.0, "`LINE#waitlist#branch#leaf`")),
+        items: Some((1000.0, "`WL#waitlist`")),
+    },
+    Heat {
+        action: Action::JoinThroughOneLink,
+        alone: Some((200.0, "`WL#waitlist`")),
+        rush: Some((103.0, "`EVENTS#…`")),
+        items: Some((1000.0, "`WL#waitlist`")),
+    },
+    Heat {
+        action: Action::JoinPending,
+        alone: Some((504.0, "`EVENTS#…`")),
+        rush: Some((500.0, "`EVENTS#…`")),
+        items: Some((1176.0, "`WL#waitlist`")),
+    },
+    Heat {
+        action: Action::Verify,
+        alone: Some((336.0, "`WL#waitlist`")),
+        rush: Some((500.0, "`EVENTS#…`")),
+        items: Some((1008.0, "`WL#waitlist`")),
+    },
+    Heat {
+        action: Action::Position,
+        alone: Some((1512.0, "`ACCT#account`")),
+        rush: Some((772.0, "`LINE#waitlist#branch#leaf`")),
+        items: Some((772.0, "`LINE#waitlist#branch#leaf`")),
+    },
+    Heat {
+        action: Action::Click,
+        alone: Some((3024.0, "`KEY#key`")),
+        rush: Some((3024.0, "`KEY#key`")),
+        items: Some((3024.0, "`KEY#key`")),
+    },
+    Heat {
+        action: Action::Leaderboard,
+        alone: Some((2016.0, "`TOP#waitlist` in GSI1")),
+        rush: Some((2016.0, "`TOP#waitlist` in GSI1")),
+        items: Some((2016.0, "`TOP#waitlist` in GSI1")),
+    },
+    Heat {
+        action: Action::List,
+        alone: Some((400.0, "`WLSUBS#waitlist#shard` in GSI1")),
+        rush: Some((400.0, "`WLSUBS#waitlist#shard` in GSI1")),
+        items: Some((400.0, "`WLSUBS#waitlist#shard` in GSI1")),
+    },
+    Heat {
+        action: Action::Claim,
+        alone: Some((504.0, "`POOL#pool`")),
+        rush: Some((1392.0, "`POOL#pool`")),
+        items: Some((2832.0, "`POOL#pool`")),
+    },
+    Heat {
+        action: Action::Reserve,
+        alone: Some((504.0, "`POOL#pool`")),
+        rush: Some((756.0, "`ACCT#account`")),
+        items: Some((1440.0, "`POOL#pool`")),
+    },
+    Heat {
+        action: Action::Redeem,
+        alone: Some((504.0, "`AUDIT#account`")),
+        rush: Some((500.0, "`AUDIT#account`")),
+        items: Some((3024.0, "`KEY#key`")),
+    },
+    Heat {
+        action: Action::Import,
+        alone: Some((3616.0, "`CODES#pool#shard`")),
+        rush: Some((3648.0, "`CODES#pool#shard`")),
+        items: Some((105472.0, "`POOL#pool`")),
+    },
+    Heat { action: Action::Export, alone: Some((50176.0, "`AUDIT#account`")), rush: None, items: None },
+    Heat {
+        action: Action::Erase,
+        alone: Some((250.0, "`WL#waitlist`")),
+        rush: Some((500.0, "`EVENTS#…`")),
+        items: Some((3024.0, "`KEY#key`")),
+    },
+];
