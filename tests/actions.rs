@@ -269,7 +269,12 @@ impl Stage {
             Action::JoinReferred | Action::JoinThroughOneLink => {
                 api.join(&self.waitlist, &address("p"), Some(whole)).await
             }
-            Action::JoinPending => api.join(&self.pending, &address("p"), None).await,
+            Action::JoinPending => {
+                let email = address("p");
+                let joined = api.join(&self.pending, &email, None).await;
+                api.mail(&email).await;
+                joined
+            }
             Action::Verify => {
                 api.call("POST", "/subscribers/verify").json(json!({ "token": whole })).send().await
             }

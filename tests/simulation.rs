@@ -31,6 +31,9 @@ pub enum Partitions {
     Items,
 }
 
+/// What partitions that are used alike may differ by, as a share of what they take in a second.
+const ALIKE: f64 = 0.01;
+
 /// The limit of some actions: how many a second, and what would be throttled if there were more.
 #[derive(Clone, Debug)]
 pub struct Limit {
@@ -165,7 +168,15 @@ impl Mix {
                     writes: WRITES_A_SECOND.min(bucket.writes + since * WRITES_A_SECOND) - demand.writes,
                 };
                 if bucket.reads < 0.0 || bucket.writes < 0.0 {
-                    return Some((demand.partition, bucket.reads < 0.0));
+                    let reading = bucket.reads < 0.0;
+                    let left = |bucket: &Bucket| match reading {
+                        true => bucket.reads / READS_A_SECOND,
+                        false => bucket.writes / WRITES_A_SECOND,
+                    };
+                    // Of partitions that are used alike it is chance which one is throttled first.
+                    let used_up = buckets.iter().filter(|(_, bucket)| left(bucket) < ALIKE);
+                    let partitions = used_up.map(|((partition, _), _)| *partition);
+                    return Some((partitions.min_by_key(|at| &self.names[*at])?, reading));
                 }
             }
             next[stream] = (now + wait(rates[stream]), played + 1);

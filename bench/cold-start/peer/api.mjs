@@ -1,6 +1,6 @@
 // What the claim and the join share: the event's principal, problems, rate limit, idempotency, secrets.
 import { createHash, createHmac } from "node:crypto";
-import { add, createOrRenew, get, key } from "./table.mjs";
+import { createOrRenew, get, key, moveClock } from "./table.mjs";
 
 const ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz";
 
@@ -121,19 +121,18 @@ export function requireOrigin(allowed, headers) {
   }
 }
 
-/** Counts a request against a limit per minute: this window's, and of the one before what still overlaps. */
+/** Counts a request against a limit per minute, by the generic cell rate algorithm in microseconds. */
 export async function limit(request, signingKey, name, most) {
   if (!request.publishable) return {};
   const caller = pseudonym(signingKey, "ip", request.ip);
-  const now = Math.floor(Date.now() / 1000);
-  const window = Math.floor(now / 60);
-  const reset = 60 - (now % 60);
-  const at = (window) => key(["RATE", request.account, name, caller], [String(window)]);
-  const previous = (await get(at(window - 1)))?.n ?? 0;
-  const allowance = Math.max(0, most - Math.floor((previous * reset) / 60));
-  const counted = allowance === 0 ? undefined : await add(at(window), "n", allowance, (window + 3) * 60);
-  if (counted === undefined) throw new Problem(429, "rate-limited", "Too many requests", `At most ${most} a minute.`);
-  const remaining = Math.max(0, allowance - counted.n);
+  const now = Date.now() * 1000;
+  const interval = Math.ceil(60_000_000 / most);
+  const period = interval * most;
+  const at = key(["RATE", request.account, name, caller]);
+  const { arrival, moved } = await moveClock(at, now, interval, now + period - interval);
+  if (!moved) throw new Problem(429, "rate-limited", "Too many requests", `At most ${most} a minute.`);
+  const remaining = Math.floor(Math.max(0, period - (arrival - now)) / interval);
+  const reset = Math.ceil((arrival - now) / 1e6);
   return {
     "ratelimit-policy": `"minute";q=${most};w=60`,
     ratelimit: `"minute";r=${remaining};t=${reset}`,

@@ -70,22 +70,8 @@ export async function get(key) {
   return Item && unmarshall(Item);
 }
 
-/** Adds 1 to a counter and gives the item's attributes; undefined when the counter is at its bound. */
-export async function add(key, counter, bound, expires) {
-  const names = { "#a0": counter };
-  const values = { ":a0": 1 };
-  let UpdateExpression = "ADD #a0 :a0";
-  let ConditionExpression;
-  if (expires !== undefined) {
-    UpdateExpression = `SET #expires = :expires ${UpdateExpression}`;
-    names["#expires"] = "expires_at";
-    values[":expires"] = expires;
-  }
-  if (bound !== undefined) {
-    ConditionExpression = "attribute_not_exists(#below) OR #below < :below";
-    names["#below"] = counter;
-    values[":below"] = bound;
-  }
+/** The item after an update, as `item`, or before it, as `old`, when its condition didn't hold. */
+async function update(key, UpdateExpression, ConditionExpression, ExpressionAttributeNames, values) {
   try {
     const { Attributes } = await client.send(
       new UpdateItemCommand({
@@ -93,15 +79,57 @@ export async function add(key, counter, bound, expires) {
         Key: marshall(key),
         UpdateExpression,
         ConditionExpression,
-        ExpressionAttributeNames: names,
+        ExpressionAttributeNames,
         ExpressionAttributeValues: marshall(values),
         ReturnValues: "ALL_NEW",
+        ReturnValuesOnConditionCheckFailure: "ALL_OLD",
       }),
     );
-    return unmarshall(Attributes);
+    return { item: unmarshall(Attributes) };
   } catch (error) {
-    if (error.name === "ConditionalCheckFailedException") return undefined;
+    if (error.name === "ConditionalCheckFailedException") return { old: error.Item ? unmarshall(error.Item) : {} };
     throw error;
+  }
+}
+
+/** Adds 1 to a counter and gives the item's attributes; undefined when the counter is at its bound. */
+export async function add(key, counter, bound) {
+  const bounded = bound !== undefined;
+  const { item } = await update(
+    key,
+    "ADD #a0 :a0",
+    bounded ? "attribute_not_exists(#below) OR #below < :below" : undefined,
+    { "#a0": counter, ...(bounded && { "#below": counter }) },
+    { ":a0": 1, ...(bounded && { ":below": bound }) },
+  );
+  return item;
+}
+
+/** Moves a clock by a step: from now if it isn't ahead, or else from where it stands, up to the latest. */
+export async function moveClock(key, now, step, latest) {
+  const names = { "#clock": "arrival", "#expires": "expires_at" };
+  const expires = Math.floor(now / 1e6) + 180;
+  const restart = () =>
+    update(
+      key,
+      "SET #clock = :to, #expires = :expires",
+      "attribute_not_exists(#clock) OR #clock <= :at",
+      names,
+      { ":to": now + step, ":at": now, ":expires": expires },
+    );
+  const goOn = () =>
+    update(
+      key,
+      "SET #clock = #clock + :step, #expires = :expires",
+      "#clock <= :latest",
+      names,
+      { ":step": step, ":latest": latest, ":expires": expires },
+    );
+  for (let move = restart; ; ) {
+    const { item, old } = await move();
+    if (item !== undefined) return { arrival: item.arrival, moved: true };
+    if (old.arrival > latest) return { arrival: old.arrival, moved: false };
+    move = old.arrival > now ? goOn : restart;
   }
 }
 

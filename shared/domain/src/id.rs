@@ -3,6 +3,8 @@
 //! An id is its prefix, an underscore and a ULID in lower case. Two ids made in
 //! different milliseconds sort in the order in which they were made.
 
+use std::sync::{Mutex, PoisonError};
+
 use jiff::Timestamp;
 use ulid::Ulid;
 
@@ -14,6 +16,14 @@ const ULID_LEN: usize = 26;
 fn fresh(now: Timestamp) -> Ulid {
     let millis = u64::try_from(now.as_millisecond()).unwrap_or(0);
     Ulid::from_parts(millis, u128::from_be_bytes(secret::random()))
+}
+
+/// An id after all others that this process made in order, for what happened within one millisecond.
+fn fresh_in_order(now: Timestamp) -> Ulid {
+    static LAST: Mutex<Ulid> = Mutex::new(Ulid::nil());
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    *last = fresh(now).max(Ulid(last.0.saturating_add(1)));
+    *last
 }
 
 fn parse(text: &str, prefix: &str) -> Result<Ulid, Invalid> {
@@ -121,6 +131,13 @@ ids! {
     ProgramId = "prog";
     /// Somebody who collects stamps.
     CustomerId = "cust";
+}
+
+impl EventId {
+    /// Sorts after all that this process has made before.
+    pub fn in_order(now: Timestamp) -> Self {
+        Self::from_ulid(fresh_in_order(now))
+    }
 }
 
 impl ImportId {
@@ -241,6 +258,12 @@ mod tests {
         let late = WaitlistId::new(Timestamp::from_millisecond(1_700_000_000_001).unwrap());
         assert!(early < late);
         assert_eq!(early.as_str().parse(), Ok(early));
+    }
+
+    #[test]
+    fn ids_in_order_sort_as_they_were_made_within_a_millisecond() {
+        let ids: Vec<_> = (0..100).map(|_| EventId::in_order(Timestamp::UNIX_EPOCH)).collect();
+        assert!(ids.is_sorted() && ids[0] < ids[99]);
     }
 
     #[test]

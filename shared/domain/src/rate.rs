@@ -1,16 +1,18 @@
-//! Sliding-window rate limits from two fixed windows.
+//! Rate limits by the generic cell rate algorithm (GCRA).
 //!
-//! The count of the last minute is estimated as this window's count plus the
-//! previous window's, weighted by how much of it still overlaps.
+//! A caller may come `limit` times at once, and then as often as its allowance comes back:
+//! once in `60 s / limit`. All there is to remember is one time, the theoretical arrival
+//! time: when the whole allowance will be back. Times are microseconds since the epoch.
 
 use jiff::Timestamp;
 
-/// Length of a window, in seconds.
-pub const WINDOW: i64 = 60;
+const MINUTE: i64 = 60_000_000;
+const SECOND: i64 = 1_000_000;
 
-/// The number of the window that `now` falls into.
-pub fn window(now: Timestamp) -> i64 {
-    now.as_second().div_euclid(WINDOW)
+/// So many requests a minute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    limit: u64,
 }
 
 /// The state of a limit after a request.
@@ -20,85 +22,119 @@ pub struct Verdict {
     pub limit: u64,
     /// Requests still allowed now.
     pub remaining: u64,
-    /// Seconds until the current window ends.
+    /// Seconds until the whole allowance is back.
     pub reset: u64,
-    /// Seconds after which another request may be allowed.
+    /// Seconds after which another request will be allowed.
     pub retry_after: u64,
 }
 
-/// How many requests the current window may have in all, as of now, given how many
-/// were allowed in the previous one.
-pub fn allowance(limit: u64, previous: u64, now: Timestamp) -> u64 {
-    limit.saturating_sub(previous * rest(now) / WINDOW.unsigned_abs())
-}
-
-/// Seconds until the window ends, 1–60.
-fn rest(now: Timestamp) -> u64 {
-    (WINDOW - now.as_second().rem_euclid(WINDOW)).unsigned_abs()
-}
-
-/// The verdict on a request. `counted` is the window's count with this request in it,
-/// or `None` when the request was refused; only allowed requests count.
-pub fn verdict(limit: u64, previous: u64, counted: Option<u64>, now: Timestamp) -> Verdict {
-    let allowance = allowance(limit, previous, now);
-    let window = WINDOW.unsigned_abs();
-    let reset = rest(now);
-    let retry_after = if allowance < limit {
-        // The previous window fades: its next request falls out of the last minute.
-        window.div_ceil(previous.max(1)).min(reset)
-    } else {
-        reset + window.div_ceil(limit.max(1))
-    };
-    Verdict {
-        allowed: counted.is_some(),
-        limit,
-        remaining: counted.map_or(0, |counted| allowance.saturating_sub(counted)),
-        reset,
-        retry_after,
+impl Rate {
+    pub fn per_minute(limit: u64) -> Self {
+        Self { limit }
     }
+
+    /// What a request adds to the arrival time.
+    pub fn interval(self) -> i64 {
+        MINUTE.unsigned_abs().div_ceil(self.limit.max(1)).cast_signed()
+    }
+
+    /// How long it takes until the whole allowance is back.
+    fn period(self) -> i64 {
+        self.interval().saturating_mul(i64::try_from(self.limit).unwrap_or(i64::MAX))
+    }
+
+    /// The last arrival time from which a request is allowed now.
+    pub fn latest(self, now: Timestamp) -> i64 {
+        now.as_microsecond().saturating_add(self.period() - self.interval())
+    }
+
+    /// The verdict on a request that left the arrival time at this.
+    pub fn allowed(self, arrival: i64, now: Timestamp) -> Verdict {
+        self.verdict(true, arrival, now)
+    }
+
+    /// The verdict on a request that found the arrival time at this, and left it there.
+    pub fn refused(self, arrival: i64, now: Timestamp) -> Verdict {
+        self.verdict(false, arrival, now)
+    }
+
+    fn verdict(self, allowed: bool, arrival: i64, now: Timestamp) -> Verdict {
+        let ahead = (arrival - now.as_microsecond()).max(0);
+        let late = arrival - self.latest(now);
+        Verdict {
+            allowed,
+            limit: self.limit,
+            remaining: ((self.period() - ahead).max(0) / self.interval()).unsigned_abs(),
+            reset: seconds(ahead),
+            retry_after: seconds(late),
+        }
+    }
+}
+
+/// Whole seconds, none too few.
+fn seconds(micros: i64) -> u64 {
+    micros.max(0).unsigned_abs().div_ceil(SECOND.unsigned_abs())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Requests that come every second for some minutes: how many are allowed in each.
-    fn steady(limit: u64, minutes: usize) -> Vec<u64> {
-        let mut counts = vec![0u64; minutes + 1];
-        for second in 0..minutes as i64 * WINDOW {
-            let now = Timestamp::from_second(second).unwrap();
-            let minute = usize::try_from(window(now)).unwrap();
-            let previous = if minute == 0 { 0 } else { counts[minute - 1] };
-            if counts[minute] < allowance(limit, previous, now) {
-                counts[minute] += 1;
-            }
+    fn at(micros: i64) -> Timestamp {
+        Timestamp::from_microsecond(1_700_000_000_000_000 + micros).unwrap()
+    }
+
+    /// Counts a request as the store does.
+    fn request(rate: Rate, arrival: &mut i64, now: Timestamp) -> Verdict {
+        let before = (*arrival).max(now.as_microsecond());
+        if before > rate.latest(now) {
+            return rate.refused(before, now);
         }
-        counts.truncate(minutes);
-        counts
+        *arrival = before + rate.interval();
+        rate.allowed(*arrival, now)
     }
 
     #[test]
-    fn steady_demand_gets_its_limit_minute_after_minute() {
-        for limit in [1, 3, 20, 59] {
-            for allowed in steady(limit, 10) {
-                assert!(allowed <= limit && allowed * 2 >= limit, "{limit}: {allowed}");
+    fn the_limit_is_allowed_at_once_and_then_one_by_one() {
+        for limit in [1, 2, 3, 7, 20, 59, 1_000, 999_999] {
+            let rate = Rate::per_minute(limit);
+            let mut arrival = 0;
+            for left in (0..limit).rev().take(2_000) {
+                let verdict = request(rate, &mut arrival, at(0));
+                assert!(verdict.allowed, "{limit}: {left} left");
+                assert_eq!(verdict.remaining, left);
             }
+            arrival = rate.latest(at(0)) + rate.interval();
+            let refused = request(rate, &mut arrival, at(0));
+            assert_eq!((refused.allowed, refused.remaining), (false, 0), "{limit}");
+            assert!((60..=61).contains(&refused.reset), "{limit}");
+            assert_eq!(refused.retry_after, 60_u64.div_ceil(limit), "{limit}");
+            let again = at(rate.interval());
+            assert!(request(rate, &mut arrival, again).allowed, "{limit}");
+            assert!(!request(rate, &mut arrival, again).allowed, "{limit}");
         }
     }
 
     #[test]
-    fn the_previous_window_fades_out() {
-        let at = |second| Timestamp::from_second(second).unwrap();
-        assert_eq!(allowance(10, 0, at(600)), 10);
-        assert_eq!(allowance(10, 10, at(600)), 0);
-        assert_eq!(allowance(10, 10, at(630)), 5);
-        assert_eq!(allowance(10, 10, at(659)), 10);
-        let refused = verdict(10, 10, None, at(630));
-        assert_eq!(
-            (refused.allowed, refused.remaining, refused.reset, refused.retry_after),
-            (false, 0, 30, 6)
-        );
-        let full = verdict(10, 0, None, at(630));
-        assert_eq!(full.retry_after, 36, "when this window's requests begin to fall out of the last minute");
+    fn steady_demand_gets_exactly_its_limit() {
+        for limit in [1, 3, 20] {
+            let rate = Rate::per_minute(limit);
+            let mut arrival = 0;
+            let allowed = (0..600).filter(|n| request(rate, &mut arrival, at(n * SECOND)).allowed).count();
+            let expected = usize::try_from(limit).unwrap() * 11;
+            assert!((expected - 1..=expected).contains(&allowed), "{limit}: {allowed}");
+        }
+    }
+
+    #[test]
+    fn whoever_waits_as_told_is_let_through() {
+        for limit in [1, 3, 7, 100] {
+            let rate = Rate::per_minute(limit);
+            let mut arrival = 0;
+            let refused =
+                (0..).map(|n| request(rate, &mut arrival, at(n * 1_000))).find(|verdict| !verdict.allowed);
+            let wait = refused.unwrap().retry_after * SECOND.unsigned_abs();
+            assert!(request(rate, &mut arrival, at(101_000 + wait.cast_signed())).allowed, "{limit}");
+        }
     }
 }

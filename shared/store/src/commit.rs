@@ -20,7 +20,7 @@ use crate::{
     entities::{Entity, Item},
     keys::{EXPIRES_AT, Key, PK, REV},
     patterns::{Operation, Pattern},
-    table::{Addition, StoreError, Table, key_item},
+    table::{StoreError, Table, UpdateExpression, key_item},
 };
 
 /// DynamoDB's limit on one transaction.
@@ -192,7 +192,7 @@ impl Commit {
 
     /// Adds to counters of one item, creating it when absent.
     pub fn add(mut self, label: &'static str, key: &Key, counters: &[(&str, i64)]) -> Self {
-        let Addition { expression, names, values } = Addition::of(counters);
+        let UpdateExpression { expression, names, values, .. } = UpdateExpression::add(counters);
         let update = Update::builder()
             .set_key(Some(key_item(key)))
             .table_name("")

@@ -29,7 +29,7 @@ impl Event {
 
     pub(crate) fn new(account: &AccountId, topic: &str, kind: EventKind, at: Timestamp) -> Self {
         Self {
-            id: EventId::new(at),
+            id: EventId::in_order(at),
             account_id: account.clone(),
             topic: topic.to_owned(),
             kind,

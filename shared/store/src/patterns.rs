@@ -111,7 +111,7 @@ patterns! {
     AUDIT_LOG "audit.list" "account" [Query] None, "`AUDIT#account` / `aud_…`, newest first", "Who did what, when?";
 
     IDEMPOTENCY "idempotency.read" "account, code-distribution, referral, subscriber, waitlist" [Get] None, "`IDEM#account#principal#key` / `META`", "What was answered to this Idempotency-Key?";
-    RATE "rate.count" "code-distribution, subscriber" [Update Get] None, "`RATE#account#limit#caller` / window", "How often did this caller come within a minute?";
+    RATE "rate.count" "code-distribution, subscriber" [Update] None, "`RATE#account#limit#caller` / META", "How often did this caller come within a minute?";
 
     WAITLIST "waitlist.read" "waitlist, subscriber, referral, jobs, message-sender, projector" [Get] None, "`WL#waitlist` / `META`", "One waitlist";
     WAITLISTS "waitlist.list" "waitlist" [Query] Some(GSI1), "`ACCTWLS#account` / `wl_…`", "The account's waitlists, oldest first";

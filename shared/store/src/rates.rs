@@ -2,14 +2,21 @@
 
 use domain::{
     id::AccountId,
-    rate::{self, Verdict},
+    rate::{Rate, Verdict},
 };
 use jiff::Timestamp;
 
-use crate::{StoreError, Table, entities::rate_key, patterns};
+use crate::{
+    StoreError, Table,
+    entities::rate_key,
+    patterns,
+    table::{Clock, Moved},
+};
 
-/// Counts a request of `caller` against `limit` and says whether it may go on.
+/// Counts a request of `caller` against `limit` a minute and says whether it may go on.
 /// Refused requests are not counted.
+///
+/// One write for a caller who was at rest, a second one for others.
 pub async fn count(
     table: &Table,
     account: &AccountId,
@@ -18,22 +25,16 @@ pub async fn count(
     limit: u64,
     now: Timestamp,
 ) -> Result<Verdict, StoreError> {
-    let window = rate::window(now);
-    let previous = table.counters(&patterns::RATE, &rate_key(account, name, caller, window - 1)).await?;
-    let previous = number(&previous, "n");
-    let bound = rate::allowance(limit, previous, now);
-    let counted = match bound {
-        0 => None,
-        _ => {
-            let key = rate_key(account, name, caller, window);
-            let expires = (window + 3) * rate::WINDOW;
-            table.add(&patterns::RATE, &key, &[("n", 1)], Some(("n", bound)), Some(expires)).await?
+    let rate = Rate::per_minute(limit);
+    let key = rate_key(account, name, caller);
+    let (start, latest) = (now.as_microsecond(), rate.latest(now));
+    let mut clock = Clock::Restarted { at: start };
+    loop {
+        match table.move_clock(&patterns::RATE, &key, clock, rate.interval(), now).await? {
+            Moved::To(arrival) => return Ok(rate.allowed(arrival, now)),
+            Moved::Not { stands: arrival } if arrival > latest => return Ok(rate.refused(arrival, now)),
+            Moved::Not { stands: arrival } if arrival > start => clock = Clock::GoesOn { latest },
+            Moved::Not { .. } => clock = Clock::Restarted { at: start },
         }
-    };
-    let counted = counted.map(|counters| number(&counters, "n"));
-    Ok(rate::verdict(limit, previous, counted, now))
-}
-
-fn number(counters: &std::collections::HashMap<String, i64>, name: &str) -> u64 {
-    counters.get(name).and_then(|n| u64::try_from(*n).ok()).unwrap_or_default()
+    }
 }

@@ -118,7 +118,7 @@ async fn number_after(
 ) -> Result<Option<Numbered>, StoreError> {
     let bound = waitlist.settings.capacity.map(|capacity| ("entered", u64::from(capacity.get()) + freed));
     let key = line_numbers_key(&waitlist.id);
-    let counters = table.add(&patterns::LINE_NUMBER, &key, &[("entered", 1)], bound, None).await?;
+    let counters = table.add(&patterns::LINE_NUMBER, &key, &[("entered", 1)], bound).await?;
     Ok(counters.map(|counters| {
         let number = natural(&counters, "entered");
         Numbered { number, position: number.saturating_sub(left).max(1) }
@@ -138,7 +138,7 @@ impl JoinContext {
 /// Gives up a number that nobody will stand at.
 pub async fn waste_number(table: &Table, waitlist: &WaitlistId) -> Result<(), StoreError> {
     let key = line_left_key(waitlist);
-    table.add(&patterns::LINE_NUMBER, &key, &[("left", 1), ("freed", 1)], None, None).await.map(drop)
+    table.add(&patterns::LINE_NUMBER, &key, &[("left", 1), ("freed", 1)], None).await.map(drop)
 }
 
 /// The writes that add a subscriber, and the referral that brought it.

@@ -8,8 +8,10 @@ use std::collections::HashMap;
 use aws::{Env, EnvError, Meter};
 use aws_sdk_dynamodb::{
     Client,
+    config::{IdentityCache, StalledStreamProtectionConfig},
     error::{DisplayErrorContext, ProvideErrorMetadata, SdkError},
-    types::{AttributeValue, KeysAndAttributes, ReturnValue, Select},
+    operation::update_item::UpdateItemError,
+    types::{AttributeValue, KeysAndAttributes, ReturnValue, ReturnValuesOnConditionCheckFailure, Select},
 };
 use jiff::Timestamp;
 
@@ -112,7 +114,15 @@ impl Table {
     /// # Errors
     /// When `TABLE_NAME` or the credentials are missing.
     pub fn from_env(env: &Env) -> Result<Self, StoreError> {
-        let client = aws::client!(aws_sdk_dynamodb, env, "DYNAMODB")?;
+        // Nothing is streamed to or from DynamoDB: an attempt's time-out covers its bodies, and watching
+        // their throughput as well is paid for by every call.
+        let client = aws::client!(
+            aws_sdk_dynamodb,
+            env,
+            "DYNAMODB",
+            stalled_stream_protection = StalledStreamProtectionConfig::disabled(),
+            identity_cache = IdentityCache::no_cache()
+        )?;
         Ok(Self { client, name: env.require("TABLE_NAME")?.to_owned(), meter: env.meter().clone() })
     }
 
@@ -407,36 +417,74 @@ impl Table {
     /// Adds to the counters of one item, outside any transaction.
     ///
     /// `below` bounds a counter that is added to: at the bound nothing is
-    /// changed and the answer is `None`. `expires_at` is in seconds since the epoch.
+    /// changed and the answer is `None`.
     pub(crate) async fn add(
         &self,
         pattern: &'static Pattern,
         key: &Key,
         counters: &[(&str, i64)],
         below: Option<(&str, u64)>,
-        expires_at: Option<i64>,
     ) -> Result<Option<HashMap<String, i64>>, StoreError> {
+        let mut update = UpdateExpression::add(counters);
+        if let Some((counter, bound)) = below {
+            update.condition = Some("attribute_not_exists(#below) OR #below < :below");
+            update.name("#below", counter).number(":below", bound);
+        }
+        Ok(self.update(pattern, key, update).await?.ok().map(|item| counters_of(&item)))
+    }
+
+    /// Moves a clock by `step`; both are in microseconds. A clock that nobody has moved for
+    /// a minute after its time is forgotten.
+    pub(crate) async fn move_clock(
+        &self,
+        pattern: &'static Pattern,
+        key: &Key,
+        clock: Clock,
+        step: i64,
+        now: Timestamp,
+    ) -> Result<Moved, StoreError> {
+        let mut update = match clock {
+            Clock::Restarted { at } => {
+                let mut update = UpdateExpression::of("SET #clock = :to, #expires = :expires");
+                update.condition = Some("attribute_not_exists(#clock) OR #clock <= :at");
+                update.number(":to", at + step).number(":at", at);
+                update
+            }
+            Clock::GoesOn { latest } => {
+                let mut update = UpdateExpression::of("SET #clock = #clock + :step, #expires = :expires");
+                update.condition = Some("#clock <= :latest");
+                update.number(":step", step).number(":latest", latest);
+                update
+            }
+        };
+        update.name("#clock", CLOCK).name("#expires", crate::keys::EXPIRES_AT);
+        update.number(":expires", now.as_second() + CLOCK_KEPT);
+        let stands = |item: &Item| counters_of(item).get(CLOCK).copied().unwrap_or_default();
+        Ok(match self.update(pattern, key, update).await? {
+            Ok(item) => Moved::To(stands(&item)),
+            Err(item) => Moved::Not { stands: stands(&item) },
+        })
+    }
+
+    /// The new item, or the old one when the condition didn't hold.
+    async fn update(
+        &self,
+        pattern: &'static Pattern,
+        key: &Key,
+        update: UpdateExpression,
+    ) -> Result<Result<Item, Item>, StoreError> {
         self.count(pattern, &[Operation::Update]);
-        let mut request = self
+        let request = self
             .client
             .update_item()
             .table_name(&self.name)
             .set_key(Some(key_item(key)))
-            .return_values(ReturnValue::AllNew);
-        let Addition { mut expression, mut names, mut values } = Addition::of(counters);
-        if let Some(at) = expires_at {
-            expression = format!("SET #expires = :expires {expression}");
-            names.insert("#expires".to_owned(), crate::keys::EXPIRES_AT.to_owned());
-            values.insert(":expires".to_owned(), AttributeValue::N(at.to_string()));
-        }
-        if let Some((counter, bound)) = below {
-            request = request.condition_expression("attribute_not_exists(#below) OR #below < :below");
-            names.insert("#below".to_owned(), counter.to_owned());
-            values.insert(":below".to_owned(), AttributeValue::N(bound.to_string()));
-        }
-        request =
-            request.set_expression_attribute_names(Some(names)).set_expression_attribute_values(Some(values));
-        let request = request.update_expression(expression);
+            .update_expression(update.expression)
+            .set_condition_expression(update.condition.map(str::to_owned))
+            .set_expression_attribute_names(Some(update.names))
+            .set_expression_attribute_values(Some(update.values))
+            .return_values(ReturnValue::AllNew)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         let mut attempt = 0;
         let outcome = loop {
             match request.clone().send().await {
@@ -453,15 +501,37 @@ impl Table {
             }
         };
         match outcome {
-            Ok(output) => Ok(Some(counters_of(&output.attributes.unwrap_or_default()))),
-            Err(error)
-                if error.as_service_error().is_some_and(|e| e.is_conditional_check_failed_exception()) =>
-            {
-                Ok(None)
-            }
-            Err(error) => Err(StoreError::sdk("UpdateItem", error)),
+            Ok(output) => Ok(Ok(output.attributes.unwrap_or_default())),
+            Err(error) => match error.as_service_error() {
+                Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
+                    Ok(Err(failed.item.clone().unwrap_or_default()))
+                }
+                _ => Err(StoreError::sdk("UpdateItem", error)),
+            },
         }
     }
+}
+
+/// The attribute of a clock.
+const CLOCK: &str = "arrival";
+/// How long a clock is kept after it was moved, in seconds.
+const CLOCK_KEPT: i64 = 180;
+
+/// From where a clock is moved.
+#[derive(Clone, Copy)]
+pub(crate) enum Clock {
+    /// From now, when it isn't ahead.
+    Restarted { at: i64 },
+    /// From where it stands, when that is not later than this.
+    GoesOn { latest: i64 },
+}
+
+pub(crate) enum Moved {
+    To(i64),
+    /// It doesn't stand where it would have to; 0 when there is none.
+    Not {
+        stands: i64,
+    },
 }
 
 /// What orders an entity in the table or an index.
@@ -480,24 +550,37 @@ fn is_current<E: Entity>(entity: &E) -> bool {
     entity.expires().is_none_or(|at| at > Timestamp::now())
 }
 
-/// An ADD expression with its names and values.
-pub(crate) struct Addition {
+/// An update expression with its names and values.
+pub(crate) struct UpdateExpression {
     pub expression: String,
     pub names: HashMap<String, String>,
     pub values: HashMap<String, AttributeValue>,
+    condition: Option<&'static str>,
 }
 
-impl Addition {
-    pub fn of(counters: &[(&str, i64)]) -> Self {
+impl UpdateExpression {
+    fn of(expression: impl Into<String>) -> Self {
+        Self { expression: expression.into(), names: HashMap::new(), values: HashMap::new(), condition: None }
+    }
+
+    /// Adds to counters.
+    pub fn add(counters: &[(&str, i64)]) -> Self {
         let clauses: Vec<_> = (0..counters.len()).map(|n| format!("#a{n} :a{n}")).collect();
-        let numbered = || counters.iter().enumerate();
-        Self {
-            expression: format!("ADD {}", clauses.join(", ")),
-            names: numbered().map(|(n, (name, _))| (format!("#a{n}"), (*name).to_owned())).collect(),
-            values: numbered()
-                .map(|(n, (_, by))| (format!(":a{n}"), AttributeValue::N(by.to_string())))
-                .collect(),
+        let mut update = Self::of(format!("ADD {}", clauses.join(", ")));
+        for (n, (name, by)) in counters.iter().enumerate() {
+            update.name(&format!("#a{n}"), name).number(&format!(":a{n}"), by);
         }
+        update
+    }
+
+    fn name(&mut self, placeholder: &str, name: &str) -> &mut Self {
+        self.names.insert(placeholder.to_owned(), name.to_owned());
+        self
+    }
+
+    fn number(&mut self, placeholder: &str, number: impl ToString) -> &mut Self {
+        self.values.insert(placeholder.to_owned(), AttributeValue::N(number.to_string()));
+        self
     }
 }
 

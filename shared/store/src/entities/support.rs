@@ -41,9 +41,9 @@ impl Entity for IdempotencyRecord {
     }
 }
 
-/// Counter `n` of one caller in one window.
-pub fn rate_key(account: &AccountId, limit: &str, caller: &str, window: i64) -> Key {
-    Key::new(&["RATE", account.as_str(), limit, caller], &[&window.to_string()])
+/// The clock of one caller's limit.
+pub fn rate_key(account: &AccountId, limit: &str, caller: &str) -> Key {
+    Key::new(&["RATE", account.as_str(), limit, caller], &["META"])
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
