@@ -13,7 +13,7 @@ use domain::{
 use jiff::{Timestamp, civil::Date};
 use serde::{Deserialize, Serialize};
 use store::stamps::Given;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 #[derive(Serialize, ToSchema)]
 pub struct ProgramView {
@@ -49,11 +49,91 @@ pub struct EnrolmentRequest {
     pub consent_text: Option<Line>,
 }
 
-/// Who collects. A page is told no more than the id.
+/// What a page is told, whoever enrolled.
+#[derive(Serialize, Deserialize, ToSchema)]
+pub struct EnrolmentAccepted {
+    status: String,
+}
+
+impl EnrolmentAccepted {
+    pub fn new() -> Self {
+        Self { status: "enrolled".to_owned() }
+    }
+}
+
+/// Who collects.
 #[derive(Serialize, Deserialize, ToSchema)]
 pub struct EnrolledView {
     pub customer_id: CustomerId,
     pub program_id: ProgramId,
+}
+
+/// What an account may change of a customer.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CustomerSettings {
+    pub phone: Phone,
+    #[serde(default)]
+    pub name: Option<Name>,
+    #[serde(default)]
+    pub email: Option<Email>,
+    #[serde(default)]
+    pub birthday: Option<Date>,
+    #[serde(default)]
+    pub time_zone: Option<TimeZoneName>,
+}
+
+impl CustomerSettings {
+    pub fn of(customer: &Customer) -> Self {
+        Self {
+            phone: customer.phone.clone(),
+            name: customer.name.clone(),
+            email: customer.email.clone(),
+            birthday: customer.birthday,
+            time_zone: customer.time_zone.clone(),
+        }
+    }
+
+    pub fn applied_to(self, customer: &Customer, now: Timestamp) -> Customer {
+        let Self { phone, name, email, birthday, time_zone } = self;
+        Customer {
+            phone,
+            name,
+            email,
+            birthday,
+            time_zone,
+            updated_at: now,
+            rev: customer.rev + 1,
+            ..customer.clone()
+        }
+    }
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct CustomerFilter {
+    pub program_id: ProgramId,
+    /// The customer with this number, if there is one.
+    pub phone: Option<Phone>,
+    /// Where to go on: `next_cursor` of the page before.
+    pub cursor: Option<String>,
+    /// Entries in a page, 1–100; 20 when left out.
+    #[param(minimum = 1, maximum = 100)]
+    pub limit: Option<u32>,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct CardQuery {
+    pub program_id: ProgramId,
+}
+
+/// A customer of a program.
+#[derive(Serialize, ToSchema)]
+pub struct CustomerWithCard {
+    #[serde(flatten)]
+    pub customer: CustomerView,
+    pub card: CardView,
 }
 
 #[derive(Serialize, ToSchema)]

@@ -79,6 +79,18 @@ kinds! {
     ClaimConfirmed "claim-confirmed" CONFLICT "The claim is final";
     CodeNotClaimed "code-not-claimed" CONFLICT "Nobody has claimed the code";
     CodeRedeemed "code-redeemed" CONFLICT "The code has been redeemed before";
+    ProgramPaused "program-paused" CONFLICT "The program is paused";
+    ProgramDeleting "program-deleting" CONFLICT "The program is being deleted";
+    NotEnrolled "not-enrolled" CONFLICT "The customer has no card of this program";
+    PhoneTaken "phone-taken" CONFLICT "Another customer has this number";
+    StampTokenUsed "stamp-token-used" CONFLICT "The customer's code was used before";
+    StampSpent "stamp-spent" CONFLICT "What the stamps were given for is redeemed";
+    RewardRedeemed "reward-redeemed" CONFLICT "The reward was redeemed before";
+    RewardWithdrawn "reward-withdrawn" CONFLICT "The reward was taken back";
+    StampTokenExpired "stamp-token-expired" GONE "The customer's code has expired";
+    RewardExpired "reward-expired" GONE "The reward has expired";
+    StampTimeRefused "stamp-time-refused" UNPROCESSABLE_ENTITY "The time of the stamp is not possible";
+    StampCooldown "stamp-cooldown" TOO_MANY_REQUESTS "The last visit was a moment ago";
     IdempotencyKeyReused "idempotency-key-reused" UNPROCESSABLE_ENTITY "The Idempotency-Key belongs to another request";
     DisposableEmail "disposable-email" UNPROCESSABLE_ENTITY "Throw-away addresses are not accepted";
     PreconditionFailed "precondition-failed" PRECONDITION_FAILED "It has changed since it was read";
