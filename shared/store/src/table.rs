@@ -434,7 +434,7 @@ impl Table {
     }
 
     /// Moves a clock by `step`; both are in microseconds. A clock that nobody has moved for
-    /// a minute after its time is forgotten.
+    /// three minutes is forgotten.
     pub(crate) async fn move_clock(
         &self,
         pattern: &'static Pattern,
