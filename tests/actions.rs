@@ -329,7 +329,7 @@ fn rows(first: usize, end: usize) -> String {
 
 /// Whether a function answers requests.
 fn answers(function: &str) -> bool {
-    ["Account", "CodeDistribution", "Referral", "Subscriber", "Waitlist"]
+    ["Account", "CodeDistribution", "Referral", "Stamp", "Subscriber", "Waitlist"]
         .iter()
         .any(|family| function.strip_suffix("Function") == Some(family))
 }

@@ -1,8 +1,8 @@
 //! Customers and their cards.
 
 use api::{
-    App, Client, IfMatch, Json, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query, created,
-    etag, merge_patch, rate_limited, require_origin, respond,
+    App, Client, IfMatch, Json, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query,
+    created, etag, merge_patch, rate_limited, require_origin, respond,
 };
 use axum::{
     extract::State,
@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use domain::{
-    id::{CustomerId, ProgramId},
+    id::CustomerId,
     rate::Verdict,
     stamp::{Card, Customer, ProgramStatus},
     token::{SHOWN_FOR, Shown},
@@ -68,7 +68,7 @@ pub async fn enrol(
             Some(customer) => match customers::card(&app.table, &customer.id, program).await? {
                 None => {
                     let card = card(&app, &context, &customer);
-                    (customers::enrol(&card), card, true)
+                    (customers::enrol(&customer, &card), card, true)
                 }
                 Some(card) => (Commit::new(&store::patterns::CUSTOMER_WRITE), card, false),
             },
@@ -77,7 +77,7 @@ pub async fn enrol(
         match post.commit(&app, commit, &answer).await {
             Ok(committed) => return Ok(rate_limited(respond(committed.answer_or(answer)), verdict)),
             // The same number was enrolled at the same time.
-            Err(problem) if problem.is("phone") || problem.is("card") => {}
+            Err(problem) if problem.is("phone") || problem.is("card") || problem.is("customer") => {}
             Err(problem) => return Err(problem.into()),
         }
     }
@@ -126,8 +126,7 @@ fn answer(principal: &Principal, card: &Card, fresh: bool) -> Result<Answer, Pro
         let body = serde_json::to_string(&EnrolmentAccepted::new())?;
         return Ok(Answer { status: StatusCode::ACCEPTED.as_u16(), body, location: None });
     }
-    let view =
-        EnrolledView { customer_id: card.customer_id.clone(), program_id: card.program_id.clone() };
+    let view = EnrolledView { customer_id: card.customer_id.clone(), program_id: card.program_id.clone() };
     if fresh {
         return created(format!("/api/v1/customers/{}", card.customer_id), &view);
     }
@@ -201,7 +200,9 @@ pub async fn patch(
     let audit = audit(&app, &principal, "customer.updated", &id);
     match customers::update(&app.table, &signing, &old, &new, &audit).await {
         Ok(()) => Ok((etag(new.rev), axum::Json(CustomerView::from(new))).into_response()),
-        Err(CommitError::Condition(labels)) if labels.contains(&"phone") => Err(ProblemKind::PhoneTaken.into()),
+        Err(CommitError::Condition(labels)) if labels.iter().any(|failed| failed.label == "phone") => {
+            Err(ProblemKind::PhoneTaken.into())
+        }
         Err(CommitError::Condition(_)) => Err(ProblemKind::PreconditionFailed.into()),
         Err(error) => Err(error.into()),
     }

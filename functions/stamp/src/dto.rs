@@ -1,18 +1,20 @@
 //! What the stamp family takes and gives. What a program takes is [`ProgramSettings`].
 
+use api::ConsentInput;
 use domain::{
     email::Email,
     id::{CardRewardId, CustomerId, ProgramId, StampId},
     phone::Phone,
     stamp::{
-        Card, CardReward, CardRewardStatus, Customer, Program, ProgramSettings, Stamp, StampCount, StampStatus,
+        Card, CardReward, CardRewardStatus, Customer, Program, ProgramSettings, Stamp, StampCount,
+        StampStatus,
     },
     subscriber::Consent,
-    text::{Line, Name, Word},
+    text::{Line, Name, TimeZoneName, Word},
 };
 use jiff::{Timestamp, civil::Date};
 use serde::{Deserialize, Serialize};
-use store::stamps::Given;
+use store::{entities::ProgramStats, stamps::Given};
 use utoipa::{IntoParams, ToSchema};
 
 #[derive(Serialize, ToSchema)]
@@ -39,14 +41,37 @@ pub struct EnrolmentRequest {
     pub program_id: ProgramId,
     pub phone: Phone,
     pub name: Option<Name>,
+    #[schema(value_type = Option<String>, format = "email", max_length = 254)]
     pub email: Option<Email>,
     pub birthday: Option<Date>,
-    /// An IANA name, e.g. `Europe/Berlin`.
-    pub time_zone: Option<Word>,
+    pub time_zone: Option<TimeZoneName>,
     /// Whether messages may be sent that aren't asked for.
-    pub consent: bool,
-    /// The words that were agreed to, or their version.
-    pub consent_text: Option<Line>,
+    pub consent: ConsentInput,
+}
+
+/// What ever happened in a program; up to a second behind.
+#[derive(Serialize, ToSchema)]
+pub struct ProgramCounts {
+    pub customers: u64,
+    /// Not voided, as are stamps.
+    pub visits: u64,
+    pub stamps: u64,
+    pub rewards_issued: u64,
+    pub rewards_redeemed: u64,
+}
+
+impl From<ProgramStats> for ProgramCounts {
+    fn from(stats: ProgramStats) -> Self {
+        let ProgramStats { customers, visits, stamps, rewards_issued, rewards_redeemed } = stats;
+        Self { customers, visits, stamps, rewards_issued, rewards_redeemed }
+    }
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct ProgramWithCounts {
+    #[serde(flatten)]
+    pub program: ProgramView,
+    pub counts: ProgramCounts,
 }
 
 /// What a page is told, whoever enrolled.
@@ -76,11 +101,13 @@ pub struct CustomerSettings {
     #[serde(default)]
     pub name: Option<Name>,
     #[serde(default)]
+    #[schema(value_type = Option<String>, format = "email", max_length = 254)]
     pub email: Option<Email>,
     #[serde(default)]
     pub birthday: Option<Date>,
     #[serde(default)]
     pub time_zone: Option<TimeZoneName>,
+    pub consent: ConsentInput,
 }
 
 impl CustomerSettings {
@@ -91,17 +118,20 @@ impl CustomerSettings {
             email: customer.email.clone(),
             birthday: customer.birthday,
             time_zone: customer.time_zone.clone(),
+            consent: ConsentInput::of(&customer.consent),
         }
     }
 
     pub fn applied_to(self, customer: &Customer, now: Timestamp) -> Customer {
-        let Self { phone, name, email, birthday, time_zone } = self;
+        let Self { phone, name, email, birthday, time_zone, consent } = self;
+        let unchanged = ConsentInput::of(&customer.consent) == consent;
         Customer {
             phone,
             name,
             email,
             birthday,
             time_zone,
+            consent: if unchanged { customer.consent.clone() } else { consent.at(now) },
             updated_at: now,
             rev: customer.rev + 1,
             ..customer.clone()
@@ -141,13 +171,13 @@ pub struct CustomerView {
     pub id: CustomerId,
     pub phone: Phone,
     #[schema(required)]
-    pub email: Option<Email>,
+    pub email: Option<String>,
     #[schema(required)]
     pub name: Option<Name>,
     #[schema(required)]
     pub birthday: Option<Date>,
     #[schema(required)]
-    pub time_zone: Option<String>,
+    pub time_zone: Option<TimeZoneName>,
     pub consent: Consent,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
@@ -157,6 +187,7 @@ impl From<Customer> for CustomerView {
     fn from(customer: Customer) -> Self {
         let Customer { id, phone, email, name, birthday, time_zone, consent, created_at, updated_at, .. } =
             customer;
+        let email = email.map(String::from);
         Self { id, phone, email, name, birthday, time_zone, consent, created_at, updated_at }
     }
 }
@@ -246,7 +277,8 @@ pub struct StampView {
 
 impl From<Stamp> for StampView {
     fn from(stamp: Stamp) -> Self {
-        let Stamp { id, program_id, customer_id, count, status, taken_at, recorded_at, voided_at, .. } = stamp;
+        let Stamp { id, program_id, customer_id, count, status, taken_at, recorded_at, voided_at, .. } =
+            stamp;
         Self { id, program_id, customer_id, count, status, taken_at, recorded_at, voided_at }
     }
 }
@@ -278,8 +310,17 @@ pub struct CardRewardView {
 
 impl CardRewardView {
     pub fn of(reward: CardReward, now: Timestamp) -> Self {
-        let CardReward { id, program_id, customer_id, reward, status, issued_at, expires_at, redeemed_at, .. } =
-            reward;
+        let CardReward {
+            id,
+            program_id,
+            customer_id,
+            reward,
+            status,
+            issued_at,
+            expires_at,
+            redeemed_at,
+            ..
+        } = reward;
         let status = match status {
             CardRewardStatus::Redeemed => RewardState::Redeemed,
             CardRewardStatus::Withdrawn => RewardState::Withdrawn,
@@ -327,16 +368,20 @@ pub struct OfflineStamp {
 #[derive(Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SyncRequest {
-    /// 1–100.
+    #[schema(min_items = 1, max_items = 100)]
     pub stamps: Vec<OfflineStamp>,
 }
 
-#[derive(Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum SyncOutcome {
-    Added { stamp_id: StampId },
+    Added {
+        stamp_id: StampId,
+    },
     /// It was taken in before.
-    Duplicate { stamp_id: StampId },
+    Duplicate {
+        stamp_id: StampId,
+    },
     Refused {
         /// The problem's page.
         problem: String,
@@ -350,7 +395,7 @@ impl SyncOutcome {
     }
 }
 
-#[derive(Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
 pub struct SyncedStamp {
     pub till_id: Word,
     #[serde(flatten)]

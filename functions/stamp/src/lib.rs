@@ -3,7 +3,7 @@
 //! Who holds the till gives stamps and redeems rewards: staff, or a server with a secret key. A page may enrol
 //! customers, and learns nothing about those who are enrolled already.
 //!
-//! Access patterns: `program.*`, `customer.*`, `stamp.*`, `card-reward.*`, `event.list`.
+//! Access patterns: `program.*`, `customer.*`, `stamp.*`, `card-reward.*`, `event.list`, `rate.count`.
 
 mod customers;
 mod dto;

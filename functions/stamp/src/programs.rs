@@ -10,12 +10,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use domain::{
-    code_program::{Program, ProgramSettings},
     id::{AccountId, ProgramId},
+    stamp::{Program, ProgramSettings},
 };
-use store::{CommitError, programs, entities::AuditEntry, events};
+use store::{CommitError, entities::AuditEntry, events, programs};
 
-use crate::dto::{ProgramView, CodePoolWithCounts};
+use crate::dto::{ProgramView, ProgramWithCounts};
 
 /// A program of the account: another account's does not exist.
 pub async fn own(app: &App, account: &AccountId, id: &ProgramId) -> Result<Program, Problem> {
@@ -23,7 +23,7 @@ pub async fn own(app: &App, account: &AccountId, id: &ProgramId) -> Result<Progr
     found.ok_or_else(|| ProblemKind::NotFound.because("There is no such program."))
 }
 
-/// Creates a program. A name is enough.
+/// Creates a program. A name and a reward are enough.
 #[utoipa::path(post, path = "/api/v1/programs", tag = "stamp", request_body = ProgramSettings,
     responses((status = CREATED, body = ProgramView)))]
 pub async fn create(
@@ -57,16 +57,16 @@ pub async fn list(
 
 /// A program with its counts.
 #[utoipa::path(get, path = "/api/v1/programs/{id}", tag = "stamp",
-    params(("id" = ProgramId, Path)), responses((status = OK, body = CodePoolWithCounts)))]
+    params(("id" = ProgramId, Path)), responses((status = OK, body = ProgramWithCounts)))]
 pub async fn get(
     State(app): State<App>,
     principal: Principal,
     PathId(id): PathId<ProgramId>,
 ) -> Result<Response, Problem> {
     let program = own(&app, &principal.account_id, &id).await?;
-    let counts = programs::stats(&app.table, &id).await?.ok_or(ProblemKind::NotFound)?;
+    let counts = programs::stats(&app.table, &id).await?;
     let rev = program.rev;
-    let view = CodePoolWithCounts { program: program.into(), counts: counts.into() };
+    let view = ProgramWithCounts { program: program.into(), counts: counts.into() };
     Ok((etag(rev), axum::Json(view)).into_response())
 }
 
@@ -85,12 +85,9 @@ pub async fn patch(
     let old = own(&app, &principal.account_id, &id).await?;
     seen.check(old.rev)?;
     if old.deleting {
-        return Err(ProblemKind::CodePoolDeleting.into());
+        return Err(ProblemKind::ProgramDeleting.into());
     }
     let settings: ProgramSettings = merge_patch(&old.settings, &patch)?;
-    if settings.platform != old.settings.platform {
-        return Err(Problem::field("platform", "stays as it was made: the codes are for it"));
-    }
     let new = old.with_settings(settings, app.now());
     let audit = audit(&app, &principal, "program.updated", &id);
     match programs::update(&app.table, &new, old.rev, &audit).await {
@@ -104,8 +101,8 @@ fn audit(app: &App, principal: &Principal, action: &str, id: &ProgramId) -> Audi
     AuditEntry::new(&principal.account_id, &principal.id, action, id.as_str(), app.now())
 }
 
-/// Deletes a program with its codes, claims and files. The work goes on after the
-/// answer: until it is done, the program is shown as `deleting`, then it is gone.
+/// Deletes a program with its cards, stamps and rewards; customers stay the account's. The work goes on after
+/// the answer: until it is done, the program is shown as `deleting`, then it is gone.
 #[utoipa::path(delete, path = "/api/v1/programs/{id}", tag = "stamp",
     params(("id" = ProgramId, Path)), responses((status = ACCEPTED)))]
 pub async fn delete(

@@ -4,6 +4,8 @@
 //! customer showed, or by the number that the till gave it. Two visits lie at least the program's cooldown
 //! apart, by the times at which they were taken.
 
+use std::collections::BTreeMap;
+
 use api::{App, PathId, Post, Principal, Problem, ProblemKind, created, respond};
 use axum::{extract::State, http::StatusCode, response::Response};
 use domain::{
@@ -11,16 +13,23 @@ use domain::{
     stamp::{ProgramStatus, StampStatus, next_allowed},
     token::{Shown, TokenError},
 };
+use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use store::{
     Answer, Commit, back_off,
     stamps::{self, Given, Till, Visit},
 };
 
-use crate::dto::{GivenView, OfflineStamp, StampRequest, StampView, SyncOutcome, SyncRequest, SyncView, SyncedStamp};
+use crate::dto::{
+    GivenView, OfflineStamp, StampRequest, StampView, SyncOutcome, SyncRequest, SyncView, SyncedStamp,
+};
 
 /// How often it is tried again when the card changes at the same time.
 const ATTEMPTS: u32 = 12;
+/// Stamps in one request.
+const SYNCED_AT_ONCE: usize = 100;
+/// Customers whose stamps are taken in at the same time: they have nothing to do with each other.
+const CUSTOMERS_AT_ONCE: usize = 8;
 /// How far a till's clock may be ahead.
 const AHEAD: SignedDuration = SignedDuration::from_mins(5);
 /// How late stamps that were taken offline may come.
@@ -46,7 +55,7 @@ async fn require_cooled_down(app: &App, till: &Till, taken_at: Timestamp) -> Res
     let near = stamps::around(&app.table, &till.customer.id, &till.program.id, taken_at, within).await?;
     match next_allowed(taken_at, near.into_iter().map(|stamp| stamp.taken_at), cooldown) {
         None => Ok(()),
-        Some(at) => Err(ProblemKind::StampCooldown.until(at, app.now())),
+        Some(at) => Err(ProblemKind::StampCooldown.until(at)),
     }
 }
 
@@ -65,11 +74,9 @@ impl Presented {
                     Shown::claimed(token).ok_or_else(|| Problem::field("token", "is no customer's code"))?;
                 Ok(Self { program_id, customer_id, token: Some(token.clone()) })
             }
-            (None, Some(program_id), Some(customer_id)) => Ok(Self {
-                program_id: program_id.clone(),
-                customer_id: customer_id.clone(),
-                token: None,
-            }),
+            (None, Some(program_id), Some(customer_id)) => {
+                Ok(Self { program_id: program_id.clone(), customer_id: customer_id.clone(), token: None })
+            }
             (Some(_), _, _) => Err(Problem::field("token", "says program and customer itself")),
             (None, None, _) => Err(Problem::field("program_id", "is missing, as is a token")),
             (None, _, None) => Err(Problem::field("customer_id", "is missing, as is a token")),
@@ -114,9 +121,11 @@ pub async fn give(
                 None => Err(problem),
             };
         }
-        let visit = Visit { count: post.body.count, taken_at: now, given_by: principal.id.clone(), once, now };
+        let visit =
+            Visit { count: post.body.count, taken_at: now, given_by: principal.id.clone(), once, now };
         let (given, commit) = stamps::give(&till.program, card, visit);
-        let answer = created(format!("/api/v1/stamps/{}", given.stamp.id), &GivenView::of(&given, &till.program))?;
+        let answer =
+            created(format!("/api/v1/stamps/{}", given.stamp.id), &GivenView::of(&given, &till.program))?;
         match post.commit(&app, commit, &answer).await {
             Ok(committed) => return Ok(respond(committed.answer_or(answer))),
             Err(problem) if problem.is("once") => return Err(ProblemKind::StampTokenUsed.into()),
@@ -143,9 +152,8 @@ pub async fn void(
         }
         let till = till(&app, &principal, &stamp.program_id, &stamp.customer_id).await?;
         let card = till.card.as_ref().ok_or(ProblemKind::NotEnrolled)?;
-        let (voided, commit) = stamps::void(&app.table, card, &stamp, app.now())
-            .await?
-            .ok_or(ProblemKind::StampSpent)?;
+        let (voided, commit) =
+            stamps::void(&app.table, card, &stamp, app.now()).await?.ok_or(ProblemKind::StampSpent)?;
         match commit.apply(&app.table).await {
             Ok(()) => return Ok(axum::Json(voided.into())),
             // A till stamped, or redeemed, at the same time.
@@ -164,21 +172,45 @@ pub async fn sync(
     State(app): State<App>,
     principal: Principal,
     post: Post<SyncRequest>,
-) -> Result<axum::Json<SyncView>, Problem> {
-    // In the order of time, whatever the order in which they came: which of two visits that are too
-    // close counts must not depend on it.
-    let mut order: Vec<usize> = (0..post.body.stamps.len()).collect();
-    order.sort_by_key(|position| {
-        let stamp = &post.body.stamps[*position];
-        (stamp.taken_at, stamp.till_id.clone())
-    });
-    let mut results: Vec<Option<SyncedStamp>> = post.body.stamps.iter().map(|_| None).collect();
-    for position in order {
-        let stamp = &post.body.stamps[position];
-        let outcome = one(&app, &principal, stamp).await?;
-        results[position] = Some(SyncedStamp { till_id: stamp.till_id.clone(), outcome });
+) -> Result<Response, Problem> {
+    if let Some(answer) = post.answered(&app).await? {
+        return Ok(respond(answer));
     }
-    Ok(axum::Json(SyncView { data: results.into_iter().flatten().collect() }))
+    let stamps = &post.body.stamps;
+    if !(1..=SYNCED_AT_ONCE).contains(&stamps.len()) {
+        return Err(Problem::field("stamps", format!("has not 1–{SYNCED_AT_ONCE} stamps")));
+    }
+    let mut customers: BTreeMap<CustomerId, Vec<(usize, OfflineStamp)>> = BTreeMap::new();
+    for (position, stamp) in stamps.iter().enumerate() {
+        customers.entry(stamp.customer_id.clone()).or_default().push((position, stamp.clone()));
+    }
+    let outcomes = stream::iter(customers.into_values())
+        .map(|stamps| of_one_customer(&app, &principal, stamps))
+        .buffer_unordered(CUSTOMERS_AT_ONCE)
+        .try_collect::<Vec<_>>();
+    let mut synced = outcomes.await?.concat();
+    synced.sort_by_key(|(position, _)| *position);
+    let view = SyncView { data: synced.into_iter().map(|(_, synced)| synced).collect() };
+    let answer =
+        Answer { status: StatusCode::OK.as_u16(), body: serde_json::to_string(&view)?, location: None };
+    let committed = post.commit(&app, Commit::new(&store::patterns::STAMP_WRITE), &answer).await?;
+    Ok(respond(committed.answer_or(answer)))
+}
+
+/// In the order of time, whatever the order in which they came: which of two visits that are too close counts
+/// must not depend on it.
+async fn of_one_customer(
+    app: &App,
+    principal: &Principal,
+    mut stamps: Vec<(usize, OfflineStamp)>,
+) -> Result<Vec<(usize, SyncedStamp)>, Problem> {
+    stamps.sort_by(|(_, a), (_, b)| (a.taken_at, a.till_id.as_str()).cmp(&(b.taken_at, b.till_id.as_str())));
+    let mut outcomes = Vec::with_capacity(stamps.len());
+    for (position, stamp) in stamps {
+        let outcome = one(app, principal, &stamp).await?;
+        outcomes.push((position, SyncedStamp { till_id: stamp.till_id, outcome }));
+    }
+    Ok(outcomes)
 }
 
 /// What became of one stamp. What is wrong with it is its own outcome; that the table is out of reach is everybody's.
@@ -189,7 +221,8 @@ async fn one(app: &App, principal: &Principal, stamp: &OfflineStamp) -> Result<S
     }
     let once = format!("till:{}", stamp.till_id.as_str());
     for attempt in 1..=ATTEMPTS {
-        let till = stamps::till(&app.table, &principal.account_id, &stamp.program_id, &stamp.customer_id).await?;
+        let till =
+            stamps::till(&app.table, &principal.account_id, &stamp.program_id, &stamp.customer_id).await?;
         let Some(till) = till else { return Ok(SyncOutcome::refused(ProblemKind::NotFound, None)) };
         let Some(card) = &till.card else { return Ok(SyncOutcome::refused(ProblemKind::NotEnrolled, None)) };
         // Before the cooldown: the stamp itself is too close to itself.

@@ -9,6 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use domain::{Invalid, rate::Verdict};
+use jiff::Timestamp;
 use serde::Serialize;
 use store::{CommitError, StoreError};
 use utoipa::ToSchema;
@@ -109,6 +110,11 @@ impl ProblemKind {
     pub fn because(self, detail: impl Into<String>) -> Problem {
         Problem { detail: Some(detail.into()), ..Problem::from(self) }
     }
+
+    /// Says when the same request will be taken.
+    pub fn until(self, at: Timestamp) -> Problem {
+        Problem { retry_at: Some(at), ..self.because(format!("Possible again at {at}.")) }
+    }
 }
 
 /// A field that was refused.
@@ -128,6 +134,8 @@ pub struct Problem {
     pub errors: Vec<FieldError>,
     /// Where the limit of a refused request stands.
     pub rate: Option<Verdict>,
+    /// When the same request will be taken.
+    pub retry_at: Option<Timestamp>,
     /// For the log only.
     pub(crate) cause: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -145,13 +153,16 @@ pub struct ProblemBody {
     detail: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<FieldError>,
+    /// When the same request will be taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<String>,
 }
 
 impl From<ProblemKind> for Problem {
     fn from(kind: ProblemKind) -> Self {
-        Self { kind, detail: None, errors: Vec::new(), rate: None, cause: None }
+        Self { kind, detail: None, errors: Vec::new(), rate: None, retry_at: None, cause: None }
     }
 }
 
@@ -226,6 +237,7 @@ impl IntoResponse for Problem {
             status: status.as_u16(),
             detail: self.detail,
             errors: self.errors,
+            retry_at: self.retry_at,
             request_id: telemetry::request_id(),
         };
         let mut response = (status, axum::Json(body)).into_response();
@@ -233,6 +245,10 @@ impl IntoResponse for Problem {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(at) = self.retry_at {
+            let seconds = at.as_second().saturating_sub(Timestamp::now().as_second()).max(1);
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         match self.rate {
             Some(verdict) => crate::app::rate_headers(headers, &verdict),

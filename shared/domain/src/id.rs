@@ -138,6 +138,14 @@ impl EventId {
     pub fn in_order(now: Timestamp) -> Self {
         Self::from_ulid(fresh_in_order(now))
     }
+
+    /// The event of a fact: the same fact is the same event. Of what happened within one millisecond, that of
+    /// a lower rank comes first.
+    pub fn of_fact(at: Timestamp, rank: u8, fact: &[&str]) -> Self {
+        let millis = u64::try_from(at.as_millisecond()).unwrap_or(0);
+        let number = secret::number(fact) >> 56;
+        Self::from_ulid(Ulid::from_parts(millis, u128::from(rank) << 72 | number))
+    }
 }
 
 impl ImportId {

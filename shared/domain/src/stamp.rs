@@ -11,7 +11,7 @@ use crate::{
     id::{AccountId, CardRewardId, CustomerId, ProgramId, StampId},
     phone::Phone,
     subscriber::Consent,
-    text::{AllowedOrigins, Line, Name},
+    text::{AllowedOrigins, Line, Name, TimeZoneName},
 };
 
 bounded_number! {
@@ -25,6 +25,10 @@ bounded_number! {
     RewardDays: u32 = 1..=3650;
     /// Stamps given at once, 1–20.
     StampCount: u32 = 1..=20;
+}
+
+impl StampCount {
+    pub const ONE: Self = Self(1);
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
@@ -120,6 +124,26 @@ pub struct Program {
     pub rev: u64,
 }
 
+impl Program {
+    pub fn new(account: AccountId, settings: ProgramSettings, now: Timestamp) -> Self {
+        Self {
+            id: ProgramId::new(now),
+            account_id: account,
+            settings,
+            deleting: false,
+            created_at: now,
+            updated_at: now,
+            rev: 1,
+        }
+    }
+
+    /// The next revision, with other settings.
+    #[must_use]
+    pub fn with_settings(&self, settings: ProgramSettings, now: Timestamp) -> Self {
+        Self { settings, updated_at: now, rev: self.rev + 1, ..self.clone() }
+    }
+}
+
 /// Somebody who collects stamps, once for all programs of an account.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Customer {
@@ -129,8 +153,7 @@ pub struct Customer {
     pub email: Option<Email>,
     pub name: Option<Name>,
     pub birthday: Option<Date>,
-    /// An IANA name, e.g. `Europe/Berlin`.
-    pub time_zone: Option<String>,
+    pub time_zone: Option<TimeZoneName>,
     pub consent: Consent,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
@@ -185,6 +208,7 @@ pub struct CardReward {
     pub issued_at: Timestamp,
     pub expires_at: Option<Timestamp>,
     pub redeemed_at: Option<Timestamp>,
+    pub withdrawn_at: Option<Timestamp>,
     pub rev: u64,
 }
 
@@ -199,9 +223,12 @@ pub struct Card {
     /// Ever given and not voided.
     pub total: u32,
     pub visits: u32,
+    /// The most visits that there ever were: a milestone is reached once, whatever is voided.
+    pub most_visits: u32,
     pub first_visit_at: Option<Timestamp>,
     pub last_visit_at: Option<Timestamp>,
     pub enrolled_at: Timestamp,
+    pub updated_at: Timestamp,
     pub rev: u64,
 }
 
@@ -225,9 +252,11 @@ impl Card {
             stamps: 0,
             total: 0,
             visits: 0,
+            most_visits: 0,
             first_visit_at: None,
             last_visit_at: None,
             enrolled_at: now,
+            updated_at: now,
             rev: 1,
         }
     }
@@ -236,11 +265,13 @@ impl Card {
     #[must_use]
     pub fn stamped(&self, count: StampCount, taken_at: Timestamp, required: StampsRequired) -> (Self, u32) {
         let stamps = self.stamps + count.get();
+        let visits = self.visits + 1;
         let filled = stamps / required.get();
         let card = Self {
             stamps: stamps - filled * required.get(),
             total: self.total + count.get(),
-            visits: self.visits + 1,
+            visits,
+            most_visits: self.most_visits.max(visits),
             first_visit_at: Some(self.first_visit_at.map_or(taken_at, |first| first.min(taken_at))),
             last_visit_at: Some(self.last_visit_at.map_or(taken_at, |last| last.max(taken_at))),
             rev: self.rev + 1,
@@ -352,7 +383,8 @@ mod tests {
     #[test]
     fn who_comes_often_is_missed_sooner() {
         const DAY: i64 = 86_400;
-        let days = |card: &Card| (card.at_risk_from(InactivityDays(60)).as_second() - at(0).as_second()) / DAY;
+        let days =
+            |card: &Card| (card.at_risk_from(InactivityDays(60)).as_second() - at(0).as_second()) / DAY;
         let visit = |card: Card, day: i64| card.stamped(StampCount(1), at(day * DAY), StampsRequired(10)).0;
         let once = visit(empty(), 0);
         assert_eq!((once.visit_interval(), days(&once)), (None, 60));

@@ -7,8 +7,8 @@ use domain::{
 use jiff::Timestamp;
 
 use crate::{
-    Commit, CommitError, Cursor, Page, StoreError, Table,
-    entities::{AuditEntry, Job, JobKind, program_key, programs_of},
+    Commit, CommitError, Cursor, Page, StoreError, Table, customers,
+    entities::{AuditEntry, Entity, Job, JobKind, ProgramStats, program_key, programs_of},
     patterns,
 };
 
@@ -25,6 +25,19 @@ pub async fn find(table: &Table, id: &ProgramId) -> Result<Option<Program>, Stor
 /// The writes that add a program.
 pub fn create(program: &Program, audit: &AuditEntry) -> Commit {
     Commit::new(&patterns::PROGRAM_WRITE).create("program", program).create("audit", audit)
+}
+
+/// What ever happened in a program; up to a second behind.
+pub async fn stats(table: &Table, id: &ProgramId) -> Result<ProgramStats, StoreError> {
+    let counters = table.counters(&patterns::PROGRAM_STATS, &ProgramStats::key_of(id)).await?;
+    let number = |name: &str| counters.get(name).and_then(|n| u64::try_from(*n).ok()).unwrap_or_default();
+    Ok(ProgramStats {
+        customers: number("customers"),
+        visits: number("visits"),
+        stamps: number("stamps"),
+        rewards_issued: number("rewards_issued"),
+        rewards_redeemed: number("rewards_redeemed"),
+    })
 }
 
 /// Changes the program read at `rev`.
@@ -67,6 +80,25 @@ pub async fn begin_delete(
         .replace("program", &marked, program.rev)
         .overwrite("job", &job)
         .create("audit", audit)
+        .apply(table)
+        .await
+}
+
+/// Removes what up to `limit` customers have of a program; how many there were.
+pub async fn purge_some(table: &Table, id: &ProgramId, limit: usize) -> Result<usize, StoreError> {
+    let page = customers::of_program(table, id, None, limit).await?;
+    let removed = page.data.len();
+    for card in page.data {
+        customers::purge_card(table, &card).await?;
+    }
+    Ok(removed)
+}
+
+/// Removes the program itself, which nobody collects for any more.
+pub async fn finish_delete(table: &Table, program: &Program) -> Result<(), CommitError> {
+    Commit::new(&patterns::PROGRAM_PURGE)
+        .purge("stats", &ProgramStats::key_of(&program.id))
+        .purge("program", &program.key())
         .apply(table)
         .await
 }

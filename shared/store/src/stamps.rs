@@ -15,10 +15,10 @@ use domain::{
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    Commit, StoreError, Table,
+    Commit, Cursor, Page, StoreError, Table,
     entities::{
-        AccountSigning, Entity, Once, REWARDS, STAMPS, card_key, card_reward_key, customer_key,
-        customer_partition, program_key, stamp_key,
+        AccountSigning, Entity, Once, REWARDS, card_key, card_reward_key, customer_key, customer_partition,
+        program_key, stamp_key, stamps_partition,
     },
     patterns,
     table::{Query, Range},
@@ -67,12 +67,9 @@ pub async fn around(
     // Ids of two moments enclose those of all between them, whatever follows the time.
     let bound = |at: Timestamp| StampId::new(customer, at).ulid()[..10].to_owned();
     let query = Query {
-        range: Range::Between(
-            format!("{STAMPS}{}", bound(at - within)),
-            format!("{STAMPS}{}~", bound(at + within)),
-        ),
+        range: Range::Between(bound(at - within), format!("{}~", bound(at + within))),
         consistent: true,
-        ..Query::partition(customer_partition(customer))
+        ..Query::partition(stamps_partition(customer))
     };
     let found: Vec<Stamp> = table.query(&patterns::STAMPS, query).await?;
     Ok(found.into_iter().filter(|stamp| counts(stamp, program)).collect())
@@ -117,7 +114,9 @@ pub fn give(program: &Program, card: &Card, visit: Visit) -> (Given, Commit) {
         rev: 1,
     };
     let (after, filled) = card.stamped(count, taken_at, settings.stamps_required);
-    let valid_for = settings.reward_valid_days.map(|days| SignedDuration::from_hours(24 * i64::from(days.get())));
+    let after = Card { updated_at: now, ..after };
+    let valid_for =
+        settings.reward_valid_days.map(|days| SignedDuration::from_hours(24 * i64::from(days.get())));
     let rewards: Vec<_> = (0..filled)
         .map(|_| CardReward {
             id: CardRewardId::new(&card.customer_id, now),
@@ -130,6 +129,7 @@ pub fn give(program: &Program, card: &Card, visit: Visit) -> (Given, Commit) {
             issued_at: now,
             expires_at: valid_for.map(|valid| now + valid),
             redeemed_at: None,
+            withdrawn_at: None,
             rev: 1,
         })
         .collect();
@@ -177,15 +177,14 @@ pub async fn void(
     card: &Card,
     stamp: &Stamp,
     now: Timestamp,
-) -> Result<Option<(Card, Commit)>, StoreError> {
-    let partition = || Query { consistent: true, ..Query::partition(customer_partition(&card.customer_id)) };
-    let query = Query { range: Range::BeginsWith(STAMPS.to_owned()), ..partition() };
+) -> Result<Option<(Stamp, Commit)>, StoreError> {
+    let customer = &card.customer_id;
+    let query = Query { consistent: true, ..Query::partition(stamps_partition(customer)) };
     let stamps: Vec<Stamp> = table.query(&patterns::STAMPS, query).await?;
     let others = stamps.iter().filter(|other| counts(other, &card.program_id) && other.id != stamp.id);
     let times: Vec<Timestamp> = others.map(|other| other.taken_at).collect();
-    let query = Query { range: Range::BeginsWith(REWARDS.to_owned()), newest_first: true, ..partition() };
-    let rewards: Vec<CardReward> = table.query(&patterns::CARD_REWARDS, query).await?;
-    let unredeemed: Vec<CardReward> = rewards
+    let unredeemed: Vec<CardReward> = rewards(table, customer)
+        .await?
         .into_iter()
         .filter(|reward| reward.program_id == card.program_id && reward.status == CardRewardStatus::Issued)
         .collect();
@@ -199,15 +198,30 @@ pub async fn void(
     };
     let voided =
         Stamp { status: StampStatus::Voided, voided_at: Some(now), rev: stamp.rev + 1, ..stamp.clone() };
+    let after = Card { updated_at: now, ..after };
     let mut commit = Commit::new(&patterns::STAMP_WRITE)
         .replace("card", &after, card.rev)
         .replace("stamp", &voided, stamp.rev);
     for reward in unredeemed.into_iter().take(withdrawn) {
-        let gone =
-            CardReward { status: CardRewardStatus::Withdrawn, rev: reward.rev + 1, ..reward.clone() };
+        let gone = CardReward {
+            status: CardRewardStatus::Withdrawn,
+            withdrawn_at: Some(now),
+            rev: reward.rev + 1,
+            ..reward.clone()
+        };
         commit = commit.replace("reward", &gone, reward.rev);
     }
-    Ok(Some((after, commit)))
+    Ok(Some((voided, commit)))
+}
+
+/// A page of a customer's stamps of all programs, newest first.
+pub async fn list(
+    table: &Table,
+    customer: &CustomerId,
+    after: Option<Cursor>,
+    limit: usize,
+) -> Result<Page<Stamp>, StoreError> {
+    table.page(&patterns::STAMPS, &[stamps_partition(customer)], true, after, limit).await
 }
 
 /// A customer's rewards of all programs, newest first.

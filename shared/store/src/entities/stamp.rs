@@ -1,6 +1,6 @@
 //! Stamp cards: programs, customers, their cards, stamps and rewards.
 //!
-//! All that one customer has lies in one partition, whose writes a customer's own visits bound.
+//! What one customer has lies in two partitions, whose writes a customer's own visits bound.
 
 use domain::{
     id::{AccountId, CardRewardId, CustomerId, ProgramId, StampId},
@@ -12,7 +12,7 @@ use jiff::{Timestamp, ToSpan};
 use serde::{Deserialize, Serialize};
 
 use super::Entity;
-use crate::keys::{GSI1, GSI2, IndexKey, Key, join, list_shard};
+use crate::keys::{GSI1, IndexKey, Key, join, list_shard};
 
 pub fn program_key(id: &ProgramId) -> Key {
     Key::new(&["PROG", id.as_str()], &["META"])
@@ -29,6 +29,22 @@ impl Entity for Program {
     }
     fn index_keys(&self) -> Vec<IndexKey> {
         vec![IndexKey { index: GSI1, pk: programs_of(&self.account_id), sk: self.id.as_str().to_owned() }]
+    }
+}
+
+/// What ever happened in a program, counted by the projector.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProgramStats {
+    pub customers: u64,
+    pub visits: u64,
+    pub stamps: u64,
+    pub rewards_issued: u64,
+    pub rewards_redeemed: u64,
+}
+
+impl ProgramStats {
+    pub fn key_of(id: &ProgramId) -> Key {
+        Key::new(&["PROG", id.as_str()], &["STATS"])
     }
 }
 
@@ -81,23 +97,11 @@ pub fn card_key(customer: &CustomerId, program: &ProgramId) -> Key {
     Key::new(&["CUST", customer.as_str()], &["CARD", program.as_str()])
 }
 
-/// Sort keys of a customer's cards, stamps and rewards begin so.
-pub(crate) const CARDS: &str = "CARD#";
-pub(crate) const STAMPS: &str = "STAMP#";
+/// Sort keys of a customer's rewards begin so.
 pub(crate) const REWARDS: &str = "REWARD#";
 
 pub(crate) fn program_customers(program: &ProgramId, shard: u8) -> String {
     join(&["PROGCUSTS", program.as_str(), &shard.to_string()])
-}
-
-/// A program's cards in the order in which their customers will have stayed away for too long.
-pub(crate) fn absent_partition(program: &ProgramId, shard: u8) -> String {
-    join(&["ABSENT", program.as_str(), &shard.to_string()])
-}
-
-/// Sorts in [`absent_partition`]: everything before this time is less.
-pub(crate) fn absent_at(at: Timestamp) -> String {
-    format!("{:015}", at.as_millisecond())
 }
 
 impl Entity for Card {
@@ -107,24 +111,18 @@ impl Entity for Card {
     }
     fn index_keys(&self) -> Vec<IndexKey> {
         let customer = self.customer_id.as_str();
-        let shard = list_shard(customer);
-        vec![
-            IndexKey {
-                index: GSI1,
-                pk: program_customers(&self.program_id, shard),
-                sk: customer.to_owned(),
-            },
-            IndexKey {
-                index: GSI2,
-                pk: absent_partition(&self.program_id, shard),
-                sk: join(&[&absent_at(self.last_visit_at.unwrap_or(self.enrolled_at)), customer]),
-            },
-        ]
+        let pk = program_customers(&self.program_id, list_shard(customer));
+        vec![IndexKey { index: GSI1, pk, sk: customer.to_owned() }]
     }
 }
 
+/// A customer's stamps of all programs, by the times at which they were taken.
+pub(crate) fn stamps_partition(customer: &CustomerId) -> String {
+    join(&["STAMPS", customer.as_str()])
+}
+
 pub fn stamp_key(id: &StampId) -> Key {
-    Key { pk: customer_partition(&id.customer()), sk: format!("{STAMPS}{}", id.ulid()) }
+    Key { pk: stamps_partition(&id.customer()), sk: id.ulid().to_owned() }
 }
 
 impl Entity for Stamp {
