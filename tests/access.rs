@@ -102,7 +102,9 @@ impl Belongings {
                 ""
             }
         };
-        path.replace("/api/v1", "").replace("{id}", id).replace("{import_id}", &self.import)
+        let query =
+            if path.ends_with("/card") { format!("?program_id={}", self.program) } else { String::new() };
+        path.replace("/api/v1", "").replace("{id}", id).replace("{import_id}", &self.import) + &query
     }
 
     /// A body that names this account's things where a body names things.

@@ -17,7 +17,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use store::{
     Answer, Commit, back_off,
-    stamps::{self, Given, Till, Visit},
+    stamps::{self, Given, Till, Visit, Voiding},
 };
 
 use crate::dto::{
@@ -152,10 +152,13 @@ pub async fn void(
         }
         let till = till(&app, &principal, &stamp.program_id, &stamp.customer_id).await?;
         let card = till.card.as_ref().ok_or(ProblemKind::NotEnrolled)?;
-        let (voided, commit) =
-            stamps::void(&app.table, card, &stamp, app.now()).await?.ok_or(ProblemKind::StampSpent)?;
+        let (voided, commit) = match stamps::void(&app.table, card, &stamp, app.now()).await? {
+            Voiding::Possible(voided, commit) => (voided, commit),
+            Voiding::Spent => return Err(ProblemKind::StampSpent.into()),
+            Voiding::Overtaken => continue,
+        };
         match commit.apply(&app.table).await {
-            Ok(()) => return Ok(axum::Json(voided.into())),
+            Ok(()) => return Ok(axum::Json((*voided).into())),
             // A till stamped, or redeemed, at the same time.
             Err(error) if error.is_condition() => back_off(attempt).await,
             Err(error) => return Err(error.into()),

@@ -15,7 +15,7 @@ use domain::{
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    Commit, Cursor, Page, StoreError, Table,
+    Commit, Cursor, Page, StoreError, Table, customers,
     entities::{
         AccountSigning, Entity, Once, REWARDS, card_key, card_reward_key, customer_key, customer_partition,
         program_key, stamp_key, stamps_partition,
@@ -167,17 +167,23 @@ pub async fn read(table: &Table, account: &AccountId, id: &StampId) -> Result<Op
     Ok(stamp.filter(|stamp| stamp.account_id == *account))
 }
 
-/// The writes that void a stamp; `None` when what it was given for is redeemed. The labels `card`, `stamp`
-/// and `reward` fail when one of them has changed meanwhile.
+/// Whether a stamp can be voided.
+#[must_use]
+pub enum Voiding {
+    /// The voided stamp, and the writes; the labels `card`, `stamp` and `reward` fail when one of them has changed
+    /// meanwhile.
+    Possible(Box<Stamp>, Commit),
+    /// What the stamp was given for is redeemed.
+    Spent,
+    /// The card has changed meanwhile: look again.
+    Overtaken,
+}
+
+/// What it takes to void a stamp.
 ///
 /// # Errors
 /// When the table is out of reach.
-pub async fn void(
-    table: &Table,
-    card: &Card,
-    stamp: &Stamp,
-    now: Timestamp,
-) -> Result<Option<(Stamp, Commit)>, StoreError> {
+pub async fn void(table: &Table, card: &Card, stamp: &Stamp, now: Timestamp) -> Result<Voiding, StoreError> {
     let customer = &card.customer_id;
     let query = Query { consistent: true, ..Query::partition(stamps_partition(customer)) };
     let stamps: Vec<Stamp> = table.query(&patterns::STAMPS, query).await?;
@@ -194,7 +200,12 @@ pub async fn void(
     let withdrawn = match withdrawal {
         Withdrawal::None => 0,
         Withdrawal::Rewards(count) => count,
-        Withdrawal::Spent => return Ok(None),
+        Withdrawal::Spent => {
+            // The rewards were read after the card: they belong together if it is still the same.
+            let now = customers::card(table, customer, &card.program_id).await?;
+            let same = now.is_some_and(|now| now.rev == card.rev);
+            return Ok(if same { Voiding::Spent } else { Voiding::Overtaken });
+        }
     };
     let voided =
         Stamp { status: StampStatus::Voided, voided_at: Some(now), rev: stamp.rev + 1, ..stamp.clone() };
@@ -211,7 +222,7 @@ pub async fn void(
         };
         commit = commit.replace("reward", &gone, reward.rev);
     }
-    Ok(Some((voided, commit)))
+    Ok(Voiding::Possible(Box::new(voided), commit))
 }
 
 /// A page of a customer's stamps of all programs, newest first.
