@@ -133,7 +133,7 @@ pub struct Problem {
     pub detail: Option<String>,
     pub errors: Vec<FieldError>,
     /// Where the limit of a refused request stands.
-    pub rate: Option<Verdict>,
+    pub rate: Option<Box<Verdict>>,
     /// When the same request will be taken.
     pub retry_at: Option<Timestamp>,
     /// For the log only.
