@@ -9,7 +9,7 @@ use domain::{
     id::ApiKeyId,
 };
 use jiff::Timestamp;
-use scenarios::{Api, address, embedded};
+use scenarios::{Api, address, embedded, phone};
 use serde_json::{Value, json};
 
 use crate::document::operations;
@@ -34,6 +34,10 @@ struct Belongings {
     import: String,
     code: String,
     claim: String,
+    program: String,
+    customer: String,
+    stamp: String,
+    card_reward: String,
 }
 
 impl Belongings {
@@ -50,7 +54,15 @@ impl Belongings {
         let import = api.import(&pool, "code\nOWNERS-CODE\n").await;
         let claim = api.claim(&pool, "owner").await;
         let code = api.get(&format!("/code-pools/{pool}/codes")).await.ok()["data"][0]["id"].clone();
+        let program = api.program(json!({ "stamps_required": 1 })).await;
+        let customer = api.customer(&program).await;
+        let stamp = json!({ "program_id": program, "customer_id": customer });
+        let given = api.post("/stamps", stamp).await;
         Self {
+            stamp: given.id(),
+            card_reward: given.json["rewards"][0]["id"].as_str().unwrap().to_owned(),
+            program,
+            customer,
             import: import["id"].as_str().unwrap().to_owned(),
             code: code.as_str().unwrap().to_owned(),
             claim: claim.text_at("claim_id"),
@@ -81,12 +93,18 @@ impl Belongings {
             rest if rest.starts_with("code-pools") || rest.starts_with("distribute") => &self.pool,
             rest if rest.starts_with("codes") => &self.code,
             rest if rest.starts_with("claims") => &self.claim,
+            rest if rest.starts_with("programs") => &self.program,
+            rest if rest.starts_with("customers") => &self.customer,
+            rest if rest.starts_with("stamps") => &self.stamp,
+            rest if rest.starts_with("rewards") => &self.card_reward,
             rest => {
                 assert!(!rest.contains('{'), "say whose id belongs into {path}");
                 ""
             }
         };
-        path.replace("/api/v1", "").replace("{id}", id).replace("{import_id}", &self.import)
+        let query =
+            if path.ends_with("/card") { format!("?program_id={}", self.program) } else { String::new() };
+        path.replace("/api/v1", "").replace("{id}", id).replace("{import_id}", &self.import) + &query
     }
 
     /// A body that names this account's things where a body names things.
@@ -96,7 +114,11 @@ impl Belongings {
             "/exports" => json!({ "kind": "subscribers", "waitlist_id": self.waitlist }),
             "/waitlists/{id}/invitations" => json!({ "count": 1 }),
             "/members/{id}" => json!({ "role": "staff" }),
-            "/waitlists/{id}" | "/code-pools/{id}" => json!({ "name": "mine now" }),
+            "/waitlists/{id}" | "/code-pools/{id}" | "/programs/{id}" | "/customers/{id}" => {
+                json!({ "name": "mine now" })
+            }
+            "/enrollments" => json!({ "program_id": self.program, "phone": phone(), "consent": true }),
+            "/stamps" => json!({ "program_id": self.program, "customer_id": self.customer }),
             "/distribute/{id}" => json!({ "user": "a stranger" }),
             _ => json!({}),
         }
@@ -111,7 +133,8 @@ async fn another_accounts_things_do_not_exist() {
     let mut tried = 0;
     for (method, path, _) in guarded() {
         let body = things.body(&path);
-        let names_things = path.contains("{id}") || (method != "GET" && body.get("waitlist_id").is_some());
+        let of_a_thing = ["waitlist_id", "program_id"].iter().any(|name| body.get(name).is_some());
+        let names_things = path.contains("{id}") || (method != "GET" && of_a_thing);
         if names_things {
             let call = stranger.secret(&method, &things.path(&path)).header("if-match", "*");
             let reply = if method == "GET" { call.send().await } else { call.json(body).send().await };
@@ -119,6 +142,8 @@ async fn another_accounts_things_do_not_exist() {
             tried += 1;
         }
     }
+    let customers = stranger.get(&format!("/customers?program_id={}", things.program)).await;
+    customers.is_problem(404, "not-found");
     for list in ["/subscribers", "/subscribers/export", "/referrals"] {
         let reply = stranger.get(&format!("{list}?waitlist_id={}", things.waitlist)).await;
         reply.is_problem(404, "not-found");
@@ -236,7 +261,7 @@ async fn a_publishable_key_and_a_key_without_the_scope_stay_outside() {
     }
     assert!(publishable >= 5);
     // A key with each scope alone, on every route.
-    for family in ["account", "waitlists", "subscribers", "referrals", "codes"] {
+    for family in ["account", "waitlists", "subscribers", "referrals", "codes", "stamps", "till"] {
         for action in ["read", "write"] {
             let own = format!("{family}:{action}");
             let made = api.post("/api-keys", json!({ "kind": "secret", "scopes": [own] })).await.ok();
@@ -272,6 +297,13 @@ async fn members_act_by_their_role() {
     let refused = api.call("POST", "/waitlists").key(&staff).json(json!({ "name": "x" })).send().await;
     refused.is_problem(403, "insufficient-scope");
     api.call("GET", "/members").key(&staff).send().await.is_problem(403, "insufficient-scope");
+    // At the till, staff stamps.
+    let program = api.program(json!({})).await;
+    let visit = json!({ "program_id": program, "customer_id": api.customer(&program).await });
+    let stamped = api.call("POST", "/stamps").key(&staff).json(visit).send().await;
+    assert_eq!(stamped.status, 201, "{}", stamped.text);
+    let change = api.call("PATCH", &format!("/programs/{program}")).key(&staff).header("if-match", "*");
+    change.json(json!({ "name": "x" })).send().await.is_problem(403, "insufficient-scope");
 
     // Another mailbox is another person, even if some mail servers think otherwise.
     let tagged = token(&email.replace('@', "+x@"));

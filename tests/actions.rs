@@ -12,7 +12,7 @@ use groundswell::{
 };
 use serde_json::{Value, json};
 
-use crate::{Api, address, link_token, unique};
+use crate::{Api, address, link_token, phone, unique};
 
 /// Something that is done, and counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,6 +39,12 @@ pub enum Action {
     /// A row of an export of 100.
     Export,
     Erase,
+    Enrol,
+    /// By the customer's code, in a program with a cooldown.
+    Stamp,
+    /// That fills a card.
+    StampFull,
+    RedeemReward,
 }
 
 /// Operations by what they cost.
@@ -59,7 +65,7 @@ const LEADERS: usize = 20;
 const HOSTS: u8 = 100;
 
 impl Action {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 19] = [
         Self::Join,
         Self::JoinReferred,
         Self::JoinThroughOneLink,
@@ -75,6 +81,10 @@ impl Action {
         Self::Import,
         Self::Export,
         Self::Erase,
+        Self::Enrol,
+        Self::Stamp,
+        Self::StampFull,
+        Self::RedeemReward,
     ];
 
     pub fn name(self) -> &'static str {
@@ -94,6 +104,10 @@ impl Action {
             Self::Import => "import, a row",
             Self::Export => "export, a row",
             Self::Erase => "erasure of a subscriber",
+            Self::Enrol => "enrolment of a customer",
+            Self::Stamp => "stamp",
+            Self::StampFull => "stamp that fills the card",
+            Self::RedeemReward => "redemption of a reward",
         }
     }
 
@@ -122,6 +136,7 @@ pub struct Stage {
     apis: Vec<Api>,
     waitlist: String,
     pending: String,
+    program: String,
 }
 
 /// What was done how often, and what was recorded of it.
@@ -138,7 +153,8 @@ impl Stage {
         let waitlist = api.waitlist(settings).await;
         let pending = api.waitlist(json!({ "verification_policy": "double_opt_in" })).await;
         let apis = (1..=HOSTS).map(|host| api.from_host(host)).collect();
-        let stage = Self { platform, apis, waitlist, pending };
+        let program = api.program(json!({ "stamps_required": 10, "cooldown_seconds": 3600 })).await;
+        let stage = Self { platform, apis, waitlist, pending, program };
         // Only what is written down is waited for.
         stage.platform.recorder.record();
         let codes = stage.people(FILL - LEADERS, None).await;
@@ -193,7 +209,11 @@ impl Stage {
     async fn prepare(&self, action: Action, times: usize) -> Vec<Value> {
         let once = || vec![Value::Null; times];
         match action {
-            Action::Join | Action::JoinPending | Action::Leaderboard | Action::List => once(),
+            Action::Join | Action::JoinPending | Action::Leaderboard | Action::List | Action::Enrol => once(),
+            Action::Stamp | Action::StampFull | Action::RedeemReward => {
+                let cards = (0..times).map(|n| self.card(n, action));
+                stream::iter(cards).buffered(8).collect().await
+            }
             Action::JoinReferred => {
                 let referrers = self.people(times.div_ceil(FRIENDS), None).await;
                 // One after the other, so that the friends of one are not counted together.
@@ -250,6 +270,18 @@ impl Stage {
                 vec![json!(list)]
             }
         }
+    }
+
+    /// What a customer has at hand: a code to show, or the id of a reward.
+    async fn card(&self, n: usize, action: Action) -> Value {
+        let api = self.api(n);
+        let customer = api.customer(&self.program).await;
+        if action == Action::RedeemReward {
+            let visit = json!({ "program_id": self.program, "customer_id": customer, "count": 10 });
+            return api.post("/stamps", visit).await.ok()["rewards"][0]["id"].clone();
+        }
+        let card = api.get(&format!("/customers/{customer}/card?program_id={}", self.program)).await.ok();
+        card["token"].clone()
     }
 
     async fn pool_of(&self, codes: usize) -> String {
@@ -311,6 +343,13 @@ impl Stage {
                 api.post("/exports", json!({ "kind": "subscribers", "waitlist_id": whole })).await
             }
             Action::Erase => api.secret("DELETE", &format!("/subscribers/{}", text("id"))).send().await,
+            Action::Enrol => {
+                let body = json!({ "program_id": self.program, "phone": phone(), "consent": true });
+                api.public("POST", "/enrollments").json(body).send().await
+            }
+            Action::Stamp => api.post("/stamps", json!({ "token": whole })).await,
+            Action::StampFull => api.post("/stamps", json!({ "token": whole, "count": 10 })).await,
+            Action::RedeemReward => api.post(&format!("/rewards/{whole}/redeem"), json!({})).await,
         };
         assert!(reply.status.is_success(), "{action:?}: {} {}", reply.status, reply.text);
     }
@@ -329,7 +368,7 @@ fn rows(first: usize, end: usize) -> String {
 
 /// Whether a function answers requests.
 fn answers(function: &str) -> bool {
-    ["Account", "CodeDistribution", "Referral", "Subscriber", "Waitlist"]
+    ["Account", "CodeDistribution", "Referral", "Stamp", "Subscriber", "Waitlist"]
         .iter()
         .any(|family| function.strip_suffix("Function") == Some(family))
 }

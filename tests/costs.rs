@@ -128,6 +128,8 @@ async fn every_access_pattern_is_exercised_and_none_is_missing() {
     .await;
     api.secret("DELETE", &format!("/subscribers/{bo}")).send().await;
 
+    stamp_cards(&api).await;
+
     let pool = api.pool(json!({})).await;
     api.import(&pool, "code\nTOUR-0001\nTOUR-0002\n").await;
     import_without_its_file(&platform, &api, &pool).await;
@@ -169,6 +171,50 @@ async fn every_access_pattern_is_exercised_and_none_is_missing() {
     }
     assert!(differences.is_empty(), "\n{}", differences.join("\n"));
     println!("{} access patterns exercised", patterns::ALL.len());
+}
+
+/// All that a shop does.
+async fn stamp_cards(api: &Api) {
+    let once = |path: &str| api.secret("POST", path).header("idempotency-key", path);
+    let settings = json!({ "name": "Tour", "reward": "x", "stamps_required": 2, "cooldown_seconds": 1 });
+    let program = once("/programs").json(settings).send().await.id();
+    let phone = scenarios::phone();
+    let body = json!({ "program_id": program, "phone": phone, "consent": true });
+    once("/enrollments").json(body.clone()).send().await.ok();
+    assert_eq!(api.public("POST", "/enrollments").json(body.clone()).send().await.status, 202);
+    let customer = api.post("/enrollments", body).await.text_at("customer_id");
+    let second = api.program(json!({})).await;
+    let body = json!({ "program_id": second, "phone": phone, "consent": true });
+    api.post("/enrollments", body).await.ok();
+    let taken = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(1);
+    let offline =
+        json!({ "till_id": "1", "program_id": program, "customer_id": customer, "taken_at": taken });
+    once("/stamps/sync").json(json!({ "stamps": [offline] })).send().await.ok();
+    let visit = json!({ "program_id": program, "customer_id": customer, "count": 3 });
+    let given = once("/stamps").json(visit).send().await.ok();
+    let redeem = format!("/rewards/{}/redeem", given["rewards"][0]["id"].as_str().unwrap());
+    once(&redeem).json(json!({})).send().await.ok();
+    let voided = api.secret("DELETE", &format!("/stamps/{}", given["id"].as_str().unwrap())).send().await;
+    voided.is_problem(409, "stamp-spent");
+    for path in [
+        "/programs".to_owned(),
+        format!("/programs/{program}"),
+        format!("/programs/{program}/events"),
+        format!("/customers?program_id={program}"),
+        format!("/customers?program_id={program}&phone=%2B{}", &phone[1..]),
+        format!("/customers/{customer}"),
+        format!("/customers/{customer}/card?program_id={program}"),
+        format!("/customers/{customer}/stamps"),
+        format!("/customers/{customer}/rewards"),
+    ] {
+        assert_eq!(api.get(&path).await.status, 200, "{path}");
+    }
+    let renamed = api.secret("PATCH", &format!("/customers/{customer}")).header("if-match", "*");
+    renamed.json(json!({ "phone": scenarios::phone() })).send().await.ok();
+    let renamed = api.secret("PATCH", &format!("/programs/{program}")).header("if-match", "*");
+    renamed.json(json!({ "name": "Tour's end" })).send().await.ok();
+    api.secret("DELETE", &format!("/customers/{customer}")).send().await;
+    api.secret("DELETE", &format!("/programs/{program}")).send().await;
 }
 
 /// A mail whose way to SES is cut: it is given back.

@@ -11,6 +11,7 @@ fn current() -> Value {
         subscriber::routes(),
         referral::routes(),
         code_distribution::routes(),
+        stamp::routes(),
     ];
     serde_json::to_value(openapi::document(families)).unwrap()
 }

@@ -28,6 +28,7 @@ fn samples() -> Vec<(String, &'static str, Value)> {
             "message" => "MessageSenderFunction",
             "projector" => "ProjectorFunction",
             "referral" => "ReferralFunction",
+            "stamp" => "StampFunction",
             "subscriber" => "SubscriberFunction",
             "waitlist" => "WaitlistFunction",
             other => panic!("whose event is {other}?"),
@@ -36,7 +37,7 @@ fn samples() -> Vec<(String, &'static str, Value)> {
     };
     let samples: Vec<_> = std::fs::read_dir(folder).unwrap().map(sample).collect();
     let functions: BTreeSet<_> = samples.iter().map(|(_, function, _)| *function).collect();
-    assert_eq!(functions.len(), 10, "an event for each function: {functions:?}");
+    assert_eq!(functions.len(), 11, "an event for each function: {functions:?}");
     samples
 }
 

@@ -311,6 +311,25 @@ impl Api {
         created.id()
     }
 
+    /// A new stamp program with these settings; the name is its own.
+    pub async fn program(&self, settings: Value) -> String {
+        let mut body = json!({ "name": format!("Program {}", unique()), "reward": "One coffee" });
+        for (name, value) in settings.as_object().expect("settings") {
+            body[name] = value.clone();
+        }
+        let created = self.post("/programs", body).await;
+        assert_eq!(created.status, 201, "{}", created.text);
+        created.id()
+    }
+
+    /// Gives somebody new a card of the program; the customer's id.
+    pub async fn customer(&self, program: &str) -> String {
+        let body = json!({ "program_id": program, "phone": phone(), "name": "Ada", "consent": true });
+        let enrolled = self.post("/enrollments", body).await;
+        assert_eq!(enrolled.status, 201, "{}", enrolled.text);
+        enrolled.text_at("customer_id")
+    }
+
     /// Announces an import and uploads its file; the import's id.
     pub async fn upload(&self, pool: &str, csv: impl Into<reqwest::Body>) -> String {
         let upload = self.post(&format!("/code-pools/{pool}/imports"), json!({})).await;
@@ -543,6 +562,11 @@ pub fn unique() -> u64 {
 /// An address that no other test of any run has.
 pub fn address(name: &str) -> String {
     format!("{name}-{}@example.com", unique())
+}
+
+/// A phone number that no other test of any run has.
+pub fn phone() -> String {
+    format!("+49{:012}", unique() % 1_000_000_000_000)
 }
 
 /// Numbers from a seed (SplitMix64), so that a failure can be repeated.

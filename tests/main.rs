@@ -15,6 +15,7 @@ mod input;
 mod positions;
 mod process;
 mod referral;
+mod stamps;
 mod subscriber;
 mod template;
 mod waitlist;

@@ -24,7 +24,7 @@ impl Victim {
         let process = Command::new(std::env::current_exe().unwrap())
             .args(["--ignored", "--exact", "process::the_process_that_gets_killed", "--nocapture"])
             .env("GROUNDSWELL_VICTIM", data)
-            .env("LOG_LEVEL", "warn,account=debug,api=debug,authorizer=debug,code_distribution=debug,code_import=debug,jobs=debug,message_sender=debug,projector=debug,referral=debug,store=debug,subscriber=debug,waitlist=debug,groundswell=debug")
+            .env("LOG_LEVEL", "warn,account=debug,api=debug,authorizer=debug,code_distribution=debug,code_import=debug,jobs=debug,message_sender=debug,projector=debug,referral=debug,stamp=debug,store=debug,subscriber=debug,waitlist=debug,groundswell=debug")
             .stdout(File::create(data.join("log")).unwrap())
             .stderr(Stdio::null())
             .spawn()

@@ -602,11 +602,14 @@ fn the_templates_keep_every_rule() {
 #[test]
 fn a_function_that_is_left_out_is_noticed() {
     let mut project = Project::read();
-    project.crates.insert("stamp".to_owned());
+    project.crates.insert("wallet-pass".to_owned());
     let complaints = every_function_is_deployed(&project);
     assert_eq!(
         complaints,
-        ["functions/stamp has no function in template.yaml", "functions/stamp has no sample in events/"]
+        [
+            "functions/wallet-pass has no function in template.yaml",
+            "functions/wallet-pass has no sample in events/"
+        ]
     );
 }
 

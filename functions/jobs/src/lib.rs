@@ -1,17 +1,18 @@
-//! Work that outlasts a request: exports, the deletion of a waitlist or a code pool, the
-//! deletion of exports that hold somebody who was erased, the archive of used codes.
+//! Work that outlasts a request: exports, the deletion of a waitlist, a code pool or a stamp program, of what
+//! erased customers had and of exports that hold somebody who was erased, the archive of used codes.
 //!
 //! A job is an SQS message that names what to work on. It may come twice and may
 //! be cut off at any point: doing it again goes on where it stands, or from the
 //! start, with the same result. A schedule asks for the daily ones, an operator for accounts.
 //!
 //! Access patterns: `account.write`, `export.*`, `subscriber.list`, `subscriber.erase`, `waitlist.purge`,
-//! `pool.all`, `pool.purge`, `archive.*`.
+//! `pool.all`, `pool.purge`, `archive.*`, `program.purge`, `customer.purge`.
 
 pub mod account;
 mod codes;
 mod deletion;
 mod export;
+mod stamps;
 
 use account::{AccountRequest, NewAccount};
 use api::StartError;
@@ -143,6 +144,10 @@ impl Jobs {
             JobKind::PurgeExports { waitlist_id } => self.purge_exports(&waitlist_id).await,
             JobKind::DeleteCodePool { pool_id } => self.delete_code_pool(&pool_id).await,
             JobKind::ArchiveCodes { pool_id } => self.archive(&pool_id).await,
+            JobKind::DeleteProgram { program_id } => self.delete_program(&program_id).await,
+            JobKind::EraseCustomer { customer_id } => {
+                Ok(store::customers::finish_erase(&self.table, &customer_id).await?)
+            }
         }
     }
 

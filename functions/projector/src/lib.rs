@@ -1,12 +1,14 @@
 //! The projector: everything that follows from a write.
 //!
 //! It reads the table's stream and keeps positions, counters, rewards and the
-//! event log, counts claims of codes, gives referral credits, and hands mails and jobs to
+//! event log, counts claims of codes and stamps, gives referral credits, and hands mails and jobs to
 //! their queues. Every effect is conditional on not having happened (see
-//! [`store::projection`], [`store::code_projection`] and [`store::referrals::credit`]), so
+//! [`store::projection`], [`store::code_projection`], [`store::stamp_projection`] and
+//! [`store::referrals::credit`]), so
 //! that batches may be repeated, split, reordered between shards, or cut off in the middle.
 //!
-//! Access patterns: `projection.*`, `referral.credit`, `referral.by-referrer`, `pool.stats`, `pool.read`.
+//! Access patterns: `projection.*`, `referral.credit`, `referral.by-referrer`, `pool.stats`, `pool.read`,
+//! `program.read`.
 
 mod records;
 
@@ -19,7 +21,7 @@ use aws_lambda_events::event::{
     streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse},
 };
 use domain::{
-    id::{CodePoolId, ReferralId, SubscriberId, WaitlistId},
+    id::{CodePoolId, ProgramId, ReferralId, SubscriberId, WaitlistId},
     subscriber::ReferralStatus,
 };
 use jiff::Timestamp;
@@ -29,7 +31,7 @@ use store::{
     code_projection::{self, Fact},
     entities::Job,
     projection::{self, Change, MailRequest},
-    referrals,
+    referrals, stamp_projection,
 };
 
 use crate::records::Record;
@@ -62,6 +64,7 @@ struct Batch {
     credits: Vec<(SubscriberId, Vec<ReferralId>)>,
     jobs: Vec<Job>,
     codes: Vec<(CodePoolId, Vec<Fact>)>,
+    stamps: Vec<(ProgramId, Vec<stamp_projection::Change>)>,
 }
 
 impl Projector {
@@ -130,6 +133,9 @@ impl Projector {
         for (pool, facts) in &batch.codes {
             code_projection::count(&self.table, pool, facts, now).await?;
         }
+        for (program, changes) in &batch.stamps {
+            stamp_projection::count(&self.table, program, changes).await?;
+        }
         for job in &batch.jobs {
             self.send(&self.jobs, serde_json::to_string(&job.job)).await?;
         }
@@ -191,6 +197,7 @@ impl Batch {
             }
             Record::Job(job) => self.jobs.push(*job),
             Record::Code(pool, fact) => push(&mut self.codes, pool, fact),
+            Record::Stamp(change) => push(&mut self.stamps, change.program_id().clone(), change),
             Record::Referral(_) | Record::Other => {}
         }
     }

@@ -4,10 +4,11 @@ use aws_lambda_events::event::dynamodb::EventRecord;
 use domain::{
     claim::{Claim, ClaimStatus, Code},
     id::CodePoolId,
+    stamp::{Card, CardReward, Stamp},
     subscriber::{Referral, Subscriber},
 };
 use serde::de::DeserializeOwned;
-use store::{code_projection::Fact, entities::Job, projection::Change};
+use store::{code_projection::Fact, entities::Job, projection::Change, stamp_projection};
 
 use crate::ProjectorError;
 
@@ -18,6 +19,7 @@ pub enum Record {
     Job(Box<Job>),
     /// Something that happens to a code of this pool once.
     Code(CodePoolId, Fact),
+    Stamp(stamp_projection::Change),
     /// Nothing that anything follows from.
     Other,
 }
@@ -61,6 +63,16 @@ impl Record {
                     true => Self::Code(code.pool_id, Fact::Redeemed(code.id)),
                     false => Self::Other,
                 })
+            }
+            ("card", false) => {
+                let before = read_old::<Card>(old)?.map(Box::new);
+                Ok(Self::Stamp(stamp_projection::Change::Card { before, after: Box::new(read(image)?) }))
+            }
+            ("stamp", false) => {
+                Ok(Self::Stamp(stamp_projection::Change::Stamp(Box::new(read::<Stamp>(image)?))))
+            }
+            ("card_reward", false) => {
+                Ok(Self::Stamp(stamp_projection::Change::Reward(Box::new(read::<CardReward>(image)?))))
             }
             _ => Ok(Self::Other),
         }

@@ -1,11 +1,12 @@
 //! What the subscriber family takes and gives.
 
+use api::ConsentInput;
 use domain::{
     email::Email,
     id::{ExportId, SubscriberId, WaitlistId},
     referral_code::ReferralCode,
     subscriber::{Consent, Subscriber, SubscriberStatus},
-    text::{Fingerprint, Line, Metadata, Name, Word},
+    text::{Fingerprint, Metadata, Name, Word},
     waitlist::Waitlist,
 };
 use jiff::Timestamp;
@@ -15,27 +16,6 @@ use store::{
     line::Position,
 };
 use utoipa::{IntoParams, ToSchema};
-
-/// Consent as a front end captures it: a yes or no, or with the words agreed to.
-#[derive(Deserialize, ToSchema)]
-#[serde(untagged, expecting = "expected true, false, or {\"granted\": bool, \"text\": string}")]
-pub enum ConsentInput {
-    Granted(bool),
-    Worded {
-        granted: bool,
-        #[serde(default)]
-        text: Option<Line>,
-    },
-}
-
-impl ConsentInput {
-    pub fn at(&self, at: Timestamp) -> Consent {
-        match self {
-            Self::Granted(granted) => Consent { granted: *granted, text: None, at },
-            Self::Worded { granted, text } => Consent { granted: *granted, text: text.clone(), at },
-        }
-    }
-}
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -28,6 +28,7 @@ impl Handler {
             "account" => Self::Http(account::app(env)?),
             "code-distribution" => Self::Http(code_distribution::app(env)?),
             "referral" => Self::Http(referral::app(env)?),
+            "stamp" => Self::Http(stamp::app(env)?),
             "subscriber" => Self::Http(subscriber::app(env)?),
             "waitlist" => Self::Http(waitlist::app(env)?),
             "authorizer" => Self::Authorizer(Box::new(authorizer::Authorizer::from_env(env)?)),

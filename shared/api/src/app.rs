@@ -77,7 +77,7 @@ impl App {
             return Ok(verdict);
         }
         let detail = format!("At most {limit} a minute; try again in {} s.", verdict.retry_after);
-        Err(Problem { rate: Some(verdict), ..ProblemKind::RateLimited.because(detail) })
+        Err(Problem { rate: Some(Box::new(verdict)), ..ProblemKind::RateLimited.because(detail) })
     }
 }
 

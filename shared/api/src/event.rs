@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::id::{EventId, SubscriberId};
+use domain::id::{CustomerId, EventId, SubscriberId};
 use jiff::Timestamp;
 use serde::Serialize;
 use store::entities::{Event, EventKind};
@@ -16,17 +16,20 @@ pub struct EventView {
     pub kind: EventKind,
     #[schema(required)]
     pub subscriber_id: Option<SubscriberId>,
-    /// The referral, reward or import that it is about.
+    #[schema(required)]
+    pub customer_id: Option<CustomerId>,
+    /// The referral, reward, import or stamp that it is about.
     #[schema(required)]
     pub object_id: Option<String>,
-    /// The numbers of the matter, by name: `threshold` and `remaining` of a low stock.
+    /// The numbers of the matter, by name: `threshold` and `remaining` of a low stock, `stamps` of a visit,
+    /// `visits` of a milestone.
     pub data: BTreeMap<String, u64>,
     pub at: Timestamp,
 }
 
 impl From<Event> for EventView {
     fn from(event: Event) -> Self {
-        let Event { id, kind, subscriber_id, object_id, data, at, .. } = event;
-        Self { id, kind, subscriber_id, object_id, data, at }
+        let Event { id, kind, subscriber_id, customer_id, object_id, data, at, .. } = event;
+        Self { id, kind, subscriber_id, customer_id, object_id, data, at }
     }
 }

@@ -7,6 +7,7 @@
 
 mod access;
 mod app;
+mod consent;
 mod cors;
 mod event;
 mod extract;
@@ -24,6 +25,7 @@ pub mod telemetry;
 
 pub use access::Access;
 pub use app::{App, StartError, rate_limited};
+pub use consent::ConsentInput;
 pub use cors::require_origin;
 pub use event::EventView;
 pub use extract::{Client, Json, PathId, Query, merge_patch};

@@ -45,6 +45,13 @@ pub struct List<T> {
     pub next_cursor: Option<String>,
 }
 
+impl<T> List<T> {
+    /// A list that has one page.
+    pub fn whole(data: impl IntoIterator<Item = T>) -> Self {
+        Self { data: data.into_iter().collect(), next_cursor: None }
+    }
+}
+
 impl<T> From<Page<T>> for List<T> {
     fn from(page: Page<T>) -> Self {
         Self { data: page.data, next_cursor: page.next.map(|cursor| cursor.to_string()) }

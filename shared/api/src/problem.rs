@@ -9,6 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use domain::{Invalid, rate::Verdict};
+use jiff::Timestamp;
 use serde::Serialize;
 use store::{CommitError, StoreError};
 use utoipa::ToSchema;
@@ -79,6 +80,18 @@ kinds! {
     ClaimConfirmed "claim-confirmed" CONFLICT "The claim is final";
     CodeNotClaimed "code-not-claimed" CONFLICT "Nobody has claimed the code";
     CodeRedeemed "code-redeemed" CONFLICT "The code has been redeemed before";
+    ProgramPaused "program-paused" CONFLICT "The program is paused";
+    ProgramDeleting "program-deleting" CONFLICT "The program is being deleted";
+    NotEnrolled "not-enrolled" CONFLICT "The customer has no card of this program";
+    PhoneTaken "phone-taken" CONFLICT "Another customer has this number";
+    StampTokenUsed "stamp-token-used" CONFLICT "The customer's code was used before";
+    StampSpent "stamp-spent" CONFLICT "What the stamps were given for is redeemed";
+    RewardRedeemed "reward-redeemed" CONFLICT "The reward was redeemed before";
+    RewardWithdrawn "reward-withdrawn" CONFLICT "The reward was taken back";
+    StampTokenExpired "stamp-token-expired" GONE "The customer's code has expired";
+    RewardExpired "reward-expired" GONE "The reward has expired";
+    StampTimeRefused "stamp-time-refused" UNPROCESSABLE_ENTITY "The time of the stamp is not possible";
+    StampCooldown "stamp-cooldown" TOO_MANY_REQUESTS "The last visit was a moment ago";
     IdempotencyKeyReused "idempotency-key-reused" UNPROCESSABLE_ENTITY "The Idempotency-Key belongs to another request";
     DisposableEmail "disposable-email" UNPROCESSABLE_ENTITY "Throw-away addresses are not accepted";
     PreconditionFailed "precondition-failed" PRECONDITION_FAILED "It has changed since it was read";
@@ -96,6 +109,11 @@ impl ProblemKind {
 
     pub fn because(self, detail: impl Into<String>) -> Problem {
         Problem { detail: Some(detail.into()), ..Problem::from(self) }
+    }
+
+    /// Says when the same request will be taken.
+    pub fn until(self, at: Timestamp) -> Problem {
+        Problem { retry_at: Some(at), ..self.because(format!("Possible again at {at}.")) }
     }
 }
 
@@ -115,7 +133,9 @@ pub struct Problem {
     pub detail: Option<String>,
     pub errors: Vec<FieldError>,
     /// Where the limit of a refused request stands.
-    pub rate: Option<Verdict>,
+    pub rate: Option<Box<Verdict>>,
+    /// When the same request will be taken.
+    pub retry_at: Option<Timestamp>,
     /// For the log only.
     pub(crate) cause: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -133,13 +153,16 @@ pub struct ProblemBody {
     detail: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<FieldError>,
+    /// When the same request will be taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<String>,
 }
 
 impl From<ProblemKind> for Problem {
     fn from(kind: ProblemKind) -> Self {
-        Self { kind, detail: None, errors: Vec::new(), rate: None, cause: None }
+        Self { kind, detail: None, errors: Vec::new(), rate: None, retry_at: None, cause: None }
     }
 }
 
@@ -214,6 +237,7 @@ impl IntoResponse for Problem {
             status: status.as_u16(),
             detail: self.detail,
             errors: self.errors,
+            retry_at: self.retry_at,
             request_id: telemetry::request_id(),
         };
         let mut response = (status, axum::Json(body)).into_response();
@@ -221,6 +245,10 @@ impl IntoResponse for Problem {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(at) = self.retry_at {
+            let seconds = at.as_second().saturating_sub(Timestamp::now().as_second()).max(1);
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         match self.rate {
             Some(verdict) => crate::app::rate_headers(headers, &verdict),

@@ -105,6 +105,7 @@ fn own_crates(level: &str) -> String {
         "message_sender",
         "projector",
         "referral",
+        "stamp",
         "store",
         "subscriber",
         "waitlist",

@@ -127,12 +127,24 @@ ids! {
     CodePoolId = "pool";
     /// One file of codes on its way into a pool.
     ImportId = "imp";
+    /// A stamp program.
+    ProgramId = "prog";
+    /// Somebody who collects stamps.
+    CustomerId = "cust";
 }
 
 impl EventId {
     /// Sorts after all that this process has made before.
     pub fn in_order(now: Timestamp) -> Self {
         Self::from_ulid(fresh_in_order(now))
+    }
+
+    /// The event of a fact: the same fact is the same event. Of what happened within one millisecond, that of
+    /// a lower rank comes first.
+    pub fn of_fact(at: Timestamp, rank: u8, fact: &[&str]) -> Self {
+        let millis = u64::try_from(at.as_millisecond()).unwrap_or(0);
+        let number = secret::number(fact) >> 56;
+        Self::from_ulid(Ulid::from_parts(millis, u128::from(rank) << 72 | number))
     }
 }
 
@@ -186,6 +198,54 @@ ids_within_pool! {
     CodeId = "code", "code";
     /// What one user claimed of one pool.
     ClaimId = "claim", "claim";
+}
+
+/// Ids of what a customer has: the customer's own id, and a ULID of the time. So the id says where
+/// it is, and those of one customer sort in the order of time.
+macro_rules! ids_within_customer {
+    ($($(#[$doc:meta])* $name:ident = $prefix:literal;)*) => {$(
+        id_text! { $(#[$doc])* $name }
+
+        impl $name {
+            const PREFIX: &'static str = $prefix;
+
+            /// A new id of something that happened at this time.
+            pub fn new(customer: &CustomerId, at: Timestamp) -> Self {
+                Self::from_ulid(customer, fresh(at))
+            }
+
+            fn from_ulid(customer: &CustomerId, ulid: Ulid) -> Self {
+                Self(format!("{}_{}{}", $prefix, customer.suffix(), ulid.to_string().to_ascii_lowercase()))
+            }
+
+            pub fn customer(&self) -> CustomerId {
+                CustomerId(format!("{}_{}", CustomerId::PREFIX, &self.0[$prefix.len() + 1..self.0.len() - ULID_LEN]))
+            }
+
+            /// The ULID as text.
+            pub fn ulid(&self) -> &str {
+                &self.0[self.0.len() - ULID_LEN..]
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = Invalid;
+            fn from_str(text: &str) -> Result<Self, Invalid> {
+                let malformed = || Invalid::new(format!("is not an id of the form {}_…", Self::PREFIX));
+                let at = text.len().checked_sub(ULID_LEN).filter(|at| text.is_char_boundary(*at)).ok_or_else(malformed)?;
+                parse(&text[..at], Self::PREFIX)?;
+                parse(&format!("{}_{}", Self::PREFIX, &text[at..]), Self::PREFIX)?;
+                Ok(Self(text.to_owned()))
+            }
+        }
+    )*};
+}
+
+ids_within_customer! {
+    /// The stamps of one visit.
+    StampId = "stamp";
+    /// What a full card is good for.
+    CardRewardId = "crw";
 }
 
 impl ReferralId {

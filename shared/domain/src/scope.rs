@@ -22,11 +22,22 @@ pub enum Family {
     Subscribers,
     Referrals,
     Codes,
+    /// Programs and customers.
+    Stamps,
+    /// What is done at a till: stamping and redeeming.
+    Till,
 }
 
 impl Family {
-    pub const ALL: [Self; 5] =
-        [Self::Account, Self::Waitlists, Self::Subscribers, Self::Referrals, Self::Codes];
+    pub const ALL: [Self; 7] = [
+        Self::Account,
+        Self::Waitlists,
+        Self::Subscribers,
+        Self::Referrals,
+        Self::Codes,
+        Self::Stamps,
+        Self::Till,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -35,6 +46,8 @@ impl Family {
             Self::Subscribers => "subscribers",
             Self::Referrals => "referrals",
             Self::Codes => "codes",
+            Self::Stamps => "stamps",
+            Self::Till => "till",
         }
     }
 
@@ -107,7 +120,7 @@ pub enum Role {
     Owner,
     /// Everything but naming owners.
     Admin,
-    /// Reads, except for the account's own settings, members and keys.
+    /// Stamps and redeems at a till, and reads, except for the account's own settings, members and keys.
     Staff,
 }
 
@@ -115,7 +128,10 @@ impl Role {
     pub fn covers(self, scope: Scope) -> bool {
         match self {
             Self::Owner | Self::Admin => true,
-            Self::Staff => scope.action == Action::Read && scope.family != Family::Account,
+            Self::Staff => {
+                scope.family == Family::Till
+                    || (scope.action == Action::Read && scope.family != Family::Account)
+            }
         }
     }
 }
@@ -138,5 +154,6 @@ mod tests {
         assert!(Role::Staff.covers(Family::Subscribers.read()));
         assert!(!Role::Staff.covers(Family::Subscribers.write()));
         assert!(!Role::Staff.covers(Family::Account.read()));
+        assert!(Role::Staff.covers(Family::Till.write()) && !Role::Staff.covers(Family::Stamps.write()));
     }
 }

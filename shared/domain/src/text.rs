@@ -91,6 +91,8 @@ texts! {
     HttpUrl(http_url);
     /// A BCP 47 language tag such as `en` or `pt-BR`.
     Locale(locale);
+    /// A name of the IANA time zone database, e.g. `Europe/Berlin`.
+    TimeZoneName(time_zone);
     /// `#rrggbb`.
     Color(color);
 }
@@ -176,6 +178,19 @@ fn locale(text: &str) -> Result<String, Invalid> {
         Ok(text.to_owned())
     } else {
         Err(Invalid::new("is not a language tag such as en or pt-BR"))
+    }
+}
+
+fn time_zone(text: &str) -> Result<String, Invalid> {
+    let known = jiff::tz::db().get(text).ok();
+    let name = known.as_ref().and_then(|zone| zone.iana_name());
+    name.map(str::to_owned).ok_or_else(|| Invalid::new("is not a time zone such as Europe/Berlin"))
+}
+
+impl TimeZoneName {
+    /// The zone, with its rules.
+    pub fn zone(&self) -> jiff::tz::TimeZone {
+        jiff::tz::db().get(&self.0).unwrap_or(jiff::tz::TimeZone::UTC)
     }
 }
 
@@ -279,6 +294,16 @@ mod tests {
         }
         for text in ["", "A", "a--b", "-a", "a-", "a/b", "a#b"] {
             assert!(Slug::try_from(text.to_owned()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn time_zones_are_those_of_the_iana_database() {
+        let zone = |text: &str| TimeZoneName::try_from(text.to_owned());
+        assert_eq!(zone("europe/berlin").unwrap().as_str(), "Europe/Berlin");
+        assert!(zone("America/Argentina/Buenos_Aires").is_ok() && zone("UTC").is_ok());
+        for text in ["", "Europe", "Europe/Atlantis", "+02:00", "../../etc/passwd", "Europe/Berlin\0"] {
+            assert!(zone(text).is_err(), "{text:?}");
         }
     }
 

@@ -1,12 +1,16 @@
-//! Signed tokens that subscribers carry: nothing about them is stored.
+//! Signed tokens that subscribers and customers carry: nothing about them is stored.
 //!
 //! A token is `purpose.subject.expiry.signature`. The signature is an
 //! HMAC-SHA-256 under the account's own key and covers the purpose, so that a
 //! token for one thing is worthless for another.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
-use crate::{id::SubscriberId, secret, secret::SigningKey};
+use crate::{
+    id::{CustomerId, ProgramId, SubscriberId},
+    secret,
+    secret::SigningKey,
+};
 
 /// What a token lets its holder do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +82,61 @@ pub fn verify(
     subject.parse().map_err(|_| TokenError::Forged)
 }
 
+/// How long a customer's QR code can be used after it was shown.
+pub const SHOWN_FOR: SignedDuration = SignedDuration::from_secs(120);
+/// What a customer's tokens begin with.
+const SHOWN: &str = "qr";
+
+/// What a customer shows at a till: good for one stamp, for [`SHOWN_FOR`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    pub customer_id: CustomerId,
+    pub program_id: ProgramId,
+    /// Different in each token.
+    pub nonce: String,
+}
+
+impl Shown {
+    /// A new one.
+    pub fn new(customer_id: CustomerId, program_id: ProgramId) -> Self {
+        Self { customer_id, program_id, nonce: secret::encode(&secret::random::<12>()) }
+    }
+
+    pub fn sign(&self, key: &SigningKey, expires: Timestamp) -> String {
+        let Self { customer_id, program_id, nonce } = self;
+        let expiry = expires.as_second().to_string();
+        let tag = key.sign(&[SHOWN, customer_id.as_str(), program_id.as_str(), nonce, &expiry]);
+        format!("{SHOWN}.{customer_id}.{program_id}.{nonce}.{expiry}.{}", secret::encode(tag.as_ref()))
+    }
+
+    /// What an unverified token says, to find the key that verifies it.
+    pub fn claimed(token: &str) -> Option<(CustomerId, ProgramId)> {
+        let mut parts = token.split('.').skip(1);
+        Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+    }
+
+    /// # Errors
+    /// [`TokenError::Forged`] for anything that this key did not sign, [`TokenError::Expired`] for what it did
+    /// sign, too long ago.
+    pub fn verify(key: &SigningKey, token: &str, now: Timestamp) -> Result<Self, TokenError> {
+        let [kind, customer, program, nonce, expiry, tag] =
+            token.split('.').collect::<Vec<_>>().try_into().map_err(|_| TokenError::Forged)?;
+        let tag = secret::decode(tag).ok_or(TokenError::Forged)?;
+        if kind != SHOWN || !key.verify(&[kind, customer, program, nonce, expiry], &tag) {
+            return Err(TokenError::Forged);
+        }
+        let expiry: i64 = expiry.parse().map_err(|_| TokenError::Forged)?;
+        if expiry <= now.as_second() {
+            return Err(TokenError::Expired);
+        }
+        Ok(Self {
+            customer_id: customer.parse().map_err(|_| TokenError::Forged)?,
+            program_id: program.parse().map_err(|_| TokenError::Forged)?,
+            nonce: nonce.to_owned(),
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,5 +161,29 @@ mod tests {
         }
         let forever = issue(&key, Purpose::Subscriber, &subject, None);
         assert_eq!(verify(&key, Purpose::Subscriber, &forever, later), Ok(subject));
+    }
+
+    #[test]
+    fn a_shown_code_holds_for_its_customer_program_and_time_only() {
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        let key = SigningKey::generate();
+        let shown = Shown::new(CustomerId::new(now), ProgramId::new(now));
+        let token = shown.sign(&key, now + SHOWN_FOR);
+        assert_eq!(Shown::verify(&key, &token, now), Ok(shown.clone()));
+        assert_eq!(Shown::claimed(&token), Some((shown.customer_id.clone(), shown.program_id.clone())));
+        assert_eq!(Shown::verify(&key, &token, now + SHOWN_FOR), Err(TokenError::Expired));
+        let other = Shown::new(CustomerId::new(now), ProgramId::new(now));
+        for forged in [
+            token.replace(shown.customer_id.as_str(), other.customer_id.as_str()),
+            token.replace(shown.program_id.as_str(), other.program_id.as_str()),
+            token.replace(&shown.nonce, &other.nonce),
+            token.replace("1800000120", "1900000000"),
+            token.replacen("qr", "st", 1),
+            format!("{token}."),
+            String::new(),
+        ] {
+            assert_eq!(Shown::verify(&key, &forged, now), Err(TokenError::Forged), "{forged}");
+        }
+        assert_eq!(Shown::verify(&SigningKey::generate(), &token, now), Err(TokenError::Forged));
     }
 }

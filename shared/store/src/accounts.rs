@@ -31,6 +31,16 @@ pub async fn read(table: &Table, id: &AccountId) -> Result<Option<(Account, Acco
     }
 }
 
+/// The account's signing key.
+///
+/// # Errors
+/// Also when there is no such account.
+pub async fn signing_key(table: &Table, id: &AccountId) -> Result<domain::secret::SigningKey, StoreError> {
+    let found = read(table, id).await?;
+    let missing = || StoreError::Malformed { entity: "account", detail: "it has no signing key".to_owned() };
+    found.map(|(_, signing)| signing.signing_key).ok_or_else(missing)
+}
+
 /// A new account with its first owner and its first keys.
 pub async fn create(
     table: &Table,

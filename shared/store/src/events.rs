@@ -1,4 +1,4 @@
-//! What happened on a waitlist or in a code pool: the outbox that webhooks and feeds are served from.
+//! What happened on a waitlist, in a code pool or in a stamp program: the outbox that webhooks and feeds are served from.
 
 use std::collections::BTreeMap;
 
@@ -34,6 +34,7 @@ impl Event {
             topic: topic.to_owned(),
             kind,
             subscriber_id: None,
+            customer_id: None,
             object_id: None,
             data: BTreeMap::new(),
             at,

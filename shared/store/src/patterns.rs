@@ -98,7 +98,7 @@ macro_rules! patterns {
 patterns! {
     PING "health.ping" "account" [Get] None, "`PING` / `PING`", "Does the table answer?";
 
-    ACCOUNT "account.read" "account, code-distribution, code-import, message-sender, referral, subscriber" [BatchGet] None, "`ACCT#account` / `META`, `SIGNING`", "The account's settings and signing key";
+    ACCOUNT "account.read" "account, code-distribution, code-import, message-sender, referral, stamp, subscriber" [BatchGet] None, "`ACCT#account` / `META`, `SIGNING`", "The account's settings and signing key";
     ACCOUNT_WRITE "account.write" "account, jobs" [Put] None, "`ACCT#account` / `META`; `KEY#key`; `AUDIT#account`", "Create an account with its first keys, or change it, with its audit entry";
     MEMBERS "account.members" "account" [Query] None, "`ACCT#account` / `MEMBER#…`", "Who are the members?";
     MEMBER "account.member" "account, authorizer" [Get] None, "`ACCT#account` / `MEMBER#member`", "One member";
@@ -110,8 +110,8 @@ patterns! {
     API_KEY_WRITE "key.write" "account" [Put] None, "`KEY#key` / `META`; `AUDIT#account`", "Create, rotate or revoke a key";
     AUDIT_LOG "audit.list" "account" [Query] None, "`AUDIT#account` / `aud_…`, newest first", "Who did what, when?";
 
-    IDEMPOTENCY "idempotency.read" "account, code-distribution, referral, subscriber, waitlist" [Get] None, "`IDEM#account#principal#key` / `META`", "What was answered to this Idempotency-Key?";
-    RATE "rate.count" "code-distribution, subscriber" [Update] None, "`RATE#account#limit#caller` / META", "How often did this caller come within a minute?";
+    IDEMPOTENCY "idempotency.read" "account, code-distribution, referral, stamp, subscriber, waitlist" [Get] None, "`IDEM#account#principal#key` / `META`", "What was answered to this Idempotency-Key?";
+    RATE "rate.count" "code-distribution, stamp, subscriber" [Update] None, "`RATE#account#limit#caller` / META", "How often did this caller come within a minute?";
 
     WAITLIST "waitlist.read" "waitlist, subscriber, referral, jobs, message-sender, projector" [Get] None, "`WL#waitlist` / `META`", "One waitlist";
     WAITLISTS "waitlist.list" "waitlist" [Query] Some(GSI1), "`ACCTWLS#account` / `wl_…`", "The account's waitlists, oldest first";
@@ -147,7 +147,7 @@ patterns! {
 
     STANDINGS "projection.standings" "projector" [BatchGet] None, "`SUB#subscriber` / `CORE#STANDING`", "What has the projector counted of these subscribers?";
     PROJECT "projection.write" "projector" [Put Delete Add] None, "`CORE#STANDING`, `REWARD#…`, `LINE#…`, `STATS`, `EVENTS#…`", "Count a change: position, statistics, rewards, events";
-    EVENTS "event.list" "waitlist, code-distribution" [Query] None, "`EVENTS#topic` / `evt_…`, newest first", "What happened on this waitlist, in this code pool?";
+    EVENTS "event.list" "waitlist, code-distribution, stamp" [Query] None, "`EVENTS#topic` / `evt_…`, newest first", "What happened on this waitlist, in this code pool, in this program?";
 
     EXPORT "export.read" "subscriber, jobs" [Get] None, "`EXPORT#export` / `META`", "One export";
     EXPORT_WRITE "export.write" "subscriber, jobs" [Put] None, "`EXPORT#export` / `META`; `JOB#job`; `IDEM#…`", "Start an export, or note its progress";
@@ -179,6 +179,31 @@ patterns! {
     CODES_USED "archive.used" "jobs" [Query] Some(GSI1), "`USED#pool#shard` / time", "Which codes were claimed long ago?";
     CODES_ARCHIVED "archive.write" "jobs" [BatchGet Put] None, "`CODES#pool#shard`; `CLAIMS#pool#shard`", "Leave of a used code only where its text is archived";
     CODES_COUNT "projection.codes" "projector" [Put] None, "`POOL#pool` / `STATS`; `TALLY#fact`; `EVENTS#pool`", "Count claims and redemptions once";
+
+    PROGRAM "program.read" "stamp, projector, jobs" [Get] None, "`PROG#program` / `META`", "One program";
+    PROGRAMS "program.list" "stamp" [Query] Some(GSI1), "`ACCTPROGS#account` / `prog_…`", "The account's programs, oldest first";
+    PROGRAM_WRITE "program.write" "stamp" [Put] None, "`PROG#program` / `META`; `JOB#job`; `AUDIT#account`; `IDEM#…`", "Create or change a program, or ask for its deletion";
+    PROGRAM_STATS "program.stats" "stamp" [Get] None, "`PROG#program` / `STATS`", "How much was ever collected and redeemed?";
+    PROGRAM_PURGE "program.purge" "jobs" [Delete] None, "`PROG#program` / `META`, `STATS`", "Remove a deleted program";
+
+    ENROL_CONTEXT "customer.enrol-context" "stamp" [BatchGet] None, "`ACCT#account` / `META`, `SIGNING`; `PROG#program` / `META`", "All that enrolling depends on, in one read";
+    CUSTOMER_BY_PHONE "customer.by-phone" "stamp" [Get] None, "`PHONE#account#pseudonym` / `META`", "Whose number is this?";
+    CUSTOMER "customer.read" "stamp" [Get] None, "`CUST#customer` / `META`", "One customer";
+    CUSTOMERS "customer.batch" "stamp" [BatchGet] None, "`CUST#customer` / `META`", "These customers";
+    PROGRAM_CUSTOMERS "customer.list" "stamp, jobs" [Query] Some(GSI1), "`PROGCUSTS#program#shard` / `cust_…`, 4 shards merged", "Who collects for a program, oldest first?";
+    CUSTOMER_WRITE "customer.write" "stamp" [Put Delete Check] None, "`CUST#customer` / `META`, `CARD#program`; `PHONE#account#pseudonym`; `JOB#job`; `AUDIT#account`; `IDEM#…`", "Enrol, change or erase a customer, the number unique";
+    CUSTOMER_PURGE "customer.purge" "jobs" [Query Delete] None, "`CUST#customer`, `STAMPS#customer` / all", "Remove what a customer had";
+
+    TILL "stamp.till" "stamp" [BatchGet] None, "`ACCT#account` / `SIGNING`; `PROG#program` / `META`; `CUST#customer` / `META`, `CARD#program`", "All that a visit depends on, in one read";
+    CARD "stamp.card" "stamp" [Get] None, "`CUST#customer` / `CARD#program`", "One card";
+    STAMPS "stamp.list" "stamp" [Query] None, "`STAMPS#customer` / time, newest first or around a time", "A customer's stamps";
+    STAMP "stamp.read" "stamp" [Get] None, "`STAMPS#customer` / time", "One visit's stamps";
+    ONCE "stamp.once" "stamp" [Get] None, "`CUST#customer` / `ONCE#hash`", "Was this stamp taken in before?";
+    STAMP_WRITE "stamp.write" "stamp" [Put] None, "`CUST#customer` / `CARD#program`, `REWARD#…`, `ONCE#hash`; `STAMPS#customer` / time; `IDEM#…`", "Give stamps or void them, the card as it was read";
+    CARD_REWARDS "card-reward.list" "stamp" [Query] None, "`CUST#customer` / `REWARD#…`, newest first", "A customer's rewards";
+    CARD_REWARD "card-reward.read" "stamp" [Get] None, "`CUST#customer` / `REWARD#…`", "One reward";
+    CARD_REWARD_WRITE "card-reward.write" "stamp" [Put] None, "`CUST#customer` / `REWARD#…`; `IDEM#…`", "Redeem a reward, once";
+    STAMPS_COUNT "projection.stamps" "projector" [Put Add] None, "`PROG#program` / `STATS`; `EVENTS#program`", "Note and count what happens in a program once";
 
     MESSAGE "message.state" "message-sender" [Get Put Delete] None, "`MSG#message` / `META`", "Was this message sent?";
 }

@@ -48,6 +48,7 @@ fn every_function_has_its_binary() {
         ("MessageSenderFunction", "message-sender"),
         ("ProjectorFunction", "projector"),
         ("ReferralFunction", "referral"),
+        ("StampFunction", "stamp"),
         ("SubscriberFunction", "subscriber"),
         ("WaitlistFunction", "waitlist"),
     ];

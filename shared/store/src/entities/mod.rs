@@ -3,6 +3,7 @@
 mod account;
 mod code_pool;
 mod referral;
+mod stamp;
 mod subscriber;
 mod support;
 mod waitlist;
@@ -23,6 +24,11 @@ pub use code_pool::{
 };
 pub(crate) use referral::list_partition as referral_list_partition;
 pub use referral::{Click, clicks_key, ledger_partition, referral_key, referrals_of, rewards_partition};
+pub use stamp::{
+    Once, PhoneClaim, ProgramStats, card_key, card_reward_key, customer_key, customer_partition, program_key,
+    stamp_key,
+};
+pub(crate) use stamp::{REWARDS, program_customers, programs_of, stamps_partition};
 pub use subscriber::{
     CodeClaim, EmailClaim, LineEntry, Standing, core_partition, leaf_partition, line_branch_key,
     line_root_key, standing_key, subscriber_key,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::id::{AccountId, CodePoolId, EventId, ExportId, SubscriberId, WaitlistId};
+use domain::id::{AccountId, CodePoolId, CustomerId, EventId, ExportId, ProgramId, SubscriberId, WaitlistId};
 use jiff::{Timestamp, ToSpan};
 use serde::{Deserialize, Serialize};
 
@@ -76,20 +76,36 @@ pub enum EventKind {
     ImportCompleted,
     #[serde(rename = "import.failed")]
     ImportFailed,
+    #[serde(rename = "customer.enrolled")]
+    CustomerEnrolled,
+    #[serde(rename = "stamp.given")]
+    StampGiven,
+    #[serde(rename = "stamp.voided")]
+    StampVoided,
+    #[serde(rename = "milestone.reached")]
+    MilestoneReached,
+    #[serde(rename = "card_reward.issued")]
+    CardRewardIssued,
+    #[serde(rename = "card_reward.redeemed")]
+    CardRewardRedeemed,
+    #[serde(rename = "card_reward.withdrawn")]
+    CardRewardWithdrawn,
 }
 
-/// Something that happened on a waitlist or in a code pool; names only ids, nothing
-/// personal. Kept 30 days.
+/// Something that happened on a waitlist, in a code pool or in a stamp program; names only ids,
+/// nothing personal. Kept 30 days.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     pub id: EventId,
     pub account_id: AccountId,
-    /// The id of the waitlist or code pool.
+    /// The id of the waitlist, code pool or program.
     pub topic: String,
     #[serde(rename = "event_type")]
     pub kind: EventKind,
     pub subscriber_id: Option<SubscriberId>,
-    /// What else it is about: the id of a referral, a reward or an import.
+    #[serde(default)]
+    pub customer_id: Option<CustomerId>,
+    /// What else it is about: the id of a referral, a reward, an import or a stamp.
     pub object_id: Option<String>,
     /// The numbers of the matter, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -125,6 +141,13 @@ pub enum JobKind {
     },
     DeleteCodePool {
         pool_id: CodePoolId,
+    },
+    DeleteProgram {
+        program_id: ProgramId,
+    },
+    /// All that a customer has: cards, stamps, rewards.
+    EraseCustomer {
+        customer_id: CustomerId,
     },
     /// Codes that were used long ago leave the table.
     ArchiveCodes {

@@ -10,6 +10,7 @@ use domain::{
     referral_code::ReferralCode,
     scope::{Grant, Role},
     secret::SigningKey,
+    stamp::{Card, CardReward, CardRewardStatus, Customer, Program, Stamp, StampStatus},
     subscriber::{
         Consent, LedgerChange, LedgerEntry, Referral, ReferralStatus, Reward, RewardStatus, Subscriber,
         SubscriberStatus,
@@ -207,6 +208,7 @@ fn items_of_support() {
         topic: id::<domain::id::WaitlistId>("wl").to_string(),
         kind: EventKind::RewardIssued,
         subscriber_id: Some(id("sub")),
+        customer_id: None,
         object_id: None,
         data: std::collections::BTreeMap::from([("remaining".to_owned(), 7)]),
         at: now(),
@@ -283,4 +285,61 @@ fn items_of_code_pools() {
         ..Import::new(id("imp"), &id("acct"), &id("pool"), "imports/x.csv".to_owned(), now())
     });
     golden(&Tally { fact: "claim_x:claimed".to_owned(), at: now() });
+}
+
+#[test]
+fn items_of_stamp_cards() {
+    let settings = serde_json::from_value(json!({ "name": "Coffee", "reward": "One coffee" }));
+    golden(&Program { id: id("prog"), ..Program::new(id("acct"), settings.unwrap(), now()) });
+    let customer = Customer {
+        id: id("cust"),
+        account_id: id("acct"),
+        phone: "+4915112345678".to_owned().try_into().unwrap(),
+        email: None,
+        name: Some(Name::try_from("Ada".to_owned()).unwrap()),
+        birthday: Some("1815-12-10".parse().unwrap()),
+        time_zone: Some("Europe/Berlin".to_owned().try_into().unwrap()),
+        consent: Consent { granted: true, text: None, at: now() },
+        created_at: now(),
+        updated_at: now(),
+        rev: 1,
+    };
+    golden(&customer);
+    let hash = "pseudonym".to_owned();
+    golden(&PhoneClaim { account_id: id("acct"), hash, customer_id: id("cust") });
+    golden(&Card {
+        last_visit_at: Some(now()),
+        visits: 1,
+        ..Card::new(id("acct"), id("prog"), id("cust"), now())
+    });
+    let within = |prefix: &str| format!("{prefix}_{ULID}5m7yhxdqhbwa008tz019wpw3d0");
+    golden(&Stamp {
+        id: within("stamp").parse().unwrap(),
+        account_id: id("acct"),
+        program_id: id("prog"),
+        customer_id: id("cust"),
+        count: 2,
+        status: StampStatus::Valid,
+        taken_at: now(),
+        recorded_at: now(),
+        given_by: "key_1".to_owned(),
+        voided_at: None,
+        rev: 1,
+    });
+    golden(&CardReward {
+        id: within("crw").parse().unwrap(),
+        account_id: id("acct"),
+        program_id: id("prog"),
+        customer_id: id("cust"),
+        reward: "One coffee".to_owned().try_into().unwrap(),
+        stamps: 10,
+        status: CardRewardStatus::Issued,
+        issued_at: now(),
+        expires_at: None,
+        redeemed_at: None,
+        withdrawn_at: None,
+        rev: 1,
+    });
+    let stamp_id = within("stamp").parse().unwrap();
+    golden(&Once { customer_id: id("cust"), fact: "hash".to_owned(), stamp_id, at: now() });
 }

@@ -1,0 +1,271 @@
+//! Customers and their cards.
+
+use api::{
+    App, Client, IfMatch, Json, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query,
+    created, etag, merge_patch, rate_limited, require_origin, respond,
+};
+use axum::{
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use domain::{
+    id::CustomerId,
+    rate::Verdict,
+    stamp::{Card, Customer, ProgramStatus},
+    token::{SHOWN_FOR, Shown},
+};
+use store::{
+    Answer, Commit, CommitError,
+    customers::{self, EnrolContext},
+    entities::AuditEntry,
+    stamps,
+};
+
+use crate::dto::{
+    CardQuery, CardView, CustomerFilter, CustomerSettings, CustomerView, CustomerWithCard, EnrolledView,
+    EnrolmentAccepted, EnrolmentRequest, ShownCardView, StampView,
+};
+
+/// A customer of the account: another account's does not exist.
+pub async fn own(app: &App, principal: &Principal, id: &CustomerId) -> Result<Customer, Problem> {
+    let found = customers::read(&app.table, &principal.account_id, id).await?;
+    found.ok_or_else(|| ProblemKind::NotFound.because("There is no such customer."))
+}
+
+/// Gives somebody a card of a program.
+///
+/// 202: what a page is told, whoever it is and whether there was a card before. With a secret key, 201: a new
+/// card; 200: there was one.
+#[utoipa::path(post, path = "/api/v1/enrollments", tag = "stamp", request_body = EnrolmentRequest,
+    responses((status = CREATED, body = EnrolledView), (status = OK, body = EnrolledView),
+        (status = ACCEPTED, body = EnrolmentAccepted)))]
+pub async fn enrol(
+    State(app): State<App>,
+    principal: Principal,
+    client: Client,
+    post: Post<EnrolmentRequest>,
+) -> Result<Response, Problem> {
+    let program = &post.body.program_id;
+    let context = customers::enrol_context(&app.table, &principal.account_id, program).await?;
+    let context = context.ok_or_else(|| ProblemKind::NotFound.because("There is no such program."))?;
+    require_origin(&context.program.settings.allowed_origins, &client.headers)?;
+    let verdict = limit(&app, &principal, &client, &context).await?;
+    if let Some(answer) = post.answered(&app).await? {
+        return Ok(rate_limited(respond(answer), verdict));
+    }
+    if context.program.settings.status == ProgramStatus::Paused {
+        return Err(ProblemKind::ProgramPaused.into());
+    }
+    for _ in 0..5 {
+        let known = customers::by_phone(&app.table, &context.signing, &context.account.id, &post.body.phone);
+        let (commit, card, fresh) = match known.await? {
+            None => {
+                let customer = customer(&app, &post.body, &context);
+                let card = card(&app, &context, &customer);
+                (customers::create(&context.signing, &customer, &card), card, true)
+            }
+            Some(customer) => match customers::card(&app.table, &customer.id, program).await? {
+                None => {
+                    let card = card(&app, &context, &customer);
+                    (customers::enrol(&customer, &card), card, true)
+                }
+                Some(card) => (Commit::new(&store::patterns::CUSTOMER_WRITE), card, false),
+            },
+        };
+        let answer = answer(&principal, &card, fresh)?;
+        match post.commit(&app, commit, &answer).await {
+            Ok(committed) => return Ok(rate_limited(respond(committed.answer_or(answer)), verdict)),
+            // The same number was enrolled at the same time.
+            Err(problem) if problem.is("phone") || problem.is("card") || problem.is("customer") => {}
+            Err(problem) => return Err(problem.into()),
+        }
+    }
+    Err(ProblemKind::Conflict.into())
+}
+
+/// A server that enrols people on their behalf has one address for all of them.
+async fn limit(
+    app: &App,
+    principal: &Principal,
+    client: &Client,
+    context: &EnrolContext,
+) -> Result<Option<Verdict>, Problem> {
+    if !principal.is_publishable() {
+        return Ok(None);
+    }
+    let caller = context.signing.pseudonym("ip", &client.address());
+    let limit = context.account.limits.joins_per_ip_per_minute;
+    app.limit(&principal.account_id, "enrol", &caller, limit).await.map(Some)
+}
+
+fn customer(app: &App, request: &EnrolmentRequest, context: &EnrolContext) -> Customer {
+    let now = app.now();
+    Customer {
+        id: CustomerId::new(now),
+        account_id: context.account.id.clone(),
+        phone: request.phone.clone(),
+        email: request.email.clone(),
+        name: request.name.clone(),
+        birthday: request.birthday,
+        time_zone: request.time_zone.clone(),
+        consent: request.consent.at(now),
+        created_at: now,
+        updated_at: now,
+        rev: 1,
+    }
+}
+
+fn card(app: &App, context: &EnrolContext, customer: &Customer) -> Card {
+    Card::new(context.account.id.clone(), context.program.id.clone(), customer.id.clone(), app.now())
+}
+
+/// A page learns nothing about who is enrolled already.
+fn answer(principal: &Principal, card: &Card, fresh: bool) -> Result<Answer, Problem> {
+    if principal.is_publishable() {
+        let body = serde_json::to_string(&EnrolmentAccepted::new())?;
+        return Ok(Answer { status: StatusCode::ACCEPTED.as_u16(), body, location: None });
+    }
+    let view = EnrolledView { customer_id: card.customer_id.clone(), program_id: card.program_id.clone() };
+    if fresh {
+        return created(format!("/api/v1/customers/{}", card.customer_id), &view);
+    }
+    Ok(Answer { status: StatusCode::OK.as_u16(), body: serde_json::to_string(&view)?, location: None })
+}
+
+/// The customers of a program with their cards, oldest first; or the one with a phone number.
+#[utoipa::path(get, path = "/api/v1/customers", tag = "stamp", params(CustomerFilter),
+    responses((status = OK, body = List<CustomerWithCard>)))]
+pub async fn list(
+    State(app): State<App>,
+    principal: Principal,
+    Query(filter): Query<CustomerFilter>,
+) -> Result<axum::Json<List<CustomerWithCard>>, Problem> {
+    let page = PageQuery { cursor: filter.cursor, limit: filter.limit };
+    let (cursor, limit) = (page.cursor()?, page.limit()?);
+    let context = customers::enrol_context(&app.table, &principal.account_id, &filter.program_id).await?;
+    let context = context.ok_or_else(|| ProblemKind::NotFound.because("There is no such program."))?;
+    let cards = match &filter.phone {
+        None => customers::of_program(&app.table, &filter.program_id, cursor, limit).await?,
+        Some(phone) => {
+            let known = customers::by_phone(&app.table, &context.signing, &context.account.id, phone).await?;
+            let card = match known {
+                Some(customer) => customers::card(&app.table, &customer.id, &filter.program_id).await?,
+                None => None,
+            };
+            store::Page { data: card.into_iter().collect(), next: None }
+        }
+    };
+    let now = app.now();
+    let ids: Vec<_> = cards.data.iter().map(|card| card.customer_id.clone()).collect();
+    let mut found = customers::batch(&app.table, &ids).await?;
+    // Who is being erased is not there any more.
+    let data = cards.data.iter().filter_map(|card| {
+        let customer = found.remove(&card.customer_id)?;
+        Some(CustomerWithCard { customer: customer.into(), card: CardView::of(card, &context.program, now) })
+    });
+    let data = data.collect();
+    Ok(axum::Json(store::Page { data, next: cards.next }.into()))
+}
+
+/// One customer.
+#[utoipa::path(get, path = "/api/v1/customers/{id}", tag = "stamp", params(("id" = CustomerId, Path)),
+    responses((status = OK, body = CustomerView)))]
+pub async fn get(
+    State(app): State<App>,
+    principal: Principal,
+    PathId(id): PathId<CustomerId>,
+) -> Result<Response, Problem> {
+    let customer = own(&app, &principal, &id).await?;
+    Ok((etag(customer.rev), axum::Json(CustomerView::from(customer))).into_response())
+}
+
+/// Changes what is known of a customer (RFC 7396 merge patch).
+#[utoipa::path(patch, path = "/api/v1/customers/{id}", tag = "stamp",
+    params(("id" = CustomerId, Path), ("If-Match" = String, Header)),
+    request_body(content = Object, content_type = "application/merge-patch+json"),
+    responses((status = OK, body = CustomerView)))]
+pub async fn patch(
+    State(app): State<App>,
+    principal: Principal,
+    PathId(id): PathId<CustomerId>,
+    seen: IfMatch,
+    Json(patch): Json<serde_json::Value>,
+) -> Result<Response, Problem> {
+    let old = own(&app, &principal, &id).await?;
+    seen.check(old.rev)?;
+    let settings: CustomerSettings = merge_patch(&CustomerSettings::of(&old), &patch)?;
+    let new = settings.applied_to(&old, app.now());
+    let signing = store::accounts::signing_key(&app.table, &principal.account_id).await?;
+    let audit = audit(&app, &principal, "customer.updated", &id);
+    match customers::update(&app.table, &signing, &old, &new, &audit).await {
+        Ok(()) => Ok((etag(new.rev), axum::Json(CustomerView::from(new))).into_response()),
+        Err(CommitError::Condition(labels)) if labels.iter().any(|failed| failed.label == "phone") => {
+            Err(ProblemKind::PhoneTaken.into())
+        }
+        Err(CommitError::Condition(_)) => Err(ProblemKind::PreconditionFailed.into()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn audit(app: &App, principal: &Principal, action: &str, id: &CustomerId) -> AuditEntry {
+    AuditEntry::new(&principal.account_id, &principal.id, action, id.as_str(), app.now())
+}
+
+/// Erases a customer with all cards, stamps and rewards. The work goes on after the answer; the phone number
+/// can be enrolled anew at once, as somebody else's.
+#[utoipa::path(delete, path = "/api/v1/customers/{id}", tag = "stamp", params(("id" = CustomerId, Path)),
+    responses((status = NO_CONTENT)))]
+pub async fn erase(
+    State(app): State<App>,
+    principal: Principal,
+    PathId(id): PathId<CustomerId>,
+) -> Result<StatusCode, Problem> {
+    for _ in 0..5 {
+        let customer = own(&app, &principal, &id).await?;
+        let signing = store::accounts::signing_key(&app.table, &principal.account_id).await?;
+        let audit = audit(&app, &principal, "customer.erased", &id);
+        match customers::begin_erase(&app.table, &signing, &customer, &audit, app.now()).await {
+            Ok(()) => return Ok(StatusCode::NO_CONTENT),
+            Err(error) if error.is_condition() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(ProblemKind::Conflict.into())
+}
+
+/// A customer's card of a program, with a code to show at the till.
+#[utoipa::path(get, path = "/api/v1/customers/{id}/card", tag = "stamp",
+    params(("id" = CustomerId, Path), CardQuery), responses((status = OK, body = ShownCardView)))]
+pub async fn card_of(
+    State(app): State<App>,
+    principal: Principal,
+    PathId(id): PathId<CustomerId>,
+    Query(query): Query<CardQuery>,
+) -> Result<Response, Problem> {
+    let till = stamps::till(&app.table, &principal.account_id, &query.program_id, &id).await?;
+    let till = till.ok_or_else(|| ProblemKind::NotFound.because("There is no such program or customer."))?;
+    let card = till.card.as_ref().ok_or(ProblemKind::NotEnrolled)?;
+    let now = app.now();
+    let expires = now + SHOWN_FOR;
+    let view = ShownCardView {
+        card: CardView::of(card, &till.program, now),
+        token: Shown::new(id, query.program_id).sign(&till.signing, expires),
+        token_expires_at: expires,
+    };
+    Ok(([(header::CACHE_CONTROL, "no-store")], axum::Json(view)).into_response())
+}
+
+/// A customer's stamps of all programs, newest first.
+#[utoipa::path(get, path = "/api/v1/customers/{id}/stamps", tag = "stamp",
+    params(("id" = CustomerId, Path), PageQuery), responses((status = OK, body = List<StampView>)))]
+pub async fn stamps_of(
+    State(app): State<App>,
+    principal: Principal,
+    PathId(id): PathId<CustomerId>,
+    Query(page): Query<PageQuery>,
+) -> Result<axum::Json<List<StampView>>, Problem> {
+    own(&app, &principal, &id).await?;
+    let found = stamps::list(&app.table, &id, page.cursor()?, page.limit()?).await?;
+    Ok(axum::Json(found.map(StampView::from).into()))
+}

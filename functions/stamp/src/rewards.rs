@@ -1,0 +1,65 @@
+//! Rewards of full cards: each is redeemed once, for good.
+
+use api::{App, List, PathId, Post, Principal, Problem, ProblemKind, respond};
+use axum::{extract::State, http::StatusCode, response::Response};
+use domain::{
+    id::{CardRewardId, CustomerId},
+    stamp::CardRewardStatus,
+};
+use store::{Answer, stamps};
+
+use crate::{customers, dto::CardRewardView};
+
+/// A customer's rewards of all programs, newest first.
+#[utoipa::path(get, path = "/api/v1/customers/{id}/rewards", tag = "stamp", params(("id" = CustomerId, Path)),
+    responses((status = OK, body = List<CardRewardView>)))]
+pub async fn list(
+    State(app): State<App>,
+    principal: Principal,
+    PathId(id): PathId<CustomerId>,
+) -> Result<axum::Json<List<CardRewardView>>, Problem> {
+    customers::own(&app, &principal, &id).await?;
+    let now = app.now();
+    let rewards = stamps::rewards(&app.table, &id).await?;
+    Ok(axum::Json(List::whole(rewards.into_iter().map(|reward| CardRewardView::of(reward, now)))))
+}
+
+/// Redeems a reward. There is no way back.
+#[utoipa::path(post, path = "/api/v1/rewards/{id}/redeem", tag = "stamp", params(("id" = CardRewardId, Path)),
+    responses((status = OK, body = CardRewardView)))]
+pub async fn redeem(
+    State(app): State<App>,
+    principal: Principal,
+    PathId(id): PathId<CardRewardId>,
+    post: Post<serde_json::Value>,
+) -> Result<Response, Problem> {
+    if let Some(answer) = post.answered(&app).await? {
+        return Ok(respond(answer));
+    }
+    let now = app.now();
+    for _ in 0..10 {
+        let reward = stamps::reward(&app.table, &principal.account_id, &id).await?;
+        let reward = reward.ok_or_else(|| ProblemKind::NotFound.because("There is no such reward."))?;
+        match reward.status {
+            CardRewardStatus::Issued => {}
+            CardRewardStatus::Redeemed => {
+                // Perhaps by this very request, sent twice at once.
+                let before = post.answered(&app).await?;
+                return before.map(respond).ok_or_else(|| ProblemKind::RewardRedeemed.into());
+            }
+            CardRewardStatus::Withdrawn => return Err(ProblemKind::RewardWithdrawn.into()),
+        }
+        if reward.expires_at.is_some_and(|at| at <= now) {
+            return Err(ProblemKind::RewardExpired.into());
+        }
+        let (redeemed, commit) = stamps::redeem(&reward, now);
+        let body = serde_json::to_string(&CardRewardView::of(redeemed, now))?;
+        let answer = Answer { status: StatusCode::OK.as_u16(), body, location: None };
+        match post.commit(&app, commit, &answer).await {
+            Ok(committed) => return Ok(respond(committed.answer_or(answer))),
+            Err(problem) if problem.is("reward") => {}
+            Err(problem) => return Err(problem.into()),
+        }
+    }
+    Err(ProblemKind::Conflict.into())
+}

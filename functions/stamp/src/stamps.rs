@@ -1,0 +1,257 @@
+//! Stamps: given at a till, taken offline and sent later, voided.
+//!
+//! A visit counts once, whoever sends it how often: by the request's `Idempotency-Key`, by the QR code that the
+//! customer showed, or by the number that the till gave it. Two visits lie at least the program's cooldown
+//! apart, by the times at which they were taken.
+
+use std::collections::BTreeMap;
+
+use api::{App, PathId, Post, Principal, Problem, ProblemKind, created, respond};
+use axum::{extract::State, http::StatusCode, response::Response};
+use domain::{
+    id::{CustomerId, ProgramId, StampId},
+    stamp::{ProgramStatus, StampStatus, next_allowed},
+    token::{Shown, TokenError},
+};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use jiff::{SignedDuration, Timestamp};
+use store::{
+    Answer, Commit, back_off,
+    stamps::{self, Given, Till, Visit, Voiding},
+};
+
+use crate::dto::{
+    GivenView, OfflineStamp, StampRequest, StampView, SyncOutcome, SyncRequest, SyncView, SyncedStamp,
+};
+
+/// How often it is tried again when the card changes at the same time.
+const ATTEMPTS: u32 = 12;
+/// Stamps in one request.
+const SYNCED_AT_ONCE: usize = 100;
+/// Customers whose stamps are taken in at the same time: they have nothing to do with each other.
+const CUSTOMERS_AT_ONCE: usize = 8;
+/// How far a till's clock may be ahead.
+const AHEAD: SignedDuration = SignedDuration::from_mins(5);
+/// How late stamps that were taken offline may come.
+const LATE: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+async fn till(
+    app: &App,
+    principal: &Principal,
+    program: &ProgramId,
+    customer: &CustomerId,
+) -> Result<Till, Problem> {
+    let till = stamps::till(&app.table, &principal.account_id, program, customer).await?;
+    till.ok_or_else(|| ProblemKind::NotFound.because("There is no such program or customer."))
+}
+
+/// Refuses a visit that is too close to another one.
+async fn require_cooled_down(app: &App, till: &Till, taken_at: Timestamp) -> Result<(), Problem> {
+    let cooldown = till.program.settings.cooldown_seconds;
+    if cooldown.get() == 0 {
+        return Ok(());
+    }
+    let within = SignedDuration::from_secs(i64::from(cooldown.get()));
+    let near = stamps::around(&app.table, &till.customer.id, &till.program.id, taken_at, within).await?;
+    match next_allowed(taken_at, near.into_iter().map(|stamp| stamp.taken_at), cooldown) {
+        None => Ok(()),
+        Some(at) => Err(ProblemKind::StampCooldown.until(at)),
+    }
+}
+
+/// What gives the stamps away: the customer's own code, or a till that knows the customer.
+struct Presented {
+    program_id: ProgramId,
+    customer_id: CustomerId,
+    token: Option<String>,
+}
+
+impl Presented {
+    fn of(request: &StampRequest) -> Result<Self, Problem> {
+        match (&request.token, &request.program_id, &request.customer_id) {
+            (Some(token), None, None) => {
+                let (customer_id, program_id) =
+                    Shown::claimed(token).ok_or_else(|| Problem::field("token", "is no customer's code"))?;
+                Ok(Self { program_id, customer_id, token: Some(token.clone()) })
+            }
+            (None, Some(program_id), Some(customer_id)) => {
+                Ok(Self { program_id: program_id.clone(), customer_id: customer_id.clone(), token: None })
+            }
+            (Some(_), _, _) => Err(Problem::field("token", "says program and customer itself")),
+            (None, None, _) => Err(Problem::field("program_id", "is missing, as is a token")),
+            (None, _, None) => Err(Problem::field("customer_id", "is missing, as is a token")),
+        }
+    }
+
+    /// What the visit can be used for once only, if it is proven by a code.
+    fn once(&self, till: &Till, now: Timestamp) -> Result<Option<String>, Problem> {
+        let Some(token) = &self.token else { return Ok(None) };
+        match Shown::verify(&till.signing, token, now) {
+            Ok(shown) => Ok(Some(format!("token:{}", shown.nonce))),
+            Err(TokenError::Expired) => Err(ProblemKind::StampTokenExpired.into()),
+            Err(TokenError::Forged) => Err(Problem::field("token", "is no customer's code")),
+        }
+    }
+}
+
+/// Stamps a card: of the customer who shows a code, or whom the till knows.
+#[utoipa::path(post, path = "/api/v1/stamps", tag = "stamp", request_body = StampRequest,
+    responses((status = CREATED, body = GivenView)))]
+pub async fn give(
+    State(app): State<App>,
+    principal: Principal,
+    post: Post<StampRequest>,
+) -> Result<Response, Problem> {
+    if let Some(answer) = post.answered(&app).await? {
+        return Ok(respond(answer));
+    }
+    let presented = Presented::of(&post.body)?;
+    for attempt in 1..=ATTEMPTS {
+        let till = till(&app, &principal, &presented.program_id, &presented.customer_id).await?;
+        let now = app.now();
+        let once = presented.once(&till, now)?;
+        if till.program.settings.status == ProgramStatus::Paused {
+            return Err(ProblemKind::ProgramPaused.into());
+        }
+        let card = till.card.as_ref().ok_or(ProblemKind::NotEnrolled)?;
+        // This very request, sent twice at once, is no second visit.
+        if let Err(problem) = require_cooled_down(&app, &till, now).await {
+            return match post.answered(&app).await? {
+                Some(answer) => Ok(respond(answer)),
+                None => Err(problem),
+            };
+        }
+        let visit =
+            Visit { count: post.body.count, taken_at: now, given_by: principal.id.clone(), once, now };
+        let (given, commit) = stamps::give(&till.program, card, visit);
+        let answer =
+            created(format!("/api/v1/stamps/{}", given.stamp.id), &GivenView::of(&given, &till.program))?;
+        match post.commit(&app, commit, &answer).await {
+            Ok(committed) => return Ok(respond(committed.answer_or(answer))),
+            Err(problem) if problem.is("once") => return Err(ProblemKind::StampTokenUsed.into()),
+            Err(problem) if problem.is("card") => back_off(attempt).await,
+            Err(problem) => return Err(problem.into()),
+        }
+    }
+    Err(ProblemKind::Unavailable.into())
+}
+
+/// Takes stamps back that were given by mistake. Again, if it was done before.
+#[utoipa::path(delete, path = "/api/v1/stamps/{id}", tag = "stamp", params(("id" = StampId, Path)),
+    responses((status = OK, body = StampView)))]
+pub async fn void(
+    State(app): State<App>,
+    principal: Principal,
+    PathId(id): PathId<StampId>,
+) -> Result<axum::Json<StampView>, Problem> {
+    for attempt in 1..=ATTEMPTS {
+        let stamp = stamps::read(&app.table, &principal.account_id, &id).await?;
+        let stamp = stamp.ok_or_else(|| ProblemKind::NotFound.because("There is no such stamp."))?;
+        if stamp.status == StampStatus::Voided {
+            return Ok(axum::Json(stamp.into()));
+        }
+        let till = till(&app, &principal, &stamp.program_id, &stamp.customer_id).await?;
+        let card = till.card.as_ref().ok_or(ProblemKind::NotEnrolled)?;
+        let (voided, commit) = match stamps::void(&app.table, card, &stamp, app.now()).await? {
+            Voiding::Possible(voided, commit) => (voided, commit),
+            Voiding::Spent => return Err(ProblemKind::StampSpent.into()),
+            Voiding::Overtaken => continue,
+        };
+        match commit.apply(&app.table).await {
+            Ok(()) => return Ok(axum::Json((*voided).into())),
+            // A till stamped, or redeemed, at the same time.
+            Err(error) if error.is_condition() => back_off(attempt).await,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(ProblemKind::Unavailable.into())
+}
+
+/// Takes in stamps that a till gave while it was offline, up to 100, in any order and any number of times. Each
+/// has its own outcome.
+#[utoipa::path(post, path = "/api/v1/stamps/sync", tag = "stamp", request_body = SyncRequest,
+    responses((status = OK, body = SyncView)))]
+pub async fn sync(
+    State(app): State<App>,
+    principal: Principal,
+    post: Post<SyncRequest>,
+) -> Result<Response, Problem> {
+    if let Some(answer) = post.answered(&app).await? {
+        return Ok(respond(answer));
+    }
+    let stamps = &post.body.stamps;
+    if !(1..=SYNCED_AT_ONCE).contains(&stamps.len()) {
+        return Err(Problem::field("stamps", format!("has not 1–{SYNCED_AT_ONCE} stamps")));
+    }
+    let mut customers: BTreeMap<CustomerId, Vec<(usize, OfflineStamp)>> = BTreeMap::new();
+    for (position, stamp) in stamps.iter().enumerate() {
+        customers.entry(stamp.customer_id.clone()).or_default().push((position, stamp.clone()));
+    }
+    let outcomes = stream::iter(customers.into_values())
+        .map(|stamps| of_one_customer(&app, &principal, stamps))
+        .buffer_unordered(CUSTOMERS_AT_ONCE)
+        .try_collect::<Vec<_>>();
+    let mut synced = outcomes.await?.concat();
+    synced.sort_by_key(|(position, _)| *position);
+    let view = SyncView { data: synced.into_iter().map(|(_, synced)| synced).collect() };
+    let answer =
+        Answer { status: StatusCode::OK.as_u16(), body: serde_json::to_string(&view)?, location: None };
+    let committed = post.commit(&app, Commit::new(&store::patterns::STAMP_WRITE), &answer).await?;
+    Ok(respond(committed.answer_or(answer)))
+}
+
+/// In the order of time, whatever the order in which they came: which of two visits that are too close counts
+/// must not depend on it.
+async fn of_one_customer(
+    app: &App,
+    principal: &Principal,
+    mut stamps: Vec<(usize, OfflineStamp)>,
+) -> Result<Vec<(usize, SyncedStamp)>, Problem> {
+    stamps.sort_by(|(_, a), (_, b)| (a.taken_at, a.till_id.as_str()).cmp(&(b.taken_at, b.till_id.as_str())));
+    let mut outcomes = Vec::with_capacity(stamps.len());
+    for (position, stamp) in stamps {
+        let outcome = one(app, principal, &stamp).await?;
+        outcomes.push((position, SyncedStamp { till_id: stamp.till_id, outcome }));
+    }
+    Ok(outcomes)
+}
+
+/// What became of one stamp. What is wrong with it is its own outcome; that the table is out of reach is everybody's.
+async fn one(app: &App, principal: &Principal, stamp: &OfflineStamp) -> Result<SyncOutcome, Problem> {
+    let now = app.now();
+    if stamp.taken_at > now + AHEAD || stamp.taken_at < now - LATE {
+        return Ok(SyncOutcome::refused(ProblemKind::StampTimeRefused, None));
+    }
+    let once = format!("till:{}", stamp.till_id.as_str());
+    for attempt in 1..=ATTEMPTS {
+        let till =
+            stamps::till(&app.table, &principal.account_id, &stamp.program_id, &stamp.customer_id).await?;
+        let Some(till) = till else { return Ok(SyncOutcome::refused(ProblemKind::NotFound, None)) };
+        let Some(card) = &till.card else { return Ok(SyncOutcome::refused(ProblemKind::NotEnrolled, None)) };
+        // Before the cooldown: the stamp itself is too close to itself.
+        if let Some(before) = stamps::used_for(&app.table, &stamp.customer_id, &once).await? {
+            return Ok(SyncOutcome::Duplicate { stamp_id: before });
+        }
+        if let Err(problem) = require_cooled_down(app, &till, stamp.taken_at).await {
+            return match problem.kind {
+                ProblemKind::StampCooldown => Ok(SyncOutcome::refused(problem.kind, problem.detail)),
+                _ => Err(problem),
+            };
+        }
+        let visit = Visit {
+            count: stamp.count,
+            taken_at: stamp.taken_at,
+            given_by: principal.id.clone(),
+            once: Some(once.clone()),
+            now,
+        };
+        let (Given { stamp: given, .. }, commit) = stamps::give(&till.program, card, visit);
+        match commit.apply(&app.table).await {
+            Ok(()) => return Ok(SyncOutcome::Added { stamp_id: given.id }),
+            // Another till stamped, or the same batch came twice at once.
+            Err(error) if error.is_condition() => back_off(attempt).await,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(ProblemKind::Unavailable.into())
+}

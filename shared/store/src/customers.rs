@@ -1,0 +1,201 @@
+//! Customers and their cards.
+
+use std::collections::HashMap;
+
+use domain::{
+    id::{AccountId, CustomerId, ProgramId},
+    phone::Phone,
+    secret::SigningKey,
+    stamp::{Card, Customer, Program},
+};
+use jiff::Timestamp;
+
+use crate::{
+    Commit, CommitError, Cursor, LIST_SHARDS, Page, StoreError, Table,
+    commit::MAX_WRITES,
+    entities::{
+        Account, AccountSigning, AuditEntry, Entity, Job, JobKind, PhoneClaim, card_key, customer_key,
+        customer_partition, program_customers, program_key, stamps_partition,
+    },
+    keys::Key,
+    patterns,
+    table::{Query, key_of},
+};
+
+/// What enrolling depends on.
+pub struct EnrolContext {
+    pub account: Account,
+    pub signing: SigningKey,
+    pub program: Program,
+}
+
+/// `None` unless the program is this account's.
+pub async fn enrol_context(
+    table: &Table,
+    account: &AccountId,
+    program: &ProgramId,
+) -> Result<Option<EnrolContext>, StoreError> {
+    let keys = [Account::key_of(account), AccountSigning::key_of(account), program_key(program)];
+    let mut found = table.batch_get(&patterns::ENROL_CONTEXT, &keys).await?;
+    let mut take = |position: usize| found.remove(&keys[position]);
+    let (Some(account), Some(signing), Some(program)) = (take(0), take(1), take(2)) else { return Ok(None) };
+    let (account, program) = (Account::from_item(account)?, Program::from_item(program)?);
+    let own = program.account_id == account.id && !program.deleting;
+    let signing = AccountSigning::from_item(signing)?.signing_key;
+    Ok(own.then_some(EnrolContext { account, signing, program }))
+}
+
+/// Whose number it is in this account.
+pub async fn by_phone(
+    table: &Table,
+    key: &SigningKey,
+    account: &AccountId,
+    phone: &Phone,
+) -> Result<Option<Customer>, StoreError> {
+    let claim: Option<PhoneClaim> =
+        table.get(&patterns::CUSTOMER_BY_PHONE, &PhoneClaim::key_of(key, account, phone)).await?;
+    match claim {
+        Some(claim) => read(table, account, &claim.customer_id).await,
+        None => Ok(None),
+    }
+}
+
+/// A customer, if it is this account's.
+pub async fn read(
+    table: &Table,
+    account: &AccountId,
+    id: &CustomerId,
+) -> Result<Option<Customer>, StoreError> {
+    let customer: Option<Customer> = table.get(&patterns::CUSTOMER, &customer_key(id)).await?;
+    Ok(customer.filter(|customer| customer.account_id == *account))
+}
+
+/// The writes that add a customer with a first card; the label `phone` fails when the number is somebody's.
+pub fn create(key: &SigningKey, customer: &Customer, card: &Card) -> Commit {
+    Commit::new(&patterns::CUSTOMER_WRITE)
+        .create("customer", customer)
+        .create("phone", &PhoneClaim::of(key, customer))
+        .create("card", card)
+}
+
+/// The writes that give a customer another card; the label `card` fails when there is one, `customer` when
+/// the customer has changed, or is being erased.
+pub fn enrol(customer: &Customer, card: &Card) -> Commit {
+    Commit::new(&patterns::CUSTOMER_WRITE)
+        .expect("customer", &customer.key(), customer.rev)
+        .create("card", card)
+}
+
+/// A customer's card of a program.
+pub async fn card(
+    table: &Table,
+    customer: &CustomerId,
+    program: &ProgramId,
+) -> Result<Option<Card>, StoreError> {
+    table.get(&patterns::CARD, &card_key(customer, program)).await
+}
+
+/// The cards of a program, with their customers, by the age of the customers.
+pub async fn of_program(
+    table: &Table,
+    program: &ProgramId,
+    after: Option<Cursor>,
+    limit: usize,
+) -> Result<Page<Card>, StoreError> {
+    let shards: Vec<_> = (0..LIST_SHARDS).map(|shard| program_customers(program, shard)).collect();
+    table.page(&patterns::PROGRAM_CUSTOMERS, &shards, false, after, limit).await
+}
+
+/// The customers with these ids, as far as they are there.
+pub async fn batch(table: &Table, ids: &[CustomerId]) -> Result<HashMap<CustomerId, Customer>, StoreError> {
+    let keys: Vec<_> = ids.iter().map(customer_key).collect();
+    let found = table.batch_get(&patterns::CUSTOMERS, &keys).await?;
+    let customers = found.into_values().map(Customer::from_item);
+    customers.map(|customer| customer.map(|customer| (customer.id.clone(), customer))).collect()
+}
+
+/// Changes a customer read at `rev`, and its number if that is another one now; the label `phone` fails when
+/// the new number is somebody's.
+pub async fn update(
+    table: &Table,
+    key: &SigningKey,
+    old: &Customer,
+    new: &Customer,
+    audit: &AuditEntry,
+) -> Result<(), CommitError> {
+    let mut commit =
+        Commit::new(&patterns::CUSTOMER_WRITE).replace("customer", new, old.rev).create("audit", audit);
+    if new.phone != old.phone {
+        commit = commit
+            .create("phone", &PhoneClaim::of(key, new))
+            .purge("old phone", &PhoneClaim::of(key, old).key());
+    }
+    commit.apply(table).await
+}
+
+/// Erases a customer: at once for everybody who asks, and asks for the removal of all that the customer has.
+/// Who enrols with the number afterwards is somebody new.
+pub async fn begin_erase(
+    table: &Table,
+    key: &SigningKey,
+    customer: &Customer,
+    audit: &AuditEntry,
+    now: Timestamp,
+) -> Result<(), CommitError> {
+    let job = Job {
+        id: customer.id.as_str().to_owned(),
+        job: JobKind::EraseCustomer { customer_id: customer.id.clone() },
+        at: now,
+    };
+    Commit::new(&patterns::CUSTOMER_WRITE)
+        .delete("customer", &customer.key(), customer.rev)
+        .purge("phone", &PhoneClaim::of(key, customer).key())
+        .overwrite("job", &job)
+        .create("audit", audit)
+        .apply(table)
+        .await
+}
+
+/// Removes all that an erased customer had. Whatever a till wrote meanwhile goes too: without a card it can
+/// write nothing more.
+pub async fn finish_erase(table: &Table, id: &CustomerId) -> Result<(), StoreError> {
+    for partition in [customer_partition(id), stamps_partition(id)] {
+        loop {
+            let query = Query { consistent: true, limit: Some(1000), ..Query::partition(partition.clone()) };
+            let found = table.query_items(&patterns::CUSTOMER_PURGE, query).await?;
+            if found.is_empty() {
+                break;
+            }
+            purge(table, found.iter().filter_map(key_of).collect()).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes a card with its stamps and rewards; the card goes last.
+pub(crate) async fn purge_card(table: &Table, card: &Card) -> Result<(), StoreError> {
+    let mut keys = Vec::new();
+    for partition in [stamps_partition(&card.customer_id), customer_partition(&card.customer_id)] {
+        let query = Query { consistent: true, ..Query::partition(partition) };
+        let found = table.query_items(&patterns::CUSTOMER_PURGE, query).await?;
+        let own = found.iter().filter(|item| {
+            let program = item.get("program_id").and_then(|id| id.as_s().ok());
+            program.is_some_and(|program| program == card.program_id.as_str())
+        });
+        keys.extend(own.filter_map(key_of).filter(|key| *key != card.key()));
+    }
+    keys.push(card.key());
+    purge(table, keys).await
+}
+
+async fn purge(table: &Table, keys: Vec<Key>) -> Result<(), StoreError> {
+    for keys in keys.chunks(MAX_WRITES) {
+        let commit = Commit::new(&patterns::CUSTOMER_PURGE);
+        match keys.iter().fold(commit, |commit, key| commit.purge("item", key)).apply(table).await {
+            Ok(()) => {}
+            Err(CommitError::Store(error)) => return Err(error),
+            Err(CommitError::Condition(_)) => unreachable!("there is no condition"),
+        }
+    }
+    Ok(())
+}
