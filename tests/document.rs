@@ -1,19 +1,36 @@
 //! The OpenAPI document and the templates say the same as the code.
 
-use api::openapi;
+use std::collections::BTreeMap;
+
+use api::{Routes, openapi};
 use scenarios::{Api, lacks};
 use serde_json::Value;
 
-fn current() -> Value {
-    let families = [
+fn families() -> [Routes; 6] {
+    [
         account::routes(),
         waitlist::routes(),
         subscriber::routes(),
         referral::routes(),
         code_distribution::routes(),
         stamp::routes(),
-    ];
-    serde_json::to_value(openapi::document(families)).unwrap()
+    ]
+}
+
+fn current() -> Value {
+    serde_json::to_value(openapi::document(families())).unwrap()
+}
+
+#[test]
+fn a_name_stands_for_one_schema_in_all_families() {
+    let mut known = BTreeMap::new();
+    for family in families() {
+        let document = serde_json::to_value(openapi::document([family])).unwrap();
+        for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
+            let before = known.entry(name.clone()).or_insert_with(|| schema.clone());
+            assert_eq!(before, schema, "two families have a {name}");
+        }
+    }
 }
 
 /// The operations of the document: method, path, access.

@@ -34,7 +34,7 @@ impl From<CodePool> for CodePoolView {
 
 /// How many codes there are; up to a second behind.
 #[derive(Serialize, ToSchema)]
-pub struct CountsView {
+pub struct CodePoolCountsView {
     pub imported: u64,
     pub claimed: u64,
     pub redeemed: u64,
@@ -42,7 +42,7 @@ pub struct CountsView {
     pub remaining: u64,
 }
 
-impl From<CodePoolStats> for CountsView {
+impl From<CodePoolStats> for CodePoolCountsView {
     fn from(stats: CodePoolStats) -> Self {
         let remaining = stats.remaining();
         let CodePoolStats { imported, claimed, redeemed, .. } = stats;
@@ -54,7 +54,7 @@ impl From<CodePoolStats> for CountsView {
 pub struct CodePoolWithCounts {
     #[serde(flatten)]
     pub pool: CodePoolView,
-    pub counts: CountsView,
+    pub counts: CodePoolCountsView,
 }
 
 /// Whether there is a code to be had; asking gives none away.

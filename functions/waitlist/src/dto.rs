@@ -31,7 +31,7 @@ impl From<Waitlist> for WaitlistView {
 
 /// How many subscribers there are; up to a second behind.
 #[derive(Serialize, ToSchema)]
-pub struct CountsView {
+pub struct WaitlistCountsView {
     pub pending: u64,
     pub active: u64,
     pub invited: u64,
@@ -42,7 +42,7 @@ pub struct CountsView {
     pub referrals: u64,
 }
 
-impl From<WaitlistCounts> for CountsView {
+impl From<WaitlistCounts> for WaitlistCountsView {
     fn from(counts: WaitlistCounts) -> Self {
         let of = |wanted| {
             counts.by_status.iter().find(|(status, _)| *status == wanted).map_or(0, |(_, count)| *count)
@@ -62,7 +62,7 @@ impl From<WaitlistCounts> for CountsView {
 pub struct WaitlistWithCounts {
     #[serde(flatten)]
     pub waitlist: WaitlistView,
-    pub counts: CountsView,
+    pub counts: WaitlistCountsView,
 }
 
 /// What a page needs to show a waitlist.
