@@ -421,8 +421,8 @@ async fn stamps_taken_offline_count_once_by_the_time_they_were_taken() {
             assert_eq!(sent["till_id"], got["till_id"], "in the order of the request");
         }
     }
-    let added = outcomes(&first)["added"] + outcomes(&second)["added"];
-    assert_eq!(added, 30, "each once");
+    let added = |synced| outcomes(synced).get("added").copied().unwrap_or(0);
+    assert_eq!(added(&first) + added(&second), 30, "each once");
     for _ in 0..2 {
         let again = sync(&api, &shuffled(&mut dice)).await;
         assert_eq!(outcomes(&again), BTreeMap::from([("duplicate", 39), ("refused", 41)]));
