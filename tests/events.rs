@@ -22,7 +22,9 @@ fn samples() -> Vec<(String, &'static str, Value)> {
         let function = match name.split('-').next().unwrap() {
             _ if name.starts_with("code-distribution") => "CodeDistributionFunction",
             _ if name.starts_with("code-import") => "CodeImportFunction",
+            _ if name.starts_with("campaign-scheduler") => "CampaignSchedulerFunction",
             "account" => "AccountFunction",
+            "campaign" => "CampaignFunction",
             "authorizer" => "AuthorizerFunction",
             "jobs" => "JobsFunction",
             "message" => "MessageSenderFunction",
@@ -37,7 +39,7 @@ fn samples() -> Vec<(String, &'static str, Value)> {
     };
     let samples: Vec<_> = std::fs::read_dir(folder).unwrap().map(sample).collect();
     let functions: BTreeSet<_> = samples.iter().map(|(_, function, _)| *function).collect();
-    assert_eq!(functions.len(), 11, "an event for each function: {functions:?}");
+    assert_eq!(functions.len(), 13, "an event for each function: {functions:?}");
     samples
 }
 
@@ -47,7 +49,7 @@ fn check(name: &str, function: &str, answer: &Value) {
         "AuthorizerFunction" => {
             assert_eq!(answer["policyDocument"]["Statement"][0]["Effect"], "Deny", "{name}: {answer}");
         }
-        "JobsFunction" | "MessageSenderFunction" | "ProjectorFunction" => {
+        "CampaignSchedulerFunction" | "JobsFunction" | "MessageSenderFunction" | "ProjectorFunction" => {
             assert_eq!(answer["batchItemFailures"], json!([]), "{name}: {answer}");
         }
         // A file for a pool that is not there is nobody's.

@@ -9,6 +9,7 @@
 pub mod actions;
 pub mod prices;
 pub mod simulation;
+pub mod twilio;
 
 use std::{
     future::Future,
@@ -101,10 +102,17 @@ pub async fn platform(data: &Path, keep_stream: bool, faults: Faults) -> Option<
 }
 
 /// How a platform of a test's own is run; `GROUNDSWELL_DYNAMODB=<url>` has its table in an emulator
-/// that runs already.
+/// that runs already, `GROUNDSWELL_TWILIO=<url>` its messages in another player of Twilio.
 pub fn options(data: &Path, keep_stream: bool, faults: Faults) -> Options {
-    let dynamodb = std::env::var("GROUNDSWELL_DYNAMODB").ok();
-    Options { port: 0, data_dir: data.to_owned(), dynamodb, keep_stream, event_sources: true, faults }
+    Options {
+        port: 0,
+        data_dir: data.to_owned(),
+        dynamodb: std::env::var("GROUNDSWELL_DYNAMODB").ok(),
+        twilio: std::env::var("GROUNDSWELL_TWILIO").ok(),
+        keep_stream,
+        event_sources: true,
+        faults,
+    }
 }
 
 /// Where a test with much to do does it: a platform of its own, unless the suite is pointed at another one.
@@ -144,7 +152,7 @@ pub fn skipped<T>(why: &str) -> Option<T> {
 }
 
 /// A platform whose account lets as much through as all scenarios ask of it from one address.
-async fn start(options: Options) -> Platform {
+pub async fn start(options: Options) -> Platform {
     let platform = Platform::start(options).await.expect("the platform starts");
     let id = &platform.credentials.account_id;
     // With injected faults it may take some attempts.

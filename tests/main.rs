@@ -4,6 +4,7 @@
 
 mod access;
 mod account;
+mod campaigns;
 mod capacity;
 mod claims;
 mod codes;

@@ -73,14 +73,18 @@ const FUNCTION_LOG: f64 = 1600.0;
 /// Send, receive, delete.
 const REQUESTS_A_MESSAGE: f64 = 3.0;
 
-/// Dollars a month that are there without anybody: the key and its use by DynamoDB, 16 metrics, the 44 metrics
-/// that the functions' alarms look at and the 19 of the others, the dashboard, Lambda's waiting at two queues.
+/// Dollars a month that are there without anybody: the key and its use by DynamoDB, 19 metrics, the 52 metrics
+/// that the functions' alarms look at and the 21 of the others, the dashboard, Lambda's waiting at four queues, and
+/// a look at what is due each minute.
 const FIXED: f64 = 1.00
     + 0.27
-    + 16.0 * 0.30
-    + (44.0 + 19.0) * 0.10
+    + 19.0 * 0.30
+    + (52.0 + 21.0) * 0.10
     + 3.00
-    + 2.0 * 5.0 * (SECONDS_A_MONTH / 20.0) * QUEUE_REQUEST;
+    + 4.0 * 5.0 * (SECONDS_A_MONTH / 20.0) * QUEUE_REQUEST
+    + SECONDS_A_MONTH / 60.0 * LOOK;
+/// By a schedule, at four shards of what waits and at the campaigns that the calendar triggers.
+const LOOK: f64 = 1.00 / MILLION + INVOCATION + 5.0 * (0.5 * READ + CALL_SECONDS * MEMORY_GB * GB_SECOND);
 const SECONDS_A_MONTH: f64 = 730.0 * 3600.0;
 
 impl Cost {
@@ -524,6 +528,18 @@ pub const COSTS: &[Cost] = &[
         writes: 6.0,
         bytes: 525.0,
     },
+    Cost {
+        action: Action::Message,
+        requests: 2.01,
+        invocations: 4.25,
+        calls: 8.68,
+        transactions: 5.27,
+        messages: 0.21,
+        mails: 0.0,
+        reads: 17.01,
+        writes: 24.75,
+        bytes: 2350.95,
+    },
 ];
 /// As `cargo bench --bench capacity` prints them.
 pub const HEAT: &[Heat] = &[
@@ -635,5 +651,11 @@ pub const HEAT: &[Heat] = &[
         alone: Some((500.0, "`EVENTS#…`")),
         rush: Some((500.0, "`EVENTS#…`")),
         items: Some((3024.0, "`KEY#key`")),
+    },
+    Heat {
+        action: Action::Message,
+        alone: Some((167.0, "`EVENTS#…`")),
+        rush: Some((88.0, "`EVENTS#…`")),
+        items: Some((306.0, "`CAMP#campaign`")),
     },
 ];

@@ -19,12 +19,18 @@ pub struct Victim {
 impl Victim {
     /// `None`, and a word about it, when the suite is pointed at another platform.
     pub async fn start(data: &Path) -> Option<Self> {
+        Self::start_with(data, None).await
+    }
+
+    /// The same, with another player of Twilio.
+    pub async fn start_with(data: &Path, twilio: Option<&str>) -> Option<Self> {
         embedded()?;
         let _ = std::fs::remove_file(data.join("ready"));
         let process = Command::new(std::env::current_exe().unwrap())
             .args(["--ignored", "--exact", "process::the_process_that_gets_killed", "--nocapture"])
             .env("GROUNDSWELL_VICTIM", data)
-            .env("LOG_LEVEL", "warn,account=debug,api=debug,authorizer=debug,code_distribution=debug,code_import=debug,jobs=debug,message_sender=debug,projector=debug,referral=debug,stamp=debug,store=debug,subscriber=debug,waitlist=debug,groundswell=debug")
+            .envs(twilio.map(|url| ("GROUNDSWELL_TWILIO", url)))
+            .env("LOG_LEVEL", "warn,account=debug,api=debug,authorizer=debug,campaign=debug,campaign_scheduler=debug,code_distribution=debug,code_import=debug,jobs=debug,message_sender=debug,projector=debug,referral=debug,stamp=debug,store=debug,subscriber=debug,waitlist=debug,groundswell=debug")
             .stdout(File::create(data.join("log")).unwrap())
             .stderr(Stdio::null())
             .spawn()
@@ -78,6 +84,24 @@ async fn nothing_personal_and_no_secret_gets_into_the_log() {
     let codes = api.all(&format!("/code-pools/{pool}/codes")).await;
     let reveal = format!("/codes/{}/reveal", codes[0]["id"].as_str().unwrap());
     assert_eq!(api.post(&reveal, json!({})).await.status, 200);
+    let (number, auth_token) = (scenarios::phone(), "5ec7e75ec7e75ec7e75ec7e75ec7e750");
+    let twilio = json!({ "account_sid": format!("AC{}", "0".repeat(32)), "auth_token": auth_token, "sms_sender": number });
+    api.secret("PUT", "/providers/twilio").json(twilio).send().await.ok();
+    let program = api.program(json!({})).await;
+    let person = json!({ "program_id": program, "phone": number, "name": name, "birthday": "1971-02-29", "consent": true });
+    api.post("/enrollments", person.clone()).await.refuses("birthday");
+    let person =
+        json!({ "program_id": program, "phone": number, "name": name, "email": email, "consent": true });
+    let customer = api.post("/enrollments", person).await.text_at("customer_id");
+    let by_phone = format!("/customers?program_id={program}&phone=%2B{}", &number[1..]);
+    assert_eq!(api.get(&by_phone).await.ok()["data"][0]["id"], customer);
+    let template = json!({ "channel": "sms", "text": "So long, {{name}}, and thanks for all the fish" });
+    let campaign = json!({ "name": "Bye", "program_id": program, "trigger": { "kind": "segment" }, "template": template });
+    let campaign = api.post("/campaigns", campaign).await.id();
+    api.post(&format!("/campaigns/{campaign}/activate"), json!({})).await.ok();
+    let sends = format!("/campaigns/{campaign}/sends");
+    eventually(|| async { (api.get(&sends).await.ok()["data"][0]["status"] == "delivered").then_some(()) })
+        .await;
     let id = verified.id();
     let by_email = format!("/subscribers?waitlist_id={waitlist}&email={email}");
     assert_eq!(api.get(&by_email).await.status, 200);
@@ -99,6 +123,9 @@ async fn nothing_personal_and_no_secret_gets_into_the_log() {
         "slartibartfast",
         "magrathea",
         "trillian",
+        &number[1..],
+        auth_token,
+        "fish",
         "127.0.0.1",
         secret,
         signature,

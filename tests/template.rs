@@ -698,9 +698,9 @@ const BREAKS: &[(&str, &str, &[Break])] = &[
             ("index/GSI1", "index/GSI2", "AccountRole allows Query of GSI2"),
             ("      Role: !GetAtt JobsRole.Arn\n", "", "JobsFunction has no role of its own"),
             (
-                "- sqs:ReceiveMessage\n                Resource: !GetAtt Storage.Outputs.MessagesArn",
+                "- sqs:ReceiveMessage\n                Resource: !GetAtt Storage.Outputs.CampaignTasksArn",
                 "- sqs:ReceiveMessage\n                Resource: !GetAtt Storage.Outputs.JobsArn",
-                "MessageSenderRole takes messages out of",
+                "CampaignSchedulerRole takes messages out of",
             ),
         ],
     ),

@@ -7,7 +7,7 @@
 
 use groundswell::faults::Faults;
 use scenarios::{
-    actions::{Action, CALLS, MAIL, MESSAGE, Partition, Recording, Stage, TRANSACTION, Units, class_of},
+    actions::{Action, CALLS, MAIL, MESSAGES, Partition, Recording, Stage, TRANSACTION, Units, class_of},
     platform,
     simulation::{Limit, Mix, Partitions},
 };
@@ -61,7 +61,7 @@ fn literals(alone: &Recording, rush: &Recording) -> [String; 2] {
         ("invocations", alone.invocations()),
         ("calls", alone.count(&CALLS)),
         ("transactions", alone.count(&[TRANSACTION])),
-        ("messages", alone.count(&[MESSAGE])),
+        ("messages", alone.count(&MESSAGES)),
         ("mails", alone.count(&[MAIL])),
         ("reads", reads),
         ("writes", writes),

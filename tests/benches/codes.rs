@@ -74,6 +74,7 @@ async fn memory() {
             dynamodb: None,
             keep_stream: false,
             event_sources: false,
+            twilio: None,
             faults: Faults::default(),
         };
         let platform = Platform::start(options).await.expect("the platform starts");

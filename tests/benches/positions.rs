@@ -148,6 +148,7 @@ async fn fill(entries: usize) -> Line {
         dynamodb: None,
         keep_stream: true,
         event_sources: false,
+        twilio: None,
         faults: Faults::default(),
     };
     let platform = Platform::start(options).await.expect("the platform starts");

@@ -35,6 +35,7 @@ async fn main() {
         dynamodb: None,
         keep_stream: false,
         event_sources: true,
+        twilio: None,
         faults: Faults::default(),
     };
     let platform = Platform::start(options).await.expect("the platform starts");

@@ -9,6 +9,7 @@
 //! `pool.all`, `pool.purge`, `archive.*`, `program.purge`, `customer.purge`.
 
 pub mod account;
+mod campaigns;
 mod codes;
 mod deletion;
 mod export;
@@ -145,6 +146,9 @@ impl Jobs {
             JobKind::DeleteCodePool { pool_id } => self.delete_code_pool(&pool_id).await,
             JobKind::ArchiveCodes { pool_id } => self.archive(&pool_id).await,
             JobKind::DeleteProgram { program_id } => self.delete_program(&program_id).await,
+            JobKind::DeleteCampaign { campaign_id } => self.delete_campaign(&campaign_id).await,
+            // For others.
+            JobKind::StartCampaign { .. } | JobKind::SendMessage { .. } => Ok(()),
             JobKind::EraseCustomer { customer_id } => {
                 Ok(store::customers::finish_erase(&self.table, &customer_id).await?)
             }

@@ -1,25 +1,30 @@
-//! Sends what the messages queue asks for: mail, by Amazon SES.
+//! Sends what the messages queues ask for: mail by Amazon SES, WhatsApp and SMS by Twilio.
 //!
-//! A message names a subscriber and nothing personal; what to write, and whether
-//! it is still wanted, is decided when its turn comes. Each message is taken in
-//! the table before it is handed to SES, so that one which the queue delivers
-//! twice is sent once. When the outcome of a hand-over is unknown the message
-//! counts as sent: rather a mail too few than two.
+//! A message names a subscriber, or a message of a campaign, and nothing personal; what to write, and whether
+//! it is still wanted, is decided when its turn comes. Each message is taken in the table before it is handed
+//! over, so that one which the queue delivers twice is sent once. When the outcome of a hand-over is unknown it
+//! is not tried again: rather a message too few than two.
 //!
-//! Access patterns: `message.state`, `subscriber.find`, `waitlist.read`, `account.read`.
+//! Access patterns: `message.state`, `subscriber.find`, `waitlist.read`, `account.read`, `send.*`, `claim.*`,
+//! `customer.consent`, `rate.count`.
 
+mod campaign;
+mod codes;
 mod mail;
+mod twilio;
+
+use std::collections::BTreeMap;
 
 use api::{
     StartError,
     metrics::{self, Unit},
 };
-use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
+use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use aws_sdk_sesv2::{
     error::{DisplayErrorContext, ProvideErrorMetadata as _, SdkError},
     types::{Body, Content, Destination, EmailContent, Message, MessageHeader},
 };
-use domain::id::SubscriberId;
+use domain::id::{SendId, SubscriberId};
 use jiff::Timestamp;
 use serde::Deserialize;
 use store::{
@@ -28,28 +33,37 @@ use store::{
     messages, subscribers, waitlists,
 };
 
-use crate::mail::Mail;
+use crate::{
+    mail::Mail,
+    twilio::{Answer, Twilio},
+};
 
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// SES certainly did not take the message.
-    #[error("SES refused the message: {0}")]
+    /// The provider certainly did not take the message.
+    #[error("the provider did not take the message: {0}")]
     Refused(String),
     #[error("the message can't be read: {0}")]
     Unreadable(#[from] serde_json::Error),
+    #[error("no turn to send at: {0}")]
+    Pace(String),
+    #[error("the message keeps changing")]
+    Busy,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 enum Request {
     SubscriberMail { subscriber_id: SubscriberId, message_id: String },
+    CampaignMessage { send_id: SendId },
 }
 
 pub struct MessageSender {
     table: Table,
     ses: aws_sdk_sesv2::Client,
+    twilio: Twilio,
     from: String,
     public_url: String,
 }
@@ -62,6 +76,7 @@ impl MessageSender {
             table: Table::from_env(env)?,
             // The SDK repeats no call here: it can't know whether the first one was taken.
             ses: aws::client!(aws_sdk_sesv2, env, "SESV2", retry_config = aws::RetryConfig::disabled())?,
+            twilio: Twilio::new(env.require("TWILIO_URL")?),
             from: env.require("MAIL_FROM")?.to_owned(),
             public_url: env.require("PUBLIC_URL")?.trim_end_matches('/').to_owned(),
         })
@@ -72,46 +87,68 @@ impl MessageSender {
     /// # Errors
     /// Never: the type is that of all workers.
     pub async fn handle(&self, event: SqsEvent) -> Result<SqsBatchResponse, SendError> {
-        let mut response = SqsBatchResponse::default();
         let messages = event.records.len();
+        let mut failures: Vec<(String, SendError)> = Vec::new();
+        let mut campaign: BTreeMap<SendId, Vec<String>> = BTreeMap::new();
         for message in event.records {
-            let id = message.message_id.clone().unwrap_or_default();
-            if let Err(error) = self.one(message).await {
-                tracing::error!(cause = %error, queue_message_id = id, "message not sent");
-                response.add_failure(id);
+            let id = message.message_id.unwrap_or_default();
+            match serde_json::from_str(message.body.as_deref().unwrap_or_default()) {
+                Ok(Request::SubscriberMail { subscriber_id, message_id }) => {
+                    if let Err(error) = self.mail(&subscriber_id, &message_id).await {
+                        failures.push((id, error));
+                    }
+                }
+                Ok(Request::CampaignMessage { send_id }) => campaign.entry(send_id).or_default().push(id),
+                Err(error) => failures.push((id, error.into())),
             }
         }
-        let failed = response.batch_item_failures.len();
+        let sends: Vec<SendId> = campaign.keys().cloned().collect();
+        for (send, error) in self.send_all(&sends).await {
+            // The same message may have come several times in one batch: one of them is enough.
+            failures.extend(campaign.remove(&send).and_then(|mut ids| ids.pop()).map(|id| (id, error)));
+        }
+        let mut response = SqsBatchResponse::default();
+        let failed = failures.len();
+        for (id, error) in failures {
+            tracing::error!(cause = %error, queue_message_id = id, "message not sent");
+            response.add_failure(id);
+        }
         let measured = [("Messages", Unit::Count, messages as f64), ("Failed", Unit::Count, failed as f64)];
         metrics::record(&measured, &[]);
         Ok(response)
     }
 
-    async fn one(&self, message: SqsMessage) -> Result<(), SendError> {
-        let Request::SubscriberMail { subscriber_id, message_id } =
-            serde_json::from_str(message.body.as_deref().unwrap_or_default())?;
-        let record = |state, rev| MessageRecord { id: message_id.clone(), state, at: Timestamp::now(), rev };
-        if messages::state(&self.table, &message_id).await?.is_some() {
+    async fn mail(&self, subscriber: &SubscriberId, message_id: &str) -> Result<(), SendError> {
+        let record =
+            |state, rev| MessageRecord { id: message_id.to_owned(), state, at: Timestamp::now(), rev };
+        if messages::state(&self.table, message_id).await?.is_some() {
             return Ok(());
         }
-        let Some(mail) = self.compose(&subscriber_id).await? else {
+        let Some(mail) = self.subscriber_mail(subscriber).await? else {
             return Ok(messages::settle(&self.table, &record(MessageState::Dropped, 1)).await?);
         };
         if !messages::take(&self.table, &record(MessageState::Sending, 1)).await? {
             return Ok(());
         }
-        match self.hand_over(mail).await {
-            Ok(()) => Ok(messages::settle(&self.table, &record(MessageState::Sent, 2)).await?),
-            Err(SendError::Refused(cause)) => {
-                messages::release(&self.table, &message_id).await?;
-                Err(SendError::Refused(cause))
+        match self.hand_over_mail(mail).await {
+            Answer::Taken { .. } | Answer::Unknown(_) => {
+                Ok(messages::settle(&self.table, &record(MessageState::Sent, 2)).await?)
             }
-            Err(other) => Err(other),
+            Answer::Refused { .. } | Answer::TooMany { .. } => {
+                Err(self.release(message_id, "refused").await?)
+            }
+            Answer::NotSent(cause) => Err(self.release(message_id, &cause).await?),
         }
     }
 
+    /// Gives back a mail that was not sent; why it comes again.
+    async fn release(&self, message_id: &str, cause: &str) -> Result<SendError, SendError> {
+        messages::release(&self.table, message_id).await?;
+        Ok(SendError::Refused(cause.to_owned()))
+    }
+
     /// The mail that the subscriber should get as things are now, if any.
-    async fn compose(&self, id: &SubscriberId) -> Result<Option<Mail>, SendError> {
+    async fn subscriber_mail(&self, id: &SubscriberId) -> Result<Option<Mail>, SendError> {
         let Some(subscriber) = subscribers::find(&self.table, id).await? else { return Ok(None) };
         let waitlist = waitlists::find(&self.table, &subscriber.waitlist_id).await?;
         let account = accounts::read(&self.table, &subscriber.account_id).await?;
@@ -119,18 +156,11 @@ impl MessageSender {
         Ok(Mail::to(&subscriber, &waitlist, &signing.signing_key, &self.public_url, Timestamp::now()))
     }
 
-    async fn hand_over(&self, mail: Mail) -> Result<(), SendError> {
-        let text = |data: String| Content::builder().data(data).charset("UTF-8").build();
-        let header = |name: &str, value: String| MessageHeader::builder().name(name).value(value).build();
-        let refused = |error: aws_sdk_sesv2::error::BuildError| SendError::Refused(error.to_string());
-        let message = Message::builder()
-            .subject(text(mail.subject).map_err(refused)?)
-            .body(Body::builder().text(text(mail.text).map_err(refused)?).build())
-            .headers(header("List-Unsubscribe", format!("<{}>", mail.unsubscribe_url)).map_err(refused)?)
-            .headers(
-                header("List-Unsubscribe-Post", "List-Unsubscribe=One-Click".to_owned()).map_err(refused)?,
-            )
-            .build();
+    async fn hand_over_mail(&self, mail: Mail) -> Answer {
+        let message = match simple(&mail) {
+            Ok(message) => message,
+            Err(error) => return Answer::NotSent(error.to_string()),
+        };
         let sent = self
             .ses
             .send_email()
@@ -140,20 +170,45 @@ impl MessageSender {
             .send()
             .await;
         match sent {
-            Ok(_) => Ok(()),
-            // SES answered, or was never asked: nothing was sent.
-            Err(error @ (SdkError::ServiceError(_) | SdkError::ConstructionFailure(_))) => {
-                // Its message may name the recipient, which is not for the log.
-                Err(SendError::Refused(error.code().unwrap_or("no code").to_owned()))
+            Ok(sent) => Answer::Taken { sid: sent.message_id.unwrap_or_default() },
+            Err(error)
+                if matches!(error.code(), Some("TooManyRequestsException" | "ThrottlingException")) =>
+            {
+                Answer::TooMany { retry_after: None }
             }
-            Err(SdkError::DispatchFailure(failure)) if failure.is_io() || failure.is_user() => {
-                Err(SendError::Refused("no connection".to_owned()))
+            // It may have been taken before what failed failed.
+            Err(SdkError::ServiceError(failed)) if failed.raw().status().is_server_error() => {
+                Answer::Unknown(format!("status {}", failed.raw().status().as_u16()))
+            }
+            Err(error) if matches!(error.code(), Some("MessageRejected" | "BadRequestException")) => {
+                Answer::Refused { code: None }
+            }
+            // SES answered, or was never asked: nothing was sent. Its message may name the recipient, which
+            // is not for the log.
+            Err(error @ (SdkError::ServiceError(_) | SdkError::ConstructionFailure(_))) => {
+                Answer::NotSent(error.code().unwrap_or("no code").to_owned())
+            }
+            Err(SdkError::DispatchFailure(failure))
+                if failure.as_connector_error().is_some_and(aws::was_never_sent) =>
+            {
+                Answer::NotSent("no connection".to_owned())
             }
             // Asked, and no answer: it may have been sent.
             Err(error) => {
-                tracing::warn!(cause = %DisplayErrorContext(error), "outcome unknown: counted as sent");
-                Ok(())
+                tracing::warn!(cause = %DisplayErrorContext(&error), "outcome of a mail unknown");
+                Answer::Unknown("no answer".to_owned())
             }
         }
     }
+}
+
+fn simple(mail: &Mail) -> Result<Message, aws_sdk_sesv2::error::BuildError> {
+    let text = |data: &str| Content::builder().data(data).charset("UTF-8").build();
+    let header = |name: &str, value: &str| MessageHeader::builder().name(name).value(value).build();
+    Ok(Message::builder()
+        .subject(text(&mail.subject)?)
+        .body(Body::builder().text(text(&mail.text)?).build())
+        .headers(header("List-Unsubscribe", &format!("<{}>", mail.unsubscribe_url))?)
+        .headers(header("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")?)
+        .build())
 }

@@ -1,6 +1,7 @@
 //! What the mails say.
 
 use domain::{
+    id::CustomerId,
     secret::SigningKey,
     subscriber::{Subscriber, SubscriberStatus},
     token::{self, Purpose},
@@ -12,7 +13,7 @@ use jiff::{Timestamp, ToSpan};
 const VERIFY_WITHIN_DAYS: i64 = 7;
 
 /// A mail, ready to be sent.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mail {
     pub to: String,
     pub subject: String,
@@ -22,6 +23,25 @@ pub struct Mail {
 }
 
 impl Mail {
+    /// A campaign's mail, with a way to say stop.
+    pub fn of_campaign(
+        to: String,
+        subject: &str,
+        text: &str,
+        key: &SigningKey,
+        customer: &CustomerId,
+        public_url: &str,
+    ) -> Self {
+        let stop = token::issue(key, Purpose::OptOut, customer, None);
+        Self {
+            to,
+            // A name may have been filled in.
+            subject: subject.replace(char::is_control, " "),
+            text: format!("{text}\n\n-- \nNo more messages: {public_url}/unsubscribe?token={stop}\n"),
+            unsubscribe_url: format!("{public_url}/api/v1/customers/unsubscribe?token={stop}"),
+        }
+    }
+
     /// The mail that fits the subscriber's status; none to whoever unsubscribed.
     pub fn to(
         subscriber: &Subscriber,

@@ -3,12 +3,12 @@
 //! It reads the table's stream and keeps positions, counters, rewards and the
 //! event log, counts claims of codes and stamps, gives referral credits, and hands mails and jobs to
 //! their queues. Every effect is conditional on not having happened (see
-//! [`store::projection`], [`store::code_projection`], [`store::stamp_projection`] and
-//! [`store::referrals::credit`]), so
+//! [`store::projection`], [`store::code_projection`], [`store::stamp_projection`],
+//! [`store::campaign_projection`] and [`store::referrals::credit`]), so
 //! that batches may be repeated, split, reordered between shards, or cut off in the middle.
 //!
 //! Access patterns: `projection.*`, `referral.credit`, `referral.by-referrer`, `pool.stats`, `pool.read`,
-//! `program.read`.
+//! `program.read`, `campaign.read`.
 
 mod records;
 
@@ -21,15 +21,15 @@ use aws_lambda_events::event::{
     streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse},
 };
 use domain::{
-    id::{CodePoolId, ProgramId, ReferralId, SubscriberId, WaitlistId},
+    id::{CampaignId, CodePoolId, ProgramId, ReferralId, SubscriberId, WaitlistId},
     subscriber::ReferralStatus,
 };
 use jiff::Timestamp;
 use serde_json::json;
 use store::{
-    CommitError, StoreError, Table,
+    CommitError, StoreError, Table, campaign_projection,
     code_projection::{self, Fact},
-    entities::Job,
+    entities::{Job, JobKind},
     projection::{self, Change, MailRequest},
     referrals, stamp_projection,
 };
@@ -55,6 +55,8 @@ pub struct Projector {
     sqs: aws_sdk_sqs::Client,
     messages: String,
     jobs: String,
+    campaign_tasks: String,
+    campaign_messages: String,
 }
 
 /// What a batch holds, in the order in which it came.
@@ -65,6 +67,7 @@ struct Batch {
     jobs: Vec<Job>,
     codes: Vec<(CodePoolId, Vec<Fact>)>,
     stamps: Vec<(ProgramId, Vec<stamp_projection::Change>)>,
+    sends: Vec<(CampaignId, Vec<campaign_projection::Change>)>,
 }
 
 impl Projector {
@@ -76,6 +79,8 @@ impl Projector {
             sqs: aws::client!(aws_sdk_sqs, env, "SQS")?,
             messages: env.require("MESSAGES_QUEUE_URL")?.to_owned(),
             jobs: env.require("JOBS_QUEUE_URL")?.to_owned(),
+            campaign_tasks: env.require("CAMPAIGN_TASKS_QUEUE_URL")?.to_owned(),
+            campaign_messages: env.require("CAMPAIGN_MESSAGES_QUEUE_URL")?.to_owned(),
         })
     }
 
@@ -134,12 +139,36 @@ impl Projector {
             code_projection::count(&self.table, pool, facts, now).await?;
         }
         for (program, changes) in &batch.stamps {
-            stamp_projection::count(&self.table, program, changes).await?;
+            let Some(plan) = stamp_projection::plan(&self.table, program, changes).await? else { continue };
+            for stamp_projection::Milestone { customer_id, visits } in plan.milestones() {
+                let task = json!({
+                    "kind": "milestone", "program_id": program, "customer_id": customer_id, "visits": visits,
+                });
+                self.send(&self.campaign_tasks, serde_json::to_string(&task)).await?;
+            }
+            plan.note(&self.table).await?;
+        }
+        for (campaign, changes) in &batch.sends {
+            campaign_projection::count(&self.table, campaign, changes).await?;
         }
         for job in &batch.jobs {
-            self.send(&self.jobs, serde_json::to_string(&job.job)).await?;
+            self.pass_on(&job.job).await?;
         }
         Ok(())
+    }
+
+    /// Asks whoever it is for to do a job.
+    async fn pass_on(&self, job: &JobKind) -> Result<(), ProjectorError> {
+        match job {
+            JobKind::StartCampaign { .. } => {
+                self.send(&self.campaign_tasks, serde_json::to_string(job)).await
+            }
+            JobKind::SendMessage { send_id } => {
+                let message = json!({ "kind": "campaign_message", "send_id": send_id });
+                self.send(&self.campaign_messages, serde_json::to_string(&message)).await
+            }
+            _ => self.send(&self.jobs, serde_json::to_string(job)).await,
+        }
     }
 
     /// Counts changes of one waitlist, in halves when they don't fit a transaction.
@@ -197,6 +226,7 @@ impl Batch {
             }
             Record::Job(job) => self.jobs.push(*job),
             Record::Code(pool, fact) => push(&mut self.codes, pool, fact),
+            Record::Send(change) => push(&mut self.sends, change.campaign_id().clone(), change),
             Record::Stamp(change) => push(&mut self.stamps, change.program_id().clone(), change),
             Record::Referral(_) | Record::Other => {}
         }

@@ -2,13 +2,16 @@
 
 use aws_lambda_events::event::dynamodb::EventRecord;
 use domain::{
+    campaign::Send,
     claim::{Claim, ClaimStatus, Code},
     id::CodePoolId,
     stamp::{Card, CardReward, Stamp},
     subscriber::{Referral, Subscriber},
 };
 use serde::de::DeserializeOwned;
-use store::{code_projection::Fact, entities::Job, projection::Change, stamp_projection};
+use store::{
+    campaign_projection, code_projection::Fact, entities::Job, projection::Change, stamp_projection,
+};
 
 use crate::ProjectorError;
 
@@ -20,6 +23,7 @@ pub enum Record {
     /// Something that happens to a code of this pool once.
     Code(CodePoolId, Fact),
     Stamp(stamp_projection::Change),
+    Send(campaign_projection::Change),
     /// Nothing that anything follows from.
     Other,
 }
@@ -73,6 +77,10 @@ impl Record {
             }
             ("card_reward", false) => {
                 Ok(Self::Stamp(stamp_projection::Change::Reward(Box::new(read::<CardReward>(image)?))))
+            }
+            ("send", false) => {
+                let before = read_old::<Send>(old)?.map(Box::new);
+                Ok(Self::Send(campaign_projection::Change { before, after: Box::new(read(image)?) }))
             }
             _ => Ok(Self::Other),
         }

@@ -9,7 +9,7 @@ use axum::{
     response::Redirect,
 };
 use domain::{
-    id::{AccountId, ReferralId},
+    id::{AccountId, ReferralId, SubscriberId},
     secret::SigningKey,
     subscriber::{Subscriber, SubscriberStatus},
     token::{self, Purpose, TokenError},
@@ -142,10 +142,10 @@ pub async fn unsubscribe_page(
 /// Whoever the token speaks for, with the key that signed it.
 async fn holder(app: &App, purpose: Purpose, text: &str) -> Result<(Subscriber, SigningKey), Problem> {
     let invalid = || Problem::from(ProblemKind::InvalidToken);
-    let claimed = token::claimed_subject(text).ok_or_else(invalid)?;
+    let claimed = token::claimed_subject::<SubscriberId>(text).ok_or_else(invalid)?;
     let subscriber = subscribers::find(&app.table, &claimed).await?.ok_or_else(invalid)?;
     let key = signing_key(&app.table, &subscriber.account_id).await?.ok_or_else(invalid)?;
-    match token::verify(&key, purpose, text, app.now()) {
+    match token::verify::<SubscriberId>(&key, purpose, text, app.now()) {
         Ok(_) => Ok((subscriber, key)),
         Err(TokenError::Expired) => Err(ProblemKind::ExpiredToken.into()),
         Err(TokenError::Forged) => Err(invalid()),

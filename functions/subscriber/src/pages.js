@@ -3,8 +3,10 @@ const text = document.getElementById("text");
 button.addEventListener("click", async () => {
   button.disabled = true;
   const token = new URLSearchParams(location.search).get("token") ?? "";
+  // A customer's token, of a campaign's mail.
+  const action = token.startsWith("ot.") ? "/api/v1/customers/unsubscribe" : button.dataset.action;
   try {
-    const answer = await fetch(button.dataset.action, {
+    const answer = await fetch(action, {
       method: "POST",
       headers: { "content-type": "application/json" },
       body: JSON.stringify({ token }),

@@ -17,6 +17,7 @@ enum Handler {
     Projector(projector::Projector),
     MessageSender(message_sender::MessageSender),
     Jobs(jobs::Jobs),
+    CampaignScheduler(campaign_scheduler::CampaignScheduler),
     CodeImport(code_import::Importer),
     #[cfg(test)]
     Played(tests::Played),
@@ -26,6 +27,7 @@ impl Handler {
     fn new(binary: &str, env: &Env) -> Result<Option<Self>, api::StartError> {
         Ok(Some(match binary {
             "account" => Self::Http(account::app(env)?),
+            "campaign" => Self::Http(campaign::app(env)?),
             "code-distribution" => Self::Http(code_distribution::app(env)?),
             "referral" => Self::Http(referral::app(env)?),
             "stamp" => Self::Http(stamp::app(env)?),
@@ -35,6 +37,9 @@ impl Handler {
             "projector" => Self::Projector(projector::Projector::from_env(env)?),
             "message-sender" => Self::MessageSender(message_sender::MessageSender::from_env(env)?),
             "jobs" => Self::Jobs(jobs::Jobs::from_env(env)?),
+            "campaign-scheduler" => {
+                Self::CampaignScheduler(campaign_scheduler::CampaignScheduler::from_env(env)?)
+            }
             "code-import" => Self::CodeImport(code_import::Importer::from_env(env)?),
             _ => return Ok(None),
         }))
@@ -51,6 +56,9 @@ impl Handler {
                 serde_json::to_value(function.handle(serde_json::from_value(event)?).await?)
             }
             Self::Jobs(function) => {
+                serde_json::to_value(function.handle(serde_json::from_value(event)?).await?)
+            }
+            Self::CampaignScheduler(function) => {
                 serde_json::to_value(function.handle(serde_json::from_value(event)?).await?)
             }
             Self::CodeImport(function) => {

@@ -1,9 +1,9 @@
 //! The whole platform in one process, for a laptop and for the tests.
 //!
 //! The functions are the ones that run on Lambda. They reach DynamoDB, S3, SQS and
-//! SES through the AWS SDKs, at endpoints on this machine that their environment
-//! names; they can't tell. What there is (routes, table, bucket, queues, event sources)
-//! is read from the project's own templates.
+//! SES through the AWS SDKs, and Twilio, at endpoints on this machine that their
+//! environment names; they can't tell. What there is (routes, table, bucket, queues,
+//! event sources) is read from the project's own templates.
 //!
 //! Everything is kept in a data directory. A process that is killed, at any moment,
 //! loses nothing that it acknowledged; `dynamodb/embedded.rs` says what that rests on.
@@ -23,6 +23,7 @@ pub mod recorder;
 mod s3;
 mod sqs;
 mod template;
+mod twilio;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -70,6 +71,8 @@ pub struct Options {
     pub data_dir: PathBuf,
     /// The address of a DynamoDB that runs already, an emulator's, in the place of the embedded one.
     pub dynamodb: Option<String>,
+    /// The address of another player of Twilio, a test's; `None`: the outbox.
+    pub twilio: Option<String>,
     /// Keep the table's stream, so that it can be replayed; otherwise it is trimmed.
     pub keep_stream: bool,
     /// Whether event sources are polled; without, nothing follows from a write, and schedules rest.
@@ -176,6 +179,15 @@ impl Platform {
         let ses_listener = loopback().await?;
         let ses_url = url_of(&ses_listener)?;
         tasks.push(serve(ses_listener, outbox.ses_router()));
+        let twilio_url = match &options.twilio {
+            Some(url) => url.clone(),
+            None => {
+                let listener = loopback().await?;
+                let url = url_of(&listener)?;
+                tasks.push(serve(listener, twilio::router(outbox.clone())));
+                url
+            }
+        };
 
         let meter = Meter::default();
         let recorder = Recorder::of(Schema::of(&declaration.table.json), dynamodb.items());
@@ -190,6 +202,7 @@ impl Platform {
             ("AWS_ENDPOINT_URL_SQS", surroundings.queue_base_url.clone()),
             ("AWS_ENDPOINT_URL_S3", s3_url.clone()),
             ("AWS_ENDPOINT_URL_SESV2", ses_url),
+            ("TWILIO_URL", twilio_url),
             ("AWS_ACCESS_KEY_ID", ACCESS_KEY.to_owned()),
             ("AWS_SECRET_ACCESS_KEY", SECRET_KEY.to_owned()),
             ("AWS_REGION", REGION.to_owned()),

@@ -19,6 +19,7 @@ fn options() -> Result<Options, String> {
         port,
         data_dir,
         dynamodb,
+        twilio: std::env::var("GROUNDSWELL_TWILIO").ok(),
         keep_stream: false,
         event_sources: true,
         faults: Faults::default(),
@@ -60,7 +61,7 @@ fn welcome(platform: &Platform, file: &str) -> String {
 Groundswell is up.
 
   API      {url}/api/v1        ({url}/api/v1/openapi.json)
-  Outbox   {url}/outbox        every mail that would have been sent
+  Outbox   {url}/outbox        every message that would have been sent
   Bucket   {s3}/{bucket}   for any S3 client
   Keys     {file}
 

@@ -1,46 +1,53 @@
-//! The outbox of the local platform: takes mails where Amazon SES would, sends none, and shows them
-//! in a browser and as JSON.
+//! The outbox of the local platform: takes mails where Amazon SES would and messages where Twilio would
+//! ([`crate::twilio`]), sends none, and shows them in a browser and as JSON ([`pages`]).
 //!
 //! Invariants:
 //!
-//! - A mail is acknowledged only after it is committed. The SQLite file uses WAL with
-//!   `synchronous = NORMAL`: a killed process loses no acknowledged mail, a power loss may lose
+//! - A message is acknowledged only after it is committed. The SQLite file uses WAL with
+//!   `synchronous = NORMAL`: a killed process loses no acknowledged message, a power loss may lose
 //!   the last few.
 //! - What SES would do and the outbox would not is refused by name, never ignored: templates, raw
 //!   mails, attachments, copies. Tags and the configuration set change nothing about the mail
 //!   itself, and are accepted and dropped.
-//! - All that a mail says is escaped. Its HTML is shown in a frame without scripts, and by the
-//!   pages' policy it loads nothing, so that looking at a mail tells nobody.
-//! - Mails are kept for ever, newest first.
+//! - The auth token that a message came with is kept for its callbacks, and shown nowhere.
+//! - Messages are kept for ever, newest first.
+
+mod pages;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::{self, Display, Write as _};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, Path as UrlPath, Query, State};
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{Method, StatusCode, Uri};
-use axum::response::{Html, IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
 use axum::{Json, Router};
-use rusqlite::types::Type;
+use domain::twilio::AuthToken;
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, Type, ValueRef};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
-use serde::de::{Error as _, IgnoredAny};
+use serde::de::{DeserializeOwned, Error as _, IgnoredAny};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
 
+use crate::twilio::{Caller, Content, Envelope, Status};
+
 /// Of a request, and so of the mail in it.
 const MAX_REQUEST_BYTES: usize = 1_000_000;
-/// How many mails one answer lists at most.
+/// How many messages one answer lists at most.
 const MAX_LISTED: u32 = 200;
 const DEFAULT_LISTED: u32 = 50;
 
-const SCHEMA: &str = "
+const SETTINGS: &str = "
     pragma journal_mode = wal;
-    pragma synchronous = normal;
-    create table if not exists mail (
+    pragma synchronous = normal;";
+
+/// What makes the table, step by step. The database counts the steps that it has taken, except that the
+/// oldest ones took the first without counting.
+const STEPS: [&str; 2] = [
+    "create table if not exists mail (
         number integer primary key,
         id text not null unique default (lower(hex(randomblob(16)))),
         at text not null default (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
@@ -51,28 +58,36 @@ const SCHEMA: &str = "
         html text,
         headers text not null
     ) strict;
-    create index if not exists mail_by_recipient on mail (recipient, number);";
+    create index if not exists mail_by_recipient on mail (recipient, number);",
+    // Numbers are kept without Twilio's prefix of the channel, so that one search finds all of them.
+    "alter table mail add column channel text not null default 'email';
+    alter table mail add column content_sid text;
+    alter table mail add column variables text;
+    alter table mail add column sid text;
+    alter table mail add column account_sid text;
+    alter table mail add column auth_token text;
+    alter table mail add column status_callback text;
+    alter table mail add column status text;",
+];
 
 const INSERT: &str = "
     insert into mail (sender, recipient, subject, text, html, headers)
     values (?1, ?2, ?3, ?4, ?5, ?6) returning id";
 
+const INSERT_TWILIO: &str = "
+    insert into mail (subject, headers, status, channel, sender, recipient, text, content_sid, variables,
+        sid, account_sid, auth_token, status_callback)
+    values ('', '{}', 'queued', ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) returning id";
+
 const LIST: &str = "select * from mail order by number desc limit ?1";
 
 const LIST_TO: &str = "select * from mail where recipient = ?2 order by number desc limit ?1";
 
-/// No scripts, nothing from elsewhere; only the styles and the frame of the page itself.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-src 'self'";
+const FIND: &str = "select * from mail where id = ?1";
 
-const STYLE: &str = "
-:root { color-scheme: light dark; font: 15px/1.5 system-ui, sans-serif; overflow-wrap: anywhere }
-body { max-width: 46rem; margin: 2rem auto; padding: 0 1rem }
-article { border: 1px solid #8884; border-radius: 8px; padding: 1rem 1.25rem; margin: 1rem 0 }
-h1 { font-size: 1.25rem } h2 { font-size: 1.05rem; margin: .25rem 0 }
-p { white-space: pre-wrap } small, dt, .empty { opacity: .7 }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem } dd { margin: 0 }
-iframe { width: 100%; height: 32rem; border: 1px solid #8884; border-radius: 8px; background: #fff }
-";
+const FIND_TWILIO: &str = "select * from mail where id = ?1 and channel <> 'email'";
+
+const SET_STATUS: &str = "update mail set status = ?2 where id = ?1";
 
 #[derive(Debug, thiserror::Error)]
 #[error("the outbox's database failed")]
@@ -85,24 +100,71 @@ impl IntoResponse for OutboxError {
     }
 }
 
-/// The mails of one platform; clones share them.
+/// The messages of one platform; clones share them.
 #[derive(Clone)]
 pub struct Outbox {
     database: Arc<Mutex<Connection>>,
+    caller: Caller,
 }
 
-/// A mail as the outbox answers it.
+/// How a message gets to whoever it is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Channel {
+    Email,
+    Sms,
+    Whatsapp,
+}
+
+impl Channel {
+    const ALL: [Self; 3] = [Self::Email, Self::Sms, Self::Whatsapp];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Email => "email",
+            Self::Sms => "sms",
+            Self::Whatsapp => "whatsapp",
+        }
+    }
+}
+
+impl FromSql for Channel {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let name = value.as_str()?;
+        Self::ALL.into_iter().find(|channel| channel.name() == name).ok_or(FromSqlError::InvalidType)
+    }
+}
+
+/// A message as the outbox answers it.
 #[derive(Debug, Serialize)]
-struct Mail {
+struct Message {
     id: String,
     at: String,
-    channel: &'static str,
+    channel: Channel,
     from: String,
     to: String,
-    subject: String,
     text: Option<String>,
-    html: Option<String>,
-    headers: BTreeMap<String, String>,
+    #[serde(flatten)]
+    kind: Kind,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Kind {
+    Mail {
+        subject: String,
+        html: Option<String>,
+        headers: BTreeMap<String, String>,
+    },
+    Twilio {
+        content_sid: Option<String>,
+        variables: Option<BTreeMap<String, String>>,
+        /// The last one that was simulated.
+        status: String,
+        sid: String,
+        #[serde(skip)]
+        status_callback: Option<String>,
+    },
 }
 
 /// `SendEmail` as the SDKs send it: the part of it that the outbox can honour.
@@ -137,28 +199,28 @@ fn one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct EmailContent {
-    simple: Message,
+    simple: SimpleMail,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
-struct Message {
-    subject: Content,
-    body: MessageBody,
+struct SimpleMail {
+    subject: MailContent,
+    body: MailBody,
     #[serde(default)]
-    headers: Vec<MessageHeader>,
+    headers: Vec<MailHeader>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
-struct MessageBody {
-    text: Option<Content>,
-    html: Option<Content>,
+struct MailBody {
+    text: Option<MailContent>,
+    html: Option<MailContent>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
-struct Content {
+struct MailContent {
     data: String,
     #[serde(rename = "Charset")]
     _charset: Option<IgnoredAny>,
@@ -166,7 +228,7 @@ struct Content {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
-struct MessageHeader {
+struct MailHeader {
     name: String,
     value: String,
 }
@@ -177,12 +239,27 @@ struct Filter {
     limit: Option<u32>,
 }
 
+impl Filter {
+    /// A plus that was typed into a query is a space of the form's: no address begins with one.
+    fn recipient(&self) -> Option<String> {
+        let to = self.to.as_deref()?;
+        Some(to.strip_prefix(' ').map_or_else(|| to.to_owned(), |number| format!("+{number}")))
+    }
+}
+
 impl Outbox {
-    /// Opens the outbox on the mails that `path` already holds.
+    /// Opens the outbox on the messages that `path` already holds.
     pub fn open(path: &Path) -> Result<Self, OutboxError> {
-        let database = Connection::open(path)?;
-        database.execute_batch(SCHEMA)?;
-        Ok(Self { database: Arc::new(Mutex::new(database)) })
+        let mut database = Connection::open(path)?;
+        database.execute_batch(SETTINGS)?;
+        let transaction = database.transaction()?;
+        let taken: u32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        for (number, step) in (1_u32..).zip(STEPS).filter(|(number, _)| *number > taken) {
+            transaction.execute_batch(step)?;
+            transaction.pragma_update(None, "user_version", number)?;
+        }
+        transaction.commit()?;
+        Ok(Self { database: Arc::new(Mutex::new(database)), caller: Caller::default() })
     }
 
     /// The one operation of SES, to be served at `/` of its own port.
@@ -196,11 +273,12 @@ impl Outbox {
 
     /// `/outbox` and what is below it, for people, and `/outbox.json`.
     pub fn page_router(&self) -> Router {
-        Router::new()
-            .route("/outbox", get(list_page))
-            .route("/outbox.json", get(list_json))
-            .route("/outbox/{id}", get(mail_page))
-            .with_state(self.clone())
+        pages::router(self.clone())
+    }
+
+    /// What makes the callbacks.
+    pub fn caller(&self) -> &Caller {
+        &self.caller
     }
 
     /// The connection in a poisoned lock is sound: a statement is done or undone.
@@ -210,7 +288,7 @@ impl Outbox {
 
     /// Keeps a mail and returns its id.
     fn keep(&self, mail: SendEmail) -> Result<String, OutboxError> {
-        let Message { subject, body, headers } = mail.content.simple;
+        let SimpleMail { subject, body, headers } = mail.content.simple;
         let [text, html] = [body.text, body.html].map(|content| content.map(|content| content.data));
         let headers: BTreeMap<_, _> = headers.into_iter().map(|header| (header.name, header.value)).collect();
         let headers = json!(headers).to_string();
@@ -219,39 +297,99 @@ impl Outbox {
         Ok(self.database().prepare_cached(INSERT)?.query_row(values, |row| row.get(0))?)
     }
 
-    /// Newest first.
-    fn list(&self, filter: &Filter) -> Result<Vec<Mail>, OutboxError> {
-        let limit = filter.limit.unwrap_or(DEFAULT_LISTED).min(MAX_LISTED);
-        let database = self.database();
-        let mut select = database.prepare_cached(if filter.to.is_some() { LIST_TO } else { LIST })?;
-        let mails = match &filter.to {
-            Some(to) => select.query_map(params![limit, to], mail_of)?.collect::<Result<_, _>>()?,
-            None => select.query_map([limit], mail_of)?.collect::<Result<_, _>>()?,
+    /// Keeps a message for Twilio and returns its id here.
+    pub fn keep_twilio(&self, envelope: &Envelope, content: &Content) -> Result<String, OutboxError> {
+        let (text, template, variables) = match content {
+            Content::Text(text) => (Some(text), None, None),
+            Content::Template { sid, variables } => (None, Some(sid), Some(json!(variables).to_string())),
         };
-        Ok(mails)
+        let Envelope { sid, account_sid, token, channel, from, to, status_callback } = envelope;
+        let (channel, token) = (channel.name(), token.reveal());
+        let values =
+            params![channel, from, to, text, template, variables, sid, account_sid, token, status_callback];
+        Ok(self.database().prepare_cached(INSERT_TWILIO)?.query_row(values, |row| row.get(0))?)
     }
 
-    fn find(&self, id: &str) -> Result<Option<Mail>, OutboxError> {
+    pub fn set_status(&self, id: &str, status: Status) -> Result<(), OutboxError> {
+        self.database().prepare_cached(SET_STATUS)?.execute([id, status.name()])?;
+        Ok(())
+    }
+
+    /// Newest first.
+    fn list(&self, filter: &Filter) -> Result<Vec<Message>, OutboxError> {
+        let limit = filter.limit.unwrap_or(DEFAULT_LISTED).min(MAX_LISTED);
+        let recipient = filter.recipient();
         let database = self.database();
-        let mut select = database.prepare_cached("select * from mail where id = ?1")?;
-        Ok(select.query_row([id], mail_of).optional()?)
+        let mut select = database.prepare_cached(if recipient.is_some() { LIST_TO } else { LIST })?;
+        let messages = match &recipient {
+            Some(to) => select.query_map(params![limit, to], message_of)?.collect::<Result<_, _>>()?,
+            None => select.query_map([limit], message_of)?.collect::<Result<_, _>>()?,
+        };
+        Ok(messages)
+    }
+
+    fn find(&self, id: &str) -> Result<Option<Message>, OutboxError> {
+        let database = self.database();
+        let mut select = database.prepare_cached(FIND)?;
+        Ok(select.query_row([id], message_of).optional()?)
+    }
+
+    /// The envelope of a message for Twilio; a mail has none.
+    fn envelope(&self, id: &str) -> Result<Option<Envelope>, OutboxError> {
+        let database = self.database();
+        let mut select = database.prepare_cached(FIND_TWILIO)?;
+        Ok(select.query_row([id], envelope_of).optional()?)
     }
 }
 
-fn mail_of(row: &Row<'_>) -> rusqlite::Result<Mail> {
-    let headers: String = row.get("headers")?;
-    Ok(Mail {
+fn message_of(row: &Row<'_>) -> rusqlite::Result<Message> {
+    let channel: Channel = row.get("channel")?;
+    let kind = match channel {
+        Channel::Email => {
+            let headers: String = row.get("headers")?;
+            Kind::Mail { subject: row.get("subject")?, html: row.get("html")?, headers: read(&headers)? }
+        }
+        Channel::Sms | Channel::Whatsapp => {
+            let variables: Option<String> = row.get("variables")?;
+            Kind::Twilio {
+                content_sid: row.get("content_sid")?,
+                variables: variables.as_deref().map(read).transpose()?,
+                status: row.get("status")?,
+                sid: row.get("sid")?,
+                status_callback: row.get("status_callback")?,
+            }
+        }
+    };
+    Ok(Message {
         id: row.get("id")?,
         at: row.get("at")?,
-        channel: "email",
+        channel,
         from: row.get("sender")?,
         to: row.get("recipient")?,
-        subject: row.get("subject")?,
         text: row.get("text")?,
-        html: row.get("html")?,
-        headers: serde_json::from_str(&headers)
-            .map_err(|error| rusqlite::Error::FromSqlConversionFailure(0, Type::Text, Box::new(error)))?,
+        kind,
     })
+}
+
+fn envelope_of(row: &Row<'_>) -> rusqlite::Result<Envelope> {
+    Ok(Envelope {
+        sid: row.get("sid")?,
+        account_sid: row.get("account_sid")?,
+        token: AuthToken::new(row.get("auth_token")?).map_err(unreadable)?,
+        channel: row.get("channel")?,
+        from: row.get("sender")?,
+        to: row.get("recipient")?,
+        status_callback: row.get("status_callback")?,
+    })
+}
+
+/// A column that holds JSON.
+fn read<T: DeserializeOwned>(text: &str) -> rusqlite::Result<T> {
+    serde_json::from_str(text).map_err(unreadable)
+}
+
+fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(0, Type::Text, Box::new(error))
 }
 
 async fn send_email(State(outbox): State<Outbox>, body: Result<Bytes, BytesRejection>) -> Response {
@@ -269,7 +407,7 @@ async fn unknown(method: Method, uri: Uri) -> Response {
 /// A mail that SES would send too, or why not.
 fn accept(body: &[u8]) -> Result<SendEmail, String> {
     let mail: SendEmail = serde_json::from_slice(body).map_err(|error| error.to_string())?;
-    let Message { body, headers, .. } = &mail.content.simple;
+    let SimpleMail { body, headers, .. } = &mail.content.simple;
     if ![&mail.from_email_address, &mail.destination.to_address].iter().all(|one| one.contains('@')) {
         return Err("Missing final '@domain'".to_owned());
     }
@@ -278,7 +416,7 @@ fn accept(body: &[u8]) -> Result<SendEmail, String> {
     }
     let printable = |text: &str| text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
     let mut names = BTreeSet::new();
-    for MessageHeader { name, value } in headers {
+    for MailHeader { name, value } in headers {
         if name.is_empty() || !printable(name) || !printable(value) || !names.insert(name.to_lowercase()) {
             return Err(format!("The header {name:?} is not printable ASCII, or there twice."));
         }
@@ -289,99 +427,6 @@ fn accept(body: &[u8]) -> Result<SendEmail, String> {
 fn bad_request(reason: &str) -> Response {
     let error_type = [("x-amzn-errortype", "BadRequestException")];
     (StatusCode::BAD_REQUEST, error_type, Json(json!({ "message": reason }))).into_response()
-}
-
-async fn list_json(State(outbox): State<Outbox>, filter: Query<Filter>) -> Result<Response, OutboxError> {
-    Ok(Json(json!({ "data": outbox.list(&filter)? })).into_response())
-}
-
-async fn list_page(State(outbox): State<Outbox>, filter: Query<Filter>) -> Result<Response, OutboxError> {
-    let mut body = String::from("<h1>Outbox</h1>");
-    let mails = outbox.list(&filter)?;
-    if mails.is_empty() {
-        body += "<p class=empty>No mail yet. What the platform sends appears here and goes nowhere else.</p>";
-    }
-    for mail in mails {
-        let Mail { id, at, .. } = &mail;
-        let (to, subject) = (Escaped(&mail.to), Escaped(&mail.subject));
-        let text = Linked(mail.text.as_deref().unwrap_or("This mail is HTML only."));
-        body += &format!(
-            "<article><small><time>{at}</time> to {to}</small>\
-             <h2><a href='/outbox/{id}'>{subject}</a></h2><p>{text}</p></article>"
-        );
-    }
-    Ok(page("Outbox", "<meta http-equiv=refresh content=5>", &body))
-}
-
-async fn mail_page(outbox: State<Outbox>, UrlPath(id): UrlPath<String>) -> Result<Response, OutboxError> {
-    let Some(mail) = outbox.find(&id)? else {
-        let body = "<h1>Outbox</h1><p class=empty>There is no such mail. <a href='/outbox'>All mails</a></p>";
-        return Ok((StatusCode::NOT_FOUND, page("Outbox", "", body)).into_response());
-    };
-    let (at, subject) = (&mail.at, Escaped(&mail.subject));
-    let mut body =
-        format!("<small><a href='/outbox'>Outbox</a> / <time>{at}</time></small><h1>{subject}</h1><dl>");
-    let headers = mail.headers.iter().map(|(name, value)| (name.as_str(), value));
-    for (name, value) in [("From", &mail.from), ("To", &mail.to)].into_iter().chain(headers) {
-        body += &format!("<dt>{}</dt><dd>{}</dd>", Escaped(name), Linked(value));
-    }
-    body += "</dl>";
-    if let Some(text) = &mail.text {
-        body += &format!("<article><p>{}</p></article>", Linked(text));
-    }
-    if let Some(html) = &mail.html {
-        // A link opens in a tab of its own, because the policy lets the frame load nothing.
-        let html = Escaped(html);
-        body += &format!(
-            "<iframe title=HTML sandbox='allow-popups allow-popups-to-escape-sandbox' \
-             srcdoc='&lt;base target=_blank&gt;{html}'></iframe>"
-        );
-    }
-    Ok(page(&mail.subject, "", &body))
-}
-
-fn page(title: &str, head: &str, body: &str) -> Response {
-    let title = Escaped(title);
-    let html = format!(
-        "<!doctype html><html lang=en><meta charset=utf-8>{head}\
-         <meta name=viewport content='width=device-width'><title>{title}</title>\
-         <style>{STYLE}</style><body>{body}</body></html>"
-    );
-    ([("content-security-policy", POLICY), ("referrer-policy", "no-referrer")], Html(html)).into_response()
-}
-
-/// Text for HTML, between tags and in quotes of either kind.
-struct Escaped<'a>(&'a str);
-
-impl Display for Escaped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.chars().try_for_each(|c| match c {
-            '&' => f.write_str("&amp;"),
-            '<' => f.write_str("&lt;"),
-            '>' => f.write_str("&gt;"),
-            '"' => f.write_str("&quot;"),
-            '\'' => f.write_str("&#39;"),
-            _ => f.write_char(c),
-        })
-    }
-}
-
-/// Escaped text whose web addresses are links.
-struct Linked<'a>(&'a str);
-
-impl Display for Linked<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut rest = self.0;
-        while let Some(start) = [rest.find("https://"), rest.find("http://")].into_iter().flatten().min() {
-            let (before, link) = rest.split_at(start);
-            let end = link.find(|c: char| c.is_whitespace() || "<>\"".contains(c)).unwrap_or(link.len());
-            let link = link[..end].trim_end_matches(['.', ',', ';', ':', '!', '?', ')', '\'']);
-            let url = Escaped(link);
-            write!(f, "{}<a href='{url}' target=_blank rel=noreferrer>{url}</a>", Escaped(before))?;
-            rest = &rest[start + link.len()..];
-        }
-        Escaped(rest).fmt(f)
-    }
 }
 
 #[cfg(test)]
@@ -441,7 +486,7 @@ mod tests {
     async fn mails_are_listed_newest_first_and_outlive_the_process() {
         let directory = TempDir::new().unwrap();
         let outbox = open(&directory);
-        assert!(look(&outbox, "/outbox").await.contains("No mail yet"));
+        assert!(look(&outbox, "/outbox").await.contains("Nothing yet"));
         for (to, subject) in [("ada@b.c", "one"), ("bob@b.c", "two"), ("Ada@b.c", "three")] {
             assert_eq!(send(&outbox, mail(to, subject)).await.0, StatusCode::OK);
         }
@@ -484,7 +529,7 @@ mod tests {
             assert!(page.contains("Go to <a href='https://example.com/c?a=1&amp;b=2' "));
             assert!(page.contains(">https://example.com/c?a=1&amp;b=2</a>."));
         }
-        assert!(look(&outbox, "/outbox/none").await.contains("no such mail"));
+        assert!(look(&outbox, "/outbox/none").await.contains("no such message"));
     }
 
     #[tokio::test]
@@ -506,5 +551,22 @@ mod tests {
             assert!(body["message"].as_str().unwrap().contains(reason), "{body}");
         }
         assert!(subjects(&outbox, "").await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_outbox_of_an_earlier_version_opens_with_its_mails() {
+        let directory = TempDir::new().unwrap();
+        let database = Connection::open(directory.path().join("outbox.db")).unwrap();
+        database.execute_batch(SETTINGS).unwrap();
+        database.execute_batch(STEPS[0]).unwrap();
+        let old = params!["a@b.c", "ada@b.c", "old", "text", None::<String>, "{}"];
+        database.query_row(INSERT, old, |row| row.get::<_, String>(0)).unwrap();
+        drop(database);
+        for subjects_then in [vec!["old"], vec!["new", "old"]] {
+            let outbox = open(&directory);
+            assert_eq!(subjects(&outbox, "?to=ada@b.c").await, subjects_then);
+            assert!(look(&outbox, "/outbox").await.contains(">old</a>"));
+            assert_eq!(send(&outbox, mail("ada@b.c", "new")).await.0, StatusCode::OK);
+        }
     }
 }

@@ -20,7 +20,7 @@ use crate::{
 
 /// Invocations of a function at once, for the messages of a queue or for events: two processors are
 /// not a thousand.
-const MAX_CONCURRENCY: u32 = 4;
+const MAX_CONCURRENCY: u32 = 8;
 
 /// The next messages of a queue, however long they are in coming.
 async fn next_messages(sqs: &Sqs, queue: &str, max: u32) -> Vec<Received> {

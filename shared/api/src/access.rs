@@ -15,6 +15,8 @@ pub enum Access {
     Public,
     /// Anybody who holds a token that we signed; the handler verifies it.
     Token,
+    /// A provider that signs its requests; the handler verifies it.
+    Hook,
     /// A publishable key, or a secret key or member with the scope.
     Publishable(Scope),
     /// A secret key or member with the scope.
@@ -27,6 +29,7 @@ impl Access {
         match self {
             Self::Public => "public".to_owned(),
             Self::Token => "token".to_owned(),
+            Self::Hook => "hook".to_owned(),
             Self::Publishable(scope) => format!("publishable or {scope}"),
             Self::Secret(scope) => scope.to_string(),
         }
@@ -39,7 +42,7 @@ impl Access {
 
     fn judge(self, principal: Option<&Principal>) -> Result<(), ProblemKind> {
         let (scope, publishable) = match self {
-            Self::Public | Self::Token => return Ok(()),
+            Self::Public | Self::Token | Self::Hook => return Ok(()),
             Self::Publishable(scope) => (scope, true),
             Self::Secret(scope) => (scope, false),
         };
@@ -59,7 +62,7 @@ pub(crate) async fn guard(State(access): State<Access>, mut request: Request, ne
     if let Err(kind) = access.judge(principal.as_ref()) {
         let detail = match access {
             Access::Secret(scope) | Access::Publishable(scope) => format!("This needs the scope `{scope}`."),
-            Access::Public | Access::Token => String::new(),
+            Access::Public | Access::Token | Access::Hook => String::new(),
         };
         return kind.because(detail).into_response();
     }

@@ -84,6 +84,11 @@ kinds! {
     ProgramDeleting "program-deleting" CONFLICT "The program is being deleted";
     NotEnrolled "not-enrolled" CONFLICT "The customer has no card of this program";
     PhoneTaken "phone-taken" CONFLICT "Another customer has this number";
+    CampaignActive "campaign-active" CONFLICT "The campaign is active";
+    CampaignNotActive "campaign-not-active" CONFLICT "The campaign is not active";
+    CampaignDeleting "campaign-deleting" CONFLICT "The campaign is being deleted";
+    NoSender "no-sender" CONFLICT "Nobody sends over this channel";
+    SignatureInvalid "signature-invalid" FORBIDDEN "The signature does not fit";
     StampTokenUsed "stamp-token-used" CONFLICT "The customer's code was used before";
     StampSpent "stamp-spent" CONFLICT "What the stamps were given for is redeemed";
     RewardRedeemed "reward-redeemed" CONFLICT "The reward was redeemed before";

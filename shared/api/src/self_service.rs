@@ -26,7 +26,7 @@ pub async fn require_subscriber(
     let token = client.header("x-subscriber-token").ok_or_else(refused)?;
     let (_, signing) = accounts::read(&app.table, &principal.account_id).await?.ok_or_else(refused)?;
     match token::verify(&signing.signing_key, Purpose::Subscriber, token, app.now()) {
-        Ok(subject) if subject == *id => Ok(()),
+        Ok::<SubscriberId, _>(subject) if subject == *id => Ok(()),
         _ => Err(refused()),
     }
 }

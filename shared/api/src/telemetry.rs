@@ -98,6 +98,8 @@ fn own_crates(level: &str) -> String {
         "account",
         "api",
         "authorizer",
+        "campaign",
+        "campaign_scheduler",
         "code_distribution",
         "code_import",
         "groundswell",

@@ -12,7 +12,10 @@ use aws_smithy_http_client::{
     Builder, Connector,
     tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode},
 };
-use aws_smithy_runtime_api::client::http::{SharedHttpClient, SharedHttpConnector};
+use aws_smithy_runtime_api::client::{
+    http::{HttpConnectorSettings, SharedHttpClient, SharedHttpConnector},
+    result::ConnectorError,
+};
 
 pub use aws_credential_types::Credentials;
 pub use aws_smithy_async::rt::sleep::{SharedAsyncSleep, TokioSleep};
@@ -123,12 +126,24 @@ pub fn plain_http_client() -> SharedHttpClient {
 /// the system trusts. Reading the system's roots takes milliseconds, so make it when
 /// it is needed, not at start.
 pub fn web_connector(uri: &str) -> SharedHttpConnector {
-    let builder = Connector::builder();
+    // Whoever can't be reached was sent nothing: that has to be told from an answer that doesn't come.
+    let settings = HttpConnectorSettings::builder().connect_timeout(Duration::from_secs(3)).build();
+    let builder = Connector::builder().connector_settings(settings);
     SharedHttpConnector::new(if uri.starts_with("http://") {
         builder.build_http()
     } else {
         builder.tls_provider(Provider::Rustls(CryptoMode::Ring)).build()
     })
+}
+
+/// Whether a request that failed certainly never left: there was no connection to send it over.
+pub fn was_never_sent(error: &ConnectorError) -> bool {
+    let first: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(error);
+    let mut causes = std::iter::successors(first, |error| error.source());
+    error.is_user()
+        || causes.any(|cause| {
+            cause.downcast_ref::<hyper_util::client::legacy::Error>().is_some_and(|cause| cause.is_connect())
+        })
 }
 
 /// How patient every SDK client is: a stuck connection must not outlive the request it serves.

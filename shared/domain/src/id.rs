@@ -131,6 +131,8 @@ ids! {
     ProgramId = "prog";
     /// Somebody who collects stamps.
     CustomerId = "cust";
+    /// A message campaign.
+    CampaignId = "camp";
 }
 
 impl EventId {
@@ -155,23 +157,20 @@ impl ImportId {
     }
 }
 
-/// Ids of what lies in a code pool: the pool's own id, and a number that follows from what
-/// is named. So the same thing always has the same id, and the id says where it is.
-macro_rules! ids_within_pool {
-    ($($(#[$doc:meta])* $name:ident = $prefix:literal, $purpose:literal;)*) => {$(
+/// Ids of what lies in something else: the other's own id, and a number. So the id says where it is.
+macro_rules! ids_within {
+    ($($(#[$doc:meta])* $name:ident = $prefix:literal, $parent:ident $owner:ident;)*) => {$(
         id_text! { $(#[$doc])* $name }
 
         impl $name {
             const PREFIX: &'static str = $prefix;
 
-            /// Can't be computed, or traced back, without the account's key.
-            pub fn of(key: &SigningKey, pool: &CodePoolId, identity: &str) -> Self {
-                let number = Ulid(key.number(&[$purpose, pool.as_str(), identity]));
-                Self(format!("{}_{}{}", $prefix, pool.suffix(), number.to_string().to_ascii_lowercase()))
+            fn within(parent: &$parent, number: Ulid) -> Self {
+                Self(format!("{}_{}{}", $prefix, parent.suffix(), number.to_string().to_ascii_lowercase()))
             }
 
-            pub fn pool(&self) -> CodePoolId {
-                CodePoolId(format!("{}_{}", CodePoolId::PREFIX, &self.0[$prefix.len() + 1..self.0.len() - ULID_LEN]))
+            pub fn $owner(&self) -> $parent {
+                $parent(format!("{}_{}", $parent::PREFIX, &self.0[$prefix.len() + 1..self.0.len() - ULID_LEN]))
             }
 
             /// The number as text; its first character is one of eight.
@@ -193,59 +192,60 @@ macro_rules! ids_within_pool {
     )*};
 }
 
-ids_within_pool! {
+ids_within! {
     /// A promo code, not its text.
-    CodeId = "code", "code";
+    CodeId = "code", CodePoolId pool;
     /// What one user claimed of one pool.
-    ClaimId = "claim", "claim";
+    ClaimId = "claim", CodePoolId pool;
+    /// The stamps of one visit.
+    StampId = "stamp", CustomerId customer;
+    /// What a full card is good for.
+    CardRewardId = "crw", CustomerId customer;
+    /// One message of a campaign.
+    SendId = "send", CampaignId campaign;
 }
 
-/// Ids of what a customer has: the customer's own id, and a ULID of the time. So the id says where
-/// it is, and those of one customer sort in the order of time.
-macro_rules! ids_within_customer {
-    ($($(#[$doc:meta])* $name:ident = $prefix:literal;)*) => {$(
-        id_text! { $(#[$doc])* $name }
-
+/// The same thing always has the same id, which can't be computed, or traced back, without the account's key.
+macro_rules! ids_of_what_is_named {
+    ($($name:ident $purpose:literal;)*) => {$(
         impl $name {
-            const PREFIX: &'static str = $prefix;
-
-            /// A new id of something that happened at this time.
-            pub fn new(customer: &CustomerId, at: Timestamp) -> Self {
-                Self::from_ulid(customer, fresh(at))
-            }
-
-            fn from_ulid(customer: &CustomerId, ulid: Ulid) -> Self {
-                Self(format!("{}_{}{}", $prefix, customer.suffix(), ulid.to_string().to_ascii_lowercase()))
-            }
-
-            pub fn customer(&self) -> CustomerId {
-                CustomerId(format!("{}_{}", CustomerId::PREFIX, &self.0[$prefix.len() + 1..self.0.len() - ULID_LEN]))
-            }
-
-            /// The ULID as text.
-            pub fn ulid(&self) -> &str {
-                &self.0[self.0.len() - ULID_LEN..]
-            }
-        }
-
-        impl std::str::FromStr for $name {
-            type Err = Invalid;
-            fn from_str(text: &str) -> Result<Self, Invalid> {
-                let malformed = || Invalid::new(format!("is not an id of the form {}_…", Self::PREFIX));
-                let at = text.len().checked_sub(ULID_LEN).filter(|at| text.is_char_boundary(*at)).ok_or_else(malformed)?;
-                parse(&text[..at], Self::PREFIX)?;
-                parse(&format!("{}_{}", Self::PREFIX, &text[at..]), Self::PREFIX)?;
-                Ok(Self(text.to_owned()))
+            pub fn of(key: &SigningKey, pool: &CodePoolId, identity: &str) -> Self {
+                Self::within(pool, Ulid(key.number(&[$purpose, pool.as_str(), identity])))
             }
         }
     )*};
 }
 
-ids_within_customer! {
-    /// The stamps of one visit.
-    StampId = "stamp";
-    /// What a full card is good for.
-    CardRewardId = "crw";
+ids_of_what_is_named! {
+    CodeId "code";
+    ClaimId "claim";
+}
+
+/// Those of one customer sort in the order of time.
+macro_rules! ids_of_what_happens {
+    ($($name:ident;)*) => {$(
+        impl $name {
+            /// A new id of something that happened at this time.
+            pub fn new(customer: &CustomerId, at: Timestamp) -> Self {
+                Self::within(customer, fresh(at))
+            }
+        }
+    )*};
+}
+
+ids_of_what_happens! {
+    StampId;
+    CardRewardId;
+}
+
+impl SendId {
+    /// The message to this customer on this occasion: there is one.
+    pub fn of(campaign: &CampaignId, customer: &CustomerId, occasion: &str) -> Self {
+        Self::within(
+            campaign,
+            Ulid(secret::number(&["send", campaign.as_str(), customer.as_str(), occasion])),
+        )
+    }
 }
 
 impl ReferralId {

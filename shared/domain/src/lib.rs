@@ -5,6 +5,7 @@
 //! checked it.
 
 pub mod api_key;
+pub mod campaign;
 pub mod claim;
 pub mod code_pool;
 pub mod email;
@@ -21,6 +22,7 @@ pub mod stamp;
 pub mod subscriber;
 pub mod text;
 pub mod token;
+pub mod twilio;
 pub mod waitlist;
 
 pub(crate) use number::bounded_number;

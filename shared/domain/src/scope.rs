@@ -26,10 +26,12 @@ pub enum Family {
     Stamps,
     /// What is done at a till: stamping and redeeming.
     Till,
+    /// Campaigns and providers.
+    Campaigns,
 }
 
 impl Family {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Account,
         Self::Waitlists,
         Self::Subscribers,
@@ -37,6 +39,7 @@ impl Family {
         Self::Codes,
         Self::Stamps,
         Self::Till,
+        Self::Campaigns,
     ];
 
     fn name(self) -> &'static str {
@@ -48,6 +51,7 @@ impl Family {
             Self::Codes => "codes",
             Self::Stamps => "stamps",
             Self::Till => "till",
+            Self::Campaigns => "campaigns",
         }
     }
 

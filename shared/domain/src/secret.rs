@@ -44,9 +44,14 @@ fn first_bits(digest: &[u8]) -> u128 {
     digest.iter().take(16).fold(0, |number, byte| number << 8 | u128::from(*byte))
 }
 
+/// Padded base64.
+pub(crate) fn base64(bytes: &[u8]) -> String {
+    STANDARD.encode(bytes)
+}
+
 /// SHA-256 in padded base64, as a Content-Security-Policy names scripts.
 pub fn sha256_base64(bytes: &[u8]) -> String {
-    STANDARD.encode(digest::digest(&digest::SHA256, bytes))
+    base64(digest::digest(&digest::SHA256, bytes).as_ref())
 }
 
 /// The 256-bit key that an account's tokens are signed with and its

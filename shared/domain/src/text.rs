@@ -45,6 +45,7 @@ pub(crate) fn bounded(text: &str, max: usize) -> Result<String, Invalid> {
     Ok(text.to_owned())
 }
 
+/// Texts with what makes them legal.
 macro_rules! texts {
     ($($(#[$doc:meta])* $name:ident($parse:expr);)*) => {$(
         $(#[$doc])*
@@ -73,6 +74,8 @@ macro_rules! texts {
         }
     )*};
 }
+
+pub(crate) use texts;
 
 texts! {
     /// A name of a person or a thing, 1–200 characters.
@@ -188,6 +191,10 @@ fn time_zone(text: &str) -> Result<String, Invalid> {
 }
 
 impl TimeZoneName {
+    pub fn utc() -> Self {
+        Self("UTC".to_owned())
+    }
+
     /// The zone, with its rules.
     pub fn zone(&self) -> jiff::tz::TimeZone {
         jiff::tz::db().get(&self.0).unwrap_or(jiff::tz::TimeZone::UTC)

@@ -4,10 +4,12 @@
 //! HMAC-SHA-256 under the account's own key and covers the purpose, so that a
 //! token for one thing is worthless for another.
 
+use std::{fmt::Display, str::FromStr};
+
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    id::{CustomerId, ProgramId, SubscriberId},
+    id::{CustomerId, ProgramId},
     secret,
     secret::SigningKey,
 };
@@ -21,6 +23,8 @@ pub enum Purpose {
     Verify,
     /// Stop all mail.
     Unsubscribe,
+    /// A customer's: stop all messages of campaigns.
+    OptOut,
 }
 
 impl Purpose {
@@ -29,6 +33,7 @@ impl Purpose {
             Self::Subscriber => "st",
             Self::Verify => "vt",
             Self::Unsubscribe => "ut",
+            Self::OptOut => "ot",
         }
     }
 }
@@ -41,34 +46,35 @@ pub enum TokenError {
     Expired,
 }
 
-/// Signs a token. `expires` of `None` means that it holds as long as the subscriber does.
+/// Signs a token of a subscriber or customer. `expires` of `None` means that it holds as long as its subject does.
 pub fn issue(
     key: &SigningKey,
     purpose: Purpose,
-    subject: &SubscriberId,
+    subject: &impl Display,
     expires: Option<Timestamp>,
 ) -> String {
     let expiry = expires.map_or(0, Timestamp::as_second).to_string();
-    let tag = key.sign(&[purpose.code(), subject.as_str(), &expiry]);
+    let subject = subject.to_string();
+    let tag = key.sign(&[purpose.code(), &subject, &expiry]);
     format!("{}.{subject}.{expiry}.{}", purpose.code(), secret::encode(tag.as_ref()))
 }
 
 /// Whom an unverified token speaks of, to find the key that verifies it.
-pub fn claimed_subject(token: &str) -> Option<SubscriberId> {
+pub fn claimed_subject<Id: FromStr>(token: &str) -> Option<Id> {
     token.split('.').nth(1)?.parse().ok()
 }
 
-/// The subscriber whom the token speaks for.
+/// Whom the token speaks for.
 ///
 /// # Errors
 /// [`TokenError::Forged`] for anything that this key did not sign for this
 /// purpose, [`TokenError::Expired`] for what it did sign, too long ago.
-pub fn verify(
+pub fn verify<Id: FromStr>(
     key: &SigningKey,
     purpose: Purpose,
     token: &str,
     now: Timestamp,
-) -> Result<SubscriberId, TokenError> {
+) -> Result<Id, TokenError> {
     let [code, subject, expiry, tag] =
         token.split('.').collect::<Vec<_>>().try_into().map_err(|_| TokenError::Forged)?;
     let tag = secret::decode(tag).ok_or(TokenError::Forged)?;
@@ -140,6 +146,7 @@ impl Shown {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::SubscriberId;
 
     #[test]
     fn a_token_holds_for_its_purpose_key_and_time_only() {
@@ -150,8 +157,8 @@ mod tests {
         let token = issue(&key, Purpose::Verify, &subject, Some(later));
 
         assert_eq!(verify(&key, Purpose::Verify, &token, now), Ok(subject.clone()));
-        assert_eq!(verify(&key, Purpose::Verify, &token, later), Err(TokenError::Expired));
-        let forged = Err(TokenError::Forged);
+        assert_eq!(verify::<SubscriberId>(&key, Purpose::Verify, &token, later), Err(TokenError::Expired));
+        let forged = Err::<SubscriberId, _>(TokenError::Forged);
         assert_eq!(verify(&key, Purpose::Subscriber, &token, now), forged);
         assert_eq!(verify(&other, Purpose::Verify, &token, now), forged);
         let unlimited = token.replace("1800000060", "0");

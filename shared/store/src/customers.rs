@@ -7,11 +7,13 @@ use domain::{
     phone::Phone,
     secret::SigningKey,
     stamp::{Card, Customer, Program},
+    subscriber::Consent,
+    text::Line,
 };
 use jiff::Timestamp;
 
 use crate::{
-    Commit, CommitError, Cursor, LIST_SHARDS, Page, StoreError, Table,
+    Commit, CommitError, Cursor, LIST_SHARDS, Page, StoreError, Table, accounts,
     commit::MAX_WRITES,
     entities::{
         Account, AccountSigning, AuditEntry, Entity, Job, JobKind, PhoneClaim, card_key, customer_key,
@@ -58,6 +60,22 @@ pub async fn by_phone(
         Some(claim) => read(table, account, &claim.customer_id).await,
         None => Ok(None),
     }
+}
+
+/// The same for whoever has no account's key: a provider's callback.
+pub async fn by_phone_of(
+    table: &Table,
+    account: &AccountId,
+    phone: &Phone,
+) -> Result<Option<CustomerId>, StoreError> {
+    let key = accounts::signing_key(table, account).await?;
+    Ok(by_phone(table, &key, account, phone).await?.map(|customer| customer.id))
+}
+
+/// Whose customer it is.
+pub async fn account_of(table: &Table, id: &CustomerId) -> Result<Option<AccountId>, StoreError> {
+    let customer: Option<Customer> = table.get(&patterns::CUSTOMER, &customer_key(id)).await?;
+    Ok(customer.map(|customer| customer.account_id))
 }
 
 /// A customer, if it is this account's.
@@ -131,6 +149,37 @@ pub async fn update(
             .purge("old phone", &PhoneClaim::of(key, old).key());
     }
     commit.apply(table).await
+}
+
+/// Sets whether a customer agrees to messages, as the customer has just said; `None` when there is no such
+/// customer, otherwise whether that is new.
+pub async fn set_consent(
+    table: &Table,
+    id: &CustomerId,
+    granted: bool,
+    words: &str,
+    now: Timestamp,
+) -> Result<Option<bool>, StoreError> {
+    for attempt in 1..=12 {
+        let found: Option<Customer> = table.get(&patterns::CONSENT, &customer_key(id)).await?;
+        let Some(customer) = found else { return Ok(None) };
+        if customer.consent.granted == granted {
+            return Ok(Some(false));
+        }
+        let consent = Consent { granted, text: Line::try_from(words.to_owned()).ok(), at: now };
+        let after = Customer { consent, updated_at: now, rev: customer.rev + 1, ..customer.clone() };
+        let actor = customer.id.as_str();
+        let action = if granted { "customer.opted_in" } else { "customer.opted_out" };
+        let audit = AuditEntry::new(&customer.account_id, actor, action, actor, now);
+        let commit = Commit::new(&patterns::CONSENT).replace("customer", &after, customer.rev);
+        match commit.create("audit", &audit).apply(table).await {
+            Ok(()) => return Ok(Some(true)),
+            Err(CommitError::Condition(_)) => crate::back_off(attempt).await,
+            Err(CommitError::Store(error)) => return Err(error),
+        }
+    }
+    let detail = "the customer keeps changing".to_owned();
+    Err(StoreError::Unavailable { operation: "consent", detail })
 }
 
 /// Erases a customer: at once for everybody who asks, and asks for the removal of all that the customer has.

@@ -11,6 +11,8 @@
 
 pub mod accounts;
 pub mod archive;
+pub mod campaign_projection;
+pub mod campaigns;
 pub mod claims;
 pub mod code_pools;
 pub mod code_projection;
@@ -21,6 +23,7 @@ pub mod customers;
 pub mod entities;
 pub mod events;
 pub mod exports;
+mod facts;
 mod idempotency;
 pub mod imports;
 mod keys;
@@ -31,10 +34,12 @@ pub mod programs;
 pub mod projection;
 pub mod rates;
 pub mod referrals;
+pub mod sends;
 pub mod stamp_projection;
 pub mod stamps;
 pub mod subscribers;
 mod table;
+pub mod twilio;
 pub mod waitlists;
 
 pub use commit::{Commit, CommitError, back_off};

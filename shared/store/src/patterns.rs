@@ -98,7 +98,7 @@ macro_rules! patterns {
 patterns! {
     PING "health.ping" "account" [Get] None, "`PING` / `PING`", "Does the table answer?";
 
-    ACCOUNT "account.read" "account, code-distribution, code-import, message-sender, referral, stamp, subscriber" [BatchGet] None, "`ACCT#account` / `META`, `SIGNING`", "The account's settings and signing key";
+    ACCOUNT "account.read" "account, campaign, code-distribution, code-import, message-sender, referral, stamp, subscriber" [BatchGet] None, "`ACCT#account` / `META`, `SIGNING`", "The account's settings and signing key";
     ACCOUNT_WRITE "account.write" "account, jobs" [Put] None, "`ACCT#account` / `META`; `KEY#key`; `AUDIT#account`", "Create an account with its first keys, or change it, with its audit entry";
     MEMBERS "account.members" "account" [Query] None, "`ACCT#account` / `MEMBER#…`", "Who are the members?";
     MEMBER "account.member" "account, authorizer" [Get] None, "`ACCT#account` / `MEMBER#member`", "One member";
@@ -110,8 +110,8 @@ patterns! {
     API_KEY_WRITE "key.write" "account" [Put] None, "`KEY#key` / `META`; `AUDIT#account`", "Create, rotate or revoke a key";
     AUDIT_LOG "audit.list" "account" [Query] None, "`AUDIT#account` / `aud_…`, newest first", "Who did what, when?";
 
-    IDEMPOTENCY "idempotency.read" "account, code-distribution, referral, stamp, subscriber, waitlist" [Get] None, "`IDEM#account#principal#key` / `META`", "What was answered to this Idempotency-Key?";
-    RATE "rate.count" "code-distribution, stamp, subscriber" [Update] None, "`RATE#account#limit#caller` / META", "How often did this caller come within a minute?";
+    IDEMPOTENCY "idempotency.read" "account, campaign, code-distribution, referral, stamp, subscriber, waitlist" [Get] None, "`IDEM#account#principal#key` / `META`", "What was answered to this Idempotency-Key?";
+    RATE "rate.count" "campaign, code-distribution, message-sender, stamp, subscriber" [Update] None, "`RATE#account#limit#caller` / META", "How often did this caller come within a minute?";
 
     WAITLIST "waitlist.read" "waitlist, subscriber, referral, jobs, message-sender, projector" [Get] None, "`WL#waitlist` / `META`", "One waitlist";
     WAITLISTS "waitlist.list" "waitlist" [Query] Some(GSI1), "`ACCTWLS#account` / `wl_…`", "The account's waitlists, oldest first";
@@ -147,7 +147,7 @@ patterns! {
 
     STANDINGS "projection.standings" "projector" [BatchGet] None, "`SUB#subscriber` / `CORE#STANDING`", "What has the projector counted of these subscribers?";
     PROJECT "projection.write" "projector" [Put Delete Add] None, "`CORE#STANDING`, `REWARD#…`, `LINE#…`, `STATS`, `EVENTS#…`", "Count a change: position, statistics, rewards, events";
-    EVENTS "event.list" "waitlist, code-distribution, stamp" [Query] None, "`EVENTS#topic` / `evt_…`, newest first", "What happened on this waitlist, in this code pool, in this program?";
+    EVENTS "event.list" "waitlist, code-distribution, stamp, campaign" [Query] None, "`EVENTS#topic` / `evt_…`, newest first", "What happened on this waitlist, in this code pool, program, campaign?";
 
     EXPORT "export.read" "subscriber, jobs" [Get] None, "`EXPORT#export` / `META`", "One export";
     EXPORT_WRITE "export.write" "subscriber, jobs" [Put] None, "`EXPORT#export` / `META`; `JOB#job`; `IDEM#…`", "Start an export, or note its progress";
@@ -164,12 +164,12 @@ patterns! {
     CODE "code.read" "code-distribution" [Get BatchGet] None, "`CODES#pool#shard` / number; `STOCK#pool#lot#shard` / number", "One code";
     CODE_WRITE "code.write" "code-distribution" [Put] None, "`CODES#pool#shard` / number; `AUDIT#account`; `IDEM#…`", "Redeem or reveal a code";
 
-    CLAIM_POOL "claim.pool" "code-distribution" [BatchGet] None, "`ACCT#account` / `META`, `SIGNING`; `POOL#pool` / `META`", "The pool that is claimed from, and its account";
-    CLAIM_CONTEXT "claim.context" "code-distribution, code-import" [BatchGet] None, "`CLAIMS#pool#shard` / number; `POOL#pool` / `SHELF`", "What has this user claimed, and which lots may have codes?";
-    STOCK "claim.stock" "code-distribution" [Query] None, "`STOCK#pool#lot#shard` / number, from a random one", "A code of this lot that can be had now";
-    LOT_EMPTY "claim.lot-empty" "code-distribution" [Put] None, "`POOL#pool` / `SHELF`", "Take an empty lot off the shelf";
-    CLAIM_WRITE "claim.write" "code-distribution" [Put Delete] None, "`CLAIMS#pool#shard` / number; `STOCK#pool#lot#shard` / number; `IDEM#…`", "Give, hold, confirm or give back a code";
-    CLAIM "claim.read" "code-distribution" [Get] None, "`CLAIMS#pool#shard` / number", "One claim";
+    CLAIM_POOL "claim.pool" "campaign, code-distribution, message-sender" [BatchGet] None, "`ACCT#account` / `META`, `SIGNING`; `POOL#pool` / `META`", "The pool that is claimed from, and its account";
+    CLAIM_CONTEXT "claim.context" "code-distribution, code-import, message-sender" [BatchGet] None, "`CLAIMS#pool#shard` / number; `POOL#pool` / `SHELF`", "What has this user claimed, and which lots may have codes?";
+    STOCK "claim.stock" "code-distribution, message-sender" [Query] None, "`STOCK#pool#lot#shard` / number, from a random one", "A code of this lot that can be had now";
+    LOT_EMPTY "claim.lot-empty" "code-distribution, message-sender" [Put] None, "`POOL#pool` / `SHELF`", "Take an empty lot off the shelf";
+    CLAIM_WRITE "claim.write" "code-distribution, message-sender" [Put Delete] None, "`CLAIMS#pool#shard` / number; `STOCK#pool#lot#shard` / number; `IDEM#…`", "Give, hold, confirm or give back a code";
+    CLAIM "claim.read" "code-distribution, message-sender" [Get] None, "`CLAIMS#pool#shard` / number", "One claim";
 
     IMPORT "import.read" "code-distribution, code-import" [Get] None, "`POOL#pool` / `IMPORT#import`", "One import";
     IMPORTS "import.list" "code-distribution" [Query] None, "`POOL#pool` / `IMPORT#…`", "The pool's imports";
@@ -180,22 +180,23 @@ patterns! {
     CODES_ARCHIVED "archive.write" "jobs" [BatchGet Put] None, "`CODES#pool#shard`; `CLAIMS#pool#shard`", "Leave of a used code only where its text is archived";
     CODES_COUNT "projection.codes" "projector" [Put] None, "`POOL#pool` / `STATS`; `TALLY#fact`; `EVENTS#pool`", "Count claims and redemptions once";
 
-    PROGRAM "program.read" "stamp, projector, jobs" [Get] None, "`PROG#program` / `META`", "One program";
+    PROGRAM "program.read" "stamp, projector, jobs, campaign, campaign-scheduler" [Get] None, "`PROG#program` / `META`", "One program";
     PROGRAMS "program.list" "stamp" [Query] Some(GSI1), "`ACCTPROGS#account` / `prog_…`", "The account's programs, oldest first";
     PROGRAM_WRITE "program.write" "stamp" [Put] None, "`PROG#program` / `META`; `JOB#job`; `AUDIT#account`; `IDEM#…`", "Create or change a program, or ask for its deletion";
     PROGRAM_STATS "program.stats" "stamp" [Get] None, "`PROG#program` / `STATS`", "How much was ever collected and redeemed?";
     PROGRAM_PURGE "program.purge" "jobs" [Delete] None, "`PROG#program` / `META`, `STATS`", "Remove a deleted program";
 
     ENROL_CONTEXT "customer.enrol-context" "stamp" [BatchGet] None, "`ACCT#account` / `META`, `SIGNING`; `PROG#program` / `META`", "All that enrolling depends on, in one read";
-    CUSTOMER_BY_PHONE "customer.by-phone" "stamp" [Get] None, "`PHONE#account#pseudonym` / `META`", "Whose number is this?";
-    CUSTOMER "customer.read" "stamp" [Get] None, "`CUST#customer` / `META`", "One customer";
-    CUSTOMERS "customer.batch" "stamp" [BatchGet] None, "`CUST#customer` / `META`", "These customers";
-    PROGRAM_CUSTOMERS "customer.list" "stamp, jobs" [Query] Some(GSI1), "`PROGCUSTS#program#shard` / `cust_…`, 4 shards merged", "Who collects for a program, oldest first?";
+    CUSTOMER_BY_PHONE "customer.by-phone" "campaign, stamp" [Get] None, "`PHONE#account#pseudonym` / `META`", "Whose number is this?";
+    CUSTOMER "customer.read" "campaign, stamp" [Get] None, "`CUST#customer` / `META`", "One customer";
+    CUSTOMERS "customer.batch" "stamp, campaign-scheduler" [BatchGet] None, "`CUST#customer` / `META`", "These customers";
+    PROGRAM_CUSTOMERS "customer.list" "stamp, jobs, campaign-scheduler" [Query] Some(GSI1), "`PROGCUSTS#program#shard` / `cust_…`, 4 shards merged", "Who collects for a program, oldest first?";
     CUSTOMER_WRITE "customer.write" "stamp" [Put Delete Check] None, "`CUST#customer` / `META`, `CARD#program`; `PHONE#account#pseudonym`; `JOB#job`; `AUDIT#account`; `IDEM#…`", "Enrol, change or erase a customer, the number unique";
+    CONSENT "customer.consent" "campaign, message-sender" [Get Put] None, "`CUST#customer` / `META`; `AUDIT#account`", "Does the customer agree to messages?";
     CUSTOMER_PURGE "customer.purge" "jobs" [Query Delete] None, "`CUST#customer`, `STAMPS#customer` / all", "Remove what a customer had";
 
     TILL "stamp.till" "stamp" [BatchGet] None, "`ACCT#account` / `SIGNING`; `PROG#program` / `META`; `CUST#customer` / `META`, `CARD#program`", "All that a visit depends on, in one read";
-    CARD "stamp.card" "stamp" [Get] None, "`CUST#customer` / `CARD#program`", "One card";
+    CARD "stamp.card" "campaign, campaign-scheduler, stamp" [Get] None, "`CUST#customer` / `CARD#program`", "One card";
     STAMPS "stamp.list" "stamp" [Query] None, "`STAMPS#customer` / time, newest first or around a time", "A customer's stamps";
     STAMP "stamp.read" "stamp" [Get] None, "`STAMPS#customer` / time", "One visit's stamps";
     ONCE "stamp.once" "stamp" [Get] None, "`CUST#customer` / `ONCE#hash`", "Was this stamp taken in before?";
@@ -204,6 +205,28 @@ patterns! {
     CARD_REWARD "card-reward.read" "stamp" [Get] None, "`CUST#customer` / `REWARD#…`", "One reward";
     CARD_REWARD_WRITE "card-reward.write" "stamp" [Put] None, "`CUST#customer` / `REWARD#…`; `IDEM#…`", "Redeem a reward, once";
     STAMPS_COUNT "projection.stamps" "projector" [Put Add] None, "`PROG#program` / `STATS`; `EVENTS#program`", "Note and count what happens in a program once";
+
+    CAMPAIGN "campaign.read" "campaign, campaign-scheduler, projector, jobs" [Get] None, "`CAMP#campaign` / `META`", "One campaign";
+    CAMPAIGNS "campaign.list" "campaign" [Query] Some(GSI1), "`ACCTCAMPS#account` / `camp_…`", "The account's campaigns, oldest first";
+    CAMPAIGN_WRITE "campaign.write" "campaign" [Put] None, "`CAMP#campaign` / `META`; `JOB#job`; `AUDIT#account`; `IDEM#…`", "Create or change a campaign, set it going, or ask for its deletion";
+    CAMPAIGN_STATS "campaign.stats" "campaign" [Get] None, "`CAMP#campaign` / `STATS`", "What became of its messages?";
+    CAMPAIGNS_TRIGGERED "campaign.triggered" "campaign-scheduler" [Query] Some(GSI2), "`TIMED`, `MILESTONES#program` / `camp_…`", "Which active campaigns does the calendar, or this program's milestone, trigger?";
+    CAMPAIGN_LOOKED "campaign.looked" "campaign-scheduler" [Put] None, "`CAMP#campaign` / `META`", "Note up to when a trigger was looked after";
+    CAMPAIGN_PURGE "campaign.purge" "jobs" [Query Delete] None, "`CAMP#campaign` / `META`, `STATS`; `SENDS#campaign#shard`", "Remove a deleted campaign and its messages";
+
+    TWILIO "twilio.read" "campaign" [Get] None, "`ACCT#account` / `TWILIO`", "The account at Twilio";
+    TWILIO_WRITE "twilio.write" "campaign" [Put Delete] None, "`ACCT#account` / `TWILIO`; `AUDIT#account`", "Set or forget the account at Twilio";
+
+    SENDS_CREATE "send.create" "campaign, campaign-scheduler" [Put] None, "`SENDS#campaign#shard` / number; `JOB#job`; `IDEM#…`", "Make messages, each once";
+    SENDS "send.list" "campaign, campaign-scheduler" [Query] None, "`SENDS#campaign#shard` / number, 4 shards", "A campaign's messages";
+    SENDS_DUE "send.due" "campaign-scheduler" [Query] Some(GSI2), "`DUE#shard` / time", "Which messages have to be looked at again?";
+    SEND "send.read" "campaign, campaign-scheduler, message-sender" [BatchGet] None, "`SENDS#campaign#shard` / number; `CAMP#campaign` / `META`", "One message and its campaign";
+    RECIPIENT "send.recipient" "message-sender" [BatchGet] None, "`CUST#customer` / `META`, `CARD#program`, `CAP`; `PROG#program` / `META`; `ACCT#account` / `SIGNING`, `TWILIO`", "To whom does it go, from whom, and what does it say?";
+    SEND_TAKE "send.take" "message-sender" [Put Check] None, "`SENDS#campaign#shard` / number; `CUST#customer` / `META`, `CAP`", "Take a message for sending: wanted, and the only one in seven days";
+    SEND_NOTE "send.note" "campaign-scheduler, message-sender" [Put] None, "`SENDS#campaign#shard` / number", "Note what became of a message";
+    SEND_WRITE "send.give-back" "campaign, message-sender" [Put Delete] None, "`SENDS#campaign#shard` / number; `CUST#customer` / `CAP`", "The same, and give back the cap of one that was not sent";
+    CAP "send.cap" "campaign" [Get] None, "`CUST#customer` / `CAP`", "Which campaign message did the customer have last?";
+    SENDS_COUNT "projection.sends" "projector" [Put Add] None, "`CAMP#campaign` / `STATS`; `EVENTS#campaign`", "Note and count what becomes of messages once";
 
     MESSAGE "message.state" "message-sender" [Get Put Delete] None, "`MSG#message` / `META`", "Was this message sent?";
 }

@@ -4,11 +4,11 @@ use domain::{
     id::AccountId,
     rate::{Rate, Verdict},
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     StoreError, Table,
-    entities::rate_key,
+    entities::{rate_key, sender_key},
     patterns,
     table::{Clock, Moved},
 };
@@ -30,11 +30,61 @@ pub async fn count(
     let (start, latest) = (now.as_microsecond(), rate.latest(now));
     let mut clock = Clock::Restarted { at: start };
     loop {
-        match table.move_clock(&patterns::RATE, &key, clock, rate.interval(), now).await? {
+        match table.move_clock(&patterns::RATE, &key, clock, rate.interval()).await? {
             Moved::To(arrival) => return Ok(rate.allowed(arrival, now)),
             Moved::Not { stands: arrival } if arrival > latest => return Ok(rate.refused(arrival, now)),
             Moved::Not { stands: arrival } if arrival > start => clock = Clock::GoesOn { latest },
             Moved::Not { .. } => clock = Clock::Restarted { at: start },
         }
     }
+}
+
+/// Who sends: an account at a provider and one of its addresses, whoever uses it here.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Sender {
+    pub account_sid: String,
+    pub address: String,
+}
+
+/// Times at which a sender may send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lease {
+    /// The first of them; the others follow at the pace.
+    From(Timestamp),
+    /// All are taken for some time, or the sender is stopped: come back then.
+    Later(Timestamp),
+}
+
+/// Takes the next `count` times at which a sender may send, if they begin within `horizon`.
+///
+/// There is one clock for each sender, which all workers move: no two of them have the same time.
+pub async fn lease(
+    table: &Table,
+    sender: &Sender,
+    pace: SignedDuration,
+    count: u32,
+    horizon: SignedDuration,
+    now: Timestamp,
+) -> Result<Lease, StoreError> {
+    let key = sender_key(&sender.account_sid, &sender.address);
+    let micros = |duration: SignedDuration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+    let step = micros(pace).saturating_mul(i64::from(count));
+    let at = |micros: i64| Timestamp::from_microsecond(micros).unwrap_or(now);
+    let (start, latest) = (now.as_microsecond(), now.as_microsecond().saturating_add(micros(horizon)));
+    let mut clock = Clock::Restarted { at: start };
+    loop {
+        match table.move_clock(&patterns::RATE, &key, clock, step).await? {
+            Moved::To(next) => return Ok(Lease::From(at(next - step))),
+            Moved::Not { stands: next } if next > latest => return Ok(Lease::Later(at(next))),
+            Moved::Not { stands: next } if next > start => clock = Clock::GoesOn { latest },
+            Moved::Not { .. } => clock = Clock::Restarted { at: start },
+        }
+    }
+}
+
+/// Lets a sender send nothing until then.
+pub async fn stop_until(table: &Table, sender: &Sender, until: Timestamp) -> Result<(), StoreError> {
+    let key = sender_key(&sender.account_sid, &sender.address);
+    let clock = Clock::Restarted { at: until.as_microsecond() };
+    table.move_clock(&patterns::RATE, &key, clock, 0).await.map(drop)
 }

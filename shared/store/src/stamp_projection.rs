@@ -1,35 +1,16 @@
 //! What follows from stamps: events and numbers.
-//!
-//! Each fact is an event whose id follows from the fact, and the transaction that writes it counts it: a
-//! record that comes again counts nothing.
-
-use std::collections::BTreeMap;
 
 use domain::{
-    id::{CustomerId, EventId, ProgramId},
+    id::{CustomerId, ProgramId},
     stamp::{Card, CardReward, CardRewardStatus, Program, Stamp, StampStatus},
 };
-use jiff::Timestamp;
 
 use crate::{
-    Commit, CommitError, StoreError, Table,
-    commit::leave_out,
-    entities::{Event, EventKind, ProgramStats},
+    StoreError, Table,
+    entities::{EventKind, ProgramStats},
+    facts::{Book, Fact},
     patterns, programs,
 };
-
-/// Facts counted in one transaction, which also holds the numbers.
-const FACTS_AT_ONCE: usize = 90;
-
-/// Something that happens once to what a customer has of a program.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fact {
-    kind: EventKind,
-    customer_id: CustomerId,
-    object_id: Option<String>,
-    data: Option<(&'static str, u64)>,
-    at: Timestamp,
-}
 
 /// A card, stamp or reward as a stream record shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +18,13 @@ pub enum Change {
     Card { before: Option<Box<Card>>, after: Box<Card> },
     Stamp(Box<Stamp>),
     Reward(Box<CardReward>),
+}
+
+/// A customer who came as often as one of the program's milestones says, for the first time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Milestone {
+    pub customer_id: CustomerId,
+    pub visits: u64,
 }
 
 impl Change {
@@ -50,15 +38,15 @@ impl Change {
 
     fn facts(&self, program: &Program) -> Vec<Fact> {
         match self {
-            Self::Card { before: None, after } => {
-                vec![Fact {
-                    kind: EventKind::CustomerEnrolled,
-                    customer_id: after.customer_id.clone(),
-                    object_id: None,
-                    data: None,
-                    at: after.enrolled_at,
-                }]
-            }
+            Self::Card { before: None, after } => vec![Fact {
+                kind: EventKind::CustomerEnrolled,
+                customer_id: after.customer_id.clone(),
+                object_id: None,
+                data: None,
+                at: after.enrolled_at,
+                rank: 0,
+                counts: vec![("customers", 1)],
+            }],
             Self::Card { before: Some(before), after } => {
                 let reached = program.settings.milestones.reached(before.most_visits, after.most_visits);
                 let fact = |milestone: u32| Fact {
@@ -67,15 +55,22 @@ impl Change {
                     object_id: None,
                     data: Some(("visits", u64::from(milestone))),
                     at: after.updated_at,
+                    rank: 1,
+                    counts: Vec::new(),
                 };
                 reached.map(fact).collect()
             }
             Self::Stamp(stamp) => {
-                let (kind, at) = match stamp.status {
-                    StampStatus::Valid => (EventKind::StampGiven, stamp.recorded_at),
-                    StampStatus::Voided => {
-                        (EventKind::StampVoided, stamp.voided_at.unwrap_or(stamp.recorded_at))
+                let count = i64::from(stamp.count);
+                let (kind, at, counts) = match stamp.status {
+                    StampStatus::Valid => {
+                        (EventKind::StampGiven, stamp.recorded_at, vec![("visits", 1), ("stamps", count)])
                     }
+                    StampStatus::Voided => (
+                        EventKind::StampVoided,
+                        stamp.voided_at.unwrap_or(stamp.recorded_at),
+                        vec![("visits", -1), ("stamps", -count)],
+                    ),
                 };
                 vec![Fact {
                     kind,
@@ -83,17 +78,24 @@ impl Change {
                     object_id: Some(stamp.id.as_str().to_owned()),
                     data: Some(("stamps", u64::from(stamp.count))),
                     at,
+                    rank: 0,
+                    counts,
                 }]
             }
             Self::Reward(reward) => {
-                let (kind, at) = match reward.status {
-                    CardRewardStatus::Issued => (EventKind::CardRewardIssued, reward.issued_at),
-                    CardRewardStatus::Redeemed => {
-                        (EventKind::CardRewardRedeemed, reward.redeemed_at.unwrap_or(reward.issued_at))
-                    }
-                    CardRewardStatus::Withdrawn => {
-                        (EventKind::CardRewardWithdrawn, reward.withdrawn_at.unwrap_or(reward.issued_at))
-                    }
+                let issued = reward.issued_at;
+                let (kind, at, counts) = match reward.status {
+                    CardRewardStatus::Issued => (EventKind::CardRewardIssued, issued, ("rewards_issued", 1)),
+                    CardRewardStatus::Redeemed => (
+                        EventKind::CardRewardRedeemed,
+                        reward.redeemed_at.unwrap_or(issued),
+                        ("rewards_redeemed", 1),
+                    ),
+                    CardRewardStatus::Withdrawn => (
+                        EventKind::CardRewardWithdrawn,
+                        reward.withdrawn_at.unwrap_or(issued),
+                        ("rewards_issued", -1),
+                    ),
                 };
                 vec![Fact {
                     kind,
@@ -101,83 +103,57 @@ impl Change {
                     object_id: Some(reward.id.as_str().to_owned()),
                     data: None,
                     at,
+                    rank: 2,
+                    counts: vec![counts],
                 }]
             }
         }
     }
 }
 
-impl Fact {
-    /// What the fact adds to the program's numbers.
-    fn counts(&self) -> Vec<(&'static str, i64)> {
-        let stamps = self.data.and_then(|(_, stamps)| i64::try_from(stamps).ok()).unwrap_or_default();
-        match self.kind {
-            EventKind::CustomerEnrolled => vec![("customers", 1)],
-            EventKind::StampGiven => vec![("visits", 1), ("stamps", stamps)],
-            EventKind::StampVoided => vec![("visits", -1), ("stamps", -stamps)],
-            EventKind::CardRewardIssued => vec![("rewards_issued", 1)],
-            EventKind::CardRewardRedeemed => vec![("rewards_redeemed", 1)],
-            EventKind::CardRewardWithdrawn => vec![("rewards_issued", -1)],
-            _ => Vec::new(),
-        }
-    }
-
-    fn event(&self, program: &Program) -> Event {
-        let number = self.data.map(|(_, number)| number).unwrap_or_default().to_string();
-        let object = self.object_id.as_deref().unwrap_or_default();
-        // Of one visit: first the stamp, then what came of it.
-        let rank = match self.kind {
-            EventKind::CustomerEnrolled | EventKind::StampGiven => 0,
-            EventKind::MilestoneReached => 1,
-            _ => 2,
-        };
-        let identity = [program.id.as_str(), self.customer_id.as_str(), object, &number];
-        Event {
-            id: EventId::of_fact(self.at, rank, &identity),
-            customer_id: Some(self.customer_id.clone()),
-            object_id: self.object_id.clone(),
-            data: self.data.into_iter().map(|(name, number)| (name.to_owned(), number)).collect(),
-            ..Event::new(&program.account_id, program.id.as_str(), self.kind, self.at)
-        }
-    }
+/// What changes of one program amount to.
+pub struct Plan {
+    program: Program,
+    facts: Vec<Fact>,
 }
 
-/// Notes and counts what changes of one program amount to, as far as that has not been done before.
+/// Works it out; `None` without such a program, where there is nothing to count for.
 ///
 /// # Errors
 /// When the table is out of reach.
-pub async fn count(table: &Table, program: &ProgramId, changes: &[Change]) -> Result<(), StoreError> {
-    // Without a program there is nothing to count for.
-    let Some(program) = programs::find(table, program).await? else { return Ok(()) };
-    let facts: Vec<Fact> = changes.iter().flat_map(|change| change.facts(&program)).collect();
-    for facts in facts.chunks(FACTS_AT_ONCE) {
-        count_some(table, &program, facts.to_vec()).await?;
-    }
-    Ok(())
+pub async fn plan(
+    table: &Table,
+    program: &ProgramId,
+    changes: &[Change],
+) -> Result<Option<Plan>, StoreError> {
+    let program = programs::find(table, program).await?;
+    Ok(program.map(|program| {
+        let facts = changes.iter().flat_map(|change| change.facts(&program)).collect();
+        Plan { program, facts }
+    }))
 }
 
-async fn count_some(table: &Table, program: &Program, mut facts: Vec<Fact>) -> Result<(), StoreError> {
-    while !facts.is_empty() {
-        let mut commit = Commit::new(&patterns::STAMPS_COUNT);
-        let mut numbers: BTreeMap<&str, i64> = BTreeMap::new();
-        for fact in &facts {
-            commit = commit.create("event", &fact.event(program));
-            for (name, by) in fact.counts() {
-                *numbers.entry(name).or_default() += by;
-            }
-        }
-        let numbers: Vec<_> = numbers.into_iter().filter(|(_, by)| *by != 0).collect();
-        if !numbers.is_empty() {
-            commit = commit.add("stats", &ProgramStats::key_of(&program.id), &numbers);
-        }
-        match commit.apply(table).await {
-            Ok(()) => return Ok(()),
-            Err(CommitError::Store(error)) => return Err(error),
-            Err(CommitError::Condition(failed)) => {
-                let known: Vec<_> = failed.iter().map(|failed| failed.position).collect();
-                leave_out(&mut facts, &known);
-            }
-        }
+impl Plan {
+    /// To be passed on before the plan is noted, so that a crash in between repeats rather than loses them.
+    pub fn milestones(&self) -> impl Iterator<Item = Milestone> {
+        let reached = self.facts.iter().filter(|fact| fact.kind == EventKind::MilestoneReached);
+        reached.map(|fact| Milestone {
+            customer_id: fact.customer_id.clone(),
+            visits: fact.data.map(|(_, visits)| visits).unwrap_or_default(),
+        })
     }
-    Ok(())
+
+    /// Notes and counts it, as far as that has not been done before.
+    ///
+    /// # Errors
+    /// When the table is out of reach.
+    pub async fn note(&self, table: &Table) -> Result<(), StoreError> {
+        let book = Book {
+            pattern: &patterns::STAMPS_COUNT,
+            account: &self.program.account_id,
+            topic: self.program.id.as_str(),
+            numbers: ProgramStats::key_of(&self.program.id),
+        };
+        book.note(table, &self.facts).await
+    }
 }

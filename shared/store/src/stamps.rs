@@ -65,7 +65,7 @@ pub async fn around(
     within: SignedDuration,
 ) -> Result<Vec<Stamp>, StoreError> {
     // Ids of two moments enclose those of all between them, whatever follows the time.
-    let bound = |at: Timestamp| StampId::new(customer, at).ulid()[..10].to_owned();
+    let bound = |at: Timestamp| StampId::new(customer, at).number()[..10].to_owned();
     let query = Query {
         range: Range::Between(bound(at - within), format!("{}~", bound(at + within))),
         consistent: true,

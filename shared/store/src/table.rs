@@ -433,16 +433,16 @@ impl Table {
         Ok(self.update(pattern, key, update).await?.ok().map(|item| counters_of(&item)))
     }
 
-    /// Moves a clock by `step`; both are in microseconds. A clock that nobody has moved for
-    /// three minutes is forgotten.
+    /// Moves a clock by `step`; both are in microseconds. A clock is forgotten three minutes after the
+    /// latest time that it may show.
     pub(crate) async fn move_clock(
         &self,
         pattern: &'static Pattern,
         key: &Key,
         clock: Clock,
         step: i64,
-        now: Timestamp,
     ) -> Result<Moved, StoreError> {
+        let (Clock::Restarted { at: latest } | Clock::GoesOn { latest }) = clock;
         let mut update = match clock {
             Clock::Restarted { at } => {
                 let mut update = UpdateExpression::of("SET #clock = :to, #expires = :expires");
@@ -458,7 +458,7 @@ impl Table {
             }
         };
         update.name("#clock", CLOCK).name("#expires", crate::keys::EXPIRES_AT);
-        update.number(":expires", now.as_second() + CLOCK_KEPT);
+        update.number(":expires", (latest + step) / 1_000_000 + CLOCK_KEPT);
         let stands = |item: &Item| counters_of(item).get(CLOCK).copied().unwrap_or_default();
         Ok(match self.update(pattern, key, update).await? {
             Ok(item) => Moved::To(stands(&item)),

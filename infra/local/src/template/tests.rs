@@ -42,6 +42,8 @@ fn every_function_has_its_binary() {
     let expected = [
         ("AccountFunction", "account"),
         ("AuthorizerFunction", "authorizer"),
+        ("CampaignFunction", "campaign"),
+        ("CampaignSchedulerFunction", "campaign-scheduler"),
         ("CodeDistributionFunction", "code-distribution"),
         ("CodeImportFunction", "code-import"),
         ("JobsFunction", "jobs"),
@@ -75,6 +77,8 @@ fn functions_have_the_globals_and_their_own() {
     let projector = function(declaration(), "ProjectorFunction");
     assert_eq!(projector.timeout, Duration::from_secs(60));
     let expected = [
+        ("CAMPAIGN_MESSAGES_QUEUE_URL", "http://127.0.0.1:9324/000000000000/campaign-messages"),
+        ("CAMPAIGN_TASKS_QUEUE_URL", "http://127.0.0.1:9324/000000000000/campaign-tasks"),
         ("ENVIRONMENT", "dev"),
         ("JOBS_QUEUE_URL", "http://127.0.0.1:9324/000000000000/jobs"),
         ("LOG_LEVEL", "info"),
@@ -108,7 +112,8 @@ fn sources_name_their_queues() {
         report_failures: true,
         max_concurrency,
     };
-    assert_eq!(function(declaration(), "MessageSenderFunction").sources, [queue("messages", 10, 10)]);
+    let sources = [queue("campaign-messages", 10, 24), queue("messages", 10, 10)];
+    assert_eq!(function(declaration(), "MessageSenderFunction").sources, sources);
     let jobs = function(declaration(), "JobsFunction").sources;
     assert!(jobs.contains(&queue("jobs", 1, ACCOUNT_CONCURRENCY)));
 }
@@ -138,7 +143,10 @@ fn schedules_have_an_interval_and_an_input() {
     let (name, input) = ("ArchiveCodes".to_owned(), json!({ "schedule": "archive_codes" }));
     let interval = Duration::from_secs(24 * 60 * 60);
     assert_eq!(schedules(declaration()), [Source::Schedule { name, interval, input }]);
-    let disabled = edited("ScheduleExpression:", "State: DISABLED\n            ScheduleExpression:");
+    let disabled = edited(
+        "ScheduleExpression: rate(1 day)",
+        "State: DISABLED\n            ScheduleExpression: rate(1 day)",
+    );
     assert_eq!(schedules(disabled.expect("it is honoured")), []);
     let seconds = |expression| rate(expression).map(|interval| interval.as_secs());
     assert_eq!(seconds("rate(1 minute)"), Some(60));
@@ -206,7 +214,7 @@ fn the_table_is_a_request() {
 #[test]
 fn queues_have_their_dead_letters() {
     let queues = declaration().queues;
-    assert_eq!(queues.len(), 6);
+    assert_eq!(queues.len(), 10);
     let queue = |name: &str| queues.iter().find(|queue| queue.name == name).expect("the queue is declared");
     let messages = queue("messages");
     assert_eq!(messages.visibility_timeout, Duration::from_secs(360));
@@ -325,12 +333,12 @@ fn what_cannot_be_honoured_is_refused_by_name() {
         (
             schedule,
             "FlexibleTimeWindow:\n              Mode: FLEXIBLE",
-            "ArchiveCodes.Properties.FlexibleTimeWindow is",
+            "Due.Properties.FlexibleTimeWindow is",
         ),
-        (schedule, "Timezone: Europe/Paris", "ArchiveCodes.Properties.Timezone"),
-        (schedule, "State: on", "ArchiveCodes.Properties.State is on"),
-        ("Input: '{", "Input: '", "ArchiveCodes.Properties.Input isn't JSON"),
-        ("Input:", "Name2:", "ArchiveCodes.Properties.Input is missing"),
+        (schedule, "Timezone: Europe/Paris", "Due.Properties.Timezone"),
+        (schedule, "State: on", "Due.Properties.State is on"),
+        ("Input: '{", "Input: '", "Due.Properties.Input isn't JSON"),
+        ("Input:", "Name2:", "Due.Properties.Input is missing"),
     ] {
         let error = edited(from, to).expect_err(to).to_string();
         assert!(error.contains(refused), "{to}: {error}");

@@ -1,6 +1,7 @@
 //! Items as they lie in the table. An entity owns its keys.
 
 mod account;
+mod campaign;
 mod code_pool;
 mod referral;
 mod stamp;
@@ -15,6 +16,8 @@ use jiff::Timestamp;
 use serde::{Serialize, de::DeserializeOwned};
 
 pub use account::{Account, AccountSigning, ApiKeyRecord, AuditEntry, KeyStatus, Limits, Login, Member};
+pub use campaign::{CampaignStats, Cap, TwilioAccount, campaign_key, send_key};
+pub(crate) use campaign::{TIMED, campaigns_of, due_at, due_partition, milestone_campaigns, sends_partition};
 pub(crate) use code_pool::{
     ALL_CODE_POOLS, HELD_UNTIL, IMPORTS, VALID_UNTIL, code_pools_of, used_at, used_partition,
 };
@@ -38,7 +41,7 @@ pub(crate) use subscriber::{
 };
 pub use support::{
     Event, EventKind, Export, ExportStatus, IdempotencyRecord, Job, JobKind, MessageRecord, MessageState,
-    rate_key,
+    rate_key, sender_key,
 };
 pub(crate) use waitlist::waitlists_of;
 pub use waitlist::{SlugClaim, line_left_key, line_numbers_key, waitlist_key, waitlist_stats_key};

@@ -122,7 +122,7 @@ pub(crate) fn stamps_partition(customer: &CustomerId) -> String {
 }
 
 pub fn stamp_key(id: &StampId) -> Key {
-    Key { pk: stamps_partition(&id.customer()), sk: id.ulid().to_owned() }
+    Key { pk: stamps_partition(&id.customer()), sk: id.number().to_owned() }
 }
 
 impl Entity for Stamp {
@@ -133,7 +133,7 @@ impl Entity for Stamp {
 }
 
 pub fn card_reward_key(id: &CardRewardId) -> Key {
-    Key { pk: customer_partition(&id.customer()), sk: format!("{REWARDS}{}", id.ulid()) }
+    Key { pk: customer_partition(&id.customer()), sk: format!("{REWARDS}{}", id.number()) }
 }
 
 impl Entity for CardReward {

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use domain::id::{AccountId, CodePoolId, CustomerId, EventId, ExportId, ProgramId, SubscriberId, WaitlistId};
+use domain::id::{
+    AccountId, CampaignId, CodePoolId, CustomerId, EventId, ExportId, ProgramId, SendId, SubscriberId,
+    WaitlistId,
+};
 use jiff::{Timestamp, ToSpan};
 use serde::{Deserialize, Serialize};
 
@@ -46,59 +49,64 @@ pub fn rate_key(account: &AccountId, limit: &str, caller: &str) -> Key {
     Key::new(&["RATE", account.as_str(), limit, caller], &["META"])
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-pub enum EventKind {
-    #[serde(rename = "subscriber.joined")]
-    SubscriberJoined,
-    #[serde(rename = "subscriber.verified")]
-    SubscriberVerified,
-    #[serde(rename = "subscriber.invited")]
-    SubscriberInvited,
-    #[serde(rename = "subscriber.converted")]
-    SubscriberConverted,
-    #[serde(rename = "subscriber.unsubscribed")]
-    SubscriberUnsubscribed,
-    #[serde(rename = "subscriber.erased")]
-    SubscriberErased,
-    #[serde(rename = "referral.credited")]
-    ReferralCredited,
-    #[serde(rename = "referral.revoked")]
-    ReferralRevoked,
-    #[serde(rename = "referral.restored")]
-    ReferralRestored,
-    #[serde(rename = "reward.issued")]
-    RewardIssued,
-    #[serde(rename = "reward.revoked")]
-    RewardRevoked,
-    #[serde(rename = "code_pool.low_stock")]
-    CodePoolLowStock,
-    #[serde(rename = "import.completed")]
-    ImportCompleted,
-    #[serde(rename = "import.failed")]
-    ImportFailed,
-    #[serde(rename = "customer.enrolled")]
-    CustomerEnrolled,
-    #[serde(rename = "stamp.given")]
-    StampGiven,
-    #[serde(rename = "stamp.voided")]
-    StampVoided,
-    #[serde(rename = "milestone.reached")]
-    MilestoneReached,
-    #[serde(rename = "card_reward.issued")]
-    CardRewardIssued,
-    #[serde(rename = "card_reward.redeemed")]
-    CardRewardRedeemed,
-    #[serde(rename = "card_reward.withdrawn")]
-    CardRewardWithdrawn,
+/// The clock of one sender of messages.
+pub fn sender_key(account_sid: &str, address: &str) -> Key {
+    Key::new(&["RATE", "twilio", account_sid, address], &["META"])
 }
 
-/// Something that happened on a waitlist, in a code pool or in a stamp program; names only ids,
+macro_rules! event_kinds {
+    ($($name:ident $text:literal;)*) => {
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+        pub enum EventKind {
+            $(#[serde(rename = $text)] $name),*
+        }
+
+        impl EventKind {
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$name => $text),* }
+            }
+        }
+    };
+}
+
+event_kinds! {
+    SubscriberJoined "subscriber.joined";
+    SubscriberVerified "subscriber.verified";
+    SubscriberInvited "subscriber.invited";
+    SubscriberConverted "subscriber.converted";
+    SubscriberUnsubscribed "subscriber.unsubscribed";
+    SubscriberErased "subscriber.erased";
+    ReferralCredited "referral.credited";
+    ReferralRevoked "referral.revoked";
+    ReferralRestored "referral.restored";
+    RewardIssued "reward.issued";
+    RewardRevoked "reward.revoked";
+    CodePoolLowStock "code_pool.low_stock";
+    ImportCompleted "import.completed";
+    ImportFailed "import.failed";
+    CustomerEnrolled "customer.enrolled";
+    StampGiven "stamp.given";
+    StampVoided "stamp.voided";
+    MilestoneReached "milestone.reached";
+    CardRewardIssued "card_reward.issued";
+    CardRewardRedeemed "card_reward.redeemed";
+    CardRewardWithdrawn "card_reward.withdrawn";
+    MessageQueued "message.queued";
+    MessageReopened "message.reopened";
+    MessageRefused "message.refused";
+    MessageSent "message.sent";
+    MessageFailed "message.failed";
+    MessageDelivered "message.delivered";
+    MessageRead "message.read";
+}
+
+/// Something that happened on a waitlist, in a code pool, a stamp program or a campaign; names only ids,
 /// nothing personal. Kept 30 days.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     pub id: EventId,
     pub account_id: AccountId,
-    /// The id of the waitlist, code pool or program.
+    /// The id of the waitlist, code pool, program or campaign.
     pub topic: String,
     #[serde(rename = "event_type")]
     pub kind: EventKind,
@@ -148,6 +156,18 @@ pub enum JobKind {
     /// All that a customer has: cards, stamps, rewards.
     EraseCustomer {
         customer_id: CustomerId,
+    },
+    DeleteCampaign {
+        campaign_id: CampaignId,
+    },
+    /// Work of the message sender: a message that was asked for by hand.
+    SendMessage {
+        send_id: SendId,
+    },
+    /// Work of the campaign scheduler: a campaign was set going.
+    StartCampaign {
+        campaign_id: CampaignId,
+        run: u32,
     },
     /// Codes that were used long ago leave the table.
     ArchiveCodes {

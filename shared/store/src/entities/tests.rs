@@ -2,6 +2,7 @@
 
 use domain::{
     api_key::KeyKind,
+    campaign::{Campaign, CampaignStatus, Send, SendStatus},
     claim::{Claim, ClaimStatus, Code},
     code_pool::{CodePool, Lot, Lots, Platform, PromoCode},
     email::Email,
@@ -16,6 +17,7 @@ use domain::{
         SubscriberStatus,
     },
     text::{Metadata, Name},
+    twilio::AuthToken,
     waitlist::Waitlist,
 };
 use jiff::Timestamp;
@@ -342,4 +344,34 @@ fn items_of_stamp_cards() {
     });
     let stamp_id = within("stamp").parse().unwrap();
     golden(&Once { customer_id: id("cust"), fact: "hash".to_owned(), stamp_id, at: now() });
+}
+
+#[test]
+fn items_of_campaigns() {
+    let settings = serde_json::from_value(json!({
+        "name": "We miss you",
+        "program_id": id::<domain::id::ProgramId>("prog"),
+        "trigger": { "kind": "inactivity", "days": 30 },
+        "template": {
+            "channel": "whatsapp",
+            "content_sid": format!("HX{}", "0".repeat(32)),
+            "variables": { "1": "{{name}}" },
+        },
+        "quiet_hours": { "from": "21:00", "until": "08:00" },
+    }));
+    let campaign = Campaign { id: id("camp"), ..Campaign::new(id("acct"), settings.unwrap(), now()) };
+    golden(&Campaign { status: CampaignStatus::Active, run: 1, ..campaign.clone() });
+    let card = Card::new(id("acct"), id("prog"), id("cust"), now());
+    let send = Send::new(&campaign, &card, "since 1", now());
+    golden(&Send { due_at: Some(now()), ..send.now(SendStatus::Deferred, now()) });
+    golden(&Cap::of(&send, now()));
+    golden(&TwilioAccount {
+        account_id: id("acct"),
+        account_sid: format!("AC{}", "0".repeat(32)),
+        auth_token: AuthToken::new("0".repeat(32)).unwrap(),
+        whatsapp_sender: None,
+        sms_sender: Some("+4930123456".to_owned().try_into().unwrap()),
+        updated_at: now(),
+        rev: 1,
+    });
 }

@@ -1,0 +1,165 @@
+//! Makes the messages of campaigns, and looks after those that wait.
+//!
+//! Work comes as tasks on a queue of its own, each a page: it makes the messages of a hundred customers, puts
+//! them into the senders' queue, and asks for the next page. So a campaign of any size takes the same memory,
+//! and a task that comes twice, or is cut off, makes no message twice. Once a minute, and when a campaign is
+//! set going, it looks at what time has brought: quiet hours that are over, outcomes that nobody has told,
+//! absences and birthdays.
+//!
+//! Access patterns: `campaign.read`, `campaign.triggered`, `campaign.looked`, `customer.list`, `customer.batch`,
+//! `program.read`, `send.create`, `send.list`, `send.due`, `send.write`.
+
+mod audience;
+mod due;
+
+use api::{
+    StartError,
+    metrics::{self, Unit},
+};
+use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
+use aws_sdk_sqs::{error::DisplayErrorContext, types::SendMessageBatchRequestEntry};
+use domain::id::{CampaignId, CustomerId, ProgramId, SendId};
+use futures_util::future::try_join_all;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use store::{StoreError, Table};
+
+#[derive(Debug, thiserror::Error)]
+pub enum SchedulerError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("SQS: {0}")]
+    Queue(String),
+    #[error("the message can't be read: {0}")]
+    Unreadable(#[from] serde_json::Error),
+}
+
+/// What the function is invoked with.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub enum Invocation {
+    Scheduled(Schedule),
+    Queued(SqsEvent),
+}
+
+/// The input of a schedule.
+#[derive(Deserialize)]
+#[serde(tag = "schedule", rename_all = "snake_case")]
+pub enum Schedule {
+    Campaigns,
+}
+
+/// Something to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Task {
+    /// A campaign was set going.
+    StartCampaign { campaign_id: CampaignId, run: u32 },
+    /// A page of its audience.
+    FanOut {
+        campaign_id: CampaignId,
+        run: u32,
+        shard: u8,
+        after: Option<CustomerId>,
+        /// What time has brought since then; all that it ever did, if there is none.
+        since: Option<Timestamp>,
+        until: Timestamp,
+    },
+    /// A page of its messages, those that still have to be sent.
+    Requeue { campaign_id: CampaignId, run: u32, shard: u8, after: Option<SendId> },
+    /// A customer has come so often.
+    Milestone { program_id: ProgramId, customer_id: CustomerId, visits: u64 },
+}
+
+pub struct CampaignScheduler {
+    table: Table,
+    sqs: aws_sdk_sqs::Client,
+    tasks: String,
+    messages: String,
+}
+
+impl CampaignScheduler {
+    /// # Errors
+    /// When a variable is missing.
+    pub fn from_env(env: &aws::Env) -> Result<Self, StartError> {
+        Ok(Self {
+            table: Table::from_env(env)?,
+            sqs: aws::client!(aws_sdk_sqs, env, "SQS")?,
+            tasks: env.require("CAMPAIGN_TASKS_QUEUE_URL")?.to_owned(),
+            messages: env.require("CAMPAIGN_MESSAGES_QUEUE_URL")?.to_owned(),
+        })
+    }
+
+    /// Does the tasks of a batch, of which what failed is reported and comes again; or what is due.
+    ///
+    /// # Errors
+    /// When what is due can't be looked after.
+    pub async fn handle(&self, invocation: Invocation) -> Result<SqsBatchResponse, SchedulerError> {
+        let event = match invocation {
+            Invocation::Scheduled(Schedule::Campaigns) => {
+                self.look(Timestamp::now()).await?;
+                return Ok(SqsBatchResponse::default());
+            }
+            Invocation::Queued(event) => event,
+        };
+        let mut response = SqsBatchResponse::default();
+        for message in event.records {
+            let done = match serde_json::from_str(message.body.as_deref().unwrap_or_default()) {
+                Ok(task) => self.work(task).await,
+                Err(error) => Err(error.into()),
+            };
+            if let Err(error) = done {
+                let id = message.message_id.unwrap_or_default();
+                tracing::error!(cause = %error, queue_message_id = id, "task failed");
+                response.add_failure(id);
+            }
+        }
+        Ok(response)
+    }
+
+    async fn work(&self, task: Task) -> Result<(), SchedulerError> {
+        match task {
+            Task::StartCampaign { campaign_id, run } => self.start(&campaign_id, run).await,
+            Task::FanOut { campaign_id, run, shard, after, since, until } => {
+                let page = audience::Page { run, shard, after, since, until };
+                self.fan_out(&campaign_id, page).await
+            }
+            Task::Requeue { campaign_id, run, shard, after } => {
+                self.requeue(&campaign_id, run, shard, after).await
+            }
+            Task::Milestone { program_id, customer_id, visits } => {
+                self.milestone(&program_id, &customer_id, visits).await
+            }
+        }
+    }
+
+    /// Asks for a task.
+    async fn ask(&self, task: &Task) -> Result<(), SchedulerError> {
+        let body = serde_json::to_string(task)?;
+        let sent = self.sqs.send_message().queue_url(&self.tasks).message_body(body).send().await;
+        sent.map(drop).map_err(|error| SchedulerError::Queue(DisplayErrorContext(error).to_string()))
+    }
+
+    /// Puts messages into the senders' queue.
+    async fn queue(&self, sends: &[SendId]) -> Result<(), SchedulerError> {
+        metrics::record(&[("Queued", Unit::Count, sends.len() as f64)], &[]);
+        let batches: Vec<Vec<SendId>> = sends.chunks(10).map(<[SendId]>::to_vec).collect();
+        try_join_all(batches.into_iter().map(|batch| self.queue_some(batch))).await.map(drop)
+    }
+
+    async fn queue_some(&self, sends: Vec<SendId>) -> Result<(), SchedulerError> {
+        let failed = |error: &dyn std::fmt::Display| SchedulerError::Queue(error.to_string());
+        let entry = |(position, send): (usize, &SendId)| {
+            let body = serde_json::json!({ "kind": "campaign_message", "send_id": send }).to_string();
+            SendMessageBatchRequestEntry::builder().id(position.to_string()).message_body(body).build()
+        };
+        let entries = sends.iter().enumerate().map(entry).collect::<Result<Vec<_>, _>>();
+        let entries = entries.map_err(|error| failed(&error))?;
+        let batch = self.sqs.send_message_batch().queue_url(&self.messages).set_entries(Some(entries));
+        let sent = batch.send().await.map_err(|error| failed(&DisplayErrorContext(error)))?;
+        match sent.failed.first() {
+            None => Ok(()),
+            Some(entry) => Err(failed(&entry.message.as_deref().unwrap_or(&entry.code))),
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! Campaigns themselves: settings, states, messages.
+
+use api::{
+    App, EventView, IfMatch, Json, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query,
+    created, etag, merge_patch, respond,
+};
+use axum::{
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use domain::{
+    campaign::{Campaign, CampaignSettings, CampaignStatus, Channel, Send},
+    id::{AccountId, CampaignId, CustomerId},
+    stamp::Card,
+};
+use store::{Answer, CommitError, campaigns, entities::AuditEntry, events, programs, sends, twilio};
+
+use crate::dto::{CampaignView, CampaignWithCounts, SendView, TestRequest};
+
+/// A campaign of the account: another account's does not exist.
+pub async fn own(app: &App, account: &AccountId, id: &CampaignId) -> Result<Campaign, Problem> {
+    let found = campaigns::read(&app.table, account, id).await?;
+    found.ok_or_else(|| ProblemKind::NotFound.because("There is no such campaign."))
+}
+
+fn audit(app: &App, principal: &Principal, action: &str, id: &CampaignId) -> AuditEntry {
+    AuditEntry::new(&principal.account_id, &principal.id, action, id.as_str(), app.now())
+}
+
+/// What the settings name has to be the account's own.
+async fn require_own(app: &App, account: &AccountId, settings: &CampaignSettings) -> Result<(), Problem> {
+    let program = programs::read(&app.table, account, &settings.program_id).await?;
+    if program.is_none_or(|program| program.deleting) {
+        return Err(ProblemKind::NotFound.because("There is no such program."));
+    }
+    let Some(pool) = &settings.code_pool_id else { return Ok(()) };
+    let counter = store::claims::counter(&app.table, account, pool).await?;
+    counter.map(drop).ok_or_else(|| ProblemKind::NotFound.because("There is no such code pool."))
+}
+
+/// Creates a campaign, as a draft.
+#[utoipa::path(post, path = "/api/v1/campaigns", tag = "campaign", request_body = CampaignSettings,
+    responses((status = CREATED, body = CampaignView)))]
+pub async fn create(
+    State(app): State<App>,
+    principal: Principal,
+    post: Post<CampaignSettings>,
+) -> Result<Response, Problem> {
+    if let Some(answer) = post.answered(&app).await? {
+        return Ok(respond(answer));
+    }
+    require_own(&app, &principal.account_id, &post.body).await?;
+    let campaign = Campaign::new(principal.account_id.clone(), post.body.clone(), app.now());
+    let audit = audit(&app, &principal, "campaign.created", &campaign.id);
+    let (location, rev) = (format!("/api/v1/campaigns/{}", campaign.id), campaign.rev);
+    let commit = campaigns::create(&campaign, &audit);
+    let answer = created(location, &CampaignView::from(campaign))?;
+    let committed = post.commit(&app, commit, &answer).await?;
+    Ok((etag(rev), respond(committed.answer_or(answer))).into_response())
+}
+
+/// The account's campaigns, oldest first.
+#[utoipa::path(get, path = "/api/v1/campaigns", tag = "campaign", params(PageQuery),
+    responses((status = OK, body = List<CampaignView>)))]
+pub async fn list(
+    State(app): State<App>,
+    principal: Principal,
+    Query(page): Query<PageQuery>,
+) -> Result<axum::Json<List<CampaignView>>, Problem> {
+    let found = campaigns::list(&app.table, &principal.account_id, page.cursor()?, page.limit()?).await?;
+    Ok(axum::Json(found.map(CampaignView::from).into()))
+}
+
+/// A campaign with what became of its messages.
+#[utoipa::path(get, path = "/api/v1/campaigns/{id}", tag = "campaign", params(("id" = CampaignId, Path)),
+    responses((status = OK, body = CampaignWithCounts)))]
+pub async fn get(
+    State(app): State<App>,
+    principal: Principal,
+    PathId(id): PathId<CampaignId>,
+) -> Result<Response, Problem> {
+    let campaign = own(&app, &principal.account_id, &id).await?;
+    let counts = campaigns::stats(&app.table, &id).await?;
+    let rev = campaign.rev;
+    let view = CampaignWithCounts { campaign: campaign.into(), counts: counts.into() };
+    Ok((etag(rev), axum::Json(view)).into_response())
+}
+
+/// Changes some settings (RFC 7396 merge patch). Not while it is active.
+#[utoipa::path(patch, path = "/api/v1/campaigns/{id}", tag = "campaign",
+    params(("id" = CampaignId, Path), ("If-Match" = String, Header)),
+    request_body(content = Object, content_type = "application/merge-patch+json"),
+    responses((status = OK, body = CampaignView)))]
+pub async fn patch(
+    State(app): State<App>,
+    principal: Principal,
+    PathId(id): PathId<CampaignId>,
+    seen: IfMatch,
+    Json(patch): Json<serde_json::Value>,
+) -> Result<Response, Problem> {
+    let old = own(&app, &principal.account_id, &id).await?;
+    seen.check(old.rev)?;
+    require_kept(&old)?;
+    if old.status == CampaignStatus::Active {
+        return Err(ProblemKind::CampaignActive.into());
+    }
+    let settings: CampaignSettings = merge_patch(&old.settings, &patch)?;
+    if settings.program_id != old.settings.program_id {
+        return Err(Problem::field("program_id", "stays as it was made: the messages are to its customers"));
+    }
+    require_own(&app, &principal.account_id, &settings).await?;
+    let new = Campaign { settings, ..old.next(app.now()) };
+    let audit = audit(&app, &principal, "campaign.updated", &id);
+    match campaigns::update(&new, old.rev, &audit).apply(&app.table).await {
+        Ok(()) => Ok((etag(new.rev), axum::Json(CampaignView::from(new))).into_response()),
+        Err(CommitError::Condition(_)) => Err(ProblemKind::PreconditionFailed.into()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn require_kept(campaign: &Campaign) -> Result<(), Problem> {
+    if campaign.deleting { Err(ProblemKind::CampaignDeleting.into()) } else { Ok(()) }
+}
+
+/// Deletes a campaign with what is known of its messages. Nothing of it is sent any more. The work goes on after
+/// the answer: until it is done, the campaign is shown as `deleting`, then it is gone.
+#[utoipa::path(delete, path = "/api/v1/campaigns/{id}", tag = "campaign", params(("id" = CampaignId, Path)),
+    responses((status = ACCEPTED)))]
+pub async fn delete(
+    State(app): State<App>,
+    principal: Principal,
+    PathId(id): PathId<CampaignId>,
+    seen: Option<IfMatch>,
+) -> Result<Response, Problem> {
+    let campaign = own(&app, &principal.account_id, &id).await?;
+    if let Some(seen) = seen {
+        seen.check(campaign.rev)?;
+    }
+    let audit = audit(&app, &principal, "campaign.deleted", &id);
+    campaigns::begin_delete(&app.table, &campaign, &audit, app.now()).await?;
+    Ok((StatusCode::ACCEPTED, [(header::LOCATION, format!("/api/v1/campaigns/{id}"))]).into_response())
+}
+
+/// Sets a draft going: messages to a segment go out, other triggers are looked after from now on.
+#[utoipa::path(post, path = "/api/v1/campaigns/{id}/activate", tag = "campaign",
+    params(("id" = CampaignId, Path)), responses((status = OK, body = CampaignView)))]
+pub async fn activate(
+    State(app): State<App>,
+    principal: Principal,
+    PathId(id): PathId<CampaignId>,
+    post: Post<serde_json::Value>,
+) -> Result<Response, Problem> {
+    go(&app, &principal, &id, &post, Step::Activate).await
+}
+
+/// Stops an active campaign: what is not handed over by now waits.
+#[utoipa::path(post, path = "/api/v1/campaigns/{id}/pause", tag = "campaign",
+    params(("id" = CampaignId, Path)), responses((status = OK, body = CampaignView)))]
+pub async fn pause(
+    State(app): State<App>,
+    principal: Principal,
+    PathId(id): PathId<CampaignId>,
+    post: Post<serde_json::Value>,
+) -> Result<Response, Problem> {
+    go(&app, &principal, &id, &post, Step::Pause).await
+}
+
+/// Lets a paused campaign go on with whoever was not sent the message.
+#[utoipa::path(post, path = "/api/v1/campaigns/{id}/resume", tag = "campaign",
+    params(("id" = CampaignId, Path)), responses((status = OK, body = CampaignView)))]
+pub async fn resume(
+    State(app): State<App>,
+    principal: Principal,
+    PathId(id): PathId<CampaignId>,
+    post: Post<serde_json::Value>,
+) -> Result<Response, Problem> {
+    go(&app, &principal, &id, &post, Step::Resume).await
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Activate,
+    Pause,
+    Resume,
+}
+
+impl Step {
+    /// From which state to which, and how the audit log calls it.
+    fn states(self) -> (CampaignStatus, CampaignStatus, &'static str) {
+        match self {
+            Self::Activate => (CampaignStatus::Draft, CampaignStatus::Active, "campaign.activated"),
+            Self::Pause => (CampaignStatus::Active, CampaignStatus::Paused, "campaign.paused"),
+            Self::Resume => (CampaignStatus::Paused, CampaignStatus::Active, "campaign.resumed"),
+        }
+    }
+
+    fn refused(self, status: CampaignStatus) -> Problem {
+        match (self, status) {
+            (Self::Activate, CampaignStatus::Paused) => {
+                ProblemKind::CampaignNotActive.because("It is paused: resume it.")
+            }
+            (Self::Activate | Self::Resume, CampaignStatus::Active) => ProblemKind::CampaignActive.into(),
+            _ => ProblemKind::CampaignNotActive.into(),
+        }
+    }
+}
+
+async fn go(
+    app: &App,
+    principal: &Principal,
+    id: &CampaignId,
+    post: &Post<serde_json::Value>,
+    step: Step,
+) -> Result<Response, Problem> {
+    if let Some(answer) = post.answered(app).await? {
+        return Ok(respond(answer));
+    }
+    let (from, to, action) = step.states();
+    for _ in 0..5 {
+        let campaign = own(app, &principal.account_id, id).await?;
+        require_kept(&campaign)?;
+        if campaign.status != from {
+            // Perhaps by this very request, sent twice at once.
+            let before = post.answered(app).await?;
+            return before.map(respond).ok_or_else(|| step.refused(campaign.status));
+        }
+        let now = app.now();
+        let mut next = Campaign { status: to, ..campaign.next(now) };
+        let audit = audit(app, principal, action, id);
+        let commit = if to == CampaignStatus::Active {
+            require_sender(app, &campaign).await?;
+            next = Campaign {
+                run: campaign.run + 1,
+                looked_until: None,
+                activated_at: campaign.activated_at.or(Some(now)),
+                ..next
+            };
+            campaigns::start(&next, campaign.rev, &audit, now)
+        } else {
+            campaigns::update(&next, campaign.rev, &audit)
+        };
+        let body = serde_json::to_string(&CampaignView::from(next))?;
+        let answer = Answer { status: StatusCode::OK.as_u16(), body, location: None };
+        match post.commit(app, commit, &answer).await {
+            Ok(committed) => return Ok(respond(committed.answer_or(answer))),
+            Err(problem) if problem.is("campaign") => {}
+            Err(problem) => return Err(problem.into()),
+        }
+    }
+    Err(ProblemKind::Conflict.into())
+}
+
+/// There has to be somebody who sends over the campaign's channel.
+async fn require_sender(app: &App, campaign: &Campaign) -> Result<(), Problem> {
+    let channel = campaign.settings.template.channel();
+    if channel == Channel::Email {
+        return Ok(());
+    }
+    let account = twilio::read(&app.table, &campaign.account_id).await?;
+    let sender = account.and_then(|account| match channel {
+        Channel::Whatsapp => account.whatsapp_sender,
+        _ => account.sms_sender,
+    });
+    sender.map(drop).ok_or_else(|| ProblemKind::NoSender.into())
+}
+
+/// Sends the campaign's message to one customer, now, whatever its state: neither counted nor bound by the
+/// frequency cap and quiet hours. Who said stop gets none.
+#[utoipa::path(post, path = "/api/v1/campaigns/{id}/test", tag = "campaign", params(("id" = CampaignId, Path)),
+    request_body = TestRequest, responses((status = ACCEPTED, body = SendView)))]
+pub async fn test(
+    State(app): State<App>,
+    principal: Principal,
+    PathId(id): PathId<CampaignId>,
+    post: Post<TestRequest>,
+) -> Result<Response, Problem> {
+    if let Some(answer) = post.answered(&app).await? {
+        return Ok(respond(answer));
+    }
+    let campaign = own(&app, &principal.account_id, &id).await?;
+    require_kept(&campaign)?;
+    require_sender(&app, &campaign).await?;
+    let card = card(&app, &campaign, &post.body.customer_id).await?;
+    let now = app.now();
+    let occasion = format!("test {}", domain::secret::encode(&domain::secret::random::<12>()));
+    let send = Send { test: true, ..Send::new(&campaign, &card, &occasion, now) };
+    let commit = sends::ask(&send, now);
+    let body = serde_json::to_string(&SendView::from(send))?;
+    let answer = Answer { status: StatusCode::ACCEPTED.as_u16(), body, location: None };
+    let committed = post.commit(&app, commit, &answer).await?;
+    Ok(respond(committed.answer_or(answer)))
+}
+
+async fn card(app: &App, campaign: &Campaign, customer: &CustomerId) -> Result<Card, Problem> {
+    let card = store::customers::card(&app.table, customer, &campaign.settings.program_id).await?;
+    let own = card.filter(|card| card.account_id == campaign.account_id);
+    own.ok_or_else(|| ProblemKind::NotFound.because("The program has no such customer."))
+}
+
+/// The campaign's messages, in no particular order.
+#[utoipa::path(get, path = "/api/v1/campaigns/{id}/sends", tag = "campaign",
+    params(("id" = CampaignId, Path), PageQuery), responses((status = OK, body = List<SendView>)))]
+pub async fn sends(
+    State(app): State<App>,
+    principal: Principal,
+    PathId(id): PathId<CampaignId>,
+    Query(page): Query<PageQuery>,
+) -> Result<axum::Json<List<SendView>>, Problem> {
+    own(&app, &principal.account_id, &id).await?;
+    let found = sends::list(&app.table, &id, page.cursor()?, page.limit()?).await?;
+    Ok(axum::Json(found.map(SendView::from).into()))
+}
+
+/// What happened in the campaign, newest first; the last 30 days.
+#[utoipa::path(get, path = "/api/v1/campaigns/{id}/events", tag = "campaign",
+    params(("id" = CampaignId, Path), PageQuery), responses((status = OK, body = List<EventView>)))]
+pub async fn events(
+    State(app): State<App>,
+    principal: Principal,
+    PathId(id): PathId<CampaignId>,
+    Query(page): Query<PageQuery>,
+) -> Result<axum::Json<List<EventView>>, Problem> {
+    own(&app, &principal.account_id, &id).await?;
+    let found = events::list(&app.table, id.as_str(), page.cursor()?, page.limit()?).await?;
+    Ok(axum::Json(found.map(EventView::from).into()))
+}

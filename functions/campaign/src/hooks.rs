@@ -1,0 +1,230 @@
+//! What providers and recipients say: statuses, replies, and who wants no more mail.
+//!
+//! Twilio signs what it sends, over the URL that it was told and the parameters. A status may come late, twice,
+//! or before an earlier one: the furthest stands.
+
+use std::collections::BTreeMap;
+
+use api::{App, Problem, ProblemKind, Query};
+use axum::{
+    body::Bytes,
+    extract::{FromRequest, Request, State},
+    http::{HeaderMap, StatusCode, header},
+};
+use domain::{
+    campaign::{Keyword, Send, SendReason, SendStatus, inbound_callback, status_callback},
+    id::{AccountId, CustomerId},
+    phone::Phone,
+    token::{self, Purpose},
+};
+use jiff::SignedDuration;
+use store::{
+    accounts, customers,
+    entities::TwilioAccount,
+    rates::{self, Sender},
+    sends, twilio,
+};
+
+use crate::dto::{InboundQuery, OptOutQuery, OptOutRequest, StatusQuery};
+
+const ATTEMPTS: u32 = 12;
+/// How long a sender rests when its channel says that there were too many.
+const REST: SignedDuration = SignedDuration::from_secs(30);
+/// How often a message is sent anew that the channel did not take because there were too many.
+const PUT_OFF: u32 = 10;
+
+/// The parameters of a request that Twilio signed for this URL.
+///
+/// # Errors
+/// [`ProblemKind::SignatureInvalid`], whatever is wrong, also when there is no such account.
+async fn signed(
+    app: &App,
+    account: &AccountId,
+    url: &str,
+    body_sha256: Option<&str>,
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> Result<(TwilioAccount, BTreeMap<String, String>), Problem> {
+    let refused = || Problem::from(ProblemKind::SignatureInvalid);
+    let account = twilio::read(&app.table, account).await?.ok_or_else(refused)?;
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let signature = text("x-twilio-signature");
+    let is_form = text(header::CONTENT_TYPE.as_str()).starts_with("application/x-www-form-urlencoded");
+    let parameters: Vec<(String, String)> = match is_form {
+        true => form_urlencoded::parse(body).into_owned().collect(),
+        false => Vec::new(),
+    };
+    let genuine = match (is_form, body_sha256) {
+        (true, None) => account.auth_token.verify_form(signature, url, &parameters),
+        (false, Some(hash)) => {
+            account.auth_token.verify_body(signature, &format!("{url}&bodySHA256={hash}"), body)
+        }
+        _ => false,
+    };
+    if !genuine {
+        return Err(refused());
+    }
+    let parameters = match is_form {
+        true => parameters.into_iter().collect(),
+        false => serde_json::from_slice(body)
+            .map_err(|_| ProblemKind::MalformedJson.because("The body is no object of strings."))?,
+    };
+    Ok((account, parameters))
+}
+
+/// Takes in what became of a message.
+#[utoipa::path(post, path = "/api/v1/providers/twilio/status", tag = "campaign", params(StatusQuery),
+    request_body(content = String, content_type = "application/x-www-form-urlencoded"),
+    responses((status = NO_CONTENT)))]
+pub async fn status(
+    State(app): State<App>,
+    Query(query): Query<StatusQuery>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<StatusCode, Problem> {
+    let url = status_callback(app.public_url(), &query.account_id, &query.send_id, query.attempt);
+    let hash = query.body_sha256.as_deref();
+    let (account, said) = signed(&app, &query.account_id, &url, hash, &headers, &body).await?;
+    let text = |name: &str| said.get(name).map(String::as_str).unwrap_or_default();
+    let code: Option<u32> = text("ErrorCode").parse().ok();
+    // First what the customer wants, whatever is known of the message.
+    if code.map(SendReason::of_provider) == Some(SendReason::OptedOut) {
+        let customer = customers::by_phone_of(&app.table, &account.account_id, &number(text("To"))?).await?;
+        if let Some(customer) = customer {
+            customers::set_consent(&app.table, &customer, false, "said stop to the provider", app.now())
+                .await?;
+        }
+    }
+    let status = match text("MessageStatus") {
+        "sent" => SendStatus::Sent,
+        "delivered" => SendStatus::Delivered,
+        "read" => SendStatus::Read,
+        "failed" | "undelivered" => SendStatus::Failed,
+        // It was taken, which is no news, or is something that we don't know.
+        _ => return Ok(StatusCode::NO_CONTENT),
+    };
+    let told = Told { status, code, sid: text("MessageSid"), from: text("From"), account: &account };
+    for attempt in 1..=ATTEMPTS {
+        let found = sends::read(&app.table, &query.send_id).await?.map(|found| found.send);
+        let own = found.filter(|send| send.account_id == query.account_id);
+        // Of an attempt before the last one nothing is wanted any more.
+        let Some(send) = own.filter(|send| send.put_off == query.attempt) else {
+            return Ok(StatusCode::NO_CONTENT);
+        };
+        if told.note(&app, &send).await? {
+            return Ok(StatusCode::NO_CONTENT);
+        }
+        store::back_off(attempt).await;
+    }
+    Err(ProblemKind::Unavailable.into())
+}
+
+/// What a provider says of a message.
+struct Told<'a> {
+    status: SendStatus,
+    code: Option<u32>,
+    sid: &'a str,
+    from: &'a str,
+    account: &'a TwilioAccount,
+}
+
+impl Told<'_> {
+    /// `false` when the message has changed meanwhile.
+    async fn note(&self, app: &App, send: &Send) -> Result<bool, Problem> {
+        let now = app.now();
+        let under_way = matches!(send.status, SendStatus::Sending | SendStatus::Unknown | SendStatus::Sent);
+        // The channel did not let it through, as there were too many: later, it may.
+        if self.status == SendStatus::Failed
+            && self.code == Some(63018)
+            && under_way
+            && send.put_off < PUT_OFF
+        {
+            let after = Send {
+                due_at: Some(now + REST),
+                put_off: send.put_off + 1,
+                provider_id: None,
+                ..send.now(SendStatus::Deferred, now)
+            };
+            let cap = sends::cap_of(&app.table, send).await?;
+            let noted = sends::give_back(&app.table, &after, cap.as_ref()).await?;
+            let sender =
+                Sender { account_sid: self.account.account_sid.clone(), address: self.from.to_owned() };
+            rates::stop_until(&app.table, &sender, now + REST).await?;
+            return Ok(noted);
+        }
+        let later = send.status.later(self.status);
+        if later == send.status {
+            return Ok(true);
+        }
+        let failed = later == SendStatus::Failed;
+        let reason = || self.code.map_or(SendReason::Provider, SendReason::of_provider);
+        let after = Send {
+            provider_id: send.provider_id.clone().or(Some(self.sid.to_owned())).filter(|sid| !sid.is_empty()),
+            provider_code: self.code.filter(|_| failed),
+            reason: failed.then(reason),
+            sent_at: send.sent_at.or(Some(now)),
+            ..send.now(later, now)
+        };
+        // What was not delivered is no reason to leave the customer alone.
+        let cap = if failed { sends::cap_of(&app.table, send).await? } else { None };
+        Ok(sends::give_back(&app.table, &after, cap.as_ref()).await?)
+    }
+}
+
+/// The number of an address, which may name its channel.
+fn number(address: &str) -> Result<Phone, Problem> {
+    let number = address.strip_prefix("whatsapp:").unwrap_or(address).to_owned();
+    Phone::try_from(number).map_err(|invalid| Problem::invalid("From", &invalid))
+}
+
+/// Takes in a reply: STOP and START change the customer's consent.
+#[utoipa::path(post, path = "/api/v1/providers/twilio/inbound", tag = "campaign", params(InboundQuery),
+    request_body(content = String, content_type = "application/x-www-form-urlencoded"),
+    responses((status = OK, body = String, content_type = "application/xml")))]
+pub async fn inbound(
+    State(app): State<App>,
+    Query(query): Query<InboundQuery>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<([(header::HeaderName, &'static str); 1], &'static str), Problem> {
+    // TwiML that says nothing.
+    let silence = ([(header::CONTENT_TYPE, "application/xml")], "<Response/>");
+    let url = inbound_callback(app.public_url(), &query.account_id);
+    let hash = query.body_sha256.as_deref();
+    let (account, said) = signed(&app, &query.account_id, &url, hash, &headers, &body).await?;
+    let text = |name: &str| said.get(name).map(String::as_str).unwrap_or_default();
+    // What Twilio itself took for a keyword comes first.
+    let keyword = Keyword::of(text("OptOutType")).or_else(|| Keyword::of(text("Body")));
+    let Some(keyword) = keyword else { return Ok(silence) };
+    let customer = customers::by_phone_of(&app.table, &account.account_id, &number(text("From"))?).await?;
+    if let Some(customer) = customer {
+        let words = text("Body").trim();
+        let granted = keyword == Keyword::Start;
+        customers::set_consent(&app.table, &customer, granted, words, app.now()).await?;
+    }
+    Ok(silence)
+}
+
+/// Stops all messages of campaigns to whoever holds the token of a mail (RFC 8058); again, if they are stopped.
+#[utoipa::path(post, path = "/api/v1/customers/unsubscribe", tag = "campaign", params(OptOutQuery),
+    request_body = OptOutRequest, responses((status = NO_CONTENT)))]
+pub async fn unsubscribe(
+    State(app): State<App>,
+    Query(query): Query<OptOutQuery>,
+    request: Request,
+) -> Result<StatusCode, Problem> {
+    let token = match query.token {
+        Some(token) => Some(token),
+        // A mail program posts a form, whose token is in the URL.
+        None => api::Json::<OptOutRequest>::from_request(request, &()).await?.0.token,
+    };
+    let invalid = || Problem::field("token", "is no token of a mail");
+    let token = token.ok_or_else(invalid)?;
+    let customer = token::claimed_subject::<CustomerId>(&token).ok_or_else(invalid)?;
+    let account = customers::account_of(&app.table, &customer).await?.ok_or_else(invalid)?;
+    let key = accounts::signing_key(&app.table, &account).await?;
+    let customer: CustomerId =
+        token::verify(&key, Purpose::OptOut, &token, app.now()).map_err(|_| invalid())?;
+    customers::set_consent(&app.table, &customer, false, "unsubscribed", app.now()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,72 @@
+//! The account at Twilio that an account's messages go through.
+
+use api::{App, Json, Principal, Problem, ProblemKind};
+use axum::{extract::State, http::StatusCode};
+use domain::twilio::AuthToken;
+use store::{
+    CommitError,
+    entities::{AuditEntry, TwilioAccount},
+    twilio,
+};
+
+use crate::dto::{TwilioRequest, TwilioView};
+
+/// The account at Twilio, without its token.
+#[utoipa::path(get, path = "/api/v1/providers/twilio", tag = "campaign",
+    responses((status = OK, body = TwilioView)))]
+pub async fn get(State(app): State<App>, principal: Principal) -> Result<axum::Json<TwilioView>, Problem> {
+    let found = twilio::read(&app.table, &principal.account_id).await?;
+    let found = found.ok_or_else(|| ProblemKind::NotFound.because("No account at Twilio is set."))?;
+    Ok(axum::Json(TwilioView::of(found, app.public_url())))
+}
+
+/// Sets the account at Twilio, and who sends.
+#[utoipa::path(put, path = "/api/v1/providers/twilio", tag = "campaign", request_body = TwilioRequest,
+    responses((status = OK, body = TwilioView)))]
+pub async fn put(
+    State(app): State<App>,
+    principal: Principal,
+    Json(request): Json<TwilioRequest>,
+) -> Result<axum::Json<TwilioView>, Problem> {
+    let TwilioRequest { account_sid, auth_token, whatsapp_sender, sms_sender } = request;
+    let digits = account_sid.strip_prefix("AC").unwrap_or_default();
+    if digits.len() != 32 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(Problem::field("account_sid", "is not AC and 32 hexadecimal digits"));
+    }
+    let auth_token =
+        AuthToken::new(auth_token).map_err(|invalid| Problem::invalid("auth_token", &invalid))?;
+    for _ in 0..5 {
+        let old = twilio::read(&app.table, &principal.account_id).await?;
+        let new = TwilioAccount {
+            account_id: principal.account_id.clone(),
+            account_sid: account_sid.clone(),
+            auth_token: auth_token.clone(),
+            whatsapp_sender: whatsapp_sender.clone(),
+            sms_sender: sms_sender.clone(),
+            updated_at: app.now(),
+            rev: old.as_ref().map_or(1, |old| old.rev + 1),
+        };
+        let audit = audit(&app, &principal, "twilio.set");
+        match twilio::set(&new, old.as_ref(), &audit).apply(&app.table).await {
+            Ok(()) => return Ok(axum::Json(TwilioView::of(new, app.public_url()))),
+            Err(CommitError::Condition(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(ProblemKind::Conflict.into())
+}
+
+/// Forgets the account at Twilio: nothing more is sent through it.
+#[utoipa::path(delete, path = "/api/v1/providers/twilio", tag = "campaign", responses((status = NO_CONTENT)))]
+pub async fn delete(State(app): State<App>, principal: Principal) -> Result<StatusCode, Problem> {
+    let Some(old) = twilio::read(&app.table, &principal.account_id).await? else {
+        return Err(ProblemKind::NotFound.because("No account at Twilio is set."));
+    };
+    twilio::forget(&old, &audit(&app, &principal, "twilio.forgotten")).apply(&app.table).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn audit(app: &App, principal: &Principal, action: &str) -> AuditEntry {
+    let account = &principal.account_id;
+    AuditEntry::new(account, &principal.id, action, account.as_str(), app.now())
+}

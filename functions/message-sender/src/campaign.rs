@@ -1,0 +1,470 @@
+//! Messages of campaigns: prepared, taken, sent at the sender's pace.
+//!
+//! What is wrong with a message is its own fate, noted with a reason. What is wrong with everything (the table,
+//! Twilio's credentials) is reported, so that the queue brings the message again, and in the end to the
+//! dead-letter queue.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use domain::{
+    campaign::{
+        Campaign, CampaignStatus, Channel, FREQUENCY_CAP, QuietHours, Send, SendReason, SendStatus, Template,
+        fill, status_callback, values,
+    },
+    id::SendId,
+    stamp::Customer,
+};
+use futures_util::{StreamExt, stream};
+use jiff::{SignedDuration, Timestamp, tz::TimeZone};
+use store::{
+    entities::{Cap, TwilioAccount},
+    rates::{self, Lease, Sender},
+    sends::{self, Recipient, Taken},
+};
+
+use crate::{
+    MessageSender, SendError, codes,
+    mail::Mail,
+    twilio::{Answer, Form},
+};
+
+/// Between two messages of a sender: 77.5 a second. WhatsApp allows 80, counted where they arrive: what is
+/// between absorbs that some are on their way for longer than others, as long as that differs by less than
+/// 30 ms. It does when connections are new: a campaign's first second may be denser there.
+const PACE: SignedDuration = SignedDuration::from_micros(12_903);
+/// So long before its turn a message is taken.
+const LEAD: SignedDuration = SignedDuration::from_millis(150);
+/// A worker waits so long for its turn.
+const HORIZON: SignedDuration = SignedDuration::from_secs(10);
+/// A turn that is missed by more is gone, or two messages would come at once.
+const MISSED: SignedDuration = SignedDuration::from_millis(20);
+/// So long after its batch came a message may be given a turn: that is up to ten seconds away, the provider
+/// may take twenty to answer, and Lambda ends a worker after sixty.
+const LAST_CALL: Duration = Duration::from_secs(20);
+/// What was given none comes again after this.
+const RECESS: SignedDuration = SignedDuration::from_secs(1);
+/// How long a sender rests when the provider says that there are too many, if it doesn't say how long.
+const REST: Duration = Duration::from_secs(5);
+/// A message that is handed over longer ago has lost its worker.
+const HANDED_OVER: SignedDuration = SignedDuration::from_mins(2);
+/// How long something may be heard of a message whose outcome is unknown.
+const HEARD_WITHIN: SignedDuration = SignedDuration::from_hours(24);
+/// The words of a consent that is withdrawn by the provider's word.
+const OPTED_OUT: &str = "said stop to the provider";
+const ATTEMPTS: u32 = 10;
+/// Messages at a time.
+const AT_ONCE: usize = 10;
+
+/// What leaves the house.
+enum Outgoing {
+    Twilio { account: TwilioAccount, form: Form },
+    Mail(Mail),
+}
+
+/// A message that is wanted, and waits for its turn.
+struct Ready {
+    send: Send,
+    customer: Customer,
+    /// Kept until the message is taken.
+    quiet: Option<(QuietHours, TimeZone)>,
+    outgoing: Outgoing,
+}
+
+/// A message that was taken.
+struct Held {
+    send: Send,
+    cap: Option<Cap>,
+}
+
+impl Ready {
+    /// Whose pace it follows.
+    fn sender(&self) -> Option<Sender> {
+        let Outgoing::Twilio { account, form } = &self.outgoing else { return None };
+        let from = form.iter().find(|(name, _)| *name == "From").map(|(_, from)| from.clone())?;
+        Some(Sender { account_sid: account.account_sid.clone(), address: from })
+    }
+}
+
+/// What is to be done with a message.
+enum Judgement {
+    /// Nothing, until somebody asks again.
+    Wait,
+    /// Only to note it.
+    Note(Box<Send>),
+    Go(Box<Ready>),
+}
+
+impl MessageSender {
+    /// Sends messages; gives those that have to come again, with why.
+    pub(crate) async fn send_all(&self, ids: &[SendId]) -> Vec<(SendId, SendError)> {
+        let last_call = Instant::now() + LAST_CALL;
+        let ids: Vec<SendId> = ids.to_vec();
+        let prepared = stream::iter(ids).map(|id| async move {
+            let outcome = self.prepare(&id).await;
+            (id, outcome)
+        });
+        let prepared: Vec<_> = prepared.buffer_unordered(AT_ONCE).collect().await;
+        let (mut failed, mut ready) = (Vec::new(), BTreeMap::<Option<Sender>, Vec<Ready>>::new());
+        for (id, outcome) in prepared {
+            match outcome {
+                Ok(Some(message)) => ready.entry(message.sender()).or_default().push(message),
+                Ok(None) => {}
+                Err(error) => failed.push((id, error)),
+            }
+        }
+        let sent = stream::iter(ready).map(|(sender, messages)| self.send_of(sender, messages, last_call));
+        let sent: Vec<Vec<(SendId, SendError)>> = sent.buffer_unordered(AT_ONCE).collect().await;
+        failed.extend(sent.into_iter().flatten());
+        failed
+    }
+
+    /// What is wanted of a message as things are now; `None` when nothing more is.
+    async fn prepare(&self, id: &SendId) -> Result<Option<Ready>, SendError> {
+        for attempt in 1..=ATTEMPTS {
+            let now = Timestamp::now();
+            let Some(sends::Sending { send, campaign }) = sends::read(&self.table, id).await? else {
+                return Ok(None);
+            };
+            if send.status != SendStatus::Queued {
+                return Ok(None);
+            }
+            match self.judge(&send, campaign, now).await? {
+                Judgement::Wait => return Ok(None),
+                Judgement::Go(ready) => return Ok(Some(*ready)),
+                Judgement::Note(after) if sends::update(&self.table, &after).await? => return Ok(None),
+                Judgement::Note(_) => store::back_off(attempt).await,
+            }
+        }
+        Err(SendError::Busy)
+    }
+
+    async fn judge(
+        &self,
+        send: &Send,
+        campaign: Option<Campaign>,
+        now: Timestamp,
+    ) -> Result<Judgement, SendError> {
+        let refuse = |reason| Ok(Judgement::Note(Box::new(send.refused(reason, now))));
+        let Some(campaign) = campaign.filter(|campaign| !campaign.deleting) else {
+            return refuse(SendReason::CampaignEnded);
+        };
+        if campaign.status != CampaignStatus::Active && !send.test {
+            return Ok(Judgement::Wait);
+        }
+        let Some(recipient) = sends::recipient(&self.table, send).await? else {
+            return refuse(SendReason::Erased);
+        };
+        if !recipient.customer.consent.granted {
+            return refuse(SendReason::OptedOut);
+        }
+        let zone = recipient.customer.time_zone.as_ref().unwrap_or(&campaign.settings.time_zone).zone();
+        let quiet = campaign.settings.quiet_hours.filter(|_| !send.test).map(|hours| (hours, zone));
+        if let Some(deferred) = put_off_by(&quiet, send, now) {
+            return Ok(Judgement::Note(Box::new(deferred)));
+        }
+        // Codes are for those who will get the message.
+        if let Some(reason) = unreachable(&campaign.settings.template, &recipient) {
+            return refuse(reason);
+        }
+        let capped = recipient.cap.as_ref().is_some_and(|cap| cap.at + FREQUENCY_CAP > now);
+        if capped && !send.test {
+            return refuse(SendReason::FrequencyCap);
+        }
+        let code = match &campaign.settings.code_pool_id {
+            None => None,
+            Some(pool) => match codes::of(&self.table, &send.account_id, pool, &send.customer_id).await? {
+                Some(code) => Some(code),
+                None => return refuse(SendReason::NoCode),
+            },
+        };
+        let (claim, code) = code.unzip();
+        let text = code.as_ref().map(domain::code_pool::PromoCode::as_str);
+        match self.compose(send, &campaign, &recipient, text) {
+            Ok(outgoing) => Ok(Judgement::Go(Box::new(Ready {
+                send: Send { claim_id: claim, ..send.clone() },
+                customer: recipient.customer,
+                quiet,
+                outgoing,
+            }))),
+            Err(reason) => refuse(reason),
+        }
+    }
+
+    fn compose(
+        &self,
+        send: &Send,
+        campaign: &Campaign,
+        recipient: &Recipient,
+        code: Option<&str>,
+    ) -> Result<Outgoing, SendReason> {
+        let values = values(&recipient.customer, recipient.card.as_ref(), &recipient.program, code);
+        let filled = |text: &str| fill(text, &values);
+        let to = recipient.customer.phone.as_str();
+        let (from, content, text) = match &campaign.settings.template {
+            Template::Email { subject, text } => {
+                let customer = &recipient.customer;
+                let to = customer.email.as_ref().ok_or(SendReason::NoAddress)?.deliverable();
+                let mail = Mail::of_campaign(
+                    to,
+                    &filled(subject.as_str()),
+                    &filled(text.as_str()),
+                    &recipient.signing,
+                    &customer.id,
+                    &self.public_url,
+                );
+                return Ok(Outgoing::Mail(mail));
+            }
+            Template::Whatsapp { content_sid, variables } => {
+                (&recipient.twilio()?.whatsapp_sender, Some((content_sid, variables)), None)
+            }
+            Template::Sms { content_sid, variables, text } => {
+                let content = content_sid.as_ref().map(|sid| (sid, variables));
+                (&recipient.twilio()?.sms_sender, content, text.as_ref())
+            }
+        };
+        let from = from.as_ref().ok_or(SendReason::NoSender)?.as_str();
+        let channel =
+            if campaign.settings.template.channel() == Channel::Whatsapp { "whatsapp:" } else { "" };
+        let mut form = vec![("From", format!("{channel}{from}")), ("To", format!("{channel}{to}"))];
+        if let Some((sid, variables)) = content {
+            form.push(("ContentSid", sid.as_str().to_owned()));
+            let variables: BTreeMap<&String, String> =
+                variables.iter().map(|(name, value)| (name, filled(value))).collect();
+            // Twilio refuses them.
+            if variables.values().any(|value| value.trim().is_empty()) {
+                return Err(SendReason::EmptyVariable);
+            }
+            if !variables.is_empty() {
+                form.push(("ContentVariables", serde_json::json!(variables).to_string()));
+            }
+        }
+        if let Some(text) = text {
+            form.push(("Body", filled(text.as_str())));
+        }
+        let callback = status_callback(&self.public_url, &send.account_id, &send.id, send.put_off);
+        form.push(("StatusCallback", callback));
+        Ok(Outgoing::Twilio { account: recipient.twilio()?.clone(), form })
+    }
+
+    /// Sends the messages of one sender, each at its turn; mails have none.
+    async fn send_of(
+        &self,
+        sender: Option<Sender>,
+        messages: Vec<Ready>,
+        last_call: Instant,
+    ) -> Vec<(SendId, SendError)> {
+        let count = u32::try_from(messages.len()).unwrap_or(u32::MAX);
+        let first = match &sender {
+            None => Ok(Lease::From(Timestamp::now())),
+            Some(sender) => self.lease(sender, count).await,
+        };
+        let sender = &sender;
+        let sent = messages.into_iter().zip(0..).map(|(message, position): (Ready, i32)| {
+            let turn = match &first {
+                Ok(Lease::From(first)) => Ok(Lease::From(*first + PACE * position)),
+                Ok(Lease::Later(at)) => Ok(Lease::Later(*at)),
+                Err(error) => Err(SendError::Pace(error.to_string())),
+            };
+            async move {
+                let id = message.send.id.clone();
+                let outcome = match turn {
+                    Ok(turn) => self.send_one(sender.as_ref(), message, turn, last_call).await,
+                    Err(error) => Err(error),
+                };
+                outcome.err().map(|error| (id, error))
+            }
+        });
+        futures_util::future::join_all(sent).await.into_iter().flatten().collect()
+    }
+
+    async fn lease(&self, sender: &Sender, count: u32) -> Result<Lease, store::StoreError> {
+        let earliest = Timestamp::now() + LEAD + MISSED;
+        rates::lease(&self.table, sender, PACE, count, HORIZON, earliest).await
+    }
+
+    /// Takes a message shortly before its turn, and hands it over when that comes.
+    async fn send_one(
+        &self,
+        sender: Option<&Sender>,
+        message: Ready,
+        first: Lease,
+        last_call: Instant,
+    ) -> Result<(), SendError> {
+        // Nothing is given a turn after the last call.
+        let turn = |lease| match lease {
+            Lease::From(_) if Instant::now() > last_call => Lease::Later(Timestamp::now() + RECESS),
+            lease => lease,
+        };
+        let mut at = match turn(first) {
+            Lease::From(at) => at,
+            Lease::Later(at) => return self.put_off(message.send, None, at).await,
+        };
+        until(at - LEAD).await;
+        let Some(held) = self.take(&message).await? else { return Ok(()) };
+        loop {
+            until(at).await;
+            let missed = Timestamp::now().duration_since(at) > MISSED;
+            let Some(sender) = sender.filter(|_| missed) else {
+                return self.hand_over(sender, &message.outgoing, held).await;
+            };
+            match self.lease(sender, 1).await.map(turn) {
+                Ok(Lease::From(next)) => at = next,
+                Ok(Lease::Later(at)) => return self.put_off(message.send, Some(held), at).await,
+                Err(error) => {
+                    self.put_off(message.send, Some(held), Timestamp::now()).await?;
+                    return Err(SendError::Pace(error.to_string()));
+                }
+            }
+        }
+    }
+
+    /// Takes a message, if it still is wanted; otherwise notes why not.
+    async fn take(&self, message: &Ready) -> Result<Option<Held>, SendError> {
+        let now = Timestamp::now();
+        let send = &message.send;
+        if let Some(deferred) = put_off_by(&message.quiet, send, now) {
+            sends::update(&self.table, &deferred).await?;
+            return Ok(None);
+        }
+        match sends::take(&self.table, send, &message.customer, now + HANDED_OVER, now).await? {
+            Taken::Yes(send, cap) => Ok(Some(Held { send: *send, cap })),
+            Taken::Capped => {
+                sends::update(&self.table, &send.refused(SendReason::FrequencyCap, now)).await?;
+                Ok(None)
+            }
+            // Somebody else has it, or the customer has changed: then the queue brings it again.
+            Taken::Overtaken => match sends::read(&self.table, &send.id).await? {
+                Some(found) if found.send.status == SendStatus::Queued => Err(SendError::Busy),
+                _ => Ok(None),
+            },
+        }
+    }
+
+    async fn hand_over(
+        &self,
+        sender: Option<&Sender>,
+        outgoing: &Outgoing,
+        held: Held,
+    ) -> Result<(), SendError> {
+        let answer = match outgoing {
+            Outgoing::Mail(mail) => self.hand_over_mail(mail.clone()).await,
+            Outgoing::Twilio { account, form } => {
+                self.twilio.send(&account.account_sid, account.auth_token.reveal(), form).await
+            }
+        };
+        let now = Timestamp::now();
+        match answer {
+            Answer::Taken { sid } => {
+                let sent = Send { provider_id: Some(sid), sent_at: Some(now), ..held.send };
+                self.settle(&sent, SendStatus::Sent).await
+            }
+            Answer::Unknown(cause) => {
+                tracing::warn!(send = %held.send.id, cause, "outcome unknown");
+                self.settle(&held.send, SendStatus::Unknown).await
+            }
+            Answer::Refused { code } => {
+                let reason = code.map_or(SendReason::Provider, SendReason::of_provider);
+                if reason == SendReason::OptedOut {
+                    let customer = &held.send.customer_id;
+                    let noted =
+                        store::customers::set_consent(&self.table, customer, false, OPTED_OUT, now).await;
+                    if let Err(error) = noted {
+                        // The message comes again, and the provider says it again.
+                        self.put_off(held.send.clone(), Some(held), now).await?;
+                        return Err(error.into());
+                    }
+                }
+                let refused = Send { provider_code: code, ..held.send.refused(reason, now) };
+                self.finish(&refused, held.cap.as_ref()).await
+            }
+            Answer::TooMany { retry_after } => {
+                let rest = SignedDuration::try_from(retry_after.unwrap_or(REST)).unwrap_or(HORIZON);
+                let stopped = match sender {
+                    Some(sender) => rates::stop_until(&self.table, sender, now + rest).await,
+                    None => Ok(()),
+                };
+                let send = Send { put_off: held.send.put_off + 1, ..held.send.clone() };
+                self.put_off(send.clone(), Some(Held { send, ..held }), now + rest).await?;
+                Ok(stopped?)
+            }
+            Answer::NotSent(cause) => {
+                self.put_off(held.send.clone(), Some(held), now).await?;
+                Err(SendError::Refused(cause))
+            }
+        }
+    }
+
+    /// Puts a message off that was not sent, given back if it was taken: to that time, or to when the queue
+    /// brings it again.
+    async fn put_off(&self, send: Send, held: Option<Held>, until: Timestamp) -> Result<(), SendError> {
+        let now = Timestamp::now();
+        let (send, cap) = match held {
+            Some(held) => (Send { put_off: send.put_off, ..held.send }, held.cap),
+            None => (send, None),
+        };
+        let after = match until > now {
+            true => Send { due_at: Some(until), ..send.now(SendStatus::Deferred, now) },
+            false => send.now(SendStatus::Queued, now),
+        };
+        self.finish(&after, cap.as_ref()).await
+    }
+
+    async fn finish(&self, after: &Send, cap: Option<&Cap>) -> Result<(), SendError> {
+        // When it has changed, something was heard of it: then it was sent after all.
+        sends::give_back(&self.table, after, cap).await?;
+        Ok(())
+    }
+
+    /// Notes the outcome; the provider may have said more about it in the meantime.
+    async fn settle(&self, send: &Send, status: SendStatus) -> Result<(), SendError> {
+        let mut current = send.clone();
+        for attempt in 1..=ATTEMPTS {
+            let now = Timestamp::now();
+            let later = current.status.later(status);
+            let after = Send {
+                provider_id: send.provider_id.clone().or(current.provider_id.clone()),
+                sent_at: current.sent_at.or(send.sent_at),
+                due_at: (later == SendStatus::Unknown).then(|| now + HEARD_WITHIN),
+                ..current.now(later, now)
+            };
+            if sends::update(&self.table, &after).await? {
+                return Ok(());
+            }
+            match sends::read(&self.table, &send.id).await? {
+                // Of an attempt that was put off nothing is wanted any more.
+                Some(found) if found.send.put_off == send.put_off => current = found.send,
+                _ => return Ok(()),
+            }
+            store::back_off(attempt).await;
+        }
+        Err(SendError::Busy)
+    }
+}
+
+async fn until(at: Timestamp) {
+    let wait = at.duration_since(Timestamp::now());
+    tokio::time::sleep(Duration::try_from(wait).unwrap_or_default()).await;
+}
+
+/// The message, put off to the end of quiet hours.
+fn put_off_by(quiet: &Option<(QuietHours, TimeZone)>, send: &Send, now: Timestamp) -> Option<Send> {
+    let over = quiet.as_ref().and_then(|(hours, zone)| hours.over(now, zone))?;
+    Some(Send { due_at: Some(over), ..send.now(SendStatus::Deferred, now) })
+}
+
+/// Why this recipient can't be sent anything over the template's channel, if so.
+fn unreachable(template: &Template, recipient: &Recipient) -> Option<SendReason> {
+    let sender = |sender: fn(&TwilioAccount) -> &Option<domain::phone::Phone>| {
+        recipient.twilio.as_ref().and_then(|account| sender(account).as_ref()).is_none()
+    };
+    match template {
+        Template::Email { .. } => recipient.customer.email.is_none().then_some(SendReason::NoAddress),
+        Template::Whatsapp { .. } => {
+            sender(|account| &account.whatsapp_sender).then_some(SendReason::NoSender)
+        }
+        Template::Sms { .. } => sender(|account| &account.sms_sender).then_some(SendReason::NoSender),
+    }
+}

@@ -1,0 +1,62 @@
+//! A code for a message: the customer's own.
+
+use domain::{
+    claim::Claim,
+    code_pool::PromoCode,
+    id::{AccountId, ClaimId, CodePoolId, CustomerId},
+};
+use jiff::Timestamp;
+use store::{
+    StoreError, Table, back_off,
+    claims::{self, Claimant},
+};
+
+/// How often it is tried again when somebody else takes the code that was chosen.
+const ATTEMPTS: u32 = 20;
+
+/// The customer's code of a pool: the one of before, or a new one. `None` when the pool has none to give.
+pub async fn of(
+    table: &Table,
+    account: &AccountId,
+    pool: &CodePoolId,
+    customer: &CustomerId,
+) -> Result<Option<(ClaimId, PromoCode)>, StoreError> {
+    let Some(counter) = claims::counter(table, account, pool).await? else { return Ok(None) };
+    let key = &counter.signing.signing_key;
+    let id = ClaimId::of(key, pool, customer.as_str());
+    for attempt in 1..=ATTEMPTS {
+        let (previous, shelf) = claims::context(table, &id).await?;
+        let now = Timestamp::now();
+        if let Some(claim) = previous.as_ref().filter(|claim| claim.is_current(now)) {
+            return Ok(text(claim));
+        }
+        let Some(shelf) = shelf.filter(|_| counter.pool.closed(now).is_none()) else { return Ok(None) };
+        let platform = counter.pool.settings.platform;
+        let Some(stock) = claims::pick(table, shelf, platform, attempt, now).await? else {
+            // Perhaps another message to this very customer took the last one.
+            let own = claims::read(table, account, &id).await?;
+            return Ok(own.filter(|claim| claim.is_current(now)).as_ref().and_then(text));
+        };
+        let claimant = Claimant {
+            id: id.clone(),
+            account_id: account.clone(),
+            user: key.pseudonym("user", customer.as_str()),
+            device: None,
+            reserved_until: None,
+            at: now,
+        };
+        let (claim, commit) = claims::take(claimant, previous.as_ref(), &stock);
+        match commit.apply(table).await {
+            Ok(()) => return Ok(text(&claim)),
+            Err(error) if error.is_condition() => back_off(attempt).await,
+            Err(store::CommitError::Store(error)) => return Err(error),
+            Err(_) => unreachable!("a commit fails by a condition or by the store"),
+        }
+    }
+    Err(StoreError::Unavailable { operation: "claim", detail: "others keep taking the codes".to_owned() })
+}
+
+/// Of a code that was archived nothing is told: it was used long ago.
+fn text(claim: &Claim) -> Option<(ClaimId, PromoCode)> {
+    claim.code.clone().map(|code| (claim.id.clone(), code))
+}

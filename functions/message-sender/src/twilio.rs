@@ -1,0 +1,154 @@
+//! Twilio's Messages API.
+//!
+//! Source: Twilio, "Messages resource" (API version 2010-04-01) and its error dictionary.
+
+use std::time::Duration;
+
+use aws_smithy_runtime_api::client::{
+    http::{HttpConnector, SharedHttpConnector},
+    orchestrator::HttpRequest,
+};
+use aws_smithy_types::{body::SdkBody, error::display::DisplayErrorContext};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde::Deserialize;
+use tokio::sync::OnceCell;
+
+/// How long Twilio may take to answer.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A message as Twilio takes it: the parameters of the form.
+pub type Form = Vec<(&'static str, String)>;
+
+/// What Twilio said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It took the message, and calls it so.
+    Taken { sid: String },
+    /// It did not, for good.
+    Refused { code: Option<u32> },
+    /// It did not: there were too many. With how long to wait, if it said so.
+    TooMany { retry_after: Option<Duration> },
+    /// Our credentials, or theirs, are wrong, or nobody was there: not sent, and another time may do.
+    NotSent(String),
+    /// Nobody knows.
+    Unknown(String),
+}
+
+/// A client of one address, with its connections.
+pub struct Twilio {
+    url: String,
+    connector: OnceCell<SharedHttpConnector>,
+}
+
+#[derive(Deserialize)]
+struct Message {
+    sid: String,
+}
+
+#[derive(Deserialize)]
+struct Problem {
+    code: Option<u32>,
+}
+
+impl Twilio {
+    pub fn new(url: &str) -> Self {
+        Self { url: url.trim_end_matches('/').to_owned(), connector: OnceCell::new() }
+    }
+
+    /// Hands a message over, once.
+    pub async fn send(&self, account_sid: &str, auth_token: &str, form: &Form) -> Answer {
+        // Reading the system's roots takes milliseconds: not before they are needed.
+        let connector = self.connector.get_or_init(async || aws::web_connector(&self.url)).await;
+        let url = format!("{}/2010-04-01/Accounts/{account_sid}/Messages.json", self.url);
+        let mut request = match HttpRequest::get(&url) {
+            Ok(request) => request,
+            Err(error) => return Answer::NotSent(error.to_string()),
+        };
+        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+        let basic = STANDARD.encode(format!("{account_sid}:{auth_token}"));
+        let set = request.set_method("POST").is_ok();
+        if !set {
+            return Answer::NotSent("POST is no method".to_owned());
+        }
+        let headers = request.headers_mut();
+        headers.insert("authorization", format!("Basic {basic}"));
+        headers.insert("content-type", "application/x-www-form-urlencoded");
+        headers.insert("content-length", body.len().to_string());
+        headers.insert("accept", "application/json");
+        *request.body_mut() = SdkBody::from(body);
+        let answer = async {
+            let response = connector.call(request).await.map_err(|error| {
+                // Whoever was never reached has taken nothing.
+                let cause = DisplayErrorContext(&error).to_string();
+                if aws::was_never_sent(&error) { Answer::NotSent(cause) } else { Answer::Unknown(cause) }
+            })?;
+            let status = response.status().as_u16();
+            let retry_after = response.headers().get("retry-after").and_then(|text| text.parse().ok());
+            let body = aws_smithy_types::byte_stream::ByteStream::new(response.into_body()).collect().await;
+            let body =
+                body.map(|body| body.into_bytes()).map_err(|error| Answer::Unknown(error.to_string()))?;
+            Ok(read(status, retry_after.map(Duration::from_secs), &body))
+        };
+        match tokio::time::timeout(PATIENCE, answer).await {
+            Ok(Ok(answer) | Err(answer)) => answer,
+            Err(_) => Answer::Unknown("no answer in time".to_owned()),
+        }
+    }
+}
+
+fn read(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Answer {
+    let code = || serde_json::from_slice::<Problem>(body).ok().and_then(|problem| problem.code);
+    match status {
+        200..=299 => match serde_json::from_slice::<Message>(body) {
+            Ok(message) => Answer::Taken { sid: message.sid },
+            Err(error) => Answer::Unknown(format!("status {status}: {error}")),
+        },
+        429 => Answer::TooMany { retry_after },
+        401 | 403 | 404 => Answer::NotSent(format!("status {status}, code {:?}", code())),
+        // It may have been taken before what failed failed.
+        500.. => Answer::Unknown(format!("status {status}")),
+        _ => match code() {
+            // Too many for the channel, or all at once: `63018` says so of WhatsApp, `20429` of the API.
+            Some(20429 | 63018) => Answer::TooMany { retry_after },
+            Some(code) => Answer::Refused { code: Some(code) },
+            None => Answer::Unknown(format!("status {status} without a code")),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_mean_what_twilio_documents() {
+        let problem = |code: u32| format!("{{\"code\": {code}, \"message\": \"x\", \"status\": 400}}");
+        let too_many =
+            |seconds: Option<u64>| Answer::TooMany { retry_after: seconds.map(Duration::from_secs) };
+        for (status, body, expected) in [
+            (
+                201,
+                r#"{"sid": "SM1", "status": "queued"}"#.to_owned(),
+                Answer::Taken { sid: "SM1".to_owned() },
+            ),
+            (400, problem(21211), Answer::Refused { code: Some(21211) }),
+            (400, problem(21610), Answer::Refused { code: Some(21610) }),
+            (400, problem(63016), Answer::Refused { code: Some(63016) }),
+            (400, problem(63018), too_many(Some(2))),
+            (429, problem(20429), too_many(Some(2))),
+            (429, String::new(), too_many(Some(2))),
+        ] {
+            assert_eq!(
+                read(status, Some(Duration::from_secs(2)), body.as_bytes()),
+                expected,
+                "{status} {body}"
+            );
+        }
+        for (status, body) in [(500, ""), (503, ""), (201, "<html>"), (400, "")] {
+            assert!(matches!(read(status, None, body.as_bytes()), Answer::Unknown(_)), "{status}");
+        }
+        for status in [401, 403, 404] {
+            assert!(matches!(read(status, None, b"{}"), Answer::NotSent(_)), "{status}");
+        }
+    }
+}

@@ -1,0 +1,798 @@
+//! Campaigns: each customer gets each message at most once, and nothing is lost.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+use groundswell::{Options, Platform, faults::Faults};
+use jiff::{SignedDuration, Timestamp};
+use scenarios::{
+    Api, eventually, options, patiently, phone,
+    twilio::{Arrival, Behaviour, FakeTwilio, busiest_second},
+    unique,
+};
+use serde_json::{Value, json};
+
+use crate::process::Victim;
+
+const ACCOUNT: &str = "AC0123456789abcdef0123456789abcdef";
+const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+const CONTENT: &str = "HX0123456789abcdef0123456789abcdef";
+const SENDER: &str = "+493012345678";
+
+/// A platform of its own whose messages go to a Twilio of its own.
+struct Stage {
+    platform: Platform,
+    api: Api,
+    twilio: FakeTwilio,
+    program: String,
+    _data: tempfile::TempDir,
+}
+
+impl Stage {
+    async fn new(
+        behave: impl Fn(&BTreeMap<String, String>, usize) -> Behaviour + Send + Sync + 'static,
+    ) -> Option<Self> {
+        Self::with(behave, Faults::default(), || Duration::from_millis(5)).await
+    }
+
+    async fn with(
+        behave: impl Fn(&BTreeMap<String, String>, usize) -> Behaviour + Send + Sync + 'static,
+        faults: Faults,
+        delay: impl Fn() -> Duration + Send + Sync + 'static,
+    ) -> Option<Self> {
+        // Whether the suite has platforms of its own.
+        let data = tempfile::tempdir().unwrap();
+        scenarios::embedded()?;
+        let twilio = FakeTwilio::start(ACCOUNT, TOKEN, behave, delay).await;
+        let options = Options { twilio: Some(twilio.url.clone()), ..options(data.path(), false, faults) };
+        let platform = scenarios::start(options).await;
+        let api = Api::new(platform.credentials.clone());
+        set_twilio(&api).await;
+        let program = patiently(Duration::from_secs(30), || async {
+            let body =
+                json!({ "name": "Coffee", "reward": "One coffee", "stamps_required": 10, "milestones": [2] });
+            let made = api.secret("POST", "/programs").json(body).try_send().await?;
+            (made.status == 201).then(|| made.id())
+        })
+        .await;
+        Some(Self { platform, api, twilio, program, _data: data })
+    }
+
+    async fn customers(&self, count: usize) -> Vec<Person> {
+        let enrol = |_| async {
+            let phone = phone();
+            let body = json!({ "program_id": self.program, "phone": phone, "name": "Ada", "consent": true });
+            let id = patiently(Duration::from_secs(30), || async {
+                let made = self.api.secret("POST", "/enrollments").json(body.clone()).try_send().await?;
+                made.status.is_success().then(|| made.text_at("customer_id"))
+            })
+            .await;
+            Person { id, phone }
+        };
+        join_all((0..count).map(enrol)).await
+    }
+
+    async fn campaign(&self, change: Value) -> String {
+        campaign(&self.api, &self.program, change).await
+    }
+
+    async fn step(&self, campaign: &str, step: &str) {
+        patiently(Duration::from_secs(30), || async {
+            let call = self.api.secret("POST", &format!("/campaigns/{campaign}/{step}"));
+            let reply = call.header("idempotency-key", &format!("{campaign}-{step}-{}", self.program));
+            let reply = reply.json(json!({})).try_send().await?;
+            assert!(reply.status == 200 || reply.is_undecided(), "{step}: {} {}", reply.status, reply.text);
+            (reply.status == 200).then_some(())
+        })
+        .await;
+    }
+
+    async fn counts(&self, campaign: &str) -> Value {
+        self.api.get(&format!("/campaigns/{campaign}")).await.ok()["counts"].clone()
+    }
+
+    /// The counts, once nothing is open any more of so many messages.
+    async fn settled(&self, campaign: &str, audience: usize) -> Value {
+        patiently(Duration::from_secs(90), || async {
+            let counts = self.counts(campaign).await;
+            (counts["audience"] == audience && counts["open"] == 0).then_some(counts)
+        })
+        .await
+    }
+
+    /// Lets the time come at which a message is looked at again.
+    async fn overdue(&self, campaign: &str, person: &Person) {
+        let id = self.sends(campaign).await[&person.id]["id"].as_str().unwrap().parse().unwrap();
+        let send = store::sends::read(&self.platform.table, &id).await.unwrap().unwrap().send;
+        let due = domain::campaign::Send { due_at: Some(Timestamp::now()), rev: send.rev + 1, ..send };
+        assert!(store::sends::update(&self.platform.table, &due).await.unwrap());
+    }
+
+    /// Lets the scheduler look at what is due, as it does once a minute.
+    async fn look(&self) {
+        let event = json!({ "schedule": "campaigns" });
+        self.platform.invoke("CampaignSchedulerFunction", event).await.unwrap();
+    }
+
+    /// What became of each customer's message.
+    async fn sends(&self, campaign: &str) -> BTreeMap<String, Value> {
+        let sends = self.api.all(&format!("/campaigns/{campaign}/sends")).await;
+        sends.into_iter().map(|send| (send["customer_id"].as_str().unwrap().to_owned(), send)).collect()
+    }
+
+    /// Nobody got a message twice.
+    fn check_once(&self) -> usize {
+        let taken = self.twilio.taken();
+        let mut seen = BTreeSet::new();
+        for message in &taken {
+            assert!(seen.insert(message.to.clone()), "{} got the message twice", message.to);
+        }
+        taken.len()
+    }
+}
+
+struct Person {
+    id: String,
+    phone: String,
+}
+
+async fn set_twilio(api: &Api) {
+    let body = json!({ "account_sid": ACCOUNT, "auth_token": TOKEN, "whatsapp_sender": SENDER, "sms_sender": SENDER });
+    patiently(Duration::from_secs(30), || async {
+        let set = api.secret("PUT", "/providers/twilio").json(body.clone()).try_send().await?;
+        (set.status == 200).then_some(())
+    })
+    .await;
+}
+
+async fn campaign(api: &Api, program: &str, change: Value) -> String {
+    let mut body = json!({
+        "name": format!("Campaign {}", unique()),
+        "program_id": program,
+        "trigger": { "kind": "segment" },
+        "template": { "channel": "whatsapp", "content_sid": CONTENT, "variables": { "1": "{{name}}" } },
+    });
+    body.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+    patiently(Duration::from_secs(30), || async {
+        let made = api.secret("POST", "/campaigns").json(body.clone()).try_send().await?;
+        assert!(made.status == 201 || made.is_undecided(), "{}", made.text);
+        (made.status == 201).then(|| made.id())
+    })
+    .await
+}
+
+fn accept(_: &BTreeMap<String, String>, _: usize) -> Behaviour {
+    Behaviour::Accept
+}
+
+fn of<'a>(arrivals: &'a [Arrival], person: &Person) -> Option<&'a Arrival> {
+    arrivals.iter().find(|arrival| arrival.to.ends_with(&person.phone))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_segment_gets_one_message_each_and_its_statuses_only_go_forward() {
+    let Some(stage) = Stage::new(accept).await else { return };
+    let people = stage.customers(12).await;
+    // One who did not agree, and one who is not meant.
+    let body = json!({ "program_id": stage.program, "phone": phone(), "consent": false });
+    let silent = stage.api.post("/enrollments", body).await.text_at("customer_id");
+    let often = &people[0];
+    let visit = json!({ "program_id": stage.program, "customer_id": often.id });
+    stage.api.post("/stamps", visit).await.ok();
+    let campaign =
+        stage.campaign(json!({ "trigger": { "kind": "segment", "segment": { "visits_at_most": 1 } } })).await;
+    stage.step(&campaign, "activate").await;
+    let counts = stage.settled(&campaign, 13).await;
+    assert_eq!((&counts["sent"], &counts["refused"]), (&json!(12), &json!(1)));
+    assert_eq!(stage.check_once(), 12);
+    let sends = stage.sends(&campaign).await;
+    assert_eq!(
+        (&sends[&silent]["status"], &sends[&silent]["reason"]),
+        (&json!("refused"), &json!("opted_out"))
+    );
+    let taken = stage.twilio.taken();
+    let first = of(&taken, often).unwrap();
+    assert_eq!(first.form["ContentSid"], CONTENT);
+    assert_eq!(first.form["ContentVariables"], r#"{"1":"Ada"}"#);
+    assert_eq!(
+        (&first.form["From"], &first.form["To"]),
+        (&format!("whatsapp:{SENDER}"), &format!("whatsapp:{}", often.phone))
+    );
+    // Out of order, and twice.
+    for (status, expected) in
+        [("sent", "sent"), ("read", "read"), ("delivered", "read"), ("sent", "read"), ("failed", "read")]
+    {
+        assert_eq!(stage.twilio.status(first, status, None).await, 204);
+        assert_eq!(stage.sends(&campaign).await[&often.id]["status"], expected, "after {status}");
+    }
+    let second = of(&taken, &people[1]).unwrap();
+    assert_eq!(stage.twilio.status(second, "failed", Some(63024)).await, 204);
+    let failed = &stage.sends(&campaign).await[&people[1].id];
+    assert_eq!(
+        (&failed["status"], &failed["reason"], &failed["provider_code"]),
+        (&json!("failed"), &json!("invalid_address"), &json!(63024))
+    );
+    eventually(|| async {
+        let counts = stage.counts(&campaign).await;
+        let told = json!([counts["sent"], counts["delivered"], counts["read"], counts["failed"]]);
+        (told == json!([12, 1, 1, 1])).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_the_provider_answers_nobody_gets_a_message_twice_and_none_is_lost() {
+    // By the last digit of the number.
+    let behave = |form: &BTreeMap<String, String>, before: usize| {
+        let digit = form["To"].chars().last().unwrap();
+        match (digit, before) {
+            ('0', _) => Behaviour::AcceptAndDrop,
+            ('1', _) => Behaviour::Drop,
+            ('2', 0) => Behaviour::Refuse { status: 429, code: 20429 },
+            ('3', _) => Behaviour::Refuse { status: 400, code: 21211 },
+            ('4', _) => Behaviour::Refuse { status: 400, code: 63016 },
+            ('5', _) => Behaviour::Refuse { status: 400, code: 21610 },
+            ('6', _) => Behaviour::Broken { status: 503, taken: true },
+            ('7', _) => Behaviour::Broken { status: 500, taken: false },
+            ('8', _) => Behaviour::Refuse { status: 400, code: 63049 },
+            ('9', _) => Behaviour::AcceptAndHang,
+            _ => Behaviour::Accept,
+        }
+    };
+    let Some(stage) = Stage::new(behave).await else { return };
+    let people = stage.customers(60).await;
+    let campaign = stage.campaign(json!({})).await;
+    stage.step(&campaign, "activate").await;
+    // Those that a message was taken of without an answer are told of by callbacks; of the others nothing is heard.
+    let undecided =
+        |send: &Value| ["queued", "deferred", "sending"].contains(&send["status"].as_str().unwrap());
+    let sends = patiently(Duration::from_secs(60), || async {
+        stage.look().await;
+        let sends = stage.sends(&campaign).await;
+        (sends.len() == 60 && !sends.values().any(undecided)).then_some(sends)
+    })
+    .await;
+    for person in &people {
+        let send = &sends[&person.id];
+        let expected = match person.phone.chars().last().unwrap() {
+            '0' | '1' | '6' | '7' | '9' => json!(["unknown", null, null]),
+            '3' => json!(["refused", "invalid_address", 21211]),
+            '4' => json!(["refused", "not_allowed", 63016]),
+            '5' => json!(["refused", "opted_out", 21610]),
+            '8' => json!(["refused", "not_allowed", 63049]),
+            _ => json!(["sent", null, null]),
+        };
+        assert_eq!(
+            json!([send["status"], send["reason"], send["provider_code"]]),
+            expected,
+            "{}",
+            person.phone
+        );
+        let consent =
+            stage.api.get(&format!("/customers/{}", person.id)).await.ok()["consent"]["granted"].clone();
+        assert_eq!(consent, !person.phone.ends_with('5'), "{}", person.phone);
+    }
+    stage.check_once();
+    for message in stage.twilio.taken() {
+        assert_eq!(stage.twilio.status(&message, "delivered", None).await, 204);
+    }
+    // What was heard of is known.
+    let sends = stage.sends(&campaign).await;
+    for person in &people {
+        let unknown = ['1', '7'].contains(&person.phone.chars().last().unwrap());
+        assert_eq!(sends[&person.id]["status"] == "unknown", unknown, "{}", person.phone);
+    }
+    stage.check_once();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_survive_workers_that_are_killed_while_they_send() {
+    let data = tempfile::tempdir().unwrap();
+    if scenarios::embedded().is_none() {
+        return;
+    }
+    let twilio = FakeTwilio::start(ACCOUNT, TOKEN, accept, || Duration::from_millis(100)).await;
+    let mut victim = Victim::start_with(data.path(), Some(&twilio.url)).await.unwrap();
+    let api = Api::new(victim.credentials.clone());
+    set_twilio(&api).await;
+    let program = api.program(json!({})).await;
+    let count = 200;
+    join_all((0..count).map(|_| api.customer(&program))).await;
+    let campaign = campaign(&api, &program, json!({})).await;
+    api.post(&format!("/campaigns/{campaign}/activate"), json!({})).await.ok();
+    for sent in [20, 60, 100] {
+        patiently(Duration::from_secs(60), || async { (twilio.arrivals().len() >= sent).then_some(()) })
+            .await;
+        victim.kill();
+        victim = Victim::start_with(data.path(), Some(&twilio.url)).await.unwrap();
+    }
+    victim.kill();
+    let options =
+        Options { twilio: Some(twilio.url.clone()), ..options(data.path(), false, Faults::default()) };
+    let platform = scenarios::start(options).await;
+    let stage = Stage { api: Api::new(platform.credentials.clone()), platform, twilio, program, _data: data };
+    let started = Timestamp::now();
+    let (look_at, campaign_id) = (&stage, &campaign);
+    let settled = |cut_off: bool| {
+        patiently(Duration::from_secs(120), move || async move {
+            look_at.look().await;
+            let sends = look_at.sends(campaign_id).await;
+            // A message that was taken before has no worker any more: it is due two minutes after it was taken.
+            let is_cut_off = |send: &Value| {
+                let due: Timestamp = send["due_at"].as_str().unwrap().parse().unwrap();
+                due < started + SignedDuration::from_mins(2)
+            };
+            let settled = |send: &Value| match send["status"].as_str().unwrap() {
+                "sent" | "unknown" => true,
+                "sending" => cut_off && is_cut_off(send),
+                _ => false,
+            };
+            (sends.len() == count && sends.values().all(settled)).then_some(sends)
+        })
+    };
+    let sends = settled(true).await;
+    // Of those whose worker was killed nobody knows; what the provider did take it tells of.
+    let cut_off: Vec<_> = sends.values().filter(|send| send["status"] == "sending").collect();
+    for send in &cut_off {
+        let customer = send["customer_id"].as_str().unwrap().to_owned();
+        stage.overdue(&campaign, &Person { id: customer, phone: String::new() }).await;
+    }
+    let sends = settled(false).await;
+    let arrived = stage.check_once();
+    let with = |sends: &BTreeMap<String, Value>, status: &str| {
+        sends.values().filter(|send| send["status"] == status).count()
+    };
+    let sent = with(&sends, "sent");
+    println!("{count} messages, {sent} sent, {} cut off, {arrived} arrived", cut_off.len());
+    assert!(sent <= arrived && arrived <= count);
+    for mut message in stage.twilio.taken() {
+        // At the port where the platform was then nobody is.
+        let callback = message.form.get_mut("StatusCallback").unwrap();
+        *callback = format!("{}/api/{}", stage.platform.url, callback.split_once("/api/").unwrap().1);
+        assert_eq!(stage.twilio.status(&message, "delivered", None).await, 204);
+    }
+    let sends = stage.sends(&campaign).await;
+    assert_eq!((with(&sends, "delivered"), with(&sends, "unknown")), (arrived, count - arrived));
+    assert_eq!(stage.check_once(), arrived, "nobody was sent it again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_queue_brings_twice_is_sent_once() {
+    let Some(stage) = Stage::new(accept).await else { return };
+    let people = stage.customers(20).await;
+    let campaign = stage.campaign(json!({})).await;
+    stage.step(&campaign, "activate").await;
+    let sends = patiently(Duration::from_secs(30), || async {
+        let sends = stage.sends(&campaign).await;
+        (sends.len() == people.len()).then_some(sends)
+    })
+    .await;
+    // Four workers get all of them as well, while the queue's own do.
+    let records: Vec<_> = sends
+        .values()
+        .map(|send| {
+            let body = json!({ "kind": "campaign_message", "send_id": send["id"] }).to_string();
+            json!({ "messageId": send["id"], "body": body })
+        })
+        .collect();
+    let again = join_all(
+        (0..4).map(|_| stage.platform.invoke("MessageSenderFunction", json!({ "Records": records }))),
+    )
+    .await;
+    for answer in again {
+        assert_eq!(answer.unwrap()["batchItemFailures"], json!([]));
+    }
+    stage.settled(&campaign, people.len()).await;
+    assert_eq!(stage.check_once(), people.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn campaigns_at_the_same_time_leave_a_customer_one_message_in_seven_days() {
+    let Some(stage) = Stage::new(accept).await else { return };
+    stage.customers(15).await;
+    let campaigns = join_all((0..4).map(|_| stage.campaign(json!({})))).await;
+    join_all(campaigns.iter().map(|campaign| stage.step(campaign, "activate"))).await;
+    let mut sent = 0;
+    for campaign in &campaigns {
+        let counts = stage.settled(campaign, 15).await;
+        sent += counts["sent"].as_u64().unwrap();
+        for send in stage.sends(campaign).await.values() {
+            assert!(send["status"] == "sent" || send["reason"] == "frequency_cap", "{send}");
+        }
+    }
+    assert_eq!((sent, stage.check_once()), (15, 15));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_says_stop_gets_nothing_even_if_it_is_queued() {
+    let Some(stage) = Stage::new(accept).await else { return };
+    let people = stage.customers(4).await;
+    let first = stage.campaign(json!({})).await;
+    stage.step(&first, "activate").await;
+    stage.settled(&first, 4).await;
+    let taken = stage.twilio.taken();
+    let consent = async |person: &Person| {
+        stage.api.get(&format!("/customers/{}", person.id)).await.ok()["consent"]["granted"].clone()
+    };
+    for (text, granted) in
+        [("when do you open?", true), ("Stop", false), ("please", false), ("START", true), ("stop ", false)]
+    {
+        assert_eq!(stage.twilio.reply(of(&taken, &people[0]).unwrap(), text).await, 200);
+        assert_eq!(consent(&people[0]).await, granted, "after {text}");
+    }
+    // By the provider's word.
+    assert_eq!(stage.twilio.status(of(&taken, &people[1]).unwrap(), "failed", Some(63033)).await, 204);
+    assert_eq!(consent(&people[1]).await, false);
+    // A message that waits in the queue when its customer says stop.
+    let second = stage.campaign(json!({ "template": { "channel": "sms", "text": "Hello {{name}}" } })).await;
+    let id: domain::id::CampaignId = second.parse().unwrap();
+    let account = &stage.api.credentials.account_id;
+    let found = store::campaigns::read(&stage.platform.table, account, &id).await.unwrap().unwrap();
+    let person = &people[2];
+    let (customer, program) = (person.id.parse().unwrap(), stage.program.parse().unwrap());
+    let card = store::customers::card(&stage.platform.table, &customer, &program).await.unwrap().unwrap();
+    let send = domain::campaign::Send::new(&found, &card, "test", Timestamp::now());
+    let send = domain::campaign::Send { test: true, ..send };
+    store::sends::create(&stage.platform.table, vec![send.clone()]).await.unwrap();
+    assert_eq!(stage.twilio.reply(of(&taken, person).unwrap(), "STOP").await, 200);
+    let body = json!({ "kind": "campaign_message", "send_id": send.id }).to_string();
+    let event = json!({ "Records": [{ "messageId": "1", "body": body }] });
+    stage.platform.invoke("MessageSenderFunction", event).await.unwrap();
+    assert_eq!(stage.sends(&second).await[&person.id]["reason"], "opted_out");
+    assert_eq!(stage.twilio.taken().len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_stops_it_and_resuming_skips_who_was_sent_it() {
+    let Some(stage) = Stage::with(accept, Faults::default(), || Duration::from_millis(300)).await else {
+        return;
+    };
+    let count = 300;
+    stage.customers(count).await;
+    let campaign = stage.campaign(json!({})).await;
+    stage.step(&campaign, "activate").await;
+    patiently(Duration::from_secs(30), || async { (stage.twilio.arrivals().len() >= 20).then_some(()) })
+        .await;
+    stage.step(&campaign, "pause").await;
+    let at_pause = stage.twilio.arrivals().len();
+    // What was taken before goes out; each of ten workers has a batch of ten at most.
+    let sends = patiently(Duration::from_secs(30), || async {
+        let sends = stage.sends(&campaign).await;
+        (!sends.values().any(|send| send["status"] == "sending")).then_some(sends)
+    })
+    .await;
+    let after = stage.twilio.arrivals().len();
+    assert!(after - at_pause <= 100, "{} were sent after the pause", after - at_pause);
+    assert!(after < count && sends.values().any(|send| send["status"] == "queued"), "{after}");
+    stage.step(&campaign, "resume").await;
+    let counts = stage.settled(&campaign, count).await;
+    assert_eq!((counts["sent"].as_u64().unwrap(), stage.check_once()), (count as u64, count));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sender_never_sends_more_than_80_in_any_second() {
+    let dice = AtomicUsize::new(7);
+    let delay = move || {
+        let n = dice.fetch_add(0x9e37_79b9, Ordering::Relaxed);
+        Duration::from_millis(5 + (n >> 8) as u64 % 496)
+    };
+    let Some(stage) = Stage::with(accept, Faults::default(), delay).await else { return };
+    let count = 400;
+    stage.customers(count).await;
+    let campaign = stage.campaign(json!({})).await;
+    stage.step(&campaign, "activate").await;
+    stage.settled(&campaign, count).await;
+    assert_eq!(stage.check_once(), count);
+    let arrivals = stage.twilio.arrivals();
+    let busiest = busiest_second(&arrivals);
+    println!(
+        "{count} messages, the busiest second had {busiest}: {:?}",
+        scenarios::twilio::histogram(&arrivals)
+    );
+    assert!(busiest <= 80, "{busiest} in a second");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_many_is_a_reason_to_wait_and_not_to_lose() {
+    // Twice too many for everybody, then it goes.
+    let behave = |_: &BTreeMap<String, String>, before: usize| match before {
+        0 => Behaviour::Refuse { status: 429, code: 20429 },
+        _ => Behaviour::Accept,
+    };
+    let Some(stage) = Stage::new(behave).await else { return };
+    let people = stage.customers(5).await;
+    let campaign = stage.campaign(json!({})).await;
+    stage.step(&campaign, "activate").await;
+    let counts = patiently(Duration::from_secs(150), || async {
+        stage.look().await;
+        let counts = stage.counts(&campaign).await;
+        (counts["sent"] == people.len()).then_some(counts)
+    })
+    .await;
+    assert_eq!((&counts["refused"], stage.check_once()), (&json!(0), people.len()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_channel_did_not_let_through_is_sent_again_and_counted_once() {
+    let Some(stage) = Stage::new(accept).await else { return };
+    let people = stage.customers(3).await;
+    let campaign = stage.campaign(json!({})).await;
+    stage.step(&campaign, "activate").await;
+    stage.settled(&campaign, 3).await;
+    let taken = stage.twilio.taken();
+    let first = of(&taken, &people[0]).unwrap();
+    let delivered = of(&taken, &people[1]).unwrap();
+    assert_eq!(stage.twilio.status(delivered, "delivered", None).await, 204);
+    for (message, expected) in [(first, "deferred"), (first, "deferred"), (delivered, "delivered")] {
+        assert_eq!(stage.twilio.status(message, "failed", Some(63018)).await, 204);
+        let person = people.iter().find(|person| message.to.ends_with(&person.phone)).unwrap();
+        assert_eq!(stage.sends(&campaign).await[&person.id]["status"], expected);
+    }
+    eventually(|| async { (stage.counts(&campaign).await["sent"] == 2).then_some(()) }).await;
+    // What comes late of the attempt before is no news.
+    assert_eq!(stage.twilio.status(first, "sent", None).await, 204);
+    assert_eq!(stage.sends(&campaign).await[&people[0].id]["status"], "deferred");
+    stage.overdue(&campaign, &people[0]).await;
+    let counts = patiently(Duration::from_secs(60), || async {
+        stage.look().await;
+        let counts = stage.counts(&campaign).await;
+        (counts["sent"] == 3).then_some(counts)
+    })
+    .await;
+    assert_eq!((&counts["audience"], &counts["open"], &counts["refused"]), (&json!(3), &json!(0), &json!(0)));
+    let again: Vec<_> = stage.twilio.taken().into_iter().filter(|message| message.to == first.to).collect();
+    assert_eq!(again.len(), 2, "and no more");
+    assert_eq!(stage.twilio.status(&again[1], "read", None).await, 204);
+    assert_eq!(stage.sends(&campaign).await[&people[0].id]["status"], "read");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_nobody_hears_of_is_given_up_and_may_be_heard_of_yet() {
+    let Some(stage) = Stage::new(|_, _| Behaviour::AcceptAndDrop).await else { return };
+    let person = &stage.customers(1).await[0];
+    let campaign = stage.campaign(json!({})).await;
+    stage.step(&campaign, "activate").await;
+    let status = || async { stage.sends(&campaign).await.get(&person.id).map(|send| send["status"].clone()) };
+    eventually(|| async { (status().await == Some(json!("unknown"))).then_some(()) }).await;
+    stage.overdue(&campaign, person).await;
+    eventually(|| async {
+        stage.look().await;
+        (status().await == Some(json!("refused"))).then_some(())
+    })
+    .await;
+    eventually(|| async { (stage.counts(&campaign).await["refused"] == 1).then_some(()) }).await;
+    let message = stage.twilio.taken().remove(0);
+    assert_eq!(stage.twilio.status(&message, "delivered", None).await, 204);
+    eventually(|| async {
+        let counts = stage.counts(&campaign).await;
+        (json!([counts["audience"], counts["sent"], counts["refused"], counts["open"]])
+            == json!([1, 1, 0, 0]))
+        .then_some(())
+    })
+    .await;
+    assert_eq!(stage.twilio.taken().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_whose_queueing_was_cut_off_is_queued_again() {
+    let Some(stage) = Stage::new(accept).await else { return };
+    let person = &stage.customers(1).await[0];
+    let campaign = stage.campaign(json!({})).await;
+    stage.step(&campaign, "activate").await;
+    stage.settled(&campaign, 1).await;
+    // As the scheduler leaves it when it is cut off between noting and queueing.
+    let id = stage.sends(&campaign).await[&person.id]["id"].as_str().unwrap().parse().unwrap();
+    let send = store::sends::read(&stage.platform.table, &id).await.unwrap().unwrap().send;
+    let cut_off = domain::campaign::Send {
+        status: domain::campaign::SendStatus::Queued,
+        due_at: Some(Timestamp::now()),
+        test: true,
+        rev: send.rev + 1,
+        ..send
+    };
+    assert!(store::sends::update(&stage.platform.table, &cut_off).await.unwrap());
+    eventually(|| async {
+        stage.look().await;
+        (stage.twilio.taken().len() == 2).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn quiet_hours_put_messages_off_and_lose_none() {
+    let Some(stage) = Stage::new(accept).await else { return };
+    let people = stage.customers(3).await;
+    // Quiet at present where these customers live, and not where the others are.
+    let now = Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC);
+    let text = |at: &jiff::Zoned| format!("{:02}:{:02}", at.hour(), at.minute());
+    let (from, until) = (&now - SignedDuration::from_hours(1), &now + SignedDuration::from_hours(1));
+    let far = json!({ "time_zone": "Pacific/Kiritimati" });
+    let call = stage.api.secret("PATCH", &format!("/customers/{}", people[0].id)).header("if-match", "*");
+    call.json(far).send().await.ok();
+    let quiet = json!({ "quiet_hours": { "from": text(&from), "until": text(&until) }, "time_zone": "UTC" });
+    let campaign = stage.campaign(quiet).await;
+    stage.step(&campaign, "activate").await;
+    let sends = patiently(Duration::from_secs(30), || async {
+        let sends = stage.sends(&campaign).await;
+        let settled = |send: &Value| send["status"] == "sent" || send["status"] == "deferred";
+        (sends.len() == 3 && sends.values().all(settled)).then_some(sends)
+    })
+    .await;
+    // In Kiritimati it is fourteen hours later.
+    assert_eq!(sends[&people[0].id]["status"], "sent");
+    for person in &people[1..] {
+        let due: Timestamp = sends[&person.id]["due_at"].as_str().unwrap().parse().unwrap();
+        let wait = due.duration_since(Timestamp::now());
+        assert!(wait > SignedDuration::from_mins(50) && wait <= SignedDuration::from_mins(60), "{wait}");
+        // Their time has come.
+        let id = sends[&person.id]["id"].as_str().unwrap().parse().unwrap();
+        let send = store::sends::read(&stage.platform.table, &id).await.unwrap().unwrap().send;
+        let due = domain::campaign::Send { due_at: Some(Timestamp::now()), rev: send.rev + 1, ..send };
+        assert!(store::sends::update(&stage.platform.table, &due).await.unwrap());
+    }
+    let call = stage.api.secret("POST", &format!("/campaigns/{campaign}/pause")).json(json!({}));
+    call.send().await.ok();
+    let call = stage.api.secret("PATCH", &format!("/campaigns/{campaign}")).header("if-match", "*");
+    call.json(json!({ "quiet_hours": null })).send().await.ok();
+    stage.step(&campaign, "resume").await;
+    stage.look().await;
+    let counts = stage.settled(&campaign, 3).await;
+    assert_eq!((&counts["sent"], stage.check_once()), (&json!(3), 3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn absences_birthdays_and_milestones_trigger_their_campaigns() {
+    let Some(stage) = Stage::new(accept).await else { return };
+    let people = stage.customers(4).await;
+    let [absent, born, loyal, _] = &people[..] else { unreachable!() };
+    let offline = json!({ "till_id": "1", "program_id": stage.program, "customer_id": absent.id,
+        "taken_at": Timestamp::now() - SignedDuration::from_hours(24 * 29) });
+    stage.api.post("/stamps/sync", json!({ "stamps": [offline] })).await.ok();
+    let today = Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
+    let birthday = today.with().year(1990).build().unwrap_or(today);
+    let call = stage.api.secret("PATCH", &format!("/customers/{}", born.id)).header("if-match", "*");
+    call.json(json!({ "birthday": birthday })).send().await.ok();
+    let mut waiting = Vec::new();
+    for (trigger, person) in [
+        (json!({ "kind": "inactivity", "days": 28 }), absent),
+        (json!({ "kind": "birthday" }), born),
+        (json!({ "kind": "milestone", "visits": 2 }), loyal),
+    ] {
+        let campaign = stage.campaign(json!({ "trigger": trigger })).await;
+        stage.step(&campaign, "activate").await;
+        waiting.push((campaign, person));
+    }
+    for _ in 0..2 {
+        let visit = json!({ "program_id": stage.program, "customer_id": loyal.id });
+        stage.api.post("/stamps", visit).await.ok();
+    }
+    let mut resumed = Vec::new();
+    for (campaign, person) in waiting {
+        stage.settled(&campaign, 1).await;
+        assert_eq!(stage.sends(&campaign).await[&person.id]["status"], "sent", "{campaign}");
+        stage.look().await;
+        stage.step(&campaign, "pause").await;
+        stage.step(&campaign, "resume").await;
+        resumed.push(campaign);
+    }
+    // Looking again found nobody else: what was asked for before this one is done when this one is.
+    let everybody = stage.campaign(json!({})).await;
+    stage.step(&everybody, "activate").await;
+    let counts = stage.settled(&everybody, 4).await;
+    assert_eq!((&counts["sent"], &counts["refused"]), (&json!(1), &json!(3)), "the others have had theirs");
+    for campaign in resumed {
+        assert_eq!(stage.counts(&campaign).await["audience"], 1, "{campaign}");
+    }
+    assert_eq!(stage.check_once(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_tells_the_customer_a_code_of_their_own() {
+    let Some(stage) = Stage::new(accept).await else { return };
+    let people = stage.customers(4).await;
+    let pool = stage.api.pool(json!({})).await;
+    stage.api.import(&pool, "code\nMISS-0001\nMISS-0002\nMISS-0003\n").await;
+    let template =
+        json!({ "channel": "sms", "text": "{{name}}, take {{code}} for {{reward}} at {{program}}" });
+    let campaign = stage.campaign(json!({ "code_pool_id": pool, "template": template })).await;
+    stage.step(&campaign, "activate").await;
+    let counts = stage.settled(&campaign, 4).await;
+    assert_eq!((&counts["sent"], &counts["refused"]), (&json!(3), &json!(1)));
+    let codes: BTreeSet<_> =
+        stage.twilio.taken().iter().map(|message| message.form["Body"].clone()).collect();
+    let expected = (1..=3).map(|n| format!("Ada, take MISS-000{n} for One coffee at Coffee"));
+    assert_eq!(codes, expected.collect::<BTreeSet<_>>());
+    let refused: Vec<_> =
+        stage.sends(&campaign).await.into_values().filter(|send| send["reason"] == "no_code").collect();
+    assert_eq!((refused.len(), people.len()), (1, 4));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callbacks_that_the_provider_did_not_sign_are_refused() {
+    let Some(stage) = Stage::new(accept).await else { return };
+    stage.customers(1).await;
+    let campaign = stage.campaign(json!({})).await;
+    stage.step(&campaign, "activate").await;
+    stage.settled(&campaign, 1).await;
+    let message = stage.twilio.taken().remove(0);
+    let token = domain::twilio::AuthToken::new(TOKEN.to_owned()).unwrap();
+    let other = domain::twilio::AuthToken::new("f".repeat(32)).unwrap();
+    let url = message.form["StatusCallback"].clone();
+    let form = vec![
+        ("MessageSid".to_owned(), message.sid.clone().unwrap()),
+        ("MessageStatus".to_owned(), "read".to_owned()),
+    ];
+    let http = reqwest::Client::new();
+    let post = |url: &str, signature: String, form: &[(String, String)]| {
+        let mut body = reqwest::Url::parse("http://x").unwrap();
+        body.query_pairs_mut().extend_pairs(form);
+        let request = http.post(url).header("content-type", "application/x-www-form-urlencoded");
+        request.header("x-twilio-signature", signature).body(body.query().unwrap().to_owned()).send()
+    };
+    let signed = token.sign_form(&url, &form);
+    let stranger = url.replace(
+        stage.api.credentials.account_id.as_str(),
+        domain::id::AccountId::new(Timestamp::now()).as_str(),
+    );
+    let mut tampered = form.clone();
+    tampered[1].1 = "delivered".to_owned();
+    let inbound = url.replace("/status", "/inbound");
+    for (case, url, signature, form) in [
+        ("no signature", &url, String::new(), &form),
+        ("another account's", &url, other.sign_form(&url, &form), &form),
+        ("tampered", &url, signed.clone(), &tampered),
+        ("for another URL", &inbound, signed.clone(), &form),
+        ("of nobody", &stranger, token.sign_form(&stranger, &form), &form),
+    ] {
+        let answer = post(url, signature, form).await.unwrap();
+        assert_eq!(answer.status(), 403, "{case}");
+        let problem: Value = answer.json().await.unwrap();
+        assert!(problem["type"].as_str().unwrap().ends_with("/signature-invalid"), "{case}: {problem}");
+    }
+    assert_eq!(post(&url, signed, &form).await.unwrap().status(), 204);
+    let read = stage.sends(&campaign).await.into_values().next().unwrap();
+    assert_eq!(read["status"], "read");
+}
+
+#[tokio::test]
+async fn a_campaign_is_made_changed_and_refused_by_field() {
+    let api = Api::shared();
+    let program = api.program(json!({})).await;
+    let id = campaign(&api, &program, json!({})).await;
+    let path = format!("/campaigns/{id}");
+    let change = |body: Value| api.secret("PATCH", &path).header("if-match", "*").json(body).send();
+    assert_eq!(change(json!({ "name": "Renamed" })).await.ok()["name"], "Renamed");
+    for (body, field) in [
+        (json!({ "name": "" }), "name"),
+        (json!({ "quiet_hours": { "from": "25:00", "until": "08:00" } }), "quiet_hours.from"),
+        (json!({ "time_zone": "Mars" }), "time_zone"),
+        (json!({ "program_id": "prog_x" }), "program_id"),
+    ] {
+        change(body).await.refuses(field);
+    }
+    for template in [
+        json!({ "channel": "fax" }),
+        json!({ "channel": "whatsapp", "content_sid": "HX1" }),
+        json!({ "channel": "sms", "content_sid": null, "variables": null }),
+        json!({ "channel": "sms", "content_sid": null, "text": "Hello {{shoe}}" }),
+        json!({ "channel": "whatsapp", "content_sid": CONTENT, "variables": { "1": "{{code}}" } }),
+    ] {
+        let reply = change(json!({ "template": template })).await;
+        assert_eq!(reply.status, 422, "{template}: {}", reply.text);
+    }
+    api.post(&format!("{path}/pause"), json!({})).await.is_problem(409, "campaign-not-active");
+    api.post(&format!("{path}/resume"), json!({})).await.is_problem(409, "campaign-not-active");
+    let Some(stranger) = Api::another_account().await else { return };
+    let theirs = stranger.program(json!({})).await;
+    let made = campaign(&stranger, &theirs, json!({})).await;
+    stranger.post(&format!("/campaigns/{made}/activate"), json!({})).await.is_problem(409, "no-sender");
+    let foreign = json!({ "name": "x", "program_id": program, "trigger": { "kind": "birthday" },
+        "template": { "channel": "email", "subject": "x", "text": "y" } });
+    stranger.post("/campaigns", foreign).await.is_problem(404, "not-found");
+    assert_eq!(api.secret("DELETE", &path).send().await.status, 202);
+    change(json!({ "name": "x" })).await.is_problem(409, "campaign-deleting");
+}
