@@ -41,6 +41,8 @@ struct Belongings {
     stamp: String,
     card_reward: String,
     campaign: String,
+    feature: String,
+    comment: String,
 }
 
 impl Belongings {
@@ -64,8 +66,14 @@ impl Belongings {
         let settings = json!({ "name": "x", "program_id": program, "trigger": { "kind": "birthday" },
             "template": { "channel": "email", "subject": "x", "text": "y" } });
         let campaign = api.post("/campaigns", settings).await.id();
+        let feature = api.post("/features", json!({ "waitlist_id": waitlist, "title": "x" })).await.id();
+        let comment = json!({ "feature_id": feature, "text": "x" });
+        let call = api.public("POST", "/comments").header("x-subscriber-token", &friend.text_at("token"));
+        let comment = call.json(comment).send().await.id();
         Self {
             campaign,
+            feature,
+            comment,
             stamp: given.id(),
             card_reward: given.json["rewards"][0]["id"].as_str().unwrap().to_owned(),
             program,
@@ -85,7 +93,9 @@ impl Belongings {
 
     /// The path with the id that it is about.
     fn path(&self, path: &str) -> String {
-        let id = match path.trim_start_matches("/api/v1/") {
+        let id = match path.trim_start_matches("/api/v1/").trim_start_matches("analytics/") {
+            // They are counted by the waitlist.
+            _ if path.contains("/analytics/referrals") => &self.waitlist,
             rest if rest.starts_with("waitlists") => &self.waitlist,
             rest if rest.starts_with("subscribers") => &self.subscriber,
             rest if rest.starts_with("referrals")
@@ -105,6 +115,8 @@ impl Belongings {
             rest if rest.starts_with("stamps") => &self.stamp,
             rest if rest.starts_with("rewards") => &self.card_reward,
             rest if rest.starts_with("campaigns") => &self.campaign,
+            rest if rest.starts_with("features") => &self.feature,
+            rest if rest.starts_with("comments") => &self.comment,
             rest => {
                 assert!(!rest.contains('{'), "say whose id belongs into {path}");
                 ""
@@ -126,6 +138,11 @@ impl Belongings {
                 json!({ "name": "mine now" })
             }
             "/campaigns/{id}" => json!({ "name": "mine now" }),
+            "/features" => json!({ "waitlist_id": self.waitlist, "title": "mine now" }),
+            "/features/{id}" => json!({ "title": "mine now" }),
+            "/features/{id}/merge" => json!({ "into": self.feature }),
+            "/comments" => json!({ "feature_id": self.feature, "text": "x" }),
+            "/comments/{id}/moderate" => json!({ "status": "approved" }),
             "/campaigns/{id}/test" => json!({ "customer_id": self.customer }),
             "/campaigns" => {
                 json!({ "name": "x", "program_id": self.program, "trigger": { "kind": "birthday" },
@@ -147,7 +164,8 @@ async fn another_accounts_things_do_not_exist() {
     let mut tried = 0;
     for (method, path, _) in guarded() {
         let body = things.body(&path);
-        let of_a_thing = ["waitlist_id", "program_id"].iter().any(|name| body.get(name).is_some());
+        let of_a_thing =
+            ["waitlist_id", "program_id", "feature_id"].iter().any(|name| body.get(name).is_some());
         let names_things = path.contains("{id}") || (method != "GET" && of_a_thing);
         if names_things {
             let call = stranger.secret(&method, &things.path(&path)).header("if-match", "*");
@@ -158,7 +176,7 @@ async fn another_accounts_things_do_not_exist() {
     }
     let customers = stranger.get(&format!("/customers?program_id={}", things.program)).await;
     customers.is_problem(404, "not-found");
-    for list in ["/subscribers", "/subscribers/export", "/referrals"] {
+    for list in ["/subscribers", "/subscribers/export", "/referrals", "/features", "/comments"] {
         let reply = stranger.get(&format!("{list}?waitlist_id={}", things.waitlist)).await;
         reply.is_problem(404, "not-found");
     }
@@ -275,8 +293,18 @@ async fn a_publishable_key_and_a_key_without_the_scope_stay_outside() {
     }
     assert!(publishable >= 5);
     // A key with each scope alone, on every route.
-    for family in ["account", "waitlists", "subscribers", "referrals", "codes", "stamps", "till", "campaigns"]
-    {
+    for family in [
+        "account",
+        "waitlists",
+        "subscribers",
+        "referrals",
+        "features",
+        "codes",
+        "stamps",
+        "till",
+        "campaigns",
+        "analytics",
+    ] {
         for action in ["read", "write"] {
             let own = format!("{family}:{action}");
             let made = api.post("/api-keys", json!({ "kind": "secret", "scopes": [own] })).await.ok();

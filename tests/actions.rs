@@ -45,6 +45,10 @@ pub enum Action {
     /// That fills a card.
     StampFull,
     RedeemReward,
+    /// For a feature.
+    Vote,
+    /// How a waitlist did in the last 30 days.
+    Analytics,
     /// One of a campaign of 100, with the two statuses that the provider tells of it.
     Message,
 }
@@ -68,7 +72,7 @@ const LEADERS: usize = 20;
 const HOSTS: u8 = 100;
 
 impl Action {
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::Join,
         Self::JoinReferred,
         Self::JoinThroughOneLink,
@@ -88,6 +92,8 @@ impl Action {
         Self::Stamp,
         Self::StampFull,
         Self::RedeemReward,
+        Self::Vote,
+        Self::Analytics,
         Self::Message,
     ];
 
@@ -112,6 +118,8 @@ impl Action {
             Self::Stamp => "stamp",
             Self::StampFull => "stamp that fills the card",
             Self::RedeemReward => "redemption of a reward",
+            Self::Vote => "vote",
+            Self::Analytics => "analytics of a waitlist, 30 days",
             Self::Message => "message of a campaign of 100",
         }
     }
@@ -130,7 +138,7 @@ impl Action {
 
     /// Whether more follows from it than its answer.
     fn has_consequences(self) -> bool {
-        !matches!(self, Self::Position | Self::Click | Self::Leaderboard | Self::List)
+        !matches!(self, Self::Position | Self::Leaderboard | Self::List | Self::Analytics)
     }
 }
 
@@ -224,7 +232,14 @@ impl Stage {
     async fn prepare(&self, action: Action, times: usize) -> Vec<Value> {
         let once = || vec![Value::Null; times];
         match action {
-            Action::Join | Action::JoinPending | Action::Leaderboard | Action::List | Action::Enrol => once(),
+            Action::Join | Action::JoinPending | Action::Leaderboard | Action::List => once(),
+            Action::Enrol | Action::Analytics => once(),
+            Action::Vote => {
+                let feature = json!({ "waitlist_id": self.waitlist, "title": "Dark mode" });
+                let feature = self.api(0).post("/features", feature).await.id();
+                let people = self.people(times, None).await;
+                people.into_iter().map(|person| json!({ "id": feature, "token": person.token })).collect()
+            }
             Action::Stamp | Action::StampFull | Action::RedeemReward => {
                 let cards = (0..times).map(|n| self.card(n, action));
                 stream::iter(cards).buffered(8).collect().await
@@ -375,6 +390,11 @@ impl Stage {
             Action::Stamp => api.post("/stamps", json!({ "token": whole })).await,
             Action::StampFull => api.post("/stamps", json!({ "token": whole, "count": 10 })).await,
             Action::RedeemReward => api.post(&format!("/rewards/{whole}/redeem"), json!({})).await,
+            Action::Vote => {
+                let call = api.public("POST", &format!("/features/{}/vote", text("id")));
+                call.header("x-subscriber-token", &text("token")).json(json!({})).send().await
+            }
+            Action::Analytics => api.get(&format!("/analytics/waitlists/{}", self.waitlist)).await,
             Action::Message => api.post(&format!("/campaigns/{whole}/activate"), json!({})).await,
         };
         assert!(reply.status.is_success(), "{action:?}: {} {}", reply.status, reply.text);
@@ -394,9 +414,19 @@ fn rows(first: usize, end: usize) -> String {
 
 /// Whether a function answers requests.
 fn answers(function: &str) -> bool {
-    ["Account", "Campaign", "CodeDistribution", "Referral", "Stamp", "Subscriber", "Waitlist"]
-        .iter()
-        .any(|family| function.strip_suffix("Function") == Some(family))
+    [
+        "Account",
+        "Analytics",
+        "Campaign",
+        "CodeDistribution",
+        "FeatureVote",
+        "Referral",
+        "Stamp",
+        "Subscriber",
+        "Waitlist",
+    ]
+    .iter()
+    .any(|family| function.strip_suffix("Function") == Some(family))
 }
 
 /// Read and write units.

@@ -125,6 +125,9 @@ async fn every_access_pattern_is_exercised_and_none_is_missing() {
         format!("/waitlists/{waitlist}"),
         format!("/waitlists/{waitlist}/leaderboard"),
         format!("/waitlists/{waitlist}/events"),
+        format!("/analytics/waitlists/{waitlist}"),
+        format!("/analytics/referrals/{waitlist}"),
+        "/analytics/funnel".to_owned(),
     ] {
         assert_eq!(api.get(&path).await.status, 200, "{path}");
     }
@@ -140,11 +143,14 @@ async fn every_access_pattern_is_exercised_and_none_is_missing() {
     .await;
     api.secret("DELETE", &format!("/subscribers/{bo}")).send().await;
 
+    features(&api).await;
     stamp_cards(&api).await;
     campaigns(&platform, &api, &twilio).await;
 
     let pool = api.pool(json!({})).await;
     api.import(&pool, "code\nTOUR-0001\nTOUR-0002\n").await;
+    let empty = api.import(&pool, "platform\nios\n").await;
+    assert_eq!(empty["status"], "failed", "{empty}");
     import_without_its_file(&platform, &api, &pool).await;
     let claim = api.claim(&pool, "ada").await;
     assert_eq!(api.claim(&pool, "bo").await.status, 201);
@@ -156,6 +162,7 @@ async fn every_access_pattern_is_exercised_and_none_is_missing() {
         format!("/code-pools/{pool}"),
         format!("/code-pools/{pool}/events"),
         format!("/code-pools/{pool}/imports"),
+        format!("/analytics/code-pools/{pool}"),
         format!("/distribute/{pool}"),
         format!("/codes/{code}"),
         format!("/claims/{}", claim.text_at("claim_id")),
@@ -184,6 +191,58 @@ async fn every_access_pattern_is_exercised_and_none_is_missing() {
     }
     assert!(differences.is_empty(), "\n{}", differences.join("\n"));
     println!("{} access patterns exercised", patterns::ALL.len());
+}
+
+/// All that is done about features.
+async fn features(api: &Api) {
+    let once = |path: &str| api.secret("POST", path).header("idempotency-key", path);
+    let waitlist = api.waitlist(json!({})).await;
+    let mut features = Vec::new();
+    for title in ["One", "Two"] {
+        features.push(api.post("/features", json!({ "waitlist_id": waitlist, "title": title })).await.id());
+    }
+    let [one, two] = &features[..] else { unreachable!() };
+    let renamed = api.secret("PATCH", &format!("/features/{one}")).header("if-match", "*");
+    renamed.json(json!({ "title": "First" })).send().await.ok();
+    let mut people = Vec::new();
+    for (name, wanted) in [("ada", vec![one, two]), ("bo", vec![one])] {
+        let joined = api.join(&waitlist, &address(name), None).await;
+        let token = joined.text_at("token");
+        for feature in wanted {
+            let path = format!("/features/{feature}/vote");
+            once(&path).header("x-subscriber-token", &token).json(json!({})).send().await.ok();
+            let said = json!({ "feature_id": feature, "text": "please" });
+            let said = api.public("POST", "/comments").header("x-subscriber-token", &token).json(said).send();
+            let moderate = format!("/comments/{}/moderate", said.await.id());
+            api.secret("PUT", &moderate).json(json!({ "status": "approved" })).send().await.ok();
+        }
+        people.push((joined.id(), token));
+    }
+    for path in [
+        format!("/features?waitlist_id={waitlist}"),
+        format!("/features?waitlist_id={waitlist}&sort=newest"),
+        format!("/features/{one}/votes"),
+        format!("/features/{one}/events"),
+        format!("/analytics/features/{one}"),
+        format!("/comments?feature_id={one}"),
+        format!("/comments?waitlist_id={waitlist}"),
+    ] {
+        let call = api.secret("GET", &path).header("x-subscriber-token", &people[0].1);
+        assert_eq!(call.send().await.status, 200, "{path}");
+    }
+    let back =
+        api.public("DELETE", &format!("/features/{two}/vote")).header("x-subscriber-token", &people[0].1);
+    back.send().await.ok();
+    let path = format!("/features/{two}/vote");
+    api.public("POST", &path).header("x-subscriber-token", &people[0].1).json(json!({})).send().await.ok();
+    eventually(|| async { (api.get(&format!("/features/{one}")).await.ok()["votes"] == 2).then_some(()) })
+        .await;
+    once(&format!("/features/{one}/merge")).json(json!({ "into": two })).send().await.ok();
+    eventually(|| async { (api.get(&format!("/features/{two}")).await.ok()["votes"] == 2).then_some(()) })
+        .await;
+    api.secret("DELETE", &format!("/subscribers/{}", people[1].0)).send().await;
+    api.secret("DELETE", &format!("/features/{two}")).send().await;
+    api.secret("DELETE", &format!("/features/{one}")).send().await;
 }
 
 /// All that a shop does.
@@ -226,6 +285,12 @@ async fn stamp_cards(api: &Api) {
     renamed.json(json!({ "phone": scenarios::phone() })).send().await.ok();
     let renamed = api.secret("PATCH", &format!("/programs/{program}")).header("if-match", "*");
     renamed.json(json!({ "name": "Tour's end" })).send().await.ok();
+    let path = format!("/customers/{customer}/card?program_id={second}");
+    let before = api.get(&path).await.ok()["at_risk_from"].clone();
+    let sooner = api.secret("PATCH", &format!("/programs/{second}")).header("if-match", "*");
+    sooner.json(json!({ "inactivity_days": 7 })).send().await.ok();
+    eventually(|| async { (api.get(&path).await.ok()["at_risk_from"] != before).then_some(()) }).await;
+    api.get(&format!("/analytics/programs/{program}")).await.ok();
     api.secret("DELETE", &format!("/customers/{customer}")).send().await;
     api.secret("DELETE", &format!("/programs/{program}")).send().await;
 }
@@ -320,6 +385,7 @@ async fn campaigns(platform: &Platform, api: &Api, twilio: &FakeTwilio) {
         format!("/campaigns/{}", made[0]),
         format!("/campaigns/{}/events", made[0]),
         format!("/campaigns/{}/sends", made[0]),
+        format!("/analytics/campaigns/{}", made[0]),
     ] {
         assert_eq!(api.get(&path).await.status, 200, "{path}");
     }

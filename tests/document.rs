@@ -6,15 +6,17 @@ use api::{Routes, openapi};
 use scenarios::{Api, lacks};
 use serde_json::Value;
 
-fn families() -> [Routes; 7] {
+fn families() -> [Routes; 9] {
     [
         account::routes(),
         waitlist::routes(),
         subscriber::routes(),
         referral::routes(),
+        feature_vote::routes(),
         code_distribution::routes(),
         stamp::routes(),
         campaign::routes(),
+        analytics::routes(),
     ]
 }
 

@@ -24,8 +24,10 @@ fn samples() -> Vec<(String, &'static str, Value)> {
             _ if name.starts_with("code-import") => "CodeImportFunction",
             _ if name.starts_with("campaign-scheduler") => "CampaignSchedulerFunction",
             "account" => "AccountFunction",
+            "analytics" => "AnalyticsFunction",
             "campaign" => "CampaignFunction",
             "authorizer" => "AuthorizerFunction",
+            "feature" => "FeatureVoteFunction",
             "jobs" => "JobsFunction",
             "message" => "MessageSenderFunction",
             "projector" => "ProjectorFunction",
@@ -39,7 +41,7 @@ fn samples() -> Vec<(String, &'static str, Value)> {
     };
     let samples: Vec<_> = std::fs::read_dir(folder).unwrap().map(sample).collect();
     let functions: BTreeSet<_> = samples.iter().map(|(_, function, _)| *function).collect();
-    assert_eq!(functions.len(), 13, "an event for each function: {functions:?}");
+    assert_eq!(functions.len(), 15, "an event for each function: {functions:?}");
     samples
 }
 

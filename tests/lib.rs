@@ -164,6 +164,7 @@ pub async fn start(options: Options) -> Platform {
             &mut limits.joins_per_ip_per_minute,
             &mut limits.claims_per_ip_per_minute,
             &mut limits.uploads_per_minute,
+            &mut limits.analytics_per_minute,
         ] {
             *limit = 100_000;
         }

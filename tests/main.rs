@@ -4,6 +4,7 @@
 
 mod access;
 mod account;
+mod analytics;
 mod campaigns;
 mod capacity;
 mod claims;
@@ -11,6 +12,7 @@ mod codes;
 mod costs;
 mod document;
 mod events;
+mod features;
 mod imports;
 mod input;
 mod positions;

@@ -49,6 +49,8 @@ fn subscriber(waitlist: &WaitlistId, number: u64, places: u64) -> Subscriber {
         number: Some(number),
         referrals: 0,
         places,
+        votes: 0,
+        comments: 0,
         disposable: false,
         origin: Origin::default(),
         joined_at: now,

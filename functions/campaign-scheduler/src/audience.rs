@@ -3,7 +3,7 @@
 use domain::{
     campaign::{Campaign, CampaignStatus, Send, SendStatus, Trigger},
     id::{CampaignId, CustomerId, ProgramId, SendId},
-    stamp::{Card, Customer, InactivityDays},
+    stamp::{Card, Customer},
 };
 use jiff::{SignedDuration, Timestamp, civil::Date};
 use store::{LIST_SHARDS, campaigns, programs, sends};
@@ -78,8 +78,9 @@ impl CampaignScheduler {
         let wanted = match &campaign.settings.trigger {
             Trigger::Birthday => self.born(&campaign, cards, since, until).await?,
             trigger => {
+                // Its settings may have changed since the card did.
                 let inactivity = program.settings.inactivity_days;
-                let has = |card: &Card| has(trigger, card, inactivity, since, until);
+                let has = |card: &Card| has(trigger, &card.clone().watched(inactivity), since, until);
                 cards.into_iter().filter(has).map(|card| (card, None)).collect()
             }
         };
@@ -165,15 +166,9 @@ impl CampaignScheduler {
 }
 
 /// Whether a card is one that the trigger means, of what time has brought.
-fn has(
-    trigger: &Trigger,
-    card: &Card,
-    inactivity: InactivityDays,
-    since: Option<Timestamp>,
-    until: Timestamp,
-) -> bool {
+fn has(trigger: &Trigger, card: &Card, since: Option<Timestamp>, until: Timestamp) -> bool {
     match trigger {
-        Trigger::Segment { segment } => segment.has(card, inactivity, until),
+        Trigger::Segment { segment } => segment.has(card, until),
         Trigger::Inactivity { days } => {
             let absent = SignedDuration::from_hours(24 * i64::from(days.get()));
             let at = card.last_visit_at.unwrap_or(card.enrolled_at) + absent;

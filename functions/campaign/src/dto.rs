@@ -44,13 +44,15 @@ pub struct CampaignCounts {
     pub failed: u64,
     pub delivered: u64,
     pub read: u64,
+    /// Discount codes that they told.
+    pub redeemed: u64,
 }
 
 impl From<CampaignStats> for CampaignCounts {
     fn from(stats: CampaignStats) -> Self {
-        let CampaignStats { audience, refused, sent, failed, delivered, read } = stats;
+        let CampaignStats { audience, refused, sent, failed, delivered, read, redeemed } = stats;
         let open = audience.saturating_sub(refused + sent);
-        Self { audience, open, refused, sent, failed, delivered, read }
+        Self { audience, open, refused, sent, failed, delivered, read, redeemed }
     }
 }
 

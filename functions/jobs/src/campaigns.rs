@@ -4,7 +4,7 @@ use domain::id::CampaignId;
 use jiff::{Timestamp, ToSpan};
 use store::{campaigns, entities::JobKind};
 
-use crate::{JobError, Jobs};
+use crate::{JobError, Jobs, pause};
 
 /// Messages of each shard that are removed before the job makes room for others.
 const PURGED_AT_ONCE: usize = 500;
@@ -18,8 +18,9 @@ impl Jobs {
             return Ok(());
         }
         let again = JobKind::DeleteCampaign { campaign_id: id.clone() };
-        if campaigns::purge_some(&self.table, id, PURGED_AT_ONCE).await? > 0 {
-            return self.queue(&again, 0).await;
+        let removed = campaigns::purge_some(&self.table, id, PURGED_AT_ONCE).await?;
+        if removed > 0 {
+            return self.queue(&again, pause(removed, PURGED_AT_ONCE, STRAGGLERS)).await;
         }
         if Timestamp::now() < campaign.updated_at + i64::from(STRAGGLERS).seconds() {
             return self.queue(&again, STRAGGLERS).await;

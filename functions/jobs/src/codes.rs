@@ -11,7 +11,7 @@ use store::{
     entities::JobKind,
 };
 
-use crate::{JobError, Jobs};
+use crate::{JobError, Jobs, pause};
 
 /// Codes stay in the table for so long after they were claimed.
 const ARCHIVE_AFTER_DAYS: i64 = 30;
@@ -67,8 +67,9 @@ impl Jobs {
             return Ok(());
         }
         let again = JobKind::DeleteCodePool { pool_id: id.clone() };
-        if code_pools::purge_some(&self.table, id, DELETED_AT_ONCE).await? > 0 {
-            return self.queue(&again, 0).await;
+        let removed = code_pools::purge_some(&self.table, id, DELETED_AT_ONCE).await?;
+        if removed > 0 {
+            return self.queue(&again, pause(removed, DELETED_AT_ONCE, STRAGGLERS)).await;
         }
         if Timestamp::now() < pool.updated_at + i64::from(STRAGGLERS).seconds() {
             return self.queue(&again, STRAGGLERS).await;

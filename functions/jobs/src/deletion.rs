@@ -8,7 +8,7 @@ use domain::{id::WaitlistId, waitlist::Waitlist};
 use jiff::{Timestamp, ToSpan};
 use store::{LIST_SHARDS, entities::JobKind, subscribers, waitlists};
 
-use crate::{JobError, Jobs};
+use crate::{JobError, Jobs, pause};
 
 /// No request lasts longer than this: the time limit of the function that joins, and a margin.
 const STRAGGLERS: i32 = 15;
@@ -22,14 +22,18 @@ impl Jobs {
             return Ok(());
         }
         let again = JobKind::DeleteWaitlist { waitlist_id: id.clone() };
-        if self.erase_some(&waitlist).await? > 0 {
-            return self.queue(&again, 0).await;
+        let erased = self.erase_some(&waitlist).await?;
+        if erased > 0 {
+            return self.queue(&again, pause(erased, ERASED_AT_ONCE, STRAGGLERS)).await;
         }
         let quiet = waitlist.updated_at + i64::from(STRAGGLERS).seconds();
         if Timestamp::now() < quiet {
             return self.queue(&again, STRAGGLERS).await;
         }
         self.purge_exports(id).await?;
+        if !self.delete_features(id).await? {
+            return self.queue(&again, 1).await;
+        }
         waitlists::clear_line(&self.table, id).await?;
         waitlists::finish_delete(&self.table, &waitlist).await?;
         Ok(())

@@ -1,18 +1,21 @@
-//! Work that outlasts a request: exports, the deletion of a waitlist, a code pool or a stamp program, of what
-//! erased customers had and of exports that hold somebody who was erased, the archive of used codes.
+//! Work that outlasts a request: exports, the deletion of a waitlist, a feature, a code pool or a stamp program,
+//! of what erased subscribers and customers had and of exports that hold somebody who was erased, the merging of
+//! features, the archive of used codes.
 //!
 //! A job is an SQS message that names what to work on. It may come twice and may
 //! be cut off at any point: doing it again goes on where it stands, or from the
 //! start, with the same result. A schedule asks for the daily ones, an operator for accounts.
 //!
 //! Access patterns: `account.write`, `export.*`, `subscriber.list`, `subscriber.erase`, `waitlist.purge`,
-//! `pool.all`, `pool.purge`, `archive.*`, `program.purge`, `customer.purge`.
+//! `pool.all`, `pool.purge`, `archive.*`, `program.purge`, `customer.purge`, `feature.purge`, `vote.move`,
+//! `vote.purge`, `comment.purge`.
 
 pub mod account;
 mod campaigns;
 mod codes;
 mod deletion;
 mod export;
+mod features;
 mod stamps;
 
 use account::{AccountRequest, NewAccount};
@@ -85,6 +88,12 @@ pub enum Answer {
     Account(NewAccount),
 }
 
+/// In how many seconds what is being emptied is looked at again: at once while there is as much as fits a round,
+/// otherwise when everything has come that may still come, and the projector has counted what went.
+fn pause(removed: usize, most: usize, stragglers: i32) -> i32 {
+    if removed < most { stragglers } else { 0 }
+}
+
 pub struct Jobs {
     table: Table,
     bucket: Bucket,
@@ -143,9 +152,17 @@ impl Jobs {
             JobKind::ExportSubscribers { export_id } => self.export(&export_id).await,
             JobKind::DeleteWaitlist { waitlist_id } => self.delete_waitlist(&waitlist_id).await,
             JobKind::PurgeExports { waitlist_id } => self.purge_exports(&waitlist_id).await,
+            JobKind::MergeFeature { feature_id } => self.merge_feature(&feature_id).await,
+            JobKind::DeleteFeature { feature_id } => self.delete_feature(&feature_id).await,
+            JobKind::Silence { subscriber_id } => {
+                Ok(store::features::silence(&self.table, &subscriber_id).await?)
+            }
             JobKind::DeleteCodePool { pool_id } => self.delete_code_pool(&pool_id).await,
             JobKind::ArchiveCodes { pool_id } => self.archive(&pool_id).await,
             JobKind::DeleteProgram { program_id } => self.delete_program(&program_id).await,
+            JobKind::WatchCards { program_id, inactivity_days, after, again } => {
+                self.watch_cards(&program_id, inactivity_days, after, again).await
+            }
             JobKind::DeleteCampaign { campaign_id } => self.delete_campaign(&campaign_id).await,
             // For others.
             JobKind::StartCampaign { .. } | JobKind::SendMessage { .. } => Ok(()),

@@ -14,7 +14,7 @@ use domain::{
         Campaign, CampaignStatus, Channel, FREQUENCY_CAP, QuietHours, Send, SendReason, SendStatus, Template,
         fill, status_callback, values,
     },
-    id::SendId,
+    id::{CodeId, SendId},
     stamp::Customer,
 };
 use futures_util::{StreamExt, stream};
@@ -68,6 +68,8 @@ enum Outgoing {
 struct Ready {
     send: Send,
     customer: Customer,
+    /// That it tells.
+    code_id: Option<CodeId>,
     /// Kept until the message is taken.
     quiet: Option<(QuietHours, TimeZone)>,
     outgoing: Outgoing,
@@ -175,17 +177,17 @@ impl MessageSender {
         }
         let code = match &campaign.settings.code_pool_id {
             None => None,
-            Some(pool) => match codes::of(&self.table, &send.account_id, pool, &send.customer_id).await? {
+            Some(pool) => match codes::of(&self.table, send, pool).await? {
                 Some(code) => Some(code),
                 None => return refuse(SendReason::NoCode),
             },
         };
-        let (claim, code) = code.unzip();
-        let text = code.as_ref().map(domain::code_pool::PromoCode::as_str);
+        let text = code.as_ref().map(|code| code.text.as_str());
         match self.compose(send, &campaign, &recipient, text) {
             Ok(outgoing) => Ok(Judgement::Go(Box::new(Ready {
-                send: Send { claim_id: claim, ..send.clone() },
+                send: Send { claim_id: code.as_ref().map(|code| code.claim_id.clone()), ..send.clone() },
                 customer: recipient.customer,
+                code_id: code.map(|code| code.code_id),
                 quiet,
                 outgoing,
             }))),
@@ -329,7 +331,8 @@ impl MessageSender {
             sends::update(&self.table, &deferred).await?;
             return Ok(None);
         }
-        match sends::take(&self.table, send, &message.customer, now + HANDED_OVER, now).await? {
+        let code = message.code_id.as_ref();
+        match sends::take(&self.table, send, &message.customer, code, now + HANDED_OVER, now).await? {
             Taken::Yes(send, cap) => Ok(Some(Held { send: *send, cap })),
             Taken::Capped => {
                 sends::update(&self.table, &send.refused(SendReason::FrequencyCap, now)).await?;

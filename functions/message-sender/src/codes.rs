@@ -1,9 +1,10 @@
 //! A code for a message: the customer's own.
 
 use domain::{
+    campaign::Send,
     claim::Claim,
     code_pool::PromoCode,
-    id::{AccountId, ClaimId, CodePoolId, CustomerId},
+    id::{ClaimId, CodeId, CodePoolId},
 };
 use jiff::Timestamp;
 use store::{
@@ -14,13 +15,17 @@ use store::{
 /// How often it is tried again when somebody else takes the code that was chosen.
 const ATTEMPTS: u32 = 20;
 
-/// The customer's code of a pool: the one of before, or a new one. `None` when the pool has none to give.
-pub async fn of(
-    table: &Table,
-    account: &AccountId,
-    pool: &CodePoolId,
-    customer: &CustomerId,
-) -> Result<Option<(ClaimId, PromoCode)>, StoreError> {
+/// A code that is somebody's.
+pub struct Own {
+    pub claim_id: ClaimId,
+    pub code_id: CodeId,
+    pub text: PromoCode,
+}
+
+/// The code of a pool for the customer of a message: the one of before, or a new one. `None` when the pool has none
+/// to give.
+pub async fn of(table: &Table, send: &Send, pool: &CodePoolId) -> Result<Option<Own>, StoreError> {
+    let (account, customer) = (&send.account_id, &send.customer_id);
     let Some(counter) = claims::counter(table, account, pool).await? else { return Ok(None) };
     let key = &counter.signing.signing_key;
     let id = ClaimId::of(key, pool, customer.as_str());
@@ -28,14 +33,14 @@ pub async fn of(
         let (previous, shelf) = claims::context(table, &id).await?;
         let now = Timestamp::now();
         if let Some(claim) = previous.as_ref().filter(|claim| claim.is_current(now)) {
-            return Ok(text(claim));
+            return Ok(told(claim));
         }
         let Some(shelf) = shelf.filter(|_| counter.pool.closed(now).is_none()) else { return Ok(None) };
         let platform = counter.pool.settings.platform;
         let Some(stock) = claims::pick(table, shelf, platform, attempt, now).await? else {
             // Perhaps another message to this very customer took the last one.
             let own = claims::read(table, account, &id).await?;
-            return Ok(own.filter(|claim| claim.is_current(now)).as_ref().and_then(text));
+            return Ok(own.filter(|claim| claim.is_current(now)).as_ref().and_then(told));
         };
         let claimant = Claimant {
             id: id.clone(),
@@ -47,7 +52,7 @@ pub async fn of(
         };
         let (claim, commit) = claims::take(claimant, previous.as_ref(), &stock);
         match commit.apply(table).await {
-            Ok(()) => return Ok(text(&claim)),
+            Ok(()) => return Ok(told(&claim)),
             Err(error) if error.is_condition() => back_off(attempt).await,
             Err(store::CommitError::Store(error)) => return Err(error),
             Err(_) => unreachable!("a commit fails by a condition or by the store"),
@@ -57,6 +62,7 @@ pub async fn of(
 }
 
 /// Of a code that was archived nothing is told: it was used long ago.
-fn text(claim: &Claim) -> Option<(ClaimId, PromoCode)> {
-    claim.code.clone().map(|code| (claim.id.clone(), code))
+fn told(claim: &Claim) -> Option<Own> {
+    let text = claim.code.clone()?;
+    Some(Own { claim_id: claim.id.clone(), code_id: claim.code_id.clone(), text })
 }

@@ -1,14 +1,14 @@
 //! The projector: everything that follows from a write.
 //!
-//! It reads the table's stream and keeps positions, counters, rewards and the
-//! event log, counts claims of codes and stamps, gives referral credits, and hands mails and jobs to
-//! their queues. Every effect is conditional on not having happened (see
+//! It reads the table's stream and keeps positions, counters, rewards, the
+//! event log and the roll-ups of analytics, counts votes, clicks, claims of codes and stamps, gives referral credits,
+//! and hands mails and jobs to their queues. Every effect is conditional on not having happened (see
 //! [`store::projection`], [`store::code_projection`], [`store::stamp_projection`],
-//! [`store::campaign_projection`] and [`store::referrals::credit`]), so
+//! [`store::campaign_projection`], [`store::feature_projection`] and [`store::referrals::credit`]), so
 //! that batches may be repeated, split, reordered between shards, or cut off in the middle.
 //!
 //! Access patterns: `projection.*`, `referral.credit`, `referral.by-referrer`, `pool.stats`, `pool.read`,
-//! `program.read`, `campaign.read`.
+//! `program.read`, `campaign.read`, `feature.read`, `feature.tally`, `code.origin`, `waitlist.read`.
 
 mod records;
 
@@ -21,15 +21,15 @@ use aws_lambda_events::event::{
     streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse},
 };
 use domain::{
-    id::{CampaignId, CodePoolId, ProgramId, ReferralId, SubscriberId, WaitlistId},
+    id::{CampaignId, CodePoolId, FeatureId, ProgramId, ReferralId, SubscriberId, WaitlistId},
     subscriber::ReferralStatus,
 };
 use jiff::Timestamp;
 use serde_json::json;
 use store::{
-    CommitError, StoreError, Table, campaign_projection,
-    code_projection::{self, Fact},
-    entities::{Job, JobKind},
+    CommitError, StoreError, Table, campaign_projection, code_projection,
+    entities::{Click, Job, JobKind},
+    feature_projection,
     projection::{self, Change, MailRequest},
     referrals, stamp_projection,
 };
@@ -65,9 +65,11 @@ struct Batch {
     changes: Vec<(WaitlistId, Vec<Change>)>,
     credits: Vec<(SubscriberId, Vec<ReferralId>)>,
     jobs: Vec<Job>,
-    codes: Vec<(CodePoolId, Vec<Fact>)>,
+    clicks: Vec<(WaitlistId, Vec<Click>)>,
+    codes: Vec<(CodePoolId, Vec<code_projection::Change>)>,
     stamps: Vec<(ProgramId, Vec<stamp_projection::Change>)>,
     sends: Vec<(CampaignId, Vec<campaign_projection::Change>)>,
+    features: Vec<(FeatureId, Vec<feature_projection::Change>)>,
 }
 
 impl Projector {
@@ -135,8 +137,13 @@ impl Projector {
                 self.count(chunk, now).await?;
             }
         }
-        for (pool, facts) in &batch.codes {
-            code_projection::count(&self.table, pool, facts, now).await?;
+        for (waitlist, clicks) in &batch.clicks {
+            referrals::count_clicks(&self.table, waitlist, clicks).await?;
+        }
+        for (pool, changes) in &batch.codes {
+            code_projection::count(&self.table, pool, changes).await?;
+            let redemptions = code_projection::redemptions(&self.table, changes).await?;
+            campaign_projection::count_redeemed(&self.table, &redemptions).await?;
         }
         for (program, changes) in &batch.stamps {
             let Some(plan) = stamp_projection::plan(&self.table, program, changes).await? else { continue };
@@ -150,6 +157,9 @@ impl Projector {
         }
         for (campaign, changes) in &batch.sends {
             campaign_projection::count(&self.table, campaign, changes).await?;
+        }
+        for (feature, changes) in &batch.features {
+            feature_projection::count(&self.table, feature, changes).await?;
         }
         for job in &batch.jobs {
             self.pass_on(&job.job).await?;
@@ -225,7 +235,9 @@ impl Batch {
                 push(&mut self.credits, referral.referrer_id.clone(), referral.id);
             }
             Record::Job(job) => self.jobs.push(*job),
-            Record::Code(pool, fact) => push(&mut self.codes, pool, fact),
+            Record::Click(click) => push(&mut self.clicks, click.waitlist_id.clone(), *click),
+            Record::Code(change) => push(&mut self.codes, change.pool_id().clone(), change),
+            Record::Feature(feature, change) => push(&mut self.features, feature, change),
             Record::Send(change) => push(&mut self.sends, change.campaign_id().clone(), change),
             Record::Stamp(change) => push(&mut self.stamps, change.program_id().clone(), change),
             Record::Referral(_) | Record::Other => {}

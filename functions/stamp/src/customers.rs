@@ -117,7 +117,7 @@ fn customer(app: &App, request: &EnrolmentRequest, context: &EnrolContext) -> Cu
 }
 
 fn card(app: &App, context: &EnrolContext, customer: &Customer) -> Card {
-    Card::new(context.account.id.clone(), context.program.id.clone(), customer.id.clone(), app.now())
+    Card::new(&context.program, customer.id.clone(), app.now())
 }
 
 /// A page learns nothing about who is enrolled already.

@@ -216,7 +216,8 @@ pub struct CardView {
 
 impl CardView {
     pub fn of(card: &Card, program: &Program, now: Timestamp) -> Self {
-        let at_risk_from = card.at_risk_from(program.settings.inactivity_days);
+        // The program's settings may have changed since the card did.
+        let Card { at_risk_from, .. } = card.clone().watched(program.settings.inactivity_days);
         let interval = card.visit_interval().and_then(|interval| u64::try_from(interval.as_secs()).ok());
         Self {
             program_id: card.program_id.clone(),

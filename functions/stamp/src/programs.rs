@@ -90,7 +90,7 @@ pub async fn patch(
     let settings: ProgramSettings = merge_patch(&old.settings, &patch)?;
     let new = old.with_settings(settings, app.now());
     let audit = audit(&app, &principal, "program.updated", &id);
-    match programs::update(&app.table, &new, old.rev, &audit).await {
+    match programs::update(&app.table, &old, &new, &audit).await {
         Ok(()) => Ok((etag(new.rev), axum::Json(ProgramView::from(new))).into_response()),
         Err(CommitError::Condition(_)) => Err(ProblemKind::PreconditionFailed.into()),
         Err(error) => Err(error.into()),

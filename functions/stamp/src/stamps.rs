@@ -152,7 +152,7 @@ pub async fn void(
         }
         let till = till(&app, &principal, &stamp.program_id, &stamp.customer_id).await?;
         let card = till.card.as_ref().ok_or(ProblemKind::NotEnrolled)?;
-        let (voided, commit) = match stamps::void(&app.table, card, &stamp, app.now()).await? {
+        let (voided, commit) = match stamps::void(&app.table, &till.program, card, &stamp, app.now()).await? {
             Voiding::Possible(voided, commit) => (voided, commit),
             Voiding::Spent => return Err(ProblemKind::StampSpent.into()),
             Voiding::Overtaken => continue,

@@ -121,6 +121,10 @@ pub struct SubscriberView {
     pub referred_by: Option<SubscriberId>,
     /// Credited referrals.
     pub referrals: u32,
+    /// Votes for features that stand.
+    pub votes: u32,
+    /// Approved comments.
+    pub comments: u32,
     /// The address is at a provider of throw-away mailboxes.
     pub disposable: bool,
     /// Engagement with recency; see `docs/api.md`.
@@ -148,6 +152,8 @@ impl SubscriberView {
             referral_code: subscriber.referral_code,
             referred_by: subscriber.referred_by,
             referrals: subscriber.referrals,
+            votes: subscriber.votes,
+            comments: subscriber.comments,
             disposable: subscriber.disposable,
             joined_at: subscriber.joined_at,
             verified_at: subscriber.verified_at,

@@ -173,6 +173,8 @@ fn new_subscriber(
         number: numbered.map(|numbered| numbered.number),
         referrals: 0,
         places: 0,
+        votes: 0,
+        comments: 0,
         disposable,
         origin: Origin {
             network: client.network().map(|network| key.pseudonym("network", &network)),

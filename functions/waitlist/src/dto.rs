@@ -2,7 +2,6 @@
 
 use domain::{
     id::WaitlistId,
-    subscriber::SubscriberStatus,
     text::{Locale, Name, Slug},
     waitlist::{Branding, RewardTiers, VerificationPolicy, Waitlist, WaitlistSettings, WaitlistStatus},
 };
@@ -44,17 +43,8 @@ pub struct WaitlistCountsView {
 
 impl From<WaitlistCounts> for WaitlistCountsView {
     fn from(counts: WaitlistCounts) -> Self {
-        let of = |wanted| {
-            counts.by_status.iter().find(|(status, _)| *status == wanted).map_or(0, |(_, count)| *count)
-        };
-        Self {
-            pending: of(SubscriberStatus::Pending),
-            active: of(SubscriberStatus::Active),
-            invited: of(SubscriberStatus::Invited),
-            converted: of(SubscriberStatus::Converted),
-            in_line: counts.in_line,
-            referrals: counts.referrals,
-        }
+        let WaitlistCounts { pending, active, invited, converted, in_line, referrals } = counts;
+        Self { pending, active, invited, converted, in_line, referrals }
     }
 }
 

@@ -27,8 +27,10 @@ impl Handler {
     fn new(binary: &str, env: &Env) -> Result<Option<Self>, api::StartError> {
         Ok(Some(match binary {
             "account" => Self::Http(account::app(env)?),
+            "analytics" => Self::Http(analytics::app(env)?),
             "campaign" => Self::Http(campaign::app(env)?),
             "code-distribution" => Self::Http(code_distribution::app(env)?),
+            "feature-vote" => Self::Http(feature_vote::app(env)?),
             "referral" => Self::Http(referral::app(env)?),
             "stamp" => Self::Http(stamp::app(env)?),
             "subscriber" => Self::Http(subscriber::app(env)?),

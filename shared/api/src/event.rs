@@ -18,7 +18,7 @@ pub struct EventView {
     pub subscriber_id: Option<SubscriberId>,
     #[schema(required)]
     pub customer_id: Option<CustomerId>,
-    /// The referral, reward, import or stamp that it is about.
+    /// The referral, reward, comment, import or stamp that it is about.
     #[schema(required)]
     pub object_id: Option<String>,
     /// The numbers of the matter, by name: `threshold` and `remaining` of a low stock, `stamps` of a visit,

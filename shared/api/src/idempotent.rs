@@ -33,11 +33,14 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Post<T> {
             }
         };
         let caller = request.extensions().get::<Principal>().cloned();
+        // Subscribers who come with one key are different callers.
+        let subscriber = request.headers().get("x-subscriber-token");
+        let subscriber = subscriber.map(|token| format!(":{}", secret::sha256(token.as_bytes())));
         let target = format!("{} {}", request.method(), request.uri().path());
         let bytes = extract::json_body(request, state).await?;
         let idempotency = caller.zip(key).map(|(principal, key)| Idempotency {
             account_id: principal.account_id,
-            principal: principal.id,
+            principal: format!("{}{}", principal.id, subscriber.unwrap_or_default()),
             key,
             request: secret::sha256(&[target.as_bytes(), b"\n", &bytes].concat()),
         });

@@ -37,5 +37,5 @@ pub use precondition::{IfMatch, etag};
 pub use principal::{Principal, PrincipalKind};
 pub use problem::{Problem, ProblemKind};
 pub use routes::{Route, Routes};
-pub use self_service::require_subscriber;
+pub use self_service::{acting_subscriber, require_subscriber};
 pub use serve::{handle, serve};

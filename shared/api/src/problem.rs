@@ -69,6 +69,10 @@ kinds! {
     WaitlistFull "waitlist-full" CONFLICT "The waitlist is full";
     WaitlistDeleting "waitlist-deleting" CONFLICT "The waitlist is being deleted";
     NotInLine "not-in-line" CONFLICT "The subscriber is not in line";
+    NotVerified "not-verified" FORBIDDEN "The subscriber's address is not verified";
+    FeatureClosed "feature-closed" CONFLICT "Nobody votes on the feature any more";
+    FeatureMerged "feature-merged" CONFLICT "The feature was merged into another one";
+    FeatureDeleting "feature-deleting" CONFLICT "The feature is being deleted";
     ReferralNotReviewable "referral-not-reviewable" CONFLICT "The referral's status does not allow this";
     CodePoolPaused "code-pool-paused" CONFLICT "The code pool is paused";
     CodePoolCompleted "code-pool-completed" GONE "The code pool has ended";

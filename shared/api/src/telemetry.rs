@@ -96,12 +96,14 @@ where
 fn own_crates(level: &str) -> String {
     [
         "account",
+        "analytics",
         "api",
         "authorizer",
         "campaign",
         "campaign_scheduler",
         "code_distribution",
         "code_import",
+        "feature_vote",
         "groundswell",
         "jobs",
         "message_sender",

@@ -219,8 +219,8 @@ pub struct Segment {
 }
 
 impl Segment {
-    pub fn has(&self, card: &Card, inactivity: crate::stamp::InactivityDays, now: Timestamp) -> bool {
-        let at_risk = card.at_risk_from(inactivity) <= now;
+    pub fn has(&self, card: &Card, now: Timestamp) -> bool {
+        let at_risk = card.at_risk_from <= now;
         let since = card.last_visit_at.unwrap_or(card.enrolled_at);
         self.at_risk.is_none_or(|wanted| wanted == at_risk)
             && self.visits_at_least.is_none_or(|least| card.visits >= least.get())

@@ -133,6 +133,10 @@ ids! {
     CustomerId = "cust";
     /// A message campaign.
     CampaignId = "camp";
+    /// Something that people may vote for.
+    FeatureId = "feat";
+    /// What somebody says about a feature.
+    CommentId = "cmt";
 }
 
 impl EventId {

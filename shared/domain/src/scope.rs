@@ -21,6 +21,8 @@ pub enum Family {
     Waitlists,
     Subscribers,
     Referrals,
+    /// Features, votes and comments.
+    Features,
     Codes,
     /// Programs and customers.
     Stamps,
@@ -28,18 +30,22 @@ pub enum Family {
     Till,
     /// Campaigns and providers.
     Campaigns,
+    /// What is counted of all of them.
+    Analytics,
 }
 
 impl Family {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Account,
         Self::Waitlists,
         Self::Subscribers,
         Self::Referrals,
+        Self::Features,
         Self::Codes,
         Self::Stamps,
         Self::Till,
         Self::Campaigns,
+        Self::Analytics,
     ];
 
     fn name(self) -> &'static str {
@@ -48,10 +54,12 @@ impl Family {
             Self::Waitlists => "waitlists",
             Self::Subscribers => "subscribers",
             Self::Referrals => "referrals",
+            Self::Features => "features",
             Self::Codes => "codes",
             Self::Stamps => "stamps",
             Self::Till => "till",
             Self::Campaigns => "campaigns",
+            Self::Analytics => "analytics",
         }
     }
 

@@ -3,7 +3,9 @@
 //! A card's state follows from its ledger: the stamps that were not voided, less those that its rewards were
 //! given for.
 
-use jiff::{SignedDuration, Timestamp, civil::Date};
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
 
 use crate::{
     Invalid, bounded_number,
@@ -223,10 +225,13 @@ pub struct Card {
     /// Ever given and not voided.
     pub total: u32,
     pub visits: u32,
+    pub visits_by_month: BTreeMap<Month, u32>,
     /// The most visits that there ever were: a milestone is reached once, whatever is voided.
     pub most_visits: u32,
     pub first_visit_at: Option<Timestamp>,
     pub last_visit_at: Option<Timestamp>,
+    /// When the customer will have stayed away for too long, by the settings of the last change; a midnight in UTC.
+    pub at_risk_from: Timestamp,
     pub enrolled_at: Timestamp,
     pub updated_at: Timestamp,
     pub rev: u64,
@@ -244,68 +249,83 @@ pub enum Withdrawal {
 
 impl Card {
     /// An empty card.
-    pub fn new(account: AccountId, program: ProgramId, customer: CustomerId, now: Timestamp) -> Self {
+    pub fn new(program: &Program, customer: CustomerId, now: Timestamp) -> Self {
         Self {
-            account_id: account,
-            program_id: program,
+            account_id: program.account_id.clone(),
+            program_id: program.id.clone(),
             customer_id: customer,
             stamps: 0,
             total: 0,
             visits: 0,
+            visits_by_month: BTreeMap::new(),
             most_visits: 0,
             first_visit_at: None,
             last_visit_at: None,
+            at_risk_from: now,
             enrolled_at: now,
             updated_at: now,
             rev: 1,
         }
+        .watched(program.settings.inactivity_days)
     }
 
     /// The card with the stamps of a visit; how many cards that fills.
     #[must_use]
-    pub fn stamped(&self, count: StampCount, taken_at: Timestamp, required: StampsRequired) -> (Self, u32) {
+    pub fn stamped(&self, count: StampCount, taken_at: Timestamp, settings: &ProgramSettings) -> (Self, u32) {
+        let required = settings.stamps_required.get();
         let stamps = self.stamps + count.get();
         let visits = self.visits + 1;
-        let filled = stamps / required.get();
+        let filled = stamps / required;
+        let mut visits_by_month = self.visits_by_month.clone();
+        *visits_by_month.entry(Month::of(taken_at)).or_default() += 1;
         let card = Self {
-            stamps: stamps - filled * required.get(),
+            stamps: stamps - filled * required,
             total: self.total + count.get(),
             visits,
+            visits_by_month,
             most_visits: self.most_visits.max(visits),
             first_visit_at: Some(self.first_visit_at.map_or(taken_at, |first| first.min(taken_at))),
             last_visit_at: Some(self.last_visit_at.map_or(taken_at, |last| last.max(taken_at))),
             rev: self.rev + 1,
             ..self.clone()
         };
-        (card, filled)
+        (card.watched(settings.inactivity_days), filled)
     }
 
-    /// The card without some stamps, given what the unredeemed rewards, newest first, were given for.
-    /// `visits` are those that are left, by their times.
+    /// The card without the stamps of a visit, given the times of those that are left, and what the unredeemed
+    /// rewards, newest first, were given for.
     #[must_use]
     pub fn voided(
         &self,
-        count: u32,
+        stamp: &Stamp,
+        left: &[Timestamp],
         unredeemed: &[u32],
-        first: Option<Timestamp>,
-        last: Option<Timestamp>,
+        settings: &ProgramSettings,
     ) -> (Self, Withdrawal) {
-        let mut stamps = i64::from(self.stamps) - i64::from(count);
+        let mut stamps = i64::from(self.stamps) - i64::from(stamp.count);
         let mut withdrawn = 0;
         while stamps < 0 {
             let Some(price) = unredeemed.get(withdrawn) else { return (self.clone(), Withdrawal::Spent) };
             stamps += i64::from(*price);
             withdrawn += 1;
         }
+        let mut visits_by_month = self.visits_by_month.clone();
+        let month = Month::of(stamp.taken_at);
+        match visits_by_month.get_mut(&month) {
+            Some(visits) if *visits > 1 => *visits -= 1,
+            _ => drop(visits_by_month.remove(&month)),
+        }
         let card = Self {
             stamps: u32::try_from(stamps).unwrap_or_default(),
-            total: self.total.saturating_sub(count),
+            total: self.total.saturating_sub(stamp.count),
             visits: self.visits.saturating_sub(1),
-            first_visit_at: first,
-            last_visit_at: last,
+            visits_by_month,
+            first_visit_at: left.iter().min().copied(),
+            last_visit_at: left.iter().max().copied(),
             rev: self.rev + 1,
             ..self.clone()
         };
+        let card = card.watched(settings.inactivity_days);
         (card, if withdrawn == 0 { Withdrawal::None } else { Withdrawal::Rewards(withdrawn) })
     }
 
@@ -316,14 +336,91 @@ impl Card {
         Some(first.duration_until(last) / gaps)
     }
 
+    /// The card as other settings judge it.
+    #[must_use]
+    pub fn watched(self, inactivity: InactivityDays) -> Self {
+        Self { at_risk_from: midnight(self.too_long(inactivity)), ..self }
+    }
+
     /// When the customer will have stayed away for too long: the program's time without a visit, or
     /// three of the customer's own intervals if that is sooner, but a week at least.
-    pub fn at_risk_from(&self, inactivity: InactivityDays) -> Timestamp {
+    fn too_long(&self, inactivity: InactivityDays) -> Timestamp {
         const DAY: SignedDuration = SignedDuration::from_hours(24);
         let since = self.last_visit_at.unwrap_or(self.enrolled_at);
         let allowed = DAY * i32::try_from(inactivity.get()).unwrap_or(i32::MAX);
         let own = self.visit_interval().map_or(allowed, |interval| (interval * 3).max(DAY * 7));
         since + allowed.min(own)
+    }
+}
+
+/// The first midnight in UTC from then on.
+fn midnight(at: Timestamp) -> Timestamp {
+    const DAY: i64 = 86_400;
+    let second = at.as_second() + i64::from(at.subsec_nanosecond() > 0);
+    Timestamp::from_second((second + DAY - 1).div_euclid(DAY) * DAY).unwrap_or(at)
+}
+
+/// A month in UTC, as text `2026-11`.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+    utoipa::ToSchema,
+)]
+#[serde(try_from = "String", into = "String")]
+#[schema(value_type = String, example = "2026-11")]
+pub struct Month(i32);
+
+impl Month {
+    pub fn of(at: Timestamp) -> Self {
+        let date = at.to_zoned(TimeZone::UTC).date();
+        Self(i32::from(date.year()) * 12 + i32::from(date.month()) - 1)
+    }
+
+    /// So many months later, or earlier.
+    #[must_use]
+    pub fn plus(self, months: i32) -> Self {
+        Self(self.0 + months)
+    }
+
+    /// A day of it.
+    pub fn day(self, day: i8) -> Option<Date> {
+        let year = i16::try_from(self.0.div_euclid(12)).ok()?;
+        let month = i8::try_from(self.0.rem_euclid(12) + 1).ok()?;
+        Date::new(year, month, day).ok()
+    }
+
+    /// Months that it is after another one.
+    pub fn since(self, other: Self) -> i32 {
+        self.0 - other.0
+    }
+}
+
+impl std::fmt::Display for Month {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:04}-{:02}", self.0.div_euclid(12), self.0.rem_euclid(12) + 1)
+    }
+}
+
+impl From<Month> for String {
+    fn from(month: Month) -> Self {
+        month.to_string()
+    }
+}
+
+impl TryFrom<String> for Month {
+    type Error = Invalid;
+    fn try_from(text: String) -> Result<Self, Invalid> {
+        let first: Result<Date, _> = format!("{text}-01").parse();
+        let first = first.map_err(|_| Invalid::new("is not a month such as 2026-11"))?;
+        Ok(Self(i32::from(first.year()) * 12 + i32::from(first.month()) - 1))
     }
 }
 
@@ -350,25 +447,52 @@ mod tests {
         Timestamp::from_second(1_800_000_000 + second).unwrap()
     }
 
+    fn settings(required: u32, inactivity: u32) -> ProgramSettings {
+        let settings = serde_json::json!({
+            "name": "Coffee", "reward": "One coffee", "stamps_required": required, "inactivity_days": inactivity,
+        });
+        serde_json::from_value(settings).unwrap()
+    }
+
     fn empty() -> Card {
-        Card::new(AccountId::new(at(0)), ProgramId::new(at(0)), CustomerId::new(at(0)), at(0))
+        let program = Program::new(AccountId::new(at(0)), settings(10, 60), at(0));
+        Card::new(&program, CustomerId::new(at(0)), at(0))
+    }
+
+    fn visit(card: &Card, count: u32, taken_at: Timestamp) -> Stamp {
+        Stamp {
+            id: StampId::new(&card.customer_id, taken_at),
+            account_id: card.account_id.clone(),
+            program_id: card.program_id.clone(),
+            customer_id: card.customer_id.clone(),
+            count,
+            status: StampStatus::Valid,
+            taken_at,
+            recorded_at: taken_at,
+            given_by: "key".to_owned(),
+            voided_at: None,
+            rev: 1,
+        }
     }
 
     #[test]
     fn overflow_goes_to_the_next_card() {
-        let (card, filled) = empty().stamped(StampCount(7), at(1), StampsRequired(10));
+        let (card, filled) = empty().stamped(StampCount(7), at(1), &settings(10, 60));
         assert_eq!((card.stamps, filled), (7, 0));
-        let (card, filled) = card.stamped(StampCount(15), at(2), StampsRequired(10));
+        let (card, filled) = card.stamped(StampCount(15), at(2), &settings(10, 60));
         assert_eq!((card.stamps, card.total, card.visits, filled), (2, 22, 2, 2));
     }
 
     #[test]
     fn voiding_takes_back_what_was_not_redeemed_and_nothing_else() {
-        let (card, _) = empty().stamped(StampCount(12), at(1), StampsRequired(10));
-        assert_eq!(card.voided(2, &[10], None, None).1, Withdrawal::None);
-        let (without, withdrawal) = card.voided(12, &[10], None, None);
+        let (card, _) = empty().stamped(StampCount(12), at(1), &settings(10, 60));
+        let voided =
+            |count, prices: &[u32]| card.voided(&visit(&card, count, at(1)), &[], prices, &settings(10, 60));
+        assert_eq!(voided(2, &[10]).1, Withdrawal::None);
+        let (without, withdrawal) = voided(12, &[10]);
         assert_eq!((without.stamps, without.total, withdrawal), (0, 0, Withdrawal::Rewards(1)));
-        assert_eq!(card.voided(12, &[], None, None), (card.clone(), Withdrawal::Spent));
+        assert!(without.visits_by_month.is_empty());
+        assert_eq!(voided(12, &[]), (card.clone(), Withdrawal::Spent));
     }
 
     #[test]
@@ -383,15 +507,19 @@ mod tests {
     #[test]
     fn who_comes_often_is_missed_sooner() {
         const DAY: i64 = 86_400;
-        let days =
-            |card: &Card| (card.at_risk_from(InactivityDays(60)).as_second() - at(0).as_second()) / DAY;
-        let visit = |card: Card, day: i64| card.stamped(StampCount(1), at(day * DAY), StampsRequired(10)).0;
+        let first: Timestamp = "2026-11-22T00:00:00Z".parse().unwrap();
+        let day = |day: i64| first + SignedDuration::from_hours(24 * day);
+        let days = |card: &Card| first.duration_until(card.at_risk_from).as_secs() / DAY;
+        let visit = |card: Card, on: i64| card.stamped(StampCount(1), day(on), &settings(10, 60)).0;
         let once = visit(empty(), 0);
         assert_eq!((once.visit_interval(), days(&once)), (None, 60));
+        assert_eq!(days(&once.clone().watched(InactivityDays(14))), 14);
         let weekly = visit(visit(once.clone(), 7), 14);
         assert_eq!(days(&weekly), 14 + 21, "three weeks after the last of weekly visits");
         let daily = visit(once, 1);
         assert_eq!(days(&daily), 1 + 7, "a week at least");
+        let noon = first + SignedDuration::from_hours(12);
+        assert_eq!(days(&empty().stamped(StampCount(1), noon, &settings(10, 60)).0), 61, "from midnight on");
     }
 
     proptest! {
@@ -399,20 +527,25 @@ mod tests {
         #[test]
         fn the_card_is_what_the_ledger_says(steps in prop::collection::vec((1..=20u32, 1..=30u32, 0..10u8, any::<bool>()), 1..60)) {
             let mut card = empty();
-            let mut stamps: Vec<u32> = Vec::new();
+            let mut stamps: Vec<(u32, Timestamp)> = Vec::new();
             // What each reward was given for, and whether it was redeemed; oldest first.
             let mut rewards: Vec<(u32, bool)> = Vec::new();
-            for (second, (count, required, dice, redeem)) in (1..).zip(steps) {
+            for (day, (count, required, dice, redeem)) in (1..).zip(steps) {
                 if dice < 7 || stamps.is_empty() {
-                    let (after, filled) = card.stamped(StampCount(count), at(second), StampsRequired(required));
+                    let taken_at = at(day * 86_400);
+                    let (after, filled) = card.stamped(StampCount(count), taken_at, &settings(required, 60));
                     card = after;
-                    stamps.push(count);
+                    stamps.push((count, taken_at));
                     rewards.extend((0..filled).map(|_| (required, redeem)));
                 } else {
                     let chosen = usize::from(dice) % stamps.len();
                     let unredeemed: Vec<u32> =
                         rewards.iter().rev().filter(|(_, redeemed)| !redeemed).map(|(price, _)| *price).collect();
-                    let (after, withdrawal) = card.voided(stamps[chosen], &unredeemed, None, None);
+                    let mut left: Vec<_> = stamps.iter().map(|(_, at)| *at).collect();
+                    left.remove(chosen);
+                    let (count, taken_at) = stamps[chosen];
+                    let (after, withdrawal) =
+                        card.voided(&visit(&card, count, taken_at), &left, &unredeemed, &settings(required, 60));
                     let withdrawn = match withdrawal {
                         Withdrawal::None => 0,
                         Withdrawal::Rewards(count) => count,
@@ -428,10 +561,15 @@ mod tests {
                         rewards.remove(newest);
                     }
                 }
-                let total: u32 = stamps.iter().sum();
+                let total: u32 = stamps.iter().map(|(count, _)| count).sum();
                 let spent: u32 = rewards.iter().map(|(price, _)| price).sum();
                 prop_assert_eq!((card.total, card.stamps), (total, total - spent));
                 prop_assert_eq!(card.visits as usize, stamps.len());
+                let mut by_month = BTreeMap::new();
+                for (_, at) in &stamps {
+                    *by_month.entry(Month::of(*at)).or_default() += 1;
+                }
+                prop_assert_eq!(&card.visits_by_month, &by_month);
             }
         }
     }

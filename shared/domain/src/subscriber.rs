@@ -73,6 +73,12 @@ pub struct Subscriber {
     pub referrals: u32,
     /// How many places those referrals moved this entry up, in all.
     pub places: u64,
+    /// Votes for features that stand.
+    #[serde(default)]
+    pub votes: u32,
+    /// Comments that were approved.
+    #[serde(default)]
+    pub comments: u32,
     /// The address is at a provider of throw-away mailboxes.
     pub disposable: bool,
     pub origin: Origin,
@@ -101,7 +107,7 @@ impl Subscriber {
 
     /// Engagement first, with recency: see [`hot_score`].
     pub fn hot(&self) -> f64 {
-        hot_score(self.referrals, 0, 0, self.active_at)
+        hot_score(self.referrals, self.votes, self.comments, self.active_at)
     }
 
     /// How others see this subscriber: first name and initial, or the address with most

@@ -45,6 +45,15 @@ pub(crate) fn bounded(text: &str, max: usize) -> Result<String, Invalid> {
     Ok(text.to_owned())
 }
 
+/// The same with line breaks in it.
+fn prose(text: &str) -> Result<String, Invalid> {
+    let lines = text.replace("\r\n", "\n");
+    match bounded(&lines.replace('\n', " "), 2000) {
+        Ok(_) => Ok(lines.trim().to_owned()),
+        Err(invalid) => Err(invalid),
+    }
+}
+
 /// Texts with what makes them legal.
 macro_rules! texts {
     ($($(#[$doc:meta])* $name:ident($parse:expr);)*) => {$(
@@ -82,6 +91,8 @@ texts! {
     Name(|text| bounded(text, 200));
     /// One line of free text, 1–500 characters.
     Line(|text| bounded(text, 500));
+    /// Free text, 1–2,000 characters, line breaks among them.
+    Prose(prose);
     /// A machine-readable word such as a traffic source, 1–64 characters.
     Word(|text| bounded(text, 64));
     /// An opaque device fingerprint, 1–512 characters.

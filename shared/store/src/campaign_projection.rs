@@ -1,15 +1,19 @@
 //! What follows from messages: events and numbers.
 
+use std::collections::BTreeSet;
+
 use domain::{
-    campaign::{Send, SendStatus},
+    campaign::{Campaign, Send, SendStatus},
     id::CampaignId,
 };
+use jiff::Timestamp;
 
 use crate::{
     StoreError, Table, campaigns,
-    entities::{CampaignStats, EventKind},
-    facts::{Book, Fact},
+    entities::{CampaignStats, CodeOrigin, EventKind},
+    facts::{Book, Fact, Kind, Numbers, Who},
     patterns,
+    rollups::counted,
 };
 
 /// A message as a stream record shows it.
@@ -43,13 +47,10 @@ impl Change {
             (EventKind::MessageRead, "read", |status| status >= SendStatus::Read),
         ];
         let fact = |kind, rank, counts| Fact {
-            kind,
-            customer_id: after.customer_id.clone(),
             object_id: Some(after.id.as_str().to_owned()),
-            data: None,
-            at: after.updated_at,
             rank,
             counts,
+            ..Fact::new(Kind::Event(kind), Who::Customer(after.customer_id.clone()), after.updated_at)
         };
         let (mut facts, mut left) = (Vec::new(), Vec::new());
         for ((kind, counter, holds), rank) in classes.into_iter().zip(1..) {
@@ -77,11 +78,39 @@ pub async fn count(table: &Table, campaign: &CampaignId, changes: &[Change]) -> 
     }
     // Without a campaign there is nothing to count for.
     let Some(campaign) = campaigns::find(table, campaign).await? else { return Ok(()) };
-    let book = Book {
-        pattern: &patterns::SENDS_COUNT,
-        account: &campaign.account_id,
-        topic: campaign.id.as_str(),
-        numbers: CampaignStats::key_of(&campaign.id),
-    };
-    book.note(table, &facts).await
+    note(table, &campaign, &facts).await
+}
+
+async fn note(table: &Table, campaign: &Campaign, facts: &[Fact]) -> Result<(), StoreError> {
+    let book =
+        Book { pattern: &patterns::SENDS_COUNT, account: &campaign.account_id, topic: campaign.id.as_str() };
+    let numbers = || async { Ok(Some(Numbers::Counters(CampaignStats::key_of(&campaign.id)))) };
+    book.note(table, facts, numbers).await
+}
+
+/// A discount code that a message told somebody was redeemed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redemption {
+    pub origin: CodeOrigin,
+    pub at: Timestamp,
+}
+
+/// Notes and counts redemptions of the codes that messages told, as far as that has not been done before.
+///
+/// # Errors
+/// When the table is out of reach.
+pub async fn count_redeemed(table: &Table, redemptions: &[Redemption]) -> Result<(), StoreError> {
+    let campaign_of = |redemption: &Redemption| redemption.origin.send_id.campaign();
+    for id in redemptions.iter().map(campaign_of).collect::<BTreeSet<_>>() {
+        let Some(campaign) = campaigns::find(table, &id).await? else { continue };
+        let own = redemptions.iter().filter(|redemption| campaign_of(redemption) == id);
+        let facts = own.map(|Redemption { origin, at }| Fact {
+            object_id: Some(origin.send_id.as_str().to_owned()),
+            rank: 7,
+            counts: vec![(counted::REDEEMED, 1)],
+            ..Fact::new(Kind::Event(EventKind::MessageRedeemed), Who::Nobody, *at)
+        });
+        note(table, &campaign, &facts.collect::<Vec<_>>()).await?;
+    }
+    Ok(())
 }

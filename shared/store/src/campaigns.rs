@@ -8,12 +8,12 @@ use jiff::Timestamp;
 
 use crate::{
     Commit, CommitError, Cursor, Page, StoreError, Table,
-    commit::MAX_WRITES,
+    commit::purge,
     entities::{
         AuditEntry, CampaignStats, Entity, Job, JobKind, TIMED, campaign_key, campaigns_of,
         milestone_campaigns,
     },
-    patterns,
+    patterns, rollups,
     table::Query,
 };
 
@@ -42,6 +42,7 @@ pub async fn stats(table: &Table, id: &CampaignId) -> Result<CampaignStats, Stor
         failed: number("failed"),
         delivered: number("delivered"),
         read: number("read"),
+        redeemed: number(rollups::counted::REDEEMED),
     })
 }
 
@@ -119,21 +120,15 @@ pub async fn purge_some(table: &Table, id: &CampaignId, limit: usize) -> Result<
         let query = Query { consistent: true, limit: Some(limit), ..Query::partition(partition) };
         let found = table.query_items(&patterns::CAMPAIGN_PURGE, query).await?;
         removed += found.len();
-        let keys: Vec<_> = found.iter().filter_map(crate::table::key_of).collect();
-        for keys in keys.chunks(MAX_WRITES) {
-            let commit = Commit::new(&patterns::CAMPAIGN_PURGE);
-            match keys.iter().fold(commit, |commit, key| commit.purge("send", key)).apply(table).await {
-                Ok(()) => {}
-                Err(CommitError::Store(error)) => return Err(error),
-                Err(CommitError::Condition(_)) => unreachable!("there is no condition"),
-            }
-        }
+        purge(table, &patterns::CAMPAIGN_PURGE, found.iter().filter_map(crate::table::key_of).collect())
+            .await?;
     }
     Ok(removed)
 }
 
 /// Removes the campaign itself, which has no messages any more.
 pub async fn finish_delete(table: &Table, campaign: &Campaign) -> Result<(), CommitError> {
+    rollups::forget(table, campaign.id.as_str()).await?;
     Commit::new(&patterns::CAMPAIGN_PURGE)
         .purge("stats", &CampaignStats::key_of(&campaign.id))
         .purge("campaign", &campaign.key())

@@ -9,13 +9,13 @@ use jiff::Timestamp;
 
 use crate::{
     Commit, CommitError, Cursor, Page, StoreError, Table,
-    commit::MAX_WRITES,
+    commit::purge,
     entities::{
         ALL_CODE_POOLS, AuditEntry, CODE_SHARDS, CodePoolStats, Entity, Item, Job, JobKind, Shelf, Stock,
-        claims_partition, code_pool_key, code_pools_of, codes_partition,
+        claims_partition, code_pool_key, code_pools_of, codes_partition, origins_partition,
     },
     keys::Key,
-    patterns,
+    patterns, rollups,
     table::{Query, Range, key_of},
 };
 
@@ -97,7 +97,9 @@ pub async fn begin_delete(
 pub async fn purge_some(table: &Table, id: &CodePoolId, limit: usize) -> Result<usize, StoreError> {
     let mut removed = 0;
     for shard in CODE_SHARDS {
-        for partition in [codes_partition(id, shard), claims_partition(id, shard)] {
+        for partition in
+            [codes_partition(id, shard), claims_partition(id, shard), origins_partition(id, shard)]
+        {
             let query = Query {
                 consistent: true,
                 limit: Some((limit - removed).max(1)),
@@ -106,7 +108,7 @@ pub async fn purge_some(table: &Table, id: &CodePoolId, limit: usize) -> Result<
             let found = table.query_items(&patterns::CODE_POOL_PURGE, query).await?;
             removed += found.len();
             let keys: Vec<Key> = found.into_iter().flat_map(doomed).collect();
-            purge(table, &keys).await?;
+            purge(table, &patterns::CODE_POOL_PURGE, keys).await?;
             if removed >= limit {
                 return Ok(removed);
             }
@@ -124,25 +126,14 @@ fn doomed(item: Item) -> Vec<Key> {
     keys
 }
 
-async fn purge(table: &Table, keys: &[Key]) -> Result<(), StoreError> {
-    for keys in keys.chunks(MAX_WRITES) {
-        let commit = Commit::new(&patterns::CODE_POOL_PURGE);
-        match keys.iter().fold(commit, |commit, key| commit.purge("item", key)).apply(table).await {
-            Ok(()) => {}
-            Err(CommitError::Store(error)) => return Err(error),
-            Err(CommitError::Condition(_)) => unreachable!("there is no condition"),
-        }
-    }
-    Ok(())
-}
-
 /// Removes the pool itself, which holds no codes any more, and its imports. The pool's
 /// own item goes last: as long as it is there, the work can be done again.
 pub async fn finish_delete(table: &Table, pool: &CodePool) -> Result<(), StoreError> {
+    rollups::forget(table, pool.id.as_str()).await?;
     let key = code_pool_key(&pool.id);
     let query = Query { consistent: true, range: Range::All, ..Query::partition(key.pk.clone()) };
     let found = table.query_items(&patterns::CODE_POOL_PURGE, query).await?;
     let rest: Vec<Key> = found.iter().filter_map(key_of).filter(|found| *found != key).collect();
-    purge(table, &rest).await?;
-    purge(table, &[key]).await
+    purge(table, &patterns::CODE_POOL_PURGE, rest).await?;
+    purge(table, &patterns::CODE_POOL_PURGE, vec![key]).await
 }

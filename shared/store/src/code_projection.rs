@@ -1,99 +1,93 @@
-//! What follows from claims and redemptions: numbers, and the word that stock is low.
-//!
-//! Each fact leaves a [`Tally`] in the transaction that counts it, so that a record that
-//! comes again counts nothing.
+//! What follows from claims and redemptions: events, numbers, and the word that stock is low.
 
-use std::collections::BTreeMap;
-
-use domain::id::{ClaimId, CodeId, CodePoolId};
+use domain::{
+    claim::{Claim, ClaimStatus, Code},
+    id::{CodeId, CodePoolId},
+};
 use jiff::Timestamp;
 
 use crate::{
-    Commit, CommitError, StoreError, Table, code_pools,
-    commit::leave_out,
-    entities::{CodePoolStats, Event, EventKind, Tally},
+    StoreError, Table,
+    campaign_projection::Redemption,
+    code_pools,
+    entities::{CodeOrigin, Entity, EventKind},
+    facts::{Book, Fact, Kind, Numbers, Who},
     patterns,
 };
 
-/// Facts counted in one transaction, which also holds the numbers and some events.
-const FACTS_AT_ONCE: usize = 80;
-
-/// Something that happens to a code once.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fact {
-    Claimed(ClaimId),
-    Redeemed(CodeId),
+/// A claim or a code as a stream record shows it, before and after.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    Claim { before: Option<Box<Claim>>, after: Box<Claim> },
+    Code { before: Option<Box<Code>>, after: Box<Code> },
 }
 
-impl Fact {
-    fn tally(&self, at: Timestamp) -> Tally {
-        let fact = match self {
-            Self::Claimed(id) => format!("{id}:claimed"),
-            Self::Redeemed(id) => format!("{id}:redeemed"),
+impl Change {
+    pub fn pool_id(&self) -> &CodePoolId {
+        match self {
+            Self::Claim { after, .. } => &after.pool_id,
+            Self::Code { after, .. } => &after.pool_id,
+        }
+    }
+
+    /// The code that was redeemed by this, and when.
+    fn redeemed(&self) -> Option<(&CodeId, Timestamp)> {
+        let Self::Code { before, after } = self else { return None };
+        let before = before.as_ref().and_then(|before| before.redeemed_at);
+        after.redeemed_at.filter(|_| before.is_none()).map(|at| (&after.id, at))
+    }
+
+    fn fact(&self) -> Option<Fact> {
+        let (kind, id, at, counter) = match self {
+            Self::Claim { before, after } => {
+                let is = |claim: &Claim| claim.status == ClaimStatus::Claimed;
+                let fresh = is(after) && !before.as_deref().is_some_and(is);
+                let at = after.claimed_at.filter(|_| fresh)?;
+                (EventKind::CodeClaimed, after.id.as_str(), at, "claimed")
+            }
+            Self::Code { .. } => {
+                let (id, at) = self.redeemed()?;
+                (EventKind::CodeRedeemed, id.as_str(), at, "redeemed")
+            }
         };
-        Tally { fact, at }
+        Some(Fact {
+            object_id: Some(id.to_owned()),
+            counts: vec![(counter, 1)],
+            ..Fact::new(Kind::Event(kind), Who::Nobody, at)
+        })
     }
 }
 
-/// Counts facts about one pool, those that were not counted before.
+/// Notes and counts what changes of one pool amount to, as far as that has not been done before.
+///
+/// # Errors
+/// When the table is out of reach, or others keep counting.
+pub async fn count(table: &Table, pool: &CodePoolId, changes: &[Change]) -> Result<(), StoreError> {
+    let facts: Vec<Fact> = changes.iter().filter_map(Change::fact).collect();
+    if facts.is_empty() {
+        return Ok(());
+    }
+    // Without a pool there is nothing to count for.
+    let Some(pool) = code_pools::find(table, pool).await? else { return Ok(()) };
+    let book = Book { pattern: &patterns::CODES_COUNT, account: &pool.account_id, topic: pool.id.as_str() };
+    let numbers = || async {
+        let stats = code_pools::stats(table, &pool.id).await?;
+        Ok(stats.map(|stats| Numbers::Pool(stats, pool.settings.low_stock_thresholds.clone())))
+    };
+    book.note(table, &facts, numbers).await
+}
+
+/// Those of the changes that redeem a code which a campaign gave somebody.
 ///
 /// # Errors
 /// When the table is out of reach.
-pub async fn count(
-    table: &Table,
-    pool: &CodePoolId,
-    facts: &[Fact],
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    for facts in facts.chunks(FACTS_AT_ONCE) {
-        count_some(table, pool, facts.to_vec(), now).await?;
+pub async fn redemptions(table: &Table, changes: &[Change]) -> Result<Vec<Redemption>, StoreError> {
+    let redeemed: Vec<_> = changes.iter().filter_map(Change::redeemed).collect();
+    if redeemed.is_empty() {
+        return Ok(Vec::new());
     }
-    Ok(())
-}
-
-async fn count_some(
-    table: &Table,
-    pool: &CodePoolId,
-    mut facts: Vec<Fact>,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    while !facts.is_empty() {
-        // Without numbers there is no pool any more.
-        let Some(before) = code_pools::stats(table, pool).await? else { return Ok(()) };
-        let Some(settings) = code_pools::find(table, pool).await? else { return Ok(()) };
-        let claimed = facts.iter().filter(|fact| matches!(fact, Fact::Claimed(_))).count() as u64;
-        let after = CodePoolStats {
-            claimed: before.claimed + claimed,
-            redeemed: before.redeemed + facts.len() as u64 - claimed,
-            rev: before.rev + 1,
-            ..before.clone()
-        };
-        let mut commit = Commit::new(&patterns::CODES_COUNT);
-        for fact in &facts {
-            commit = commit.create("tally", &fact.tally(now));
-        }
-        commit = commit.replace("stats", &after, before.rev);
-        for threshold in settings.settings.low_stock_thresholds.crossed(before.remaining(), after.remaining())
-        {
-            let numbers = [("threshold", u64::from(threshold)), ("remaining", after.remaining())];
-            let event = Event {
-                data: BTreeMap::from(numbers.map(|(name, number)| (name.to_owned(), number))),
-                ..Event::new(&settings.account_id, pool.as_str(), EventKind::CodePoolLowStock, now)
-            };
-            commit = commit.create("event", &event);
-        }
-        match commit.apply(table).await {
-            Ok(()) => return Ok(()),
-            Err(CommitError::Store(error)) => return Err(error),
-            Err(CommitError::Condition(failed)) => {
-                let counted: Vec<_> = failed
-                    .iter()
-                    .filter(|failed| failed.label == "tally")
-                    .map(|failed| failed.position)
-                    .collect();
-                leave_out(&mut facts, &counted);
-            }
-        }
-    }
-    Ok(())
+    let keys: Vec<_> = redeemed.iter().map(|(code, _)| CodeOrigin::key_of(code)).collect();
+    let mut found = table.batch_get(&patterns::CODE_ORIGIN, &keys).await?;
+    let redeemed = keys.iter().zip(redeemed).filter_map(|(key, (_, at))| Some((found.remove(key)?, at)));
+    redeemed.map(|(item, at)| Ok(Redemption { origin: CodeOrigin::from_item(item)?, at })).collect()
 }

@@ -264,6 +264,44 @@ impl Commit {
     }
 }
 
+/// Does it again while somebody else changes the same things.
+///
+/// # Errors
+/// When the table is out of reach, or it keeps changing.
+pub(crate) async fn retried<F: Future<Output = Result<(), CommitError>>>(
+    operation: &'static str,
+    mut act: impl FnMut() -> F,
+) -> Result<(), StoreError> {
+    for attempt in 1..=2 * ATTEMPTS {
+        match act().await {
+            Ok(()) => return Ok(()),
+            Err(CommitError::Store(error)) => return Err(error),
+            Err(CommitError::Condition(_)) => back_off(attempt).await,
+        }
+    }
+    Err(StoreError::Unavailable { operation, detail: "it keeps changing".to_owned() })
+}
+
+/// Removes what lies at these keys, if it is there.
+///
+/// # Errors
+/// When the table is out of reach.
+pub(crate) async fn purge(
+    table: &Table,
+    pattern: &'static Pattern,
+    keys: Vec<Key>,
+) -> Result<(), StoreError> {
+    for keys in keys.chunks(MAX_WRITES) {
+        let commit = keys.iter().fold(Commit::new(pattern), |commit, key| commit.purge("item", key));
+        match commit.apply(table).await {
+            Ok(()) => {}
+            Err(CommitError::Store(error)) => return Err(error),
+            Err(CommitError::Condition(_)) => unreachable!("there is no condition"),
+        }
+    }
+    Ok(())
+}
+
 trait Reasons {
     fn reasons(&self) -> &[aws_sdk_dynamodb::types::CancellationReason];
 }

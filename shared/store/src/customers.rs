@@ -14,12 +14,11 @@ use jiff::Timestamp;
 
 use crate::{
     Commit, CommitError, Cursor, LIST_SHARDS, Page, StoreError, Table, accounts,
-    commit::MAX_WRITES,
+    commit::purge,
     entities::{
         Account, AccountSigning, AuditEntry, Entity, Job, JobKind, PhoneClaim, card_key, customer_key,
         customer_partition, program_customers, program_key, stamps_partition,
     },
-    keys::Key,
     patterns,
     table::{Query, key_of},
 };
@@ -215,7 +214,7 @@ pub async fn finish_erase(table: &Table, id: &CustomerId) -> Result<(), StoreErr
             if found.is_empty() {
                 break;
             }
-            purge(table, found.iter().filter_map(key_of).collect()).await?;
+            purge(table, &patterns::CUSTOMER_PURGE, found.iter().filter_map(key_of).collect()).await?;
         }
     }
     Ok(())
@@ -234,17 +233,5 @@ pub(crate) async fn purge_card(table: &Table, card: &Card) -> Result<(), StoreEr
         keys.extend(own.filter_map(key_of).filter(|key| *key != card.key()));
     }
     keys.push(card.key());
-    purge(table, keys).await
-}
-
-async fn purge(table: &Table, keys: Vec<Key>) -> Result<(), StoreError> {
-    for keys in keys.chunks(MAX_WRITES) {
-        let commit = Commit::new(&patterns::CUSTOMER_PURGE);
-        match keys.iter().fold(commit, |commit, key| commit.purge("item", key)).apply(table).await {
-            Ok(()) => {}
-            Err(CommitError::Store(error)) => return Err(error),
-            Err(CommitError::Condition(_)) => unreachable!("there is no condition"),
-        }
-    }
-    Ok(())
+    purge(table, &patterns::CUSTOMER_PURGE, keys).await
 }

@@ -38,6 +38,7 @@ impl Event {
             object_id: None,
             data: BTreeMap::new(),
             at,
+            noted_at: Timestamp::now(),
         }
     }
 }
@@ -49,5 +50,5 @@ pub async fn list(
     after: Option<Cursor>,
     limit: usize,
 ) -> Result<Page<Event>, StoreError> {
-    table.page(&patterns::EVENTS, &[Event::partition(topic)], true, after, limit).await
+    table.page(&patterns::EVENTS, &Event::partitions(topic), true, after, limit).await
 }

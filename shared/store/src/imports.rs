@@ -15,6 +15,7 @@ use crate::{
         code_pool_key,
     },
     patterns,
+    rollups::Sums,
     table::{Query, Range},
 };
 
@@ -86,7 +87,9 @@ fn finished(commit: Commit, import: &Import) -> Commit {
         data: BTreeMap::from(numbers.map(|(name, number)| (name.to_owned(), number))),
         ..Event::new(&import.account_id, import.pool_id.as_str(), kind, at)
     };
-    commit.create("event", &event)
+    let mut sums = Sums::default();
+    sums.event(&event);
+    sums.write(commit.create("event", &event))
 }
 
 /// Notes how far the import read at `rev` has come, and makes what was `added` since the

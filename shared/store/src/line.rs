@@ -3,7 +3,7 @@
 //! See [`domain::line`] for the order. A position costs a read of the standing,
 //! one of the root and the branch together, and one COUNT within a leaf.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use domain::{
     id::{SubscriberId, WaitlistId},
@@ -15,6 +15,7 @@ use crate::{
     entities::{LineEntry, Standing, leaf_partition, line_branch_key, line_root_key},
     keys::Key,
     patterns,
+    rollups::Sums,
     table::{self, Query, Range},
 };
 
@@ -104,36 +105,12 @@ fn children_in_use(counters: &HashMap<String, i64>) -> Vec<u16> {
     (0..FANOUT).filter(|child| entries(counters, child + 1) > entries(counters, *child)).collect()
 }
 
-/// Changes to the counters of the tree, summed.
-#[derive(Default)]
-pub(crate) struct TreeDelta {
-    root: BTreeMap<u16, i64>,
-    branches: BTreeMap<u16, BTreeMap<u16, i64>>,
-}
-
-impl TreeDelta {
-    pub fn add(&mut self, place: Place, by: i64) {
-        let Leaf { branch, leaf } = place.leaf();
-        let leaves = self.branches.entry(branch).or_default();
-        for (counters, child) in [(&mut self.root, branch), (leaves, leaf)] {
-            for node in counters_of(child) {
-                *counters.entry(node).or_default() += by;
-            }
+/// Adds to the counters of the tree for an entry that comes to a place, or leaves it.
+pub(crate) fn add(sums: &mut Sums, waitlist: &WaitlistId, place: Place, by: i64) {
+    let Leaf { branch, leaf } = place.leaf();
+    for (key, child) in [(line_root_key(waitlist), branch), (line_branch_key(waitlist, branch), leaf)] {
+        for node in counters_of(child) {
+            sums.add(key.clone(), attribute(node), by);
         }
-    }
-
-    /// The counters to add to, by item; none for what cancelled out.
-    pub fn writes(&self, waitlist: &WaitlistId) -> Vec<(Key, Vec<(String, i64)>)> {
-        let named = |counters: &BTreeMap<u16, i64>| -> Vec<(String, i64)> {
-            counters.iter().filter(|(_, by)| **by != 0).map(|(node, by)| (attribute(*node), *by)).collect()
-        };
-        std::iter::once((line_root_key(waitlist), named(&self.root)))
-            .chain(
-                self.branches
-                    .iter()
-                    .map(|(branch, counters)| (line_branch_key(waitlist, *branch), named(counters))),
-            )
-            .filter(|(_, counters)| !counters.is_empty())
-            .collect()
     }
 }

@@ -98,7 +98,7 @@ macro_rules! patterns {
 patterns! {
     PING "health.ping" "account" [Get] None, "`PING` / `PING`", "Does the table answer?";
 
-    ACCOUNT "account.read" "account, campaign, code-distribution, code-import, message-sender, referral, stamp, subscriber" [BatchGet] None, "`ACCT#account` / `META`, `SIGNING`", "The account's settings and signing key";
+    ACCOUNT "account.read" "account, analytics, campaign, code-distribution, code-import, feature-vote, message-sender, referral, stamp, subscriber" [BatchGet] None, "`ACCT#account` / `META`, `SIGNING`", "The account's settings and signing key";
     ACCOUNT_WRITE "account.write" "account, jobs" [Put] None, "`ACCT#account` / `META`; `KEY#key`; `AUDIT#account`", "Create an account with its first keys, or change it, with its audit entry";
     MEMBERS "account.members" "account" [Query] None, "`ACCT#account` / `MEMBER#…`", "Who are the members?";
     MEMBER "account.member" "account, authorizer" [Get] None, "`ACCT#account` / `MEMBER#member`", "One member";
@@ -110,20 +110,20 @@ patterns! {
     API_KEY_WRITE "key.write" "account" [Put] None, "`KEY#key` / `META`; `AUDIT#account`", "Create, rotate or revoke a key";
     AUDIT_LOG "audit.list" "account" [Query] None, "`AUDIT#account` / `aud_…`, newest first", "Who did what, when?";
 
-    IDEMPOTENCY "idempotency.read" "account, campaign, code-distribution, referral, stamp, subscriber, waitlist" [Get] None, "`IDEM#account#principal#key` / `META`", "What was answered to this Idempotency-Key?";
-    RATE "rate.count" "campaign, code-distribution, message-sender, stamp, subscriber" [Update] None, "`RATE#account#limit#caller` / META", "How often did this caller come within a minute?";
+    IDEMPOTENCY "idempotency.read" "account, campaign, code-distribution, feature-vote, referral, stamp, subscriber, waitlist" [Get] None, "`IDEM#account#principal#key` / `META`", "What was answered to this Idempotency-Key?";
+    RATE "rate.count" "analytics, campaign, code-distribution, feature-vote, message-sender, stamp, subscriber" [Update] None, "`RATE#account#limit#caller` / META", "How often did this caller come within a minute?";
 
-    WAITLIST "waitlist.read" "waitlist, subscriber, referral, jobs, message-sender, projector" [Get] None, "`WL#waitlist` / `META`", "One waitlist";
+    WAITLIST "waitlist.read" "analytics, waitlist, subscriber, referral, feature-vote, jobs, message-sender, projector" [Get] None, "`WL#waitlist` / `META`", "One waitlist";
     WAITLISTS "waitlist.list" "waitlist" [Query] Some(GSI1), "`ACCTWLS#account` / `wl_…`", "The account's waitlists, oldest first";
     WAITLIST_WRITE "waitlist.write" "waitlist" [Put Delete] None, "`WL#waitlist` / `META`; `SLUG#account#slug`; `JOB#job`", "Create or change a waitlist, its slug unique, or ask for its deletion";
     WAITLIST_PURGE "waitlist.purge" "jobs" [Delete] None, "`WL#waitlist`; `SLUG#account#slug`; `LINE#waitlist…`", "Remove a deleted waitlist and its line";
-    WAITLIST_STATS "waitlist.stats" "waitlist" [BatchGet] None, "`WL#waitlist` / `STATS`; `LINE#waitlist` / `ROOT`", "Counts by status, without counting";
+    WAITLIST_STATS "waitlist.stats" "analytics, waitlist, feature-vote" [BatchGet] None, "`WL#waitlist` / `STATS`; `LINE#waitlist` / `ROOT`", "Counts by status, without counting";
 
     JOIN_CONTEXT "subscriber.join-context" "subscriber" [BatchGet] None, "`ACCT#account`, `WL#waitlist` / `META`, `LEFT`; `EMAIL#waitlist#hash`; `CODE#code`", "All that joining depends on, in one read";
     LINE_NUMBER "subscriber.number" "subscriber" [Update Get] None, "`WL#waitlist` / `NUMBERS`, `LEFT`", "The next number in line (gaps are fine)";
     JOIN "subscriber.join" "subscriber" [Put] None, "`SUB#subscriber`; `EMAIL#waitlist#hash`; `CODE#code`; `REF#referral`; `IDEM#…`", "A new entry, its address and code unique";
     SUBSCRIBER "subscriber.read" "subscriber, referral" [Query] None, "`SUB#subscriber` / `CORE#META`, `CORE#STANDING`", "One subscriber and where it stands";
-    SUBSCRIBER_ALONE "subscriber.find" "subscriber, referral, jobs, message-sender, projector" [Get] None, "`SUB#subscriber` / `CORE#META`", "One subscriber";
+    SUBSCRIBER_ALONE "subscriber.find" "subscriber, referral, feature-vote, jobs, message-sender, projector" [Get] None, "`SUB#subscriber` / `CORE#META`", "One subscriber";
     SUBSCRIBER_WRITE "subscriber.write" "subscriber" [Put] None, "`SUB#subscriber` / `CORE#META`; `REF#referral`; `IDEM#…`", "Verify, invite, convert, unsubscribe, ask for a mail";
     SUBSCRIBER_BY_EMAIL "subscriber.by-email" "subscriber" [Get] None, "`EMAIL#waitlist#hash` / `META`", "Who joined with this address?";
     SUBSCRIBERS "subscriber.list" "subscriber, jobs" [Query] Some(GSI1), "`WLSUBS#waitlist#shard` / `sub_…`, 4 shards merged", "The waitlist's subscribers, oldest first";
@@ -137,27 +137,51 @@ patterns! {
     REFERRAL_CODE "referral.code" "referral" [BatchGet] None, "`CODE#code` / `META`", "Whose code is this?";
     CLICK "referral.click" "referral" [Put Add] None, "`CLICK#click`; `SUB#subscriber` / `CLICKS`", "A visit through a link, counted once";
     CLICKS "referral.clicks" "referral" [Get] None, "`SUB#subscriber` / `CLICKS`", "How many visits did this link bring?";
+    CLICKS_COUNT "projection.clicks" "projector" [Put Add] None, "`TALLY#fact`; `ROLLUP#topic`", "Count the visits through a waitlist's links once";
     REFERRAL "referral.read" "referral, subscriber, projector" [Get BatchGet] None, "`REF#referral` / `META`", "One referral";
     REFERRALS_BY_REFERRER "referral.by-referrer" "projector" [Query] Some(GSI1), "`REFERRER#subscriber` / `ref_…`, newest first", "Whom did this subscriber bring, and how lately?";
     REFERRALS "referral.list" "referral" [Query] Some(GSI2), "`WLREFS#waitlist#flag#shard` / `ref_…`, merged", "The waitlist's referrals, flagged or not";
-    CREDIT "referral.credit" "projector, referral" [Put] None, "`REF#referral`; `SUB#referrer` / `CORE#META`; `LEDGER#referrer`", "Give, take back or give again a credit, with its ledger line";
+    CREDIT "referral.credit" "projector, referral" [Put Add] None, "`REF#referral`; `SUB#referrer` / `CORE#META`; `LEDGER#referrer`; `EVENTS#…`; `ROLLUP#topic`", "Give, take back or give again a credit, with its ledger line";
     LEDGER "referral.ledger" "referral, jobs" [Query] None, "`LEDGER#subscriber` / `led_…`", "How did this subscriber's credits come about?";
     REWARDS "referral.rewards" "referral, projector, jobs" [Query] None, "`SUB#subscriber` / `REWARD#…`", "Which tiers did this subscriber reach?";
     LEADERBOARD "referral.leaderboard" "referral" [Query] Some(GSI1), "`TOP#waitlist` / referrals, descending", "Who brought the most?";
 
-    STANDINGS "projection.standings" "projector" [BatchGet] None, "`SUB#subscriber` / `CORE#STANDING`", "What has the projector counted of these subscribers?";
-    PROJECT "projection.write" "projector" [Put Delete Add] None, "`CORE#STANDING`, `REWARD#…`, `LINE#…`, `STATS`, `EVENTS#…`", "Count a change: position, statistics, rewards, events";
-    EVENTS "event.list" "waitlist, code-distribution, stamp, campaign" [Query] None, "`EVENTS#topic` / `evt_…`, newest first", "What happened on this waitlist, in this code pool, program, campaign?";
+    STANDINGS "projection.standings" "projector" [BatchGet] None, "`SUB#subscriber` / `CORE#STANDING`; `ROLLUP#waitlist` / hour", "What has the projector counted of these subscribers, and which sources does the hour know?";
+    PROJECT "projection.write" "projector" [Put Delete Add] None, "`CORE#STANDING`, `REWARD#…`, `LINE#…`, `STATS`, `EVENTS#…`, `ROLLUP#topic`", "Count a change: position, statistics, rewards, events";
+    EVENTS "event.list" "waitlist, feature-vote, code-distribution, stamp, campaign" [Query] None, "`EVENTS#topic#shard` / `evt_…`, 4 shards merged, newest first", "What happened on this waitlist, to this feature, in this code pool, program, campaign?";
+    ROLLUP "rollup.read" "analytics" [Query] None, "`ROLLUP#topic` / hour, from one to another", "What happened here, by the quarter hour?";
+    FUNNEL "rollup.account" "analytics" [Query] None, "`ROLLUP#account#shard` / hour, 4 shards", "What of it led from a visit to a redemption, in the whole account?";
+    ROLLUP_PURGE "rollup.purge" "jobs" [Query Delete] None, "`ROLLUP#topic` / all", "Remove what was counted of something deleted";
+
+    FEATURE "feature.read" "analytics, feature-vote, jobs, projector" [Get] None, "`FEAT#feature` / `META`", "One feature";
+    FEATURE_BATCH "feature.batch" "feature-vote" [BatchGet] None, "`FEAT#feature` / `META`, `TALLY`", "These features, and how many want them";
+    FEATURES "feature.list" "feature-vote, jobs" [Query] Some(GSI1), "`WLFEATS#waitlist` / `feat_…`, newest first", "The waitlist's features";
+    FEATURES_BY_VOTES "feature.by-votes" "feature-vote" [Query] Some(GSI2), "`TOPFEATS#waitlist` / votes, descending", "The waitlist's most wanted features";
+    FEATURE_WRITE "feature.write" "feature-vote" [Put Check] None, "`FEAT#feature` / `META`, `TALLY`; `JOB#job`; `AUDIT#account`; `IDEM#…`", "Create or change a feature, or ask for its merging or deletion";
+    FEATURE_TALLY "feature.tally" "analytics, projector" [Get] None, "`FEAT#feature` / `TALLY`", "How many votes and comments are counted?";
+    FEATURES_COUNT "projection.features" "projector" [Put Add] None, "`FEAT#feature` / `TALLY`; `EVENTS#feature`; `ROLLUP#topic`", "Note and count votes and comments once";
+    FEATURE_PURGE "feature.purge" "jobs" [Delete] None, "`FEAT#feature` / `META`, `TALLY`", "Remove a deleted feature";
+    BALLOT "vote.ballot" "feature-vote" [BatchGet] None, "`FEAT#feature` / `META`; `SUB#subscriber` / `CORE#META`; `VOICE#subscriber` / `VOTE#feature`", "All that a vote or a comment depends on, in one read";
+    VOTE_WRITE "vote.write" "feature-vote" [Put] None, "`VOICE#subscriber` / `VOTE#feature`; `SUB#subscriber` / `CORE#META`; `IDEM#…`", "Cast a vote or take it back, with its voter's number";
+    VOTES_OWN "vote.batch" "feature-vote" [BatchGet] None, "`VOICE#subscriber` / `VOTE#feature`", "For which of these does the subscriber vote?";
+    VOTES "vote.list" "feature-vote, jobs" [Query] Some(GSI1), "`FEATVOTES#feature#shard` / `sub_…`, 4 shards", "Who votes for this feature?";
+    VOTES_MOVE "vote.move" "jobs" [BatchGet Put Delete Check] None, "`VOICE#subscriber` / `VOTE#feature`; `SUB#subscriber` / `CORE#META`", "Give a vote to another feature, or remove it";
+    VOICE_PURGE "vote.purge" "jobs" [Query Delete] None, "`VOICE#subscriber` / all; `CMT#comment`", "Remove what an erased subscriber voted for and said";
+    COMMENT_WRITE "comment.write" "feature-vote" [Put Check] None, "`CMT#comment` / `META`; `VOICE#subscriber` / `COMMENT#comment`; `SUB#subscriber` / `CORE#META`; `AUDIT#account`; `IDEM#…`", "Add a comment, or moderate it, with its author's number";
+    COMMENT "comment.read" "feature-vote" [Get] None, "`CMT#comment` / `META`", "One comment";
+    COMMENTS "comment.list" "feature-vote, jobs" [Query] Some(GSI1), "`FEATCMTS#feature#status` / `cmt_…`, newest first", "What is said about a feature?";
+    COMMENTS_PENDING "comment.pending" "feature-vote" [Query] Some(GSI2), "`MODERATION#waitlist` / `cmt_…`", "Which comments wait for a moderator?";
+    COMMENT_PURGE "comment.purge" "jobs" [BatchGet Put Delete] None, "`CMT#comment`; `VOICE#subscriber` / `COMMENT#comment`; `SUB#subscriber` / `CORE#META`", "Remove a deleted feature's comments";
 
     EXPORT "export.read" "subscriber, jobs" [Get] None, "`EXPORT#export` / `META`", "One export";
     EXPORT_WRITE "export.write" "subscriber, jobs" [Put] None, "`EXPORT#export` / `META`; `JOB#job`; `IDEM#…`", "Start an export, or note its progress";
     EXPORTS "export.list" "jobs" [Query] Some(GSI1), "`WLEXPORTS#waitlist` / `exp_…`", "Which exports hold this waitlist's people?";
-    CODE_POOL "pool.read" "code-distribution, code-import, jobs, projector" [Get] None, "`POOL#pool` / `META`", "One code pool";
-    CODE_POOL_STATS "pool.stats" "code-distribution, projector" [Get] None, "`POOL#pool` / `STATS`", "How many codes came in, were claimed, redeemed?";
+    CODE_POOL "pool.read" "analytics, code-distribution, code-import, jobs, projector" [Get] None, "`POOL#pool` / `META`", "One code pool";
+    CODE_POOL_STATS "pool.stats" "analytics, code-distribution, projector" [Get] None, "`POOL#pool` / `STATS`", "How many codes came in, were claimed, redeemed?";
     CODE_POOLS "pool.list" "code-distribution" [Query] Some(GSI1), "`ACCTPOOLS#account` / `pool_…`", "The account's code pools, oldest first";
     CODE_POOLS_ALL "pool.all" "jobs" [Query] Some(GSI2), "`POOLS` / `pool_…`", "Which pools are there, for the daily work?";
     CODE_POOL_WRITE "pool.write" "code-distribution" [Put] None, "`POOL#pool` / `META`, `STATS`, `SHELF`; `JOB#job`; `AUDIT#account`", "Create, change or delete a code pool";
-    CODE_POOL_PURGE "pool.purge" "jobs" [Query Delete] None, "`POOL#pool`; `CODES#pool#shard`; `STOCK#pool#lot#shard`; `CLAIMS#pool#shard`", "Remove what a deleted pool held";
+    CODE_POOL_PURGE "pool.purge" "jobs" [Query Delete] None, "`POOL#pool`; `CODES#pool#shard`; `STOCK#pool#lot#shard`; `CLAIMS#pool#shard`; `ORIGINS#pool#shard`", "Remove what a deleted pool held";
 
     CODE_LOAD "code.load" "code-import" [Put] None, "`CODES#pool#shard`; `STOCK#pool#lot#shard`", "Codes of a file, each unless it is there, with its place in the stock";
     CODES "code.list" "code-distribution, code-import" [Query BatchGet] None, "`CODES#pool#shard` / number; `STOCK#pool#lot#shard` / number", "The pool's codes, and which of them are to be had";
@@ -173,18 +197,20 @@ patterns! {
 
     IMPORT "import.read" "code-distribution, code-import" [Get] None, "`POOL#pool` / `IMPORT#import`", "One import";
     IMPORTS "import.list" "code-distribution" [Query] None, "`POOL#pool` / `IMPORT#…`", "The pool's imports";
-    IMPORT_WRITE "import.write" "code-distribution, code-import" [Put] None, "`POOL#pool` / `IMPORT#import`; `AUDIT#account`; `EVENTS#pool`; `IDEM#…`", "Announce, begin or end an import";
-    IMPORT_CHECKPOINT "import.checkpoint" "code-import" [BatchGet Put Check] None, "`POOL#pool` / `IMPORT#import`, `META`, `STATS`, `SHELF`; `EVENTS#pool`", "Note how far an import came, and put its lots on the shelf";
+    IMPORT_WRITE "import.write" "code-distribution, code-import" [Put Add] None, "`POOL#pool` / `IMPORT#import`; `AUDIT#account`; `EVENTS#pool`; `IDEM#…`; `ROLLUP#topic`", "Announce, begin or end an import";
+    IMPORT_CHECKPOINT "import.checkpoint" "code-import" [BatchGet Put Check Add] None, "`POOL#pool` / `IMPORT#import`, `META`, `STATS`, `SHELF`; `EVENTS#pool`; `ROLLUP#topic`", "Note how far an import came, and put its lots on the shelf";
 
     CODES_USED "archive.used" "jobs" [Query] Some(GSI1), "`USED#pool#shard` / time", "Which codes were claimed long ago?";
     CODES_ARCHIVED "archive.write" "jobs" [BatchGet Put] None, "`CODES#pool#shard`; `CLAIMS#pool#shard`", "Leave of a used code only where its text is archived";
-    CODES_COUNT "projection.codes" "projector" [Put] None, "`POOL#pool` / `STATS`; `TALLY#fact`; `EVENTS#pool`", "Count claims and redemptions once";
+    CODES_COUNT "projection.codes" "projector" [Put Add] None, "`POOL#pool` / `STATS`; `EVENTS#pool`; `ROLLUP#topic`", "Count claims and redemptions once";
+    CODE_ORIGIN "code.origin" "projector" [BatchGet] None, "`ORIGINS#pool#shard` / number", "Which message told somebody this code?";
 
-    PROGRAM "program.read" "stamp, projector, jobs, campaign, campaign-scheduler" [Get] None, "`PROG#program` / `META`", "One program";
+    PROGRAM "program.read" "analytics, stamp, projector, jobs, campaign, campaign-scheduler" [Get] None, "`PROG#program` / `META`", "One program";
     PROGRAMS "program.list" "stamp" [Query] Some(GSI1), "`ACCTPROGS#account` / `prog_…`", "The account's programs, oldest first";
     PROGRAM_WRITE "program.write" "stamp" [Put] None, "`PROG#program` / `META`; `JOB#job`; `AUDIT#account`; `IDEM#…`", "Create or change a program, or ask for its deletion";
-    PROGRAM_STATS "program.stats" "stamp" [Get] None, "`PROG#program` / `STATS`", "How much was ever collected and redeemed?";
-    PROGRAM_PURGE "program.purge" "jobs" [Delete] None, "`PROG#program` / `META`, `STATS`", "Remove a deleted program";
+    PROGRAM_STATS "program.stats" "analytics, stamp" [Get] None, "`PROG#program` / `STATS`", "How much was ever collected and redeemed?";
+    PROGRAM_MONTHS "program.months" "analytics, jobs" [Query] None, "`PROG#program` / `MONTH#…`", "Who came when, and again, and when for the last time?";
+    PROGRAM_PURGE "program.purge" "jobs" [Delete] None, "`PROG#program` / `META`, `STATS`, `MONTH#…`", "Remove a deleted program";
 
     ENROL_CONTEXT "customer.enrol-context" "stamp" [BatchGet] None, "`ACCT#account` / `META`, `SIGNING`; `PROG#program` / `META`", "All that enrolling depends on, in one read";
     CUSTOMER_BY_PHONE "customer.by-phone" "campaign, stamp" [Get] None, "`PHONE#account#pseudonym` / `META`", "Whose number is this?";
@@ -197,6 +223,7 @@ patterns! {
 
     TILL "stamp.till" "stamp" [BatchGet] None, "`ACCT#account` / `SIGNING`; `PROG#program` / `META`; `CUST#customer` / `META`, `CARD#program`", "All that a visit depends on, in one read";
     CARD "stamp.card" "campaign, campaign-scheduler, stamp" [Get] None, "`CUST#customer` / `CARD#program`", "One card";
+    CARD_WATCH "stamp.watch" "jobs" [Get Put] None, "`CUST#customer` / `CARD#program`", "Judge a card by changed settings";
     STAMPS "stamp.list" "stamp" [Query] None, "`STAMPS#customer` / time, newest first or around a time", "A customer's stamps";
     STAMP "stamp.read" "stamp" [Get] None, "`STAMPS#customer` / time", "One visit's stamps";
     ONCE "stamp.once" "stamp" [Get] None, "`CUST#customer` / `ONCE#hash`", "Was this stamp taken in before?";
@@ -204,12 +231,12 @@ patterns! {
     CARD_REWARDS "card-reward.list" "stamp" [Query] None, "`CUST#customer` / `REWARD#…`, newest first", "A customer's rewards";
     CARD_REWARD "card-reward.read" "stamp" [Get] None, "`CUST#customer` / `REWARD#…`", "One reward";
     CARD_REWARD_WRITE "card-reward.write" "stamp" [Put] None, "`CUST#customer` / `REWARD#…`; `IDEM#…`", "Redeem a reward, once";
-    STAMPS_COUNT "projection.stamps" "projector" [Put Add] None, "`PROG#program` / `STATS`; `EVENTS#program`", "Note and count what happens in a program once";
+    STAMPS_COUNT "projection.stamps" "projector" [Put Add] None, "`PROG#program` / `STATS`, `MONTH#…`; `EVENTS#program`; `TALLY#fact`; `ROLLUP#topic`", "Note and count what happens in a program once";
 
-    CAMPAIGN "campaign.read" "campaign, campaign-scheduler, projector, jobs" [Get] None, "`CAMP#campaign` / `META`", "One campaign";
+    CAMPAIGN "campaign.read" "analytics, campaign, campaign-scheduler, projector, jobs" [Get] None, "`CAMP#campaign` / `META`", "One campaign";
     CAMPAIGNS "campaign.list" "campaign" [Query] Some(GSI1), "`ACCTCAMPS#account` / `camp_…`", "The account's campaigns, oldest first";
     CAMPAIGN_WRITE "campaign.write" "campaign" [Put] None, "`CAMP#campaign` / `META`; `JOB#job`; `AUDIT#account`; `IDEM#…`", "Create or change a campaign, set it going, or ask for its deletion";
-    CAMPAIGN_STATS "campaign.stats" "campaign" [Get] None, "`CAMP#campaign` / `STATS`", "What became of its messages?";
+    CAMPAIGN_STATS "campaign.stats" "analytics, campaign" [Get] None, "`CAMP#campaign` / `STATS`", "What became of its messages?";
     CAMPAIGNS_TRIGGERED "campaign.triggered" "campaign-scheduler" [Query] Some(GSI2), "`TIMED`, `MILESTONES#program` / `camp_…`", "Which active campaigns does the calendar, or this program's milestone, trigger?";
     CAMPAIGN_LOOKED "campaign.looked" "campaign-scheduler" [Put] None, "`CAMP#campaign` / `META`", "Note up to when a trigger was looked after";
     CAMPAIGN_PURGE "campaign.purge" "jobs" [Query Delete] None, "`CAMP#campaign` / `META`, `STATS`; `SENDS#campaign#shard`", "Remove a deleted campaign and its messages";
@@ -222,11 +249,11 @@ patterns! {
     SENDS_DUE "send.due" "campaign-scheduler" [Query] Some(GSI2), "`DUE#shard` / time", "Which messages have to be looked at again?";
     SEND "send.read" "campaign, campaign-scheduler, message-sender" [BatchGet] None, "`SENDS#campaign#shard` / number; `CAMP#campaign` / `META`", "One message and its campaign";
     RECIPIENT "send.recipient" "message-sender" [BatchGet] None, "`CUST#customer` / `META`, `CARD#program`, `CAP`; `PROG#program` / `META`; `ACCT#account` / `SIGNING`, `TWILIO`", "To whom does it go, from whom, and what does it say?";
-    SEND_TAKE "send.take" "message-sender" [Put Check] None, "`SENDS#campaign#shard` / number; `CUST#customer` / `META`, `CAP`", "Take a message for sending: wanted, and the only one in seven days";
+    SEND_TAKE "send.take" "message-sender" [Put Check] None, "`SENDS#campaign#shard` / number; `CUST#customer` / `META`, `CAP`; `ORIGINS#pool#shard` / number", "Take a message for sending: wanted, and the only one in seven days";
     SEND_NOTE "send.note" "campaign-scheduler, message-sender" [Put] None, "`SENDS#campaign#shard` / number", "Note what became of a message";
     SEND_WRITE "send.give-back" "campaign, message-sender" [Put Delete] None, "`SENDS#campaign#shard` / number; `CUST#customer` / `CAP`", "The same, and give back the cap of one that was not sent";
     CAP "send.cap" "campaign" [Get] None, "`CUST#customer` / `CAP`", "Which campaign message did the customer have last?";
-    SENDS_COUNT "projection.sends" "projector" [Put Add] None, "`CAMP#campaign` / `STATS`; `EVENTS#campaign`", "Note and count what becomes of messages once";
+    SENDS_COUNT "projection.sends" "projector" [Put Add] None, "`CAMP#campaign` / `STATS`; `EVENTS#campaign`; `ROLLUP#topic`", "Note and count what becomes of messages once";
 
     MESSAGE "message.state" "message-sender" [Get Put Delete] None, "`MSG#message` / `META`", "Was this message sent?";
 }

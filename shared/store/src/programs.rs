@@ -1,15 +1,24 @@
 //! Stamp programs.
 
+use std::collections::BTreeMap;
+
 use domain::{
     id::{AccountId, ProgramId},
-    stamp::Program,
+    stamp::{Card, Month, Program},
 };
 use jiff::Timestamp;
 
 use crate::{
-    Commit, CommitError, Cursor, Page, StoreError, Table, customers,
-    entities::{AuditEntry, Entity, Job, JobKind, ProgramStats, program_key, programs_of},
-    patterns,
+    Commit, CommitError, Cursor, Page, StoreError, Table,
+    commit::{purge, retried},
+    customers,
+    entities::{
+        AuditEntry, Entity, Job, JobKind, MONTHS, ProgramStats, card_key, program_key, program_month_key,
+        program_partition, programs_of,
+    },
+    keys::join,
+    patterns, rollups,
+    table::{Query, Range, counters_of, key_of},
 };
 
 /// The program, if it is this account's: another account's does not exist.
@@ -40,18 +49,100 @@ pub async fn stats(table: &Table, id: &ProgramId) -> Result<ProgramStats, StoreE
     })
 }
 
-/// Changes the program read at `rev`.
+/// Customers of a program by what a month was to them. Days and months are those of UTC.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgramMonth {
+    pub month: Month,
+    /// Of those who came for the first time in this month: how many came so many months later; all of them at 0.
+    pub came: BTreeMap<i32, u64>,
+    /// Those who came for the last time on this day of the month.
+    pub seen: BTreeMap<i32, u64>,
+    /// Those who are at risk from this day of the month on.
+    pub at_risk: BTreeMap<i32, u64>,
+}
+
+const CAME: &str = "came";
+const SEEN: &str = "seen";
+const AT_RISK: &str = "risk";
+
+pub(crate) fn came(months: i32) -> String {
+    format!("{CAME}{months}")
+}
+
+pub(crate) fn seen(day: i8) -> String {
+    format!("{SEEN}{day}")
+}
+
+pub(crate) fn at_risk(day: i8) -> String {
+    format!("{AT_RISK}{day}")
+}
+
+/// All months in which anything was counted, earliest first; up to a second behind.
+pub async fn months(table: &Table, id: &ProgramId) -> Result<Vec<ProgramMonth>, StoreError> {
+    let query = Query {
+        range: Range::BeginsWith(MONTHS.to_owned()),
+        consistent: true,
+        ..Query::partition(program_partition(id))
+    };
+    let found = table.query_items(&patterns::PROGRAM_MONTHS, query).await?;
+    let months = found.iter().filter_map(|item| {
+        let key = key_of(item)?;
+        let month = Month::try_from(key.sk.strip_prefix(MONTHS)?.to_owned()).ok()?;
+        let counters = counters_of(item);
+        let named = |prefix: &str| {
+            let named = counters.iter().filter_map(|(name, count)| {
+                Some((
+                    name.strip_prefix(prefix)?.parse().ok()?,
+                    u64::try_from(*count).ok().filter(|n| *n > 0)?,
+                ))
+            });
+            named.collect()
+        };
+        Some(ProgramMonth { month, came: named(CAME), seen: named(SEEN), at_risk: named(AT_RISK) })
+    });
+    Ok(months.collect())
+}
+
+/// Changes a program, and has its cards looked at if they are judged differently now.
 pub async fn update(
     table: &Table,
-    program: &Program,
-    rev: u64,
+    old: &Program,
+    new: &Program,
     audit: &AuditEntry,
 ) -> Result<(), CommitError> {
-    Commit::new(&patterns::PROGRAM_WRITE)
-        .replace("program", program, rev)
-        .create("audit", audit)
-        .apply(table)
-        .await
+    let mut commit =
+        Commit::new(&patterns::PROGRAM_WRITE).replace("program", new, old.rev).create("audit", audit);
+    if new.settings.inactivity_days != old.settings.inactivity_days {
+        let inactivity_days = new.settings.inactivity_days;
+        let job =
+            JobKind::WatchCards { program_id: new.id.clone(), inactivity_days, after: None, again: true };
+        let id = join(&[new.id.as_str(), "watch"]);
+        commit = commit.overwrite("job", &Job { id, job, at: new.updated_at });
+    }
+    commit.apply(table).await
+}
+
+/// Judges a card by the settings of its program, if it was by others.
+///
+/// # Errors
+/// When the table is out of reach, or the card keeps changing.
+pub async fn watch(table: &Table, program: &Program, listed: &Card) -> Result<(), StoreError> {
+    let judged = |card: &Card| card.clone().watched(program.settings.inactivity_days);
+    if judged(listed) == *listed {
+        return Ok(());
+    }
+    retried("watch", || async {
+        let found: Option<Card> =
+            table.get(&patterns::CARD_WATCH, &card_key(&listed.customer_id, &program.id)).await?;
+        let Some(card) = found else { return Ok(()) };
+        let watched = judged(&card);
+        if watched == card {
+            return Ok(());
+        }
+        let watched = Card { rev: card.rev + 1, ..watched };
+        Commit::new(&patterns::CARD_WATCH).replace("card", &watched, card.rev).apply(table).await
+    })
+    .await
 }
 
 pub async fn list(
@@ -96,6 +187,10 @@ pub async fn purge_some(table: &Table, id: &ProgramId, limit: usize) -> Result<u
 
 /// Removes the program itself, which nobody collects for any more.
 pub async fn finish_delete(table: &Table, program: &Program) -> Result<(), CommitError> {
+    rollups::forget(table, program.id.as_str()).await?;
+    let months = months(table, &program.id).await?;
+    let keys = months.iter().map(|month| program_month_key(&program.id, month.month)).collect();
+    purge(table, &patterns::PROGRAM_PURGE, keys).await?;
     Commit::new(&patterns::PROGRAM_PURGE)
         .purge("stats", &ProgramStats::key_of(&program.id))
         .purge("program", &program.key())

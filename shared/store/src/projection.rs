@@ -6,7 +6,7 @@
 //! old one. Records may therefore come twice, late, split over batches or from
 //! several shards: each revision counts once, and an older one never undoes a newer.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use domain::{
     id::{RewardId, SubscriberId, WaitlistId},
@@ -20,22 +20,24 @@ use crate::{
     entities::{
         Entity, Event, EventKind, LineEntry, Standing, line_left_key, standing_key, waitlist_stats_key,
     },
-    line::TreeDelta,
-    patterns, referrals, waitlists,
+    keys::Key,
+    line, patterns, referrals,
+    rollups::{Sources, Sums, counted},
+    waitlists,
 };
 
 /// A subscriber as a stream record shows it.
 #[derive(Clone, Debug)]
 pub enum Change {
     Saved(Box<Subscriber>),
-    /// The last state before it was erased.
-    Erased(Box<Subscriber>),
+    /// The last state before it was erased, and when that was.
+    Erased(Box<Subscriber>, Timestamp),
 }
 
 impl Change {
     fn subscriber(&self) -> &Subscriber {
         match self {
-            Self::Saved(subscriber) | Self::Erased(subscriber) => subscriber,
+            Self::Saved(subscriber) | Self::Erased(subscriber, _) => subscriber,
         }
     }
 
@@ -43,12 +45,12 @@ impl Change {
         &self.subscriber().waitlist_id
     }
 
-    fn standing(&self, now: Timestamp) -> Standing {
+    fn standing(&self) -> Standing {
         match self {
             Self::Saved(subscriber) => Standing::of(subscriber),
-            Self::Erased(subscriber) => Standing {
+            Self::Erased(subscriber, at) => Standing {
                 status: None,
-                erased_at: Some(now),
+                erased_at: Some(*at),
                 rev: subscriber.rev + 1,
                 ..Standing::of(subscriber)
             },
@@ -105,22 +107,30 @@ pub async fn plan(table: &Table, changes: &[Change], now: Timestamp) -> Result<P
     let Some(waitlist_id) = changes.first().map(|change| change.waitlist_id().clone()) else {
         return Ok(plan);
     };
-    let counted = standings(table, changes).await?;
+    let (counted, mut sources) = known(table, changes).await?;
     let mut current: BTreeMap<SubscriberId, Standing> = BTreeMap::new();
     let mut events = Vec::new();
-    let mut joined = 0;
-    let mut verified = 0;
+    let mut sums = Sums::default();
+    let stats = waitlist_stats_key(&waitlist_id);
     for change in changes {
-        let id = &change.subscriber().id;
-        let after = change.standing(now);
+        let subscriber = change.subscriber();
+        let id = &subscriber.id;
+        let after = change.standing();
         let before = current.get(id).or_else(|| counted.get(id));
         if before.is_some_and(|before| before.rev >= after.rev) {
             continue;
         }
         for kind in transitions(before, &after) {
-            joined += i64::from(kind == EventKind::SubscriberJoined);
-            verified += i64::from(kind == EventKind::SubscriberVerified);
-            events.push(Event::about(&after, kind, None, now));
+            if kind == EventKind::SubscriberJoined {
+                joined(&mut sums, &mut sources, subscriber);
+            }
+            events.push(Event::about(&after, kind, None, at_of(change, kind)));
+        }
+        if after.status.is_some_and(|status| status != SubscriberStatus::Pending)
+            && before.is_none_or(|before| before.status == Some(SubscriberStatus::Pending))
+        {
+            let at = subscriber.verified_at.unwrap_or(subscriber.joined_at);
+            sums.happened(&after.account_id, waitlist_id.as_str(), counted::ENTERED, at, 1);
         }
         let mailed = before.map_or(0, |before| before.mail_requests);
         if after.status.is_some() {
@@ -132,9 +142,6 @@ pub async fn plan(table: &Table, changes: &[Change], now: Timestamp) -> Result<P
         current.insert(id.clone(), after);
     }
 
-    let mut tree = TreeDelta::default();
-    let mut stats: BTreeMap<&str, i64> = BTreeMap::from([("joined", joined), ("verified", verified)]);
-    let mut left: BTreeMap<&str, i64> = BTreeMap::new();
     for (id, after) in &current {
         let before = counted.get(id);
         let commit = std::mem::replace(&mut plan.commit, Commit::new(&patterns::PROJECT));
@@ -142,8 +149,8 @@ pub async fn plan(table: &Table, changes: &[Change], now: Timestamp) -> Result<P
             Some(before) => commit.replace("standing", after, before.rev),
             None => commit.create("standing", after),
         };
-        plan.commit = moved(commit, &waitlist_id, before, after, &mut tree);
-        let mut shift = |name, by: i64| *stats.entry(name).or_default() += by;
+        plan.commit = moved(commit, &waitlist_id, before, after, &mut sums);
+        let mut shift = |name: &str, by: i64| sums.add(stats.clone(), name, by);
         if let Some(status) = before.and_then(|before| before.status) {
             shift(counter_of(status), -1);
         }
@@ -154,35 +161,46 @@ pub async fn plan(table: &Table, changes: &[Change], now: Timestamp) -> Result<P
         shift("referrals", i64::from(after.referrals) - i64::from(referrals));
         for (name, holds) in [("left", departed as fn(&Standing) -> bool), ("freed", freed)] {
             let was = before.is_some_and(holds);
-            *left.entry(name).or_default() += i64::from(holds(after)) - i64::from(was);
+            sums.add(line_left_key(&waitlist_id), name, i64::from(holds(after)) - i64::from(was));
         }
         if after.status.is_some() && after.referrals != referrals {
             let commit = std::mem::replace(&mut plan.commit, Commit::new(&patterns::PROJECT));
             plan.commit = rewarded(table, commit, after, &mut events, now).await?;
         }
     }
-    for (key, counters) in tree.writes(&waitlist_id) {
-        plan.commit = add(plan.commit, "line", &key, counters);
-    }
-    for (label, key, counters) in
-        [("stats", waitlist_stats_key(&waitlist_id), stats), ("left", line_left_key(&waitlist_id), left)]
-    {
-        let counters =
-            counters.into_iter().filter(|(_, by)| *by != 0).map(|(name, by)| (name.to_owned(), by));
-        plan.commit = add(plan.commit, label, &key, counters.collect());
-    }
     for event in events {
+        sums.event(&event);
         plan.commit = plan.commit.create("event", &event);
     }
+    plan.commit = sums.write(plan.commit);
     Ok(plan)
 }
 
-fn add(commit: Commit, label: &'static str, key: &crate::keys::Key, counters: Vec<(String, i64)>) -> Commit {
-    if counters.is_empty() {
-        return commit;
+/// Counts how somebody came.
+fn joined(sums: &mut Sums, sources: &mut Sources, subscriber: &Subscriber) {
+    let (account, topic) = (&subscriber.account_id, subscriber.waitlist_id.as_str());
+    let at = subscriber.joined_at;
+    if subscriber.referred_by.is_some() {
+        sums.happened(account, topic, counted::REFERRED, at, 1);
     }
-    let counters: Vec<_> = counters.iter().map(|(name, by)| (name.as_str(), *by)).collect();
-    commit.add(label, key, &counters)
+    if let Some(source) = &subscriber.source {
+        let source = sources.name(topic, source.as_str(), at);
+        sums.happened(account, topic, &source, at, 1);
+    }
+}
+
+/// When this happened.
+fn at_of(change: &Change, kind: EventKind) -> Timestamp {
+    let subscriber = change.subscriber();
+    let at = match (change, kind) {
+        (Change::Erased(_, at), EventKind::SubscriberErased) => Some(*at),
+        (_, EventKind::SubscriberVerified) => subscriber.verified_at,
+        (_, EventKind::SubscriberInvited) => subscriber.invited_at,
+        (_, EventKind::SubscriberConverted) => subscriber.converted_at,
+        (_, EventKind::SubscriberUnsubscribed) => subscriber.unsubscribed_at,
+        _ => None,
+    };
+    at.unwrap_or(subscriber.joined_at)
 }
 
 /// Had a number and stands at it no longer.
@@ -195,16 +213,30 @@ fn freed(standing: &Standing) -> bool {
     standing.number.is_some() && standing.status.is_none()
 }
 
-async fn standings(table: &Table, changes: &[Change]) -> Result<HashMap<SubscriberId, Standing>, StoreError> {
-    let mut keys: Vec<_> = changes.iter().map(|change| standing_key(&change.subscriber().id)).collect();
-    keys.sort();
-    keys.dedup();
-    table
-        .batch_get(&patterns::STANDINGS, &keys)
-        .await?
+/// What was counted before of these subscribers, and the sources of the hours in which they joined.
+async fn known(
+    table: &Table,
+    changes: &[Change],
+) -> Result<(HashMap<SubscriberId, Standing>, Sources), StoreError> {
+    let subscribers = || changes.iter().map(Change::subscriber);
+    // The first record of a subscriber is the one of joining.
+    let with_source = subscribers().filter(|subscriber| subscriber.rev == 1 && subscriber.source.is_some());
+    let hours: BTreeSet<Key> = with_source
+        .map(|subscriber| Sources::key(subscriber.waitlist_id.as_str(), subscriber.joined_at))
+        .collect();
+    let standings = subscribers().map(|subscriber| standing_key(&subscriber.id));
+    let keys: Vec<_> = standings.chain(hours.iter().cloned()).collect();
+    let mut found = table.batch_get(&patterns::STANDINGS, &keys).await?;
+    let mut sources = Sources::default();
+    for hour in hours {
+        if let Some(item) = found.remove(&hour) {
+            sources.know(hour, &item);
+        }
+    }
+    let standings = found
         .into_values()
-        .map(|item| Standing::from_item(item).map(|standing| (standing.subscriber_id.clone(), standing)))
-        .collect()
+        .map(|item| Standing::from_item(item).map(|standing| (standing.subscriber_id.clone(), standing)));
+    Ok((standings.collect::<Result<_, _>>()?, sources))
 }
 
 fn transitions(before: Option<&Standing>, after: &Standing) -> Vec<EventKind> {
@@ -233,7 +265,7 @@ fn moved(
     waitlist: &WaitlistId,
     before: Option<&Standing>,
     after: &Standing,
-    tree: &mut TreeDelta,
+    sums: &mut Sums,
 ) -> Commit {
     let from = before.and_then(Standing::place);
     let to = after.place();
@@ -241,11 +273,11 @@ fn moved(
         return commit;
     }
     if let Some(place) = from {
-        tree.add(place, -1);
+        line::add(sums, waitlist, place, -1);
         commit = commit.purge("line entry", &LineEntry::key_of(waitlist, place));
     }
     if let (Some(place), Some(number)) = (to, after.number) {
-        tree.add(place, 1);
+        line::add(sums, waitlist, place, 1);
         let entry = LineEntry {
             waitlist_id: waitlist.clone(),
             subscriber_id: after.subscriber_id.clone(),

@@ -18,8 +18,11 @@ use crate::{
         AuditEntry, Click, CodeClaim, Entity, Event, EventKind, Standing, clicks_key, leaderboard_partition,
         ledger_partition, referral_key, referral_list_partition, referrals_of, rewards_partition,
     },
+    facts::{Book, Fact, Kind, Numbers, Who},
     keys::LIST_SHARDS,
-    patterns, subscribers,
+    patterns,
+    rollups::{Sums, counted},
+    subscribers,
     table::{Query, Range},
     waitlists,
 };
@@ -38,6 +41,22 @@ pub fn click(click: &Click) -> Commit {
         &clicks_key(&click.referrer_id),
         &[("clicks", 1)],
     )
+}
+
+/// Counts visits through the links of a waitlist's subscribers, as far as that has not been done before.
+///
+/// # Errors
+/// When the table is out of reach.
+pub async fn count_clicks(table: &Table, waitlist: &WaitlistId, clicks: &[Click]) -> Result<(), StoreError> {
+    // Without a waitlist there is nothing to count for.
+    let Some(waitlist) = waitlists::find(table, waitlist).await? else { return Ok(()) };
+    let book =
+        Book { pattern: &patterns::CLICKS_COUNT, account: &waitlist.account_id, topic: waitlist.id.as_str() };
+    let facts = clicks.iter().map(|click| Fact {
+        object_id: Some(click.id.as_str().to_owned()),
+        ..Fact::new(Kind::Counted(counted::CLICKED), Who::Nobody, click.at)
+    });
+    book.note(table, &facts.collect::<Vec<_>>(), || async { Ok(Some(Numbers::None)) }).await
 }
 
 /// Visits through a subscriber's link.
@@ -104,6 +123,7 @@ async fn credit_once(
     let places = waitlist.settings.places_per_referral.get();
     let mut credited = Subscriber { active_at: now, rev: referrer.rev + 1, ..referrer.clone() };
     let mut commit = Commit::new(&patterns::CREDIT);
+    let mut sums = Sums::default();
     let mut seen = recent;
     for referral in confirmed {
         // Whoever brought the referrer can't be brought by the referrer.
@@ -123,15 +143,17 @@ async fn credit_once(
         };
         credited.referrals += 1;
         credited.places += u64::from(places);
+        let event = event(&after, EventKind::ReferralCredited, now);
+        sums.event(&event);
         commit = commit
             .replace("referral", &after, referral.rev)
             .create("ledger", &ledger_entry(&after, LedgerChange::Credited, "platform", now))
-            .create("event", &event(&after, EventKind::ReferralCredited, now));
+            .create("event", &event);
     }
     if credited.referrals > referrer.referrals {
         commit = commit.replace("referrer", &credited, referrer.rev);
     }
-    commit.apply(table).await
+    sums.write(commit).apply(table).await
 }
 
 fn void(referrals: Vec<Referral>) -> Commit {
@@ -222,10 +244,13 @@ pub async fn review(
     }
     let after = Referral { status: to, rev: referral.rev + 1, ..referral.clone() };
     let audit = AuditEntry::new(&referral.account_id, actor, action, referral.id.as_str(), now);
+    let event = event(&after, kind, now);
+    let mut sums = Sums::default();
+    sums.event(&event);
     let mut commit = Commit::new(&patterns::CREDIT)
         .replace("referral", &after, referral.rev)
         .create("audit", &audit)
-        .create("event", &event(&after, kind, now));
+        .create("event", &event);
     if let Some(referrer) = subscribers::find(table, &referral.referrer_id).await? {
         let mut changed = Subscriber { rev: referrer.rev + 1, ..referrer.clone() };
         if review == Review::Revoke {
@@ -239,7 +264,7 @@ pub async fn review(
             .replace("referrer", &changed, referrer.rev)
             .create("ledger", &ledger_entry(&after, change, actor, now));
     }
-    Ok(Some((after, commit)))
+    Ok(Some((after, sums.write(commit))))
 }
 
 /// The referrals of a waitlist, oldest first; only flagged ones, only others, or all.

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 use domain::{
     campaign::{Campaign, Send, SendReason, SendStatus},
-    id::{CampaignId, CustomerId, SendId},
+    id::{CampaignId, CodeId, CustomerId, SendId},
     secret::SigningKey,
     stamp::{Card, Customer, Program},
 };
@@ -18,8 +18,8 @@ use jiff::Timestamp;
 use crate::{
     Commit, CommitError, Cursor, LIST_SHARDS, Page, StoreError, Table,
     entities::{
-        AccountSigning, Cap, Entity, Job, JobKind, TwilioAccount, campaign_key, card_key, customer_key,
-        due_at, due_partition, program_key, send_key, sends_partition,
+        AccountSigning, Cap, CodeOrigin, Entity, Job, JobKind, TwilioAccount, campaign_key, card_key,
+        customer_key, due_at, due_partition, program_key, send_key, sends_partition,
     },
     patterns,
     table::{Query, Range},
@@ -134,11 +134,13 @@ pub enum Taken {
     Overtaken,
 }
 
-/// Takes a queued message for sending; when nothing has been heard of it until `due`, its worker is lost.
+/// Takes a queued message, which may tell a code, for sending; when nothing has been heard of it until `due`, its
+/// worker is lost.
 pub async fn take(
     table: &Table,
     send: &Send,
     customer: &Customer,
+    code: Option<&CodeId>,
     due: Timestamp,
     now: Timestamp,
 ) -> Result<Taken, StoreError> {
@@ -151,6 +153,10 @@ pub async fn take(
     let cap = (!send.test).then(|| Cap::of(send, now));
     if let Some(cap) = &cap {
         commit = commit.create_or_renew("cap", cap, now);
+    }
+    if let Some(code) = code.filter(|_| !send.test) {
+        let origin = CodeOrigin { code_id: code.clone(), send_id: send.id.clone() };
+        commit = commit.overwrite("origin", &origin);
     }
     match commit.apply(table).await {
         Ok(()) => Ok(Taken::Yes(Box::new(sending), cap)),

@@ -1,21 +1,28 @@
 //! What follows from stamps: events and numbers.
 
+use std::collections::BTreeMap;
+
 use domain::{
     id::{CustomerId, ProgramId},
-    stamp::{Card, CardReward, CardRewardStatus, Program, Stamp, StampStatus},
+    stamp::{Card, CardReward, CardRewardStatus, Month, Program, Stamp, StampStatus},
 };
+use jiff::{Timestamp, tz::TimeZone};
 
 use crate::{
     StoreError, Table,
-    entities::{EventKind, ProgramStats},
-    facts::{Book, Fact},
-    patterns, programs,
+    entities::{EventKind, ProgramStats, program_month_key},
+    facts::{Book, Fact, Kind, Numbers, Who},
+    keys::Key,
+    patterns,
+    programs::{self, at_risk, came, seen},
+    rollups::counted,
 };
 
 /// A card, stamp or reward as a stream record shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     Card { before: Option<Box<Card>>, after: Box<Card> },
+    CardRemoved { before: Box<Card>, written_at: Timestamp },
     Stamp(Box<Stamp>),
     Reward(Box<CardReward>),
 }
@@ -31,6 +38,7 @@ impl Change {
     pub fn program_id(&self) -> &ProgramId {
         match self {
             Self::Card { after, .. } => &after.program_id,
+            Self::CardRemoved { before, .. } => &before.program_id,
             Self::Stamp(stamp) => &stamp.program_id,
             Self::Reward(reward) => &reward.program_id,
         }
@@ -38,48 +46,48 @@ impl Change {
 
     fn facts(&self, program: &Program) -> Vec<Fact> {
         match self {
-            Self::Card { before: None, after } => vec![Fact {
-                kind: EventKind::CustomerEnrolled,
-                customer_id: after.customer_id.clone(),
-                object_id: None,
-                data: None,
-                at: after.enrolled_at,
-                rank: 0,
-                counts: vec![("customers", 1)],
-            }],
-            Self::Card { before: Some(before), after } => {
-                let reached = program.settings.milestones.reached(before.most_visits, after.most_visits);
-                let fact = |milestone: u32| Fact {
-                    kind: EventKind::MilestoneReached,
-                    customer_id: after.customer_id.clone(),
-                    object_id: None,
+            Self::Card { before, after } => {
+                let who = || Who::Customer(after.customer_id.clone());
+                let enrolled = before.is_none().then(|| Fact {
+                    counts: vec![("customers", 1)],
+                    ..Fact::new(Kind::Event(EventKind::CustomerEnrolled), who(), after.enrolled_at)
+                });
+                let most = before.as_ref().map_or(0, |before| before.most_visits);
+                let reached = program.settings.milestones.reached(most, after.most_visits);
+                let milestones = reached.map(|milestone| Fact {
                     data: Some(("visits", u64::from(milestone))),
-                    at: after.updated_at,
                     rank: 1,
-                    counts: Vec::new(),
+                    ..Fact::new(Kind::Event(EventKind::MilestoneReached), who(), after.updated_at)
+                });
+                let was = before.as_deref().map(stands_for).unwrap_or_default();
+                let moved = Fact {
+                    rev: after.rev,
+                    elsewhere: difference(was, stands_for(after)),
+                    ..Fact::new(Kind::Quiet("card"), who(), after.updated_at)
                 };
-                reached.map(fact).collect()
+                let moved = (!moved.elsewhere.is_empty()).then_some(moved);
+                enrolled.into_iter().chain(milestones).chain(moved).collect()
             }
+            // Of those who are gone it is only known that they came.
+            Self::CardRemoved { before, written_at } => vec![Fact {
+                rev: before.rev + 1,
+                elsewhere: difference(watched(before).collect(), Counted::new()),
+                ..Fact::new(Kind::Quiet("card"), Who::Customer(before.customer_id.clone()), *written_at)
+            }],
             Self::Stamp(stamp) => {
-                let count = i64::from(stamp.count);
-                let (kind, at, counts) = match stamp.status {
-                    StampStatus::Valid => {
-                        (EventKind::StampGiven, stamp.recorded_at, vec![("visits", 1), ("stamps", count)])
+                let (kind, at, sign) = match stamp.status {
+                    StampStatus::Valid => (EventKind::StampGiven, stamp.recorded_at, 1),
+                    StampStatus::Voided => {
+                        (EventKind::StampVoided, stamp.voided_at.unwrap_or(stamp.recorded_at), -1)
                     }
-                    StampStatus::Voided => (
-                        EventKind::StampVoided,
-                        stamp.voided_at.unwrap_or(stamp.recorded_at),
-                        vec![("visits", -1), ("stamps", -count)],
-                    ),
                 };
+                let stamps = (counted::STAMPS, sign * i64::from(stamp.count));
                 vec![Fact {
-                    kind,
-                    customer_id: stamp.customer_id.clone(),
                     object_id: Some(stamp.id.as_str().to_owned()),
                     data: Some(("stamps", u64::from(stamp.count))),
-                    at,
-                    rank: 0,
-                    counts,
+                    counts: vec![("visits", sign), stamps],
+                    also: vec![stamps],
+                    ..Fact::new(Kind::Event(kind), Who::Customer(stamp.customer_id.clone()), at)
                 }]
             }
             Self::Reward(reward) => {
@@ -98,13 +106,10 @@ impl Change {
                     ),
                 };
                 vec![Fact {
-                    kind,
-                    customer_id: reward.customer_id.clone(),
                     object_id: Some(reward.id.as_str().to_owned()),
-                    data: None,
-                    at,
                     rank: 2,
                     counts: vec![counts],
+                    ..Fact::new(Kind::Event(kind), Who::Customer(reward.customer_id.clone()), at)
                 }]
             }
         }
@@ -136,11 +141,16 @@ pub async fn plan(
 impl Plan {
     /// To be passed on before the plan is noted, so that a crash in between repeats rather than loses them.
     pub fn milestones(&self) -> impl Iterator<Item = Milestone> {
-        let reached = self.facts.iter().filter(|fact| fact.kind == EventKind::MilestoneReached);
-        reached.map(|fact| Milestone {
-            customer_id: fact.customer_id.clone(),
-            visits: fact.data.map(|(_, visits)| visits).unwrap_or_default(),
-        })
+        let reached = self.facts.iter().filter(|fact| fact.kind == Kind::Event(EventKind::MilestoneReached));
+        reached
+            .filter_map(|fact| match &fact.who {
+                Who::Customer(customer) => Some((customer, fact)),
+                Who::Subscriber(_) | Who::Nobody => None,
+            })
+            .map(|(customer, fact)| Milestone {
+                customer_id: customer.clone(),
+                visits: fact.data.map(|(_, visits)| visits).unwrap_or_default(),
+            })
     }
 
     /// Notes and counts it, as far as that has not been done before.
@@ -152,8 +162,39 @@ impl Plan {
             pattern: &patterns::STAMPS_COUNT,
             account: &self.program.account_id,
             topic: self.program.id.as_str(),
-            numbers: ProgramStats::key_of(&self.program.id),
         };
-        book.note(table, &self.facts).await
+        let key = ProgramStats::key_of(&self.program.id);
+        book.note(table, &self.facts, || async { Ok(Some(Numbers::Counters(key.clone()))) }).await
     }
+}
+
+/// Counters of a program's months, and what is added to them.
+type Counted = BTreeMap<(Key, String), i64>;
+
+/// What a card stands for in the numbers of its program: the months in which the customer came, counted from the
+/// first one, the day of the last visit, and the day from which the customer is at risk.
+fn stands_for(card: &Card) -> Counted {
+    let first = card.first_visit_at.map(Month::of);
+    let came = first.into_iter().flat_map(|first| {
+        let key = program_month_key(&card.program_id, first);
+        card.visits_by_month.keys().map(move |month| ((key.clone(), came(month.since(first))), 1))
+    });
+    came.chain(watched(card)).collect()
+}
+
+fn watched(card: &Card) -> impl Iterator<Item = ((Key, String), i64)> {
+    let on = |name: fn(i8) -> String, at: Timestamp| {
+        let key = program_month_key(&card.program_id, Month::of(at));
+        ((key, name(at.to_zoned(TimeZone::UTC).day())), 1)
+    };
+    card.last_visit_at.map(|at| on(seen, at)).into_iter().chain([on(at_risk, card.at_risk_from)])
+}
+
+fn difference(before: Counted, after: Counted) -> Vec<(Key, String, i64)> {
+    let mut difference = after;
+    for (counter, by) in before {
+        *difference.entry(counter).or_default() -= by;
+    }
+    let added = difference.into_iter().filter(|(_, by)| *by != 0);
+    added.map(|((key, name), by)| (key, name, by)).collect()
 }

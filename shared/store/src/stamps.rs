@@ -113,7 +113,7 @@ pub fn give(program: &Program, card: &Card, visit: Visit) -> (Given, Commit) {
         voided_at: None,
         rev: 1,
     };
-    let (after, filled) = card.stamped(count, taken_at, settings.stamps_required);
+    let (after, filled) = card.stamped(count, taken_at, settings);
     let after = Card { updated_at: now, ..after };
     let valid_for =
         settings.reward_valid_days.map(|days| SignedDuration::from_hours(24 * i64::from(days.get())));
@@ -183,7 +183,13 @@ pub enum Voiding {
 ///
 /// # Errors
 /// When the table is out of reach.
-pub async fn void(table: &Table, card: &Card, stamp: &Stamp, now: Timestamp) -> Result<Voiding, StoreError> {
+pub async fn void(
+    table: &Table,
+    program: &Program,
+    card: &Card,
+    stamp: &Stamp,
+    now: Timestamp,
+) -> Result<Voiding, StoreError> {
     let customer = &card.customer_id;
     let query = Query { consistent: true, ..Query::partition(stamps_partition(customer)) };
     let stamps: Vec<Stamp> = table.query(&patterns::STAMPS, query).await?;
@@ -195,8 +201,7 @@ pub async fn void(table: &Table, card: &Card, stamp: &Stamp, now: Timestamp) -> 
         .filter(|reward| reward.program_id == card.program_id && reward.status == CardRewardStatus::Issued)
         .collect();
     let prices: Vec<u32> = unredeemed.iter().map(|reward| reward.stamps).collect();
-    let (after, withdrawal) =
-        card.voided(stamp.count, &prices, times.iter().min().copied(), times.iter().max().copied());
+    let (after, withdrawal) = card.voided(stamp, &times, &prices, &program.settings);
     let withdrawn = match withdrawal {
         Withdrawal::None => 0,
         Withdrawal::Rewards(count) => count,

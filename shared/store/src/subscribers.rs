@@ -19,6 +19,7 @@ use crate::{
         clicks_key, core_partition, hot_partition, line_left_key, line_numbers_key, referral_key,
         subscriber_key, subscriber_list_partition, waitlist_key,
     },
+    features,
     keys::{Key, LIST_SHARDS},
     line::{self, Position},
     patterns, referrals,
@@ -303,19 +304,21 @@ pub async fn list_hot(
 }
 
 /// Removes everything personal about a subscriber, and asks for the exports that
-/// hold it to be deleted. Counts and other people's credits stay.
+/// hold it, its votes and comments to be deleted. Counts and other people's credits stay.
 pub async fn erase(
     table: &Table,
     subscriber: &Subscriber,
     actor: &str,
     now: Timestamp,
 ) -> Result<(), CommitError> {
-    let purge = JobKind::PurgeExports { waitlist_id: subscriber.waitlist_id.clone() };
     let id = subscriber.id.as_str();
+    let purge = JobKind::PurgeExports { waitlist_id: subscriber.waitlist_id.clone() };
+    let silence = JobKind::Silence { subscriber_id: subscriber.id.clone() };
     let audit = AuditEntry::new(&subscriber.account_id, actor, "subscriber.erased", id, now);
     erasure(table, subscriber)
         .await?
         .overwrite("job", &Job { id: id.to_owned(), job: purge, at: now })
+        .overwrite("job", &Job { id: format!("{id}:voice"), job: silence, at: now })
         .create("audit", &audit)
         .apply(table)
         .await
@@ -325,6 +328,7 @@ pub async fn erase(
 ///
 /// The subscriber goes last: as long as it is listed, a repetition finds it.
 pub async fn erase_with_waitlist(table: &Table, subscriber: &Subscriber) -> Result<(), CommitError> {
+    features::silence(table, &subscriber.id).await?;
     let mut keys: Vec<Key> =
         referrals::rewards(table, &subscriber.id).await?.iter().map(Entity::key).collect();
     keys.push(referral_key(&ReferralId::of_referee(&subscriber.id)));

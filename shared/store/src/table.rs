@@ -3,7 +3,7 @@
 //! Every method takes the [`Pattern`] it serves and checks that the pattern
 //! allows the operation; the pattern's calls are counted on the meter.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use aws::{Env, EnvError, Meter};
 use aws_sdk_dynamodb::{
@@ -203,7 +203,9 @@ impl Table {
     ) -> Result<HashMap<Key, Item>, StoreError> {
         let projection = (!attributes.is_empty()).then(|| format!("{PK}, {SK}, {}", attributes.join(", ")));
         let mut found = HashMap::new();
-        let mut pending: Vec<Item> = keys.iter().map(key_item).collect();
+        // DynamoDB takes each key once.
+        let mut known = HashSet::new();
+        let mut pending: Vec<Item> = keys.iter().filter(|key| known.insert(*key)).map(key_item).collect();
         let mut attempt = 0;
         while !pending.is_empty() {
             let rest = pending.split_off(pending.len().min(100));
@@ -292,7 +294,18 @@ impl Table {
         query: Query,
     ) -> Result<Vec<Item>, StoreError> {
         let mut items = Vec::new();
-        let mut start = None;
+        self.each_item(pattern, query, |item| items.push(item)).await?;
+        Ok(items)
+    }
+
+    /// The same, each item as it comes.
+    pub(crate) async fn each_item(
+        &self,
+        pattern: &'static Pattern,
+        query: Query,
+        mut act: impl FnMut(Item),
+    ) -> Result<(), StoreError> {
+        let (mut read, mut start) = (0, None);
         loop {
             self.count(pattern, &[Operation::Query]);
             let output = self
@@ -301,11 +314,14 @@ impl Table {
                 .send()
                 .await
                 .map_err(|error| StoreError::sdk("Query", error))?;
-            items.extend(output.items.unwrap_or_default());
+            for item in output.items.unwrap_or_default() {
+                read += 1;
+                act(item);
+            }
             start = output.last_evaluated_key;
-            let full = query.limit.is_some_and(|limit| items.len() >= limit);
+            let full = query.limit.is_some_and(|limit| read >= limit);
             if start.is_none() || full {
-                return Ok(items);
+                return Ok(());
             }
         }
     }

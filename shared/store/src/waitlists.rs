@@ -1,7 +1,5 @@
 //! Waitlists: unique slugs, lists, statistics, deletion.
 
-use std::collections::HashMap;
-
 use domain::{
     id::{AccountId, WaitlistId},
     line::FANOUT,
@@ -19,6 +17,7 @@ use crate::{
     },
     patterns,
     projection::counter_of,
+    rollups,
     table::counters_of,
 };
 
@@ -82,6 +81,7 @@ pub async fn begin_delete(
 
 /// Removes what is left of a waitlist without subscribers.
 pub async fn finish_delete(table: &Table, waitlist: &Waitlist) -> Result<(), CommitError> {
+    rollups::forget(table, waitlist.id.as_str()).await?;
     Commit::new(&patterns::WAITLIST_PURGE)
         .delete("waitlist", &waitlist.key(), waitlist.rev)
         .purge("slug", &SlugClaim::of(waitlist).key())
@@ -113,13 +113,23 @@ pub async fn list(
 }
 
 /// How many subscribers a waitlist has.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WaitlistCounts {
-    pub by_status: Vec<(SubscriberStatus, u64)>,
+    pub pending: u64,
+    pub active: u64,
+    pub invited: u64,
+    pub converted: u64,
     /// Entries in line.
     pub in_line: u64,
     /// Credited referrals.
     pub referrals: u64,
+}
+
+impl WaitlistCounts {
+    /// All whose address counts: but for those who have yet to confirm it.
+    pub fn members(&self) -> u64 {
+        self.active + self.invited + self.converted
+    }
 }
 
 pub async fn counts(table: &Table, id: &WaitlistId) -> Result<WaitlistCounts, StoreError> {
@@ -127,15 +137,13 @@ pub async fn counts(table: &Table, id: &WaitlistId) -> Result<WaitlistCounts, St
     let found = table.batch_get(&patterns::WAITLIST_STATS, &keys).await?;
     let counters = |position: usize| found.get(&keys[position]).map(counters_of).unwrap_or_default();
     let (stats, root) = (counters(0), counters(1));
-    let number = |stats: &HashMap<String, i64>, name: &str| {
-        stats.get(name).and_then(|n| u64::try_from(*n).ok()).unwrap_or_default()
-    };
+    let number = |name: &str| stats.get(name).and_then(|n| u64::try_from(*n).ok()).unwrap_or_default();
     Ok(WaitlistCounts {
-        by_status: SubscriberStatus::ALL
-            .into_iter()
-            .map(|status| (status, number(&stats, counter_of(status))))
-            .collect(),
+        pending: number(counter_of(SubscriberStatus::Pending)),
+        active: number(counter_of(SubscriberStatus::Active)),
+        invited: number(counter_of(SubscriberStatus::Invited)),
+        converted: number(counter_of(SubscriberStatus::Converted)),
         in_line: crate::line::total(&root),
-        referrals: number(&stats, "referrals"),
+        referrals: number("referrals"),
     })
 }

@@ -41,11 +41,13 @@ fn every_function_has_its_binary() {
         declaration.functions.iter().map(|function| (&*function.logical_id, &*function.binary)).collect();
     let expected = [
         ("AccountFunction", "account"),
+        ("AnalyticsFunction", "analytics"),
         ("AuthorizerFunction", "authorizer"),
         ("CampaignFunction", "campaign"),
         ("CampaignSchedulerFunction", "campaign-scheduler"),
         ("CodeDistributionFunction", "code-distribution"),
         ("CodeImportFunction", "code-import"),
+        ("FeatureVoteFunction", "feature-vote"),
         ("JobsFunction", "jobs"),
         ("MessageSenderFunction", "message-sender"),
         ("ProjectorFunction", "projector"),

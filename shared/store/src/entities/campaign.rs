@@ -62,6 +62,8 @@ pub struct CampaignStats {
     pub failed: u64,
     pub delivered: u64,
     pub read: u64,
+    /// Discount codes that they told.
+    pub redeemed: u64,
 }
 
 impl CampaignStats {

@@ -8,9 +8,9 @@
 use domain::{
     claim::{Claim, Code},
     code_pool::{CodePool, Lot, Lots, PromoCode},
-    id::{AccountId, ClaimId, CodeId, CodePoolId, ImportId},
+    id::{AccountId, ClaimId, CodeId, CodePoolId, ImportId, SendId},
 };
-use jiff::{Timestamp, ToSpan};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Entity;
@@ -208,21 +208,28 @@ impl Entity for Claim {
     }
 }
 
-/// Something that was counted, so that it is not counted again; kept 30 days.
+/// The last message that told somebody a code.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tally {
-    /// e.g. `claim_…:claimed`.
-    pub fact: String,
-    pub at: Timestamp,
+pub struct CodeOrigin {
+    pub code_id: CodeId,
+    pub send_id: SendId,
 }
 
-impl Entity for Tally {
-    const TYPE: &'static str = "tally";
-    fn key(&self) -> Key {
-        Key::new(&["TALLY", &self.fact], &["META"])
+impl CodeOrigin {
+    pub fn key_of(code: &CodeId) -> Key {
+        let number = code.number();
+        Key { pk: origins_partition(&code.pool(), shard(number)), sk: number.to_owned() }
     }
-    fn expires(&self) -> Option<Timestamp> {
-        Some(self.at + (30 * 24).hours())
+}
+
+pub(crate) fn origins_partition(pool: &CodePoolId, shard: &str) -> String {
+    join(&["ORIGINS", pool.as_str(), shard])
+}
+
+impl Entity for CodeOrigin {
+    const TYPE: &'static str = "code_origin";
+    fn key(&self) -> Key {
+        Self::key_of(&self.code_id)
     }
 }
 

@@ -3,6 +3,7 @@
 mod account;
 mod campaign;
 mod code_pool;
+mod feature;
 mod referral;
 mod stamp;
 mod subscriber;
@@ -19,19 +20,26 @@ pub use account::{Account, AccountSigning, ApiKeyRecord, AuditEntry, KeyStatus, 
 pub use campaign::{CampaignStats, Cap, TwilioAccount, campaign_key, send_key};
 pub(crate) use campaign::{TIMED, campaigns_of, due_at, due_partition, milestone_campaigns, sends_partition};
 pub(crate) use code_pool::{
-    ALL_CODE_POOLS, HELD_UNTIL, IMPORTS, VALID_UNTIL, code_pools_of, used_at, used_partition,
+    ALL_CODE_POOLS, HELD_UNTIL, IMPORTS, VALID_UNTIL, code_pools_of, origins_partition, used_at,
+    used_partition,
 };
 pub use code_pool::{
-    CODE_SHARDS, CodePoolStats, Import, ImportStatus, Progress, Shelf, Stock, Tally, claim_key,
+    CODE_SHARDS, CodeOrigin, CodePoolStats, Import, ImportStatus, Progress, Shelf, Stock, claim_key,
     claims_partition, code_key, code_pool_key, codes_partition,
+};
+pub use feature::{CommentRef, comment_key, feature_key, feature_tally_key, vote_key};
+pub(crate) use feature::{
+    comments_of, features_by_votes, features_of, moderation_of, voice_partition, votes_of,
 };
 pub(crate) use referral::list_partition as referral_list_partition;
 pub use referral::{Click, clicks_key, ledger_partition, referral_key, referrals_of, rewards_partition};
+pub(crate) use stamp::{
+    MONTHS, REWARDS, program_customers, program_partition, programs_of, stamps_partition,
+};
 pub use stamp::{
     Once, PhoneClaim, ProgramStats, card_key, card_reward_key, customer_key, customer_partition, program_key,
-    stamp_key,
+    program_month_key, stamp_key,
 };
-pub(crate) use stamp::{REWARDS, program_customers, programs_of, stamps_partition};
 pub use subscriber::{
     CodeClaim, EmailClaim, LineEntry, Standing, core_partition, leaf_partition, line_branch_key,
     line_root_key, standing_key, subscriber_key,
@@ -41,7 +49,7 @@ pub(crate) use subscriber::{
 };
 pub use support::{
     Event, EventKind, Export, ExportStatus, IdempotencyRecord, Job, JobKind, MessageRecord, MessageState,
-    rate_key, sender_key,
+    Tally, rate_key, sender_key,
 };
 pub(crate) use waitlist::waitlists_of;
 pub use waitlist::{SlugClaim, line_left_key, line_numbers_key, waitlist_key, waitlist_stats_key};

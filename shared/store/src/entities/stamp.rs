@@ -6,7 +6,7 @@ use domain::{
     id::{AccountId, CardRewardId, CustomerId, ProgramId, StampId},
     phone::Phone,
     secret::SigningKey,
-    stamp::{Card, CardReward, Customer, Program, Stamp},
+    stamp::{Card, CardReward, Customer, Month, Program, Stamp},
 };
 use jiff::{Timestamp, ToSpan};
 use serde::{Deserialize, Serialize};
@@ -46,6 +46,18 @@ impl ProgramStats {
     pub fn key_of(id: &ProgramId) -> Key {
         Key::new(&["PROG", id.as_str()], &["STATS"])
     }
+}
+
+pub(crate) fn program_partition(id: &ProgramId) -> String {
+    join(&["PROG", id.as_str()])
+}
+
+/// Sort keys of a program's months begin so.
+pub(crate) const MONTHS: &str = "MONTH#";
+
+/// Counters of a program's month, see [`crate::programs::ProgramMonth`].
+pub fn program_month_key(id: &ProgramId, month: Month) -> Key {
+    Key::new(&["PROG", id.as_str()], &["MONTH", &month.to_string()])
 }
 
 pub fn customer_key(id: &CustomerId) -> Key {

@@ -2,15 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use domain::id::{
-    AccountId, CampaignId, CodePoolId, CustomerId, EventId, ExportId, ProgramId, SendId, SubscriberId,
-    WaitlistId,
+use domain::{
+    id::{
+        AccountId, CampaignId, CodePoolId, CustomerId, EventId, ExportId, FeatureId, ProgramId, SendId,
+        SubscriberId, WaitlistId,
+    },
+    stamp::InactivityDays,
 };
 use jiff::{Timestamp, ToSpan};
 use serde::{Deserialize, Serialize};
 
 use super::Entity;
-use crate::keys::{GSI1, IndexKey, Key, join};
+use crate::keys::{GSI1, IndexKey, Key, LIST_SHARDS, join, list_shard};
 
 /// What was answered to a request that carried an `Idempotency-Key`; kept 24 hours.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,6 +84,14 @@ event_kinds! {
     ReferralRestored "referral.restored";
     RewardIssued "reward.issued";
     RewardRevoked "reward.revoked";
+    FeatureVoted "feature.voted";
+    FeatureUnvoted "feature.unvoted";
+    CommentPosted "comment.posted";
+    CommentApproved "comment.approved";
+    CommentRejected "comment.rejected";
+    CommentErased "comment.erased";
+    CodeClaimed "code.claimed";
+    CodeRedeemed "code.redeemed";
     CodePoolLowStock "code_pool.low_stock";
     ImportCompleted "import.completed";
     ImportFailed "import.failed";
@@ -98,42 +109,66 @@ event_kinds! {
     MessageFailed "message.failed";
     MessageDelivered "message.delivered";
     MessageRead "message.read";
+    MessageRedeemed "message.redeemed";
 }
 
-/// Something that happened on a waitlist, in a code pool, a stamp program or a campaign; names only ids,
+/// Something that happened on a waitlist, to a feature, in a code pool, a stamp program or a campaign; names only ids,
 /// nothing personal. Kept 30 days.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     pub id: EventId,
     pub account_id: AccountId,
-    /// The id of the waitlist, code pool, program or campaign.
+    /// The id of the waitlist, feature, code pool, program or campaign.
     pub topic: String,
     #[serde(rename = "event_type")]
     pub kind: EventKind,
     pub subscriber_id: Option<SubscriberId>,
     #[serde(default)]
     pub customer_id: Option<CustomerId>,
-    /// What else it is about: the id of a referral, a reward, an import or a stamp.
+    /// What else it is about: the id of a referral, a reward, a comment, a claim, a code, an import or a stamp.
     pub object_id: Option<String>,
     /// The numbers of the matter, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub data: BTreeMap<String, u64>,
     pub at: Timestamp,
+    /// It is kept from then on: nothing is noted twice as long as its record may come again.
+    pub noted_at: Timestamp,
 }
 
 impl Event {
-    pub fn partition(topic: &str) -> String {
-        join(&["EVENTS", topic])
+    /// Where the events of a topic lie: a partition takes 1,000 write units a second, what happens to a sought-after
+    /// code pool takes more.
+    pub fn partitions(topic: &str) -> [String; LIST_SHARDS as usize] {
+        std::array::from_fn(|shard| join(&["EVENTS", topic, &shard.to_string()]))
     }
 }
 
 impl Entity for Event {
     const TYPE: &'static str = "event";
     fn key(&self) -> Key {
-        Key { pk: Self::partition(&self.topic), sk: self.id.as_str().to_owned() }
+        let shard = list_shard(self.id.as_str());
+        Key { pk: join(&["EVENTS", &self.topic, &shard.to_string()]), sk: self.id.as_str().to_owned() }
     }
     fn expires(&self) -> Option<Timestamp> {
-        Some(self.at + (30 * 24).hours())
+        Some(self.noted_at + (30 * 24).hours())
+    }
+}
+
+/// Something that was counted and that nobody is told of, so that it is not counted again; kept 30 days.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    /// The id that its event would have.
+    pub fact: EventId,
+    pub noted_at: Timestamp,
+}
+
+impl Entity for Tally {
+    const TYPE: &'static str = "tally";
+    fn key(&self) -> Key {
+        Key::new(&["TALLY", self.fact.as_str()], &["META"])
+    }
+    fn expires(&self) -> Option<Timestamp> {
+        Some(self.noted_at + (30 * 24).hours())
     }
 }
 
@@ -147,11 +182,30 @@ pub enum JobKind {
     DeleteWaitlist {
         waitlist_id: WaitlistId,
     },
+    /// A merged feature's voters go to the other one.
+    MergeFeature {
+        feature_id: FeatureId,
+    },
+    DeleteFeature {
+        feature_id: FeatureId,
+    },
+    /// All that an erased subscriber voted for and said.
+    Silence {
+        subscriber_id: SubscriberId,
+    },
     DeleteCodePool {
         pool_id: CodePoolId,
     },
     DeleteProgram {
         program_id: ProgramId,
+    },
+    /// A program's cards are judged by its new settings, as long as they are its settings, from this customer on, and
+    /// `again` after a pause: tills may still go by the old ones.
+    WatchCards {
+        program_id: ProgramId,
+        inactivity_days: InactivityDays,
+        after: Option<String>,
+        again: bool,
     },
     /// All that a customer has: cards, stamps, rewards.
     EraseCustomer {

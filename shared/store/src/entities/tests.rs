@@ -6,12 +6,13 @@ use domain::{
     claim::{Claim, ClaimStatus, Code},
     code_pool::{CodePool, Lot, Lots, Platform, PromoCode},
     email::Email,
+    feature::{Comment, CommentStatus, Feature, FeatureTally, Vote},
     fraud::{Assessment, Origin, Signal},
     line::Place,
     referral_code::ReferralCode,
     scope::{Grant, Role},
     secret::SigningKey,
-    stamp::{Card, CardReward, CardRewardStatus, Customer, Program, Stamp, StampStatus},
+    stamp::{Card, CardReward, CardRewardStatus, Customer, Program, Stamp, StampCount, StampStatus},
     subscriber::{
         Consent, LedgerChange, LedgerEntry, Referral, ReferralStatus, Reward, RewardStatus, Subscriber,
         SubscriberStatus,
@@ -74,6 +75,8 @@ fn subscriber() -> Subscriber {
         number: Some(7),
         referrals: 2,
         places: 6,
+        votes: 0,
+        comments: 0,
         disposable: false,
         origin: Origin { network: Some("n".to_owned()), device: None },
         joined_at: now(),
@@ -214,6 +217,7 @@ fn items_of_support() {
         object_id: None,
         data: std::collections::BTreeMap::from([("remaining".to_owned(), 7)]),
         at: now(),
+        noted_at: now(),
     });
     golden(&Job { id: "x".to_owned(), job: JobKind::ExportSubscribers { export_id: id("exp") }, at: now() });
     golden(&Export {
@@ -286,13 +290,14 @@ fn items_of_code_pools() {
         etag: Some("etag".to_owned()),
         ..Import::new(id("imp"), &id("acct"), &id("pool"), "imports/x.csv".to_owned(), now())
     });
-    golden(&Tally { fact: "claim_x:claimed".to_owned(), at: now() });
+    golden(&Tally { fact: id("evt"), noted_at: now() });
 }
 
 #[test]
 fn items_of_stamp_cards() {
     let settings = serde_json::from_value(json!({ "name": "Coffee", "reward": "One coffee" }));
-    golden(&Program { id: id("prog"), ..Program::new(id("acct"), settings.unwrap(), now()) });
+    let program = Program { id: id("prog"), ..Program::new(id("acct"), settings.unwrap(), now()) };
+    golden(&program);
     let customer = Customer {
         id: id("cust"),
         account_id: id("acct"),
@@ -309,11 +314,8 @@ fn items_of_stamp_cards() {
     golden(&customer);
     let hash = "pseudonym".to_owned();
     golden(&PhoneClaim { account_id: id("acct"), hash, customer_id: id("cust") });
-    golden(&Card {
-        last_visit_at: Some(now()),
-        visits: 1,
-        ..Card::new(id("acct"), id("prog"), id("cust"), now())
-    });
+    let card = Card::new(&program, id("cust"), now());
+    golden(&card.stamped(StampCount::ONE, now(), &program.settings).0);
     let within = |prefix: &str| format!("{prefix}_{ULID}5m7yhxdqhbwa008tz019wpw3d0");
     golden(&Stamp {
         id: within("stamp").parse().unwrap(),
@@ -361,7 +363,9 @@ fn items_of_campaigns() {
     }));
     let campaign = Campaign { id: id("camp"), ..Campaign::new(id("acct"), settings.unwrap(), now()) };
     golden(&Campaign { status: CampaignStatus::Active, run: 1, ..campaign.clone() });
-    let card = Card::new(id("acct"), id("prog"), id("cust"), now());
+    let settings = serde_json::from_value(json!({ "name": "Coffee", "reward": "One coffee" }));
+    let program = Program { id: id("prog"), ..Program::new(id("acct"), settings.unwrap(), now()) };
+    let card = Card::new(&program, id("cust"), now());
     let send = Send::new(&campaign, &card, "since 1", now());
     golden(&Send { due_at: Some(now()), ..send.now(SendStatus::Deferred, now()) });
     golden(&Cap::of(&send, now()));
@@ -374,4 +378,30 @@ fn items_of_campaigns() {
         updated_at: now(),
         rev: 1,
     });
+}
+
+#[test]
+fn items_of_features() {
+    let settings =
+        serde_json::from_value(json!({ "title": "Dark mode", "description": "At night.\nAnd later." }));
+    let feature = Feature { id: id("feat"), ..Feature::new(id("acct"), id("wl"), settings.unwrap(), now()) };
+    golden(&FeatureTally { votes: 12, comments: 3, rev: 9, ..FeatureTally::new(&feature) });
+    golden(&Vote::after(None, &feature.id, &subscriber(), true, now()));
+    golden(&feature.merged(id("feat"), now()));
+    let comment = Comment {
+        id: id("cmt"),
+        account_id: id("acct"),
+        waitlist_id: id("wl"),
+        feature_id: id("feat"),
+        subscriber_id: id("sub"),
+        author: "Ada L.".to_owned(),
+        text: "Please.".to_owned().try_into().unwrap(),
+        status: CommentStatus::Pending,
+        created_at: now(),
+        moderated_at: None,
+        moderated_by: None,
+        rev: 1,
+    };
+    golden(&CommentRef::of(&comment));
+    golden(&comment);
 }

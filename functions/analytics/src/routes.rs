@@ -1,0 +1,184 @@
+//! Routes of the analytics family.
+
+use api::{Access, App, PathId, Principal, Problem, ProblemKind, Query, Routes, routes};
+use axum::{extract::State, response::Response};
+use domain::{
+    feature::demand_index,
+    id::{CampaignId, CodePoolId, FeatureId, ProgramId, WaitlistId},
+    scope::Family,
+};
+use store::{campaigns, code_pools, features, programs, rollups, waitlists};
+
+use crate::{
+    dto::{
+        CampaignAnalytics, CodePoolAnalytics, FeatureAnalytics, FeatureNow, FunnelAnalytics, ProgramActivity,
+        ProgramAnalytics, ProgramNow, ReferralActivity, ReferralAnalytics, ReferralsNow, WaitlistActivity,
+        WaitlistAnalytics, funnel, rate, sources,
+    },
+    programs::Visitors,
+    range::{RangeQuery, Timeline},
+};
+
+const READ: Access = Access::Secret(Family::Analytics.read());
+
+/// Everything that this function answers.
+pub fn routes() -> Routes {
+    Routes::new()
+        .route(READ, routes!(waitlist))
+        .route(READ, routes!(feature))
+        .route(READ, routes!(referrals))
+        .route(READ, routes!(code_pool))
+        .route(READ, routes!(program))
+        .route(READ, routes!(campaign))
+        .route(READ, routes!(account))
+}
+
+/// Sign-ups of a waitlist, how many of them by referral, and where they came from.
+#[utoipa::path(get, path = "/api/v1/analytics/waitlists/{id}", tag = "analytics",
+    params(("id" = WaitlistId, Path), RangeQuery), responses((status = OK, body = WaitlistAnalytics)))]
+async fn waitlist(
+    State(app): State<App>,
+    principal: Principal,
+    PathId(id): PathId<WaitlistId>,
+    Query(range): Query<RangeQuery>,
+) -> Result<Response, Problem> {
+    let asked = range.asked(&app, &principal).await?;
+    let waitlist = app.waitlist(&principal.account_id, &id).await?;
+    let activity = rollups::of_topic(&app.table, waitlist.id.as_str(), &asked.series).await?;
+    let counts = waitlists::counts(&app.table, &id).await?;
+    let sources = sources(&activity.total());
+    let timeline: Timeline<WaitlistActivity> = asked.timeline(activity);
+    let view = WaitlistAnalytics {
+        referral_share: rate(timeline.totals.referred, timeline.totals.joined),
+        viral_coefficient: rate(counts.referrals, counts.members()),
+        timeline,
+        now: counts.into(),
+        sources,
+    };
+    Ok(asked.answer(view))
+}
+
+/// How a feature engages: votes and comments.
+#[utoipa::path(get, path = "/api/v1/analytics/features/{id}", tag = "analytics",
+    params(("id" = FeatureId, Path), RangeQuery), responses((status = OK, body = FeatureAnalytics)))]
+async fn feature(
+    State(app): State<App>,
+    principal: Principal,
+    PathId(id): PathId<FeatureId>,
+    Query(range): Query<RangeQuery>,
+) -> Result<Response, Problem> {
+    let asked = range.asked(&app, &principal).await?;
+    let missing = || ProblemKind::NotFound.because("There is no such feature.");
+    let feature = features::read(&app.table, &principal.account_id, &id).await?.ok_or_else(missing)?;
+    let tally = features::tally(&app.table, &id).await?.ok_or_else(missing)?;
+    let members = waitlists::counts(&app.table, &feature.waitlist_id).await?.members();
+    let activity = rollups::of_topic(&app.table, id.as_str(), &asked.series).await?;
+    let votes = u64::try_from(tally.votes).unwrap_or_default();
+    let now = FeatureNow {
+        votes: tally.votes,
+        comments: tally.comments,
+        demand_index: demand_index(votes, members),
+    };
+    let view = FeatureAnalytics { timeline: asked.timeline(activity), now };
+    Ok(asked.answer(view))
+}
+
+/// How the referrals of a waitlist perform.
+#[utoipa::path(get, path = "/api/v1/analytics/referrals/{id}", tag = "analytics",
+    params(("id" = WaitlistId, Path, description = "The waitlist"), RangeQuery),
+    responses((status = OK, body = ReferralAnalytics)))]
+async fn referrals(
+    State(app): State<App>,
+    principal: Principal,
+    PathId(id): PathId<WaitlistId>,
+    Query(range): Query<RangeQuery>,
+) -> Result<Response, Problem> {
+    let asked = range.asked(&app, &principal).await?;
+    app.waitlist(&principal.account_id, &id).await?;
+    let activity = rollups::of_topic(&app.table, id.as_str(), &asked.series).await?;
+    let now = ReferralsNow { credited: waitlists::counts(&app.table, &id).await?.referrals };
+    let timeline: Timeline<ReferralActivity> = asked.timeline(activity);
+    let conversion = rate(timeline.totals.referred, timeline.totals.clicked);
+    Ok(asked.answer(ReferralAnalytics { timeline, conversion, now }))
+}
+
+/// What becomes of the codes of a pool.
+#[utoipa::path(get, path = "/api/v1/analytics/code-pools/{id}", tag = "analytics",
+    params(("id" = CodePoolId, Path), RangeQuery), responses((status = OK, body = CodePoolAnalytics)))]
+async fn code_pool(
+    State(app): State<App>,
+    principal: Principal,
+    PathId(id): PathId<CodePoolId>,
+    Query(range): Query<RangeQuery>,
+) -> Result<Response, Problem> {
+    let asked = range.asked(&app, &principal).await?;
+    let missing = || ProblemKind::NotFound.because("There is no such code pool.");
+    code_pools::read(&app.table, &principal.account_id, &id).await?.ok_or_else(missing)?;
+    let stats = code_pools::stats(&app.table, &id).await?.ok_or_else(missing)?;
+    let activity = rollups::of_topic(&app.table, id.as_str(), &asked.series).await?;
+    let redemption_rate = rate(stats.redeemed, stats.claimed);
+    let timeline = asked.timeline(activity);
+    Ok(asked.answer(CodePoolAnalytics { timeline, now: stats.into(), redemption_rate }))
+}
+
+/// Who collects for a program, who comes again, and who stays away.
+#[utoipa::path(get, path = "/api/v1/analytics/programs/{id}", tag = "analytics",
+    params(("id" = ProgramId, Path), RangeQuery), responses((status = OK, body = ProgramAnalytics)))]
+async fn program(
+    State(app): State<App>,
+    principal: Principal,
+    PathId(id): PathId<ProgramId>,
+    Query(range): Query<RangeQuery>,
+) -> Result<Response, Problem> {
+    let asked = range.asked(&app, &principal).await?;
+    let found = programs::read(&app.table, &principal.account_id, &id).await?;
+    found.ok_or_else(|| ProblemKind::NotFound.because("There is no such program."))?;
+    let stats = programs::stats(&app.table, &id).await?;
+    let months = programs::months(&app.table, &id).await?;
+    let activity = rollups::of_topic(&app.table, id.as_str(), &asked.series).await?;
+    let visitors = Visitors::new(&months, app.now());
+    let view = ProgramAnalytics {
+        timeline: asked.timeline::<ProgramActivity>(activity),
+        now: ProgramNow {
+            customers: stats.customers,
+            active: visitors.active(),
+            at_risk: visitors.at_risk(),
+        },
+        months: visitors.months(),
+        cohorts: visitors.cohorts(),
+    };
+    Ok(asked.answer(view))
+}
+
+/// What becomes of a campaign's messages, up to the redemption of their codes.
+#[utoipa::path(get, path = "/api/v1/analytics/campaigns/{id}", tag = "analytics",
+    params(("id" = CampaignId, Path), RangeQuery), responses((status = OK, body = CampaignAnalytics)))]
+async fn campaign(
+    State(app): State<App>,
+    principal: Principal,
+    PathId(id): PathId<CampaignId>,
+    Query(range): Query<RangeQuery>,
+) -> Result<Response, Problem> {
+    let asked = range.asked(&app, &principal).await?;
+    let found = campaigns::read(&app.table, &principal.account_id, &id).await?;
+    found.ok_or_else(|| ProblemKind::NotFound.because("There is no such campaign."))?;
+    let stats = campaigns::stats(&app.table, &id).await?;
+    let activity = rollups::of_topic(&app.table, id.as_str(), &asked.series).await?;
+    let view = CampaignAnalytics { timeline: asked.timeline(activity), now: stats.into() };
+    Ok(asked.answer(view))
+}
+
+/// The way from a visit to a redemption, across all families of the account.
+#[utoipa::path(get, path = "/api/v1/analytics/funnel", tag = "analytics", params(RangeQuery),
+    responses((status = OK, body = FunnelAnalytics)))]
+async fn account(
+    State(app): State<App>,
+    principal: Principal,
+    Query(range): Query<RangeQuery>,
+) -> Result<Response, Problem> {
+    let asked = range.asked(&app, &principal).await?;
+    let activity = rollups::of_account(&app.table, &principal.account_id, &asked.series).await?;
+    let timeline = asked.timeline(activity);
+    let funnel = funnel(&timeline.totals);
+    Ok(asked.answer(FunnelAnalytics { timeline, funnel }))
+}

@@ -1,0 +1,166 @@
+//! Comments: seen by others once a moderator has approved them.
+
+use api::{
+    App, Client, Json, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query, created,
+    rate_limited, require_origin, respond,
+};
+use axum::{extract::State, response::Response};
+use domain::{
+    feature::{Comment, CommentStatus},
+    id::CommentId,
+    subscriber::Subscriber,
+};
+use store::{CommitError, comments, entities::AuditEntry, subscribers};
+
+use crate::{
+    dto::{CommentFilter, CommentRequest, CommentView, Moderation},
+    features::own,
+    votes::{ballot, voter},
+};
+
+/// Of one subscriber.
+const COMMENTS_PER_MINUTE: u64 = 5;
+/// How often an author may change meanwhile.
+const ATTEMPTS: u32 = 20;
+
+/// Says something about a feature, for the owner of the `X-Subscriber-Token`. Nobody else sees it before a moderator
+/// has approved it.
+#[utoipa::path(post, path = "/api/v1/comments", tag = "feature-vote",
+    params(("X-Subscriber-Token" = String, Header)),
+    request_body = CommentRequest, responses((status = CREATED, body = CommentView)))]
+pub async fn create(
+    State(app): State<App>,
+    principal: Principal,
+    client: Client,
+    post: Post<CommentRequest>,
+) -> Result<Response, Problem> {
+    if let Some(answer) = post.answered(&app).await? {
+        return Ok(respond(answer));
+    }
+    let author = voter(&app, &principal, &client, &post.body.feature_id).await?;
+    let account = &principal.account_id;
+    let verdict = app.limit(account, "comments", author.as_str(), COMMENTS_PER_MINUTE).await?;
+    for attempt in 1..=ATTEMPTS {
+        let ballot = ballot(&app, &principal, &client, &post.body.feature_id, &author).await?;
+        let now = app.now();
+        let comment = Comment {
+            id: CommentId::new(now),
+            account_id: account.clone(),
+            waitlist_id: ballot.feature.waitlist_id,
+            feature_id: ballot.feature.id,
+            subscriber_id: author.clone(),
+            author: ballot.subscriber.public_name(),
+            text: post.body.text.clone(),
+            status: CommentStatus::Pending,
+            created_at: now,
+            moderated_at: None,
+            moderated_by: None,
+            rev: 1,
+        };
+        let commit = comments::create(&comment, &ballot.subscriber);
+        let location = format!("/api/v1/comments/{}", comment.id);
+        let answer = created(location, &CommentView::public(comment))?;
+        match post.commit(&app, commit, &answer).await {
+            Ok(committed) => return Ok(rate_limited(respond(committed.answer_or(answer)), Some(verdict))),
+            Err(problem) if problem.is("subscriber") => store::back_off(attempt).await,
+            Err(problem) => return Err(problem.into()),
+        }
+    }
+    Err(ProblemKind::Conflict.into())
+}
+
+/// What was said about a feature, newest first. With a publishable key only what was approved.
+#[utoipa::path(get, path = "/api/v1/comments", tag = "feature-vote", params(CommentFilter),
+    responses((status = OK, body = List<CommentView>)))]
+pub async fn list(
+    State(app): State<App>,
+    principal: Principal,
+    Query(filter): Query<CommentFilter>,
+    client: Client,
+) -> Result<axum::Json<List<CommentView>>, Problem> {
+    let page = PageQuery { cursor: filter.cursor, limit: filter.limit };
+    let (cursor, limit) = (page.cursor()?, page.limit()?);
+    let account = &principal.account_id;
+    let status = filter.status.unwrap_or(CommentStatus::Approved);
+    let hidden = status != CommentStatus::Approved || filter.waitlist_id.is_some();
+    if principal.is_publishable() && hidden {
+        return Err(ProblemKind::SecretKeyRequired.into());
+    }
+    let found = match (&filter.feature_id, &filter.waitlist_id) {
+        (Some(feature), None) => {
+            let feature = own(&app, account, feature).await?;
+            if principal.is_publishable() {
+                let waitlist = app.waitlist(account, &feature.waitlist_id).await?;
+                require_origin(&waitlist.settings.allowed_origins, &client.headers)?;
+            }
+            comments::list(&app.table, &feature.id, status, cursor, limit).await?
+        }
+        (None, Some(waitlist)) if filter.status.is_none_or(|status| status == CommentStatus::Pending) => {
+            let waitlist = app.waitlist(account, waitlist).await?;
+            comments::pending(&app.table, &waitlist.id, cursor, limit).await?
+        }
+        (None, Some(_)) => return Err(Problem::field("status", "is pending, of a waitlist's comments")),
+        _ => return Err(Problem::field("feature_id", "is needed, or else a waitlist_id, not both")),
+    };
+    let view = if principal.is_publishable() { CommentView::public } else { CommentView::whole };
+    Ok(axum::Json(found.map(view).into()))
+}
+
+/// Approves or rejects a comment; also one that was judged otherwise before.
+#[utoipa::path(put, path = "/api/v1/comments/{id}/moderate", tag = "feature-vote",
+    params(("id" = CommentId, Path)), request_body = Moderation, responses((status = OK, body = CommentView)))]
+pub async fn moderate(
+    State(app): State<App>,
+    principal: Principal,
+    PathId(id): PathId<CommentId>,
+    Json(moderation): Json<Moderation>,
+) -> Result<axum::Json<CommentView>, Problem> {
+    let status = CommentStatus::from(moderation.status);
+    for attempt in 1..=ATTEMPTS {
+        let found = comments::read(&app.table, &principal.account_id, &id).await?;
+        let old = found.ok_or_else(|| ProblemKind::NotFound.because("There is no such comment."))?;
+        if old.status == status {
+            return Ok(axum::Json(CommentView::whole(old)));
+        }
+        let now = app.now();
+        let new = Comment {
+            status,
+            moderated_at: Some(now),
+            moderated_by: Some(principal.id.clone()),
+            rev: old.rev + 1,
+            ..old.clone()
+        };
+        let author = author_of(&app, &old, status).await?;
+        let audit = AuditEntry::new(
+            &principal.account_id,
+            &principal.id,
+            &format!("comment.{}", status.name()),
+            id.as_str(),
+            now,
+        );
+        match comments::moderate(&new, author.as_ref(), &audit).apply(&app.table).await {
+            Ok(()) => return Ok(axum::Json(CommentView::whole(new))),
+            Err(CommitError::Condition(_)) => store::back_off(attempt).await,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(ProblemKind::Conflict.into())
+}
+
+/// The author as counted from then on; `None` when nothing changes, or nobody is there any more.
+async fn author_of(
+    app: &App,
+    comment: &Comment,
+    status: CommentStatus,
+) -> Result<Option<Subscriber>, Problem> {
+    let was = comment.status == CommentStatus::Approved;
+    let is = status == CommentStatus::Approved;
+    if was == is {
+        return Ok(None);
+    }
+    let author = subscribers::find(&app.table, &comment.subscriber_id).await?;
+    Ok(author.map(|author| {
+        let comments = if is { author.comments + 1 } else { author.comments.saturating_sub(1) };
+        Subscriber { comments, rev: author.rev + 1, ..author }
+    }))
+}

@@ -1,0 +1,20 @@
+//! The feature-vote family: what people want, their votes and comments.
+//!
+//! Access patterns: `feature.*`, `vote.*`, `comment.*`, `waitlist.read`, `waitlist.stats`, `subscriber.find`.
+
+mod comments;
+mod dto;
+mod features;
+mod routes;
+mod votes;
+
+use api::{App, StartError};
+use axum::Router;
+
+pub use routes::routes;
+
+/// # Errors
+/// When a variable is missing.
+pub fn app(env: &aws::Env) -> Result<Router, StartError> {
+    Ok(routes().into_router(App::from_env(env)?))
+}

@@ -1,0 +1,145 @@
+//! Votes: one subscriber, one vote for each feature.
+
+use api::{
+    App, Client, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query, acting_subscriber,
+    rate_limited, require_origin, respond,
+};
+use axum::{extract::State, http::StatusCode, response::Response};
+use domain::{
+    id::{FeatureId, SubscriberId},
+    rate::Verdict,
+    subscriber::SubscriberStatus,
+};
+use store::{
+    CommitError,
+    features::{self, Ballot},
+};
+
+use crate::{
+    dto::{VoteView, VoterView},
+    features::own,
+};
+
+/// How often a voter may change meanwhile.
+const ATTEMPTS: u32 = 20;
+/// Votes cast and taken back, of one subscriber.
+const TURNS_PER_MINUTE: u64 = 30;
+
+/// All that a vote or a comment depends on; refused unless feature and subscriber are of one waitlist, which lets the
+/// caller's page in, and the subscriber is verified.
+pub async fn ballot(
+    app: &App,
+    principal: &Principal,
+    client: &Client,
+    feature: &FeatureId,
+    subscriber: &SubscriberId,
+) -> Result<Ballot, Problem> {
+    let found = features::ballot(&app.table, feature, subscriber).await?;
+    let own = found.filter(|ballot| {
+        ballot.feature.account_id == principal.account_id
+            && ballot.feature.waitlist_id == ballot.subscriber.waitlist_id
+    });
+    let ballot = own.ok_or_else(|| ProblemKind::NotFound.because("The waitlist has no such feature."))?;
+    let waitlist = app.waitlist(&principal.account_id, &ballot.feature.waitlist_id).await?;
+    require_origin(&waitlist.settings.allowed_origins, &client.headers)?;
+    if ballot.subscriber.status == SubscriberStatus::Pending {
+        return Err(ProblemKind::NotVerified.into());
+    }
+    if ballot.feature.deleting {
+        return Err(ProblemKind::FeatureDeleting.into());
+    }
+    Ok(ballot)
+}
+
+/// Whoever acts; what another account has does not exist for anybody.
+pub async fn voter(
+    app: &App,
+    principal: &Principal,
+    client: &Client,
+    feature: &FeatureId,
+) -> Result<SubscriberId, Problem> {
+    match acting_subscriber(app, principal, client).await {
+        Ok(subscriber) => Ok(subscriber),
+        Err(refused) => own(app, &principal.account_id, feature).await.and(Err(refused)),
+    }
+}
+
+async fn limit(app: &App, principal: &Principal, voter: &SubscriberId) -> Result<Verdict, Problem> {
+    app.limit(&principal.account_id, "votes", voter.as_str(), TURNS_PER_MINUTE).await
+}
+
+/// Votes for a feature, for the owner of the `X-Subscriber-Token`. Voting again changes nothing. A vote for a feature
+/// that was merged is one for the other.
+#[utoipa::path(post, path = "/api/v1/features/{id}/vote", tag = "feature-vote",
+    params(("id" = FeatureId, Path), ("X-Subscriber-Token" = String, Header)),
+    request_body = Object, responses((status = OK, body = VoteView)))]
+pub async fn cast(
+    State(app): State<App>,
+    principal: Principal,
+    PathId(id): PathId<FeatureId>,
+    client: Client,
+    post: Post<serde_json::Value>,
+) -> Result<Response, Problem> {
+    if let Some(answer) = post.answered(&app).await? {
+        return Ok(respond(answer));
+    }
+    let voter = voter(&app, &principal, &client, &id).await?;
+    let verdict = limit(&app, &principal, &voter).await?;
+    for attempt in 1..=ATTEMPTS {
+        let ballot = ballot(&app, &principal, &client, &id, &voter).await?;
+        if !ballot.feature.settings.status.is_open() {
+            return Err(ProblemKind::FeatureClosed.into());
+        }
+        let view = VoteView { feature_id: ballot.feature.id.clone(), voted: true };
+        let body = serde_json::to_string(&view)?;
+        let answer = store::Answer { status: StatusCode::OK.as_u16(), body, location: None };
+        let Some(commit) = ballot.cast(app.now()) else {
+            return Ok(rate_limited(respond(answer), Some(verdict)));
+        };
+        match post.commit(&app, commit, &answer).await {
+            Ok(committed) => return Ok(rate_limited(respond(committed.answer_or(answer)), Some(verdict))),
+            Err(problem) if problem.is("vote") || problem.is("subscriber") => store::back_off(attempt).await,
+            Err(problem) => return Err(problem.into()),
+        }
+    }
+    Err(ProblemKind::Conflict.into())
+}
+
+/// Takes a vote back, for the owner of the `X-Subscriber-Token`. Without a vote it changes nothing.
+#[utoipa::path(delete, path = "/api/v1/features/{id}/vote", tag = "feature-vote",
+    params(("id" = FeatureId, Path), ("X-Subscriber-Token" = String, Header)),
+    responses((status = OK, body = VoteView)))]
+pub async fn take_back(
+    State(app): State<App>,
+    principal: Principal,
+    PathId(id): PathId<FeatureId>,
+    client: Client,
+) -> Result<axum::Json<VoteView>, Problem> {
+    let voter = voter(&app, &principal, &client, &id).await?;
+    limit(&app, &principal, &voter).await?;
+    for attempt in 1..=ATTEMPTS {
+        let ballot = ballot(&app, &principal, &client, &id, &voter).await?;
+        let view = VoteView { feature_id: ballot.feature.id.clone(), voted: false };
+        let Some(commit) = ballot.take_back(app.now()) else { return Ok(axum::Json(view)) };
+        match commit.apply(&app.table).await {
+            Ok(()) => return Ok(axum::Json(view)),
+            Err(CommitError::Condition(_)) => store::back_off(attempt).await,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(ProblemKind::Conflict.into())
+}
+
+/// Who votes for a feature, in no particular order.
+#[utoipa::path(get, path = "/api/v1/features/{id}/votes", tag = "feature-vote",
+    params(("id" = FeatureId, Path), PageQuery), responses((status = OK, body = List<VoterView>)))]
+pub async fn list(
+    State(app): State<App>,
+    principal: Principal,
+    PathId(id): PathId<FeatureId>,
+    Query(page): Query<PageQuery>,
+) -> Result<axum::Json<List<VoterView>>, Problem> {
+    own(&app, &principal.account_id, &id).await?;
+    let found = features::voters(&app.table, &id, page.cursor()?, page.limit()?).await?;
+    Ok(axum::Json(found.map(VoterView::from).into()))
+}
