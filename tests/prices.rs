@@ -310,7 +310,7 @@ pub const COSTS: &[Cost] = &[
         mails: 0.0,
         reads: 7.0,
         writes: 26.0,
-        bytes: 3653.0,
+        bytes: 3651.0,
     },
     Cost {
         action: Action::JoinReferred,
@@ -322,7 +322,7 @@ pub const COSTS: &[Cost] = &[
         mails: 0.0,
         reads: 14.5,
         writes: 59.333,
-        bytes: 7295.0,
+        bytes: 7289.333,
     },
     Cost {
         action: Action::JoinThroughOneLink,
@@ -334,7 +334,7 @@ pub const COSTS: &[Cost] = &[
         mails: 0.0,
         reads: 14.5,
         writes: 57.833,
-        bytes: 7024.167,
+        bytes: 7027.0,
     },
     Cost {
         action: Action::JoinPending,
@@ -346,7 +346,7 @@ pub const COSTS: &[Cost] = &[
         mails: 1.0,
         reads: 12.0,
         writes: 22.0,
-        bytes: 3279.0,
+        bytes: 3159.333,
     },
     Cost {
         action: Action::Verify,
@@ -358,7 +358,7 @@ pub const COSTS: &[Cost] = &[
         mails: 0.0,
         reads: 8.0,
         writes: 21.0,
-        bytes: 1606.667,
+        bytes: 1587.667,
     },
     Cost {
         action: Action::Position,
@@ -382,7 +382,7 @@ pub const COSTS: &[Cost] = &[
         mails: 0.0,
         reads: 3.0,
         writes: 10.0,
-        bytes: 718.333,
+        bytes: 709.0,
     },
     Cost {
         action: Action::Leaderboard,
@@ -418,7 +418,7 @@ pub const COSTS: &[Cost] = &[
         mails: 0.0,
         reads: 9.0,
         writes: 12.0,
-        bytes: 1623.833,
+        bytes: 1622.583,
     },
     Cost {
         action: Action::Reserve,
@@ -430,7 +430,7 @@ pub const COSTS: &[Cost] = &[
         mails: 0.0,
         reads: 14.083,
         writes: 16.0,
-        bytes: 1513.25,
+        bytes: 1511.25,
     },
     Cost {
         action: Action::Redeem,
@@ -442,7 +442,7 @@ pub const COSTS: &[Cost] = &[
         mails: 0.0,
         reads: 6.0,
         writes: 12.0,
-        bytes: 997.0,
+        bytes: 934.0,
     },
     Cost {
         action: Action::Import,
@@ -454,7 +454,7 @@ pub const COSTS: &[Cost] = &[
         mails: 0.0,
         reads: 0.015,
         writes: 4.029,
-        bytes: 783.575,
+        bytes: 783.402,
     },
     Cost {
         action: Action::Export,
@@ -478,7 +478,7 @@ pub const COSTS: &[Cost] = &[
         mails: 0.0,
         reads: 4.5,
         writes: 32.0,
-        bytes: -1310.333,
+        bytes: -1305.0,
     },
     Cost {
         action: Action::Enrol,
@@ -490,7 +490,7 @@ pub const COSTS: &[Cost] = &[
         mails: 0.0,
         reads: 6.0,
         writes: 18.0,
-        bytes: 2844.333,
+        bytes: 2789.667,
     },
     Cost {
         action: Action::Stamp,
@@ -502,7 +502,7 @@ pub const COSTS: &[Cost] = &[
         mails: 0.0,
         reads: 7.0,
         writes: 17.0,
-        bytes: 1939.333,
+        bytes: 1932.333,
     },
     Cost {
         action: Action::StampFull,
@@ -514,7 +514,7 @@ pub const COSTS: &[Cost] = &[
         mails: 0.0,
         reads: 7.0,
         writes: 21.0,
-        bytes: 2846.0,
+        bytes: 2838.667,
     },
     Cost {
         action: Action::RedeemReward,
@@ -526,7 +526,7 @@ pub const COSTS: &[Cost] = &[
         mails: 0.0,
         reads: 3.0,
         writes: 10.0,
-        bytes: 580.333,
+        bytes: 564.333,
     },
     Cost {
         action: Action::Vote,
@@ -538,7 +538,7 @@ pub const COSTS: &[Cost] = &[
         mails: 0.0,
         reads: 10.0,
         writes: 19.0,
-        bytes: 1591.667,
+        bytes: 1536.667,
     },
     Cost {
         action: Action::Analytics,

@@ -45,12 +45,13 @@ impl Change {
         &self.subscriber().waitlist_id
     }
 
-    fn standing(&self) -> Standing {
+    fn standing(&self, now: Timestamp) -> Standing {
         match self {
             Self::Saved(subscriber) => Standing::of(subscriber),
-            Self::Erased(subscriber, at) => Standing {
+            // Kept from now on: it has to outlast whatever of the stream may come again.
+            Self::Erased(subscriber, _) => Standing {
                 status: None,
-                erased_at: Some(*at),
+                erased_at: Some(now),
                 rev: subscriber.rev + 1,
                 ..Standing::of(subscriber)
             },
@@ -115,7 +116,7 @@ pub async fn plan(table: &Table, changes: &[Change], now: Timestamp) -> Result<P
     for change in changes {
         let subscriber = change.subscriber();
         let id = &subscriber.id;
-        let after = change.standing();
+        let after = change.standing(now);
         let before = current.get(id).or_else(|| counted.get(id));
         if before.is_some_and(|before| before.rev >= after.rev) {
             continue;
