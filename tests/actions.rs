@@ -130,8 +130,9 @@ impl Action {
             Self::JoinReferred | Self::JoinThroughOneLink => 2 * FRIENDS,
             Self::Import => ROWS_AT_ONCE,
             Self::Export | Self::Message => 100,
-            // It chooses at random where to look for a code.
-            Self::Claim | Self::Reserve => 12,
+            // Chance decides where a code is looked for, and to which of four partitions an event comes.
+            Self::Claim | Self::Reserve | Self::JoinPending => 12,
+            Self::Redeem | Self::RedeemReward | Self::Vote => 12,
             _ => 3,
         }
     }
