@@ -43,6 +43,8 @@ struct Belongings {
     campaign: String,
     feature: String,
     comment: String,
+    endpoint: String,
+    delivery: String,
 }
 
 impl Belongings {
@@ -70,10 +72,15 @@ impl Belongings {
         let comment = json!({ "feature_id": feature, "text": "x" });
         let call = api.public("POST", "/comments").header("x-subscriber-token", &friend.text_at("token"));
         let comment = call.json(comment).send().await.id();
+        // Nobody listens there; that it was tried is enough.
+        let endpoint = api.post("/webhook-endpoints", json!({ "url": "http://127.0.0.1:9/" })).await.id();
+        let delivery = api.post(&format!("/webhook-endpoints/{endpoint}/test"), json!({})).await.id();
         Self {
             campaign,
             feature,
             comment,
+            endpoint,
+            delivery,
             stamp: given.id(),
             card_reward: given.json["rewards"][0]["id"].as_str().unwrap().to_owned(),
             program,
@@ -117,6 +124,8 @@ impl Belongings {
             rest if rest.starts_with("campaigns") => &self.campaign,
             rest if rest.starts_with("features") => &self.feature,
             rest if rest.starts_with("comments") => &self.comment,
+            rest if rest.starts_with("webhook-endpoints") => &self.endpoint,
+            rest if rest.starts_with("deliveries") => &self.delivery,
             rest => {
                 assert!(!rest.contains('{'), "say whose id belongs into {path}");
                 ""
@@ -140,6 +149,7 @@ impl Belongings {
             "/campaigns/{id}" => json!({ "name": "mine now" }),
             "/features" => json!({ "waitlist_id": self.waitlist, "title": "mine now" }),
             "/features/{id}" => json!({ "title": "mine now" }),
+            "/webhook-endpoints/{id}" => json!({ "url": "https://example.com/mine-now" }),
             "/features/{id}/merge" => json!({ "into": self.feature }),
             "/comments" => json!({ "feature_id": self.feature, "text": "x" }),
             "/comments/{id}/moderate" => json!({ "status": "approved" }),

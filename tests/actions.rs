@@ -12,7 +12,7 @@ use groundswell::{
 };
 use serde_json::{Value, json};
 
-use crate::{Api, address, link_token, phone, unique};
+use crate::{Api, address, link_token, phone, receiver::Receiver, unique};
 
 /// Something that is done, and counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,6 +47,8 @@ pub enum Action {
     RedeemReward,
     /// For a feature.
     Vote,
+    /// Of which a webhook endpoint is told.
+    VoteTold,
     /// How a waitlist did in the last 30 days.
     Analytics,
     /// One of a campaign of 100, with the two statuses that the provider tells of it.
@@ -72,7 +74,7 @@ const LEADERS: usize = 20;
 const HOSTS: u8 = 100;
 
 impl Action {
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Join,
         Self::JoinReferred,
         Self::JoinThroughOneLink,
@@ -93,6 +95,7 @@ impl Action {
         Self::StampFull,
         Self::RedeemReward,
         Self::Vote,
+        Self::VoteTold,
         Self::Analytics,
         Self::Message,
     ];
@@ -119,6 +122,7 @@ impl Action {
             Self::StampFull => "stamp that fills the card",
             Self::RedeemReward => "redemption of a reward",
             Self::Vote => "vote",
+            Self::VoteTold => "vote, told to a webhook endpoint",
             Self::Analytics => "analytics of a waitlist, 30 days",
             Self::Message => "message of a campaign of 100",
         }
@@ -132,7 +136,7 @@ impl Action {
             Self::Export | Self::Message => 100,
             // Chance decides where a code is looked for, and to which of four partitions an event comes.
             Self::Claim | Self::Reserve | Self::JoinPending => 12,
-            Self::Redeem | Self::RedeemReward | Self::Vote => 12,
+            Self::Redeem | Self::RedeemReward | Self::Vote | Self::VoteTold => 12,
             _ => 3,
         }
     }
@@ -151,6 +155,7 @@ pub struct Stage {
     waitlist: String,
     pending: String,
     program: String,
+    receiver: Receiver,
 }
 
 /// What was done how often, and what was recorded of it.
@@ -170,7 +175,8 @@ impl Stage {
         let program = api.program(json!({ "stamps_required": 10, "cooldown_seconds": 3600 })).await;
         let twilio = json!({ "account_sid": format!("AC{:032}", 0), "auth_token": "0".repeat(32), "sms_sender": "+4930123456" });
         api.secret("PUT", "/providers/twilio").json(twilio).send().await.ok();
-        let stage = Self { platform, apis, waitlist, pending, program };
+        let receiver = Receiver::willing().await;
+        let stage = Self { platform, apis, waitlist, pending, program, receiver };
         // Only what is written down is waited for.
         stage.platform.recorder.record();
         let codes = stage.people(FILL - LEADERS, None).await;
@@ -220,12 +226,21 @@ impl Stage {
         recorder.quiet().await;
         let mut records = recorder.take();
         // What the clock brings once a minute is nobody's doing.
-        let of_scheduler = |function: &str| function == "CampaignSchedulerFunction";
+        let scheduled = |function: &str, look: bool| match function {
+            "CampaignSchedulerFunction" => action != Action::Message,
+            "WebhookSenderFunction" => look,
+            _ => false,
+        };
         records.retain(|record| match record {
-            _ if action == Action::Message => true,
-            Record::Call(call) => !of_scheduler(&call.function),
-            Record::Invocation(invocation) => !of_scheduler(&invocation.function),
+            Record::Call(call) => !scheduled(&call.function, call.operation == "DynamoDB.Query"),
+            Record::Invocation(invocation) => !scheduled(&invocation.function, invocation.records == 0),
         });
+        if action == Action::VoteTold {
+            for endpoint in self.api(0).all("/webhook-endpoints").await {
+                let path = format!("/webhook-endpoints/{}", endpoint["id"].as_str().unwrap_or_default());
+                assert_eq!(self.api(0).secret("DELETE", &path).send().await.status, 204);
+            }
+        }
         Recording { action, times, records }
     }
 
@@ -235,7 +250,11 @@ impl Stage {
         match action {
             Action::Join | Action::JoinPending | Action::Leaderboard | Action::List => once(),
             Action::Enrol | Action::Analytics => once(),
-            Action::Vote => {
+            Action::Vote | Action::VoteTold => {
+                if action == Action::VoteTold {
+                    let endpoint = json!({ "url": self.receiver.url, "event_types": ["feature.voted"] });
+                    assert_eq!(self.api(0).post("/webhook-endpoints", endpoint).await.status, 201);
+                }
                 let feature = json!({ "waitlist_id": self.waitlist, "title": "Dark mode" });
                 let feature = self.api(0).post("/features", feature).await.id();
                 let people = self.people(times, None).await;
@@ -391,7 +410,7 @@ impl Stage {
             Action::Stamp => api.post("/stamps", json!({ "token": whole })).await,
             Action::StampFull => api.post("/stamps", json!({ "token": whole, "count": 10 })).await,
             Action::RedeemReward => api.post(&format!("/rewards/{whole}/redeem"), json!({})).await,
-            Action::Vote => {
+            Action::Vote | Action::VoteTold => {
                 let call = api.public("POST", &format!("/features/{}/vote", text("id")));
                 call.header("x-subscriber-token", &text("token")).json(json!({})).send().await
             }

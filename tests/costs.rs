@@ -8,6 +8,7 @@ use std::{
 use groundswell::{Options, Platform, faults::Faults};
 use scenarios::{
     Api, address, embedded, eventually, platform,
+    receiver::{Receiver, Reply},
     twilio::{Behaviour, FakeTwilio},
     unique,
 };
@@ -33,9 +34,10 @@ async fn a_position_takes_at_most_four_reads_and_a_join_six_calls() {
     let api = Api::new(platform.credentials.clone());
     let waitlist = api.waitlist(json!({})).await;
     let ada = api.join(&waitlist, &address("ada"), None).await;
-    // Quiet: all that follows from the join has been counted.
+    // Quiet: all that follows from the join has been counted, and endpoints told of it, if there were any.
     eventually(|| async {
-        (api.get(&format!("/waitlists/{waitlist}")).await.ok()["counts"]["active"] == 1).then_some(())
+        let told = platform.meter.snapshot().contains_key("webhook.endpoints");
+        (told && api.get(&format!("/waitlists/{waitlist}")).await.ok()["counts"]["active"] == 1).then_some(())
     })
     .await;
 
@@ -145,6 +147,7 @@ async fn every_access_pattern_is_exercised_and_none_is_missing() {
 
     features(&api).await;
     stamp_cards(&api).await;
+    webhooks(&platform, &api).await;
     campaigns(&platform, &api, &twilio).await;
 
     let pool = api.pool(json!({})).await;
@@ -393,6 +396,50 @@ async fn campaigns(platform: &Platform, api: &Api, twilio: &FakeTwilio) {
         api.secret("DELETE", &format!("/campaigns/{campaign}")).send().await;
     }
     assert_eq!(api.secret("DELETE", "/providers/twilio").send().await.status, 204);
+}
+
+/// All that becomes of a message to a webhook endpoint.
+async fn webhooks(platform: &Platform, api: &Api) {
+    let receiver = Receiver::start(|request, before| match (request.path.as_str(), before) {
+        ("/hook?first", 0) => Reply::Status(503),
+        ("/hook?slow", _) => Reply::Held(200),
+        ("/hook?gone", _) => Reply::Status(410),
+        _ => Reply::Status(200),
+    })
+    .await;
+    let once = |path: &str| api.secret("POST", path).header("idempotency-key", path);
+    let mut made = Vec::new();
+    for what in ["first", "slow", "gone"] {
+        let key = format!("webhooks-{what}");
+        let call = api.secret("POST", "/webhook-endpoints").header("idempotency-key", &key);
+        let body = json!({ "url": format!("{}?{what}", receiver.url), "event_types": ["comment.erased"] });
+        let id = call.json(body).send().await.id();
+        let asked = once(&format!("/webhook-endpoints/{id}/test")).json(json!({})).send().await.ok();
+        made.push((id, asked["id"].as_str().unwrap().to_owned()));
+    }
+    eventually(|| async { platform.meter.snapshot().contains_key("webhook.slow").then_some(()) }).await;
+    receiver.release();
+    let status = |delivery: String| async move {
+        api.get(&format!("/deliveries/{delivery}")).await.ok()["status"].as_str().unwrap().to_owned()
+    };
+    eventually(|| async { (status(made[2].1.clone()).await == "failed").then_some(()) }).await;
+    let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_mins(2);
+    eventually(|| async {
+        let look = serde_json::from_value(json!({ "schedule": "deliveries" })).unwrap();
+        crate::webhooks::sender(platform).handle_at(look, soon).await.unwrap();
+        (status(made[0].1.clone()).await == "delivered").then_some(())
+    })
+    .await;
+    once(&format!("/deliveries/{}/replay", made[0].1)).json(json!({})).send().await.ok();
+    assert!(api.mail(&api.credentials.oidc_username).await["text"].as_str().unwrap().contains(&made[2].0));
+    for (id, _) in &made {
+        let path = format!("/webhook-endpoints/{id}");
+        for path in ["/webhook-endpoints", &path, &format!("{path}/deliveries")] {
+            assert_eq!(api.get(path).await.status, 200, "{path}");
+        }
+        once(&format!("{path}/rotate-secret")).json(json!({})).send().await.ok();
+        assert_eq!(api.secret("DELETE", &path).send().await.status, 204);
+    }
 }
 
 /// A mail whose way to SES is cut: it is given back.

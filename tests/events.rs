@@ -35,13 +35,14 @@ fn samples() -> Vec<(String, &'static str, Value)> {
             "stamp" => "StampFunction",
             "subscriber" => "SubscriberFunction",
             "waitlist" => "WaitlistFunction",
+            "webhook" => "WebhookSenderFunction",
             other => panic!("whose event is {other}?"),
         };
         (name, function, event)
     };
     let samples: Vec<_> = std::fs::read_dir(folder).unwrap().map(sample).collect();
     let functions: BTreeSet<_> = samples.iter().map(|(_, function, _)| *function).collect();
-    assert_eq!(functions.len(), 15, "an event for each function: {functions:?}");
+    assert_eq!(functions.len(), 16, "an event for each function: {functions:?}");
     samples
 }
 
@@ -51,7 +52,11 @@ fn check(name: &str, function: &str, answer: &Value) {
         "AuthorizerFunction" => {
             assert_eq!(answer["policyDocument"]["Statement"][0]["Effect"], "Deny", "{name}: {answer}");
         }
-        "CampaignSchedulerFunction" | "JobsFunction" | "MessageSenderFunction" | "ProjectorFunction" => {
+        "CampaignSchedulerFunction"
+        | "JobsFunction"
+        | "MessageSenderFunction"
+        | "ProjectorFunction"
+        | "WebhookSenderFunction" => {
             assert_eq!(answer["batchItemFailures"], json!([]), "{name}: {answer}");
         }
         // A file for a pool that is not there is nobody's.

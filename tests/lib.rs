@@ -8,6 +8,8 @@
 
 pub mod actions;
 pub mod prices;
+pub mod receiver;
+pub mod server;
 pub mod simulation;
 pub mod twilio;
 

@@ -22,3 +22,4 @@ mod stamps;
 mod subscriber;
 mod template;
 mod waitlist;
+mod webhooks;

@@ -2,8 +2,7 @@
 //!
 //! Made from what Twilio publishes, not from what Groundswell expects of it. Sources: Twilio, "Messages
 //! resource", "Twilio's Response" (errors), "Error and Warning Dictionary", "Track the Message Status of
-//! Outbound Messages", "Twilio's request to your incoming message Webhook URL". HTTP is spoken by hand,
-//! because a proper server doesn't let a connection break.
+//! Outbound Messages", "Twilio's request to your incoming message Webhook URL".
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -14,15 +13,18 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use domain::twilio::AuthToken;
-use reqwest::{StatusCode, Url};
+use reqwest::Url;
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    task::{AbortHandle, JoinSet},
+    task::AbortHandle,
 };
 
-use crate::unique;
+use crate::{
+    server::{Request, answer, listen},
+    unique,
+};
 
 /// What the server does with one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,13 +116,14 @@ impl FakeTwilio {
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
+        let serving = server.clone();
         // Twilio's own patience with a callback.
         let http = reqwest::Client::builder().timeout(Duration::from_secs(15));
         Self {
             url: format!("http://{address}"),
             token: AuthToken::new(auth_token.to_owned()).expect("an auth token"),
             http: http.build().expect("a client"),
-            listening: tokio::spawn(listen(listener, server.clone())).abort_handle(),
+            listening: listen(listener, move |stream| serve(stream, serving.clone())),
             server,
         }
     }
@@ -257,7 +260,7 @@ impl Server {
 
     /// The status and the code with which Twilio refuses what nobody should send.
     fn refusal(&self, request: &Request, form: &BTreeMap<String, String>) -> Option<(u16, u32)> {
-        if request.authorization != self.authorization {
+        if request.header("authorization") != self.authorization {
             return Some((401, 20003));
         }
         if request.path != self.path {
@@ -367,17 +370,6 @@ fn refused(status: u16, code: u32, to: &str) -> String {
     answer(status, JSON, header, &problem.to_string())
 }
 
-/// `headers` are whole lines.
-fn answer(status: u16, content_type: &str, headers: &str, body: &str) -> String {
-    let status = StatusCode::from_u16(status).expect("a status");
-    let reason = status.canonical_reason().unwrap_or_default();
-    format!(
-        "HTTP/1.1 {} {reason}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n{headers}\r\n{body}",
-        status.as_u16(),
-        body.len(),
-    )
-}
-
 /// The channel of an address, which is empty for SMS, and the rest.
 fn split(address: &str) -> (&str, &str) {
     address.split_once(':').unwrap_or(("", address))
@@ -402,21 +394,6 @@ fn parse(form: &str) -> BTreeMap<String, String> {
     let mut url = Url::parse("http://localhost/").expect("a URL");
     url.set_query(Some(form));
     url.query_pairs().into_owned().collect()
-}
-
-async fn listen(listener: TcpListener, server: Arc<Server>) {
-    // They end with this.
-    let mut connections = JoinSet::new();
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                connections.spawn(serve(stream, server.clone()));
-            }
-            // Too many open files, say.
-            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
-        }
-        while connections.try_join_next().is_some() {}
-    }
 }
 
 /// Answers one request after the other, or doesn't.
@@ -448,52 +425,4 @@ async fn serve(mut stream: TcpStream, server: Arc<Server>) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-struct Request {
-    method: String,
-    path: String,
-    authorization: String,
-    body: String,
-    /// Whether it is the last on its connection.
-    closes: bool,
-}
-
-impl Request {
-    /// The next one on a connection, of which the buffer has what was read already; `None` at its end.
-    async fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<Option<Self>> {
-        let head = loop {
-            if let Some(end) = buffer.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
-                break end + 4;
-            }
-            if stream.read_buf(buffer).await? == 0 {
-                return Ok(None);
-            }
-        };
-        let text = String::from_utf8_lossy(&buffer[..head]).into_owned();
-        let mut lines = text.split("\r\n");
-        let mut words = lines.next().unwrap_or_default().split(' ').map(str::to_owned);
-        let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-        let headers: HashMap<String, &str> = lines
-            .filter_map(|line| line.split_once(':'))
-            .map(|(name, value)| (name.to_ascii_lowercase(), value.trim()))
-            .collect();
-        let header = |name: &str| headers.get(name).copied().unwrap_or_default();
-        assert_eq!(header("transfer-encoding"), "", "a body says how long it is");
-        let length: usize = header("content-length").parse().unwrap_or_default();
-        while buffer.len() < head + length {
-            if stream.read_buf(buffer).await? == 0 {
-                return Ok(None);
-            }
-        }
-        let body = String::from_utf8_lossy(&buffer[head..head + length]).into_owned();
-        buffer.drain(..head + length);
-        Ok(Some(Self {
-            method,
-            path,
-            authorization: header("authorization").to_owned(),
-            body,
-            closes: header("connection").eq_ignore_ascii_case("close"),
-        }))
-    }
 }

@@ -1,13 +1,19 @@
 //! What the account family takes and gives.
 
+use api::Problem;
 use domain::{
     api_key::KeyKind,
     email::Email,
-    id::{AccountId, ApiKeyId, AuditId, MemberId},
+    event::EventKind,
+    id::{AccountId, ApiKeyId, AuditId, DeliveryId, EventId, MemberId, WebhookEndpointId},
     scope::{Grant, Role},
-    text::Name,
+    text::{Line, Name},
+    webhook::{
+        Attempt, Delivery, DeliveryStatus, DisabledReason, EndpointStatus, EndpointUrl, Message,
+        WebhookEndpoint,
+    },
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use store::entities::{Account, ApiKeyRecord, AuditEntry, KeyStatus, Limits, Member};
 use utoipa::ToSchema;
@@ -87,8 +93,17 @@ pub struct NewApiKey {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rotation {
-    /// How long the old key goes on working, 0–604,800 seconds; a day when left out.
+    /// How long the old key or secret goes on working, 0–604,800 seconds; a day when left out.
     pub overlap_seconds: Option<u32>,
+}
+
+impl Rotation {
+    pub fn overlap(&self) -> Result<SignedDuration, Problem> {
+        match self.overlap_seconds.unwrap_or(86_400) {
+            seconds @ 0..=604_800 => Ok(SignedDuration::from_secs(seconds.into())),
+            _ => Err(Problem::field("overlap_seconds", "is not 0–604,800")),
+        }
+    }
 }
 
 #[derive(Serialize, ToSchema)]
@@ -131,6 +146,118 @@ impl From<AuditEntry> for AuditView {
     fn from(entry: AuditEntry) -> Self {
         let AuditEntry { id, actor, action, target, at, .. } = entry;
         Self { id, actor, action, target, at }
+    }
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EndpointRequest {
+    /// `https`, at a public address.
+    pub url: String,
+    pub description: Option<Line>,
+    /// What it is told of; everything when left out or empty.
+    pub event_types: Option<Vec<EventKind>>,
+}
+
+/// What can be changed of an endpoint.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EndpointSettings {
+    pub url: String,
+    pub description: Option<Line>,
+    #[serde(default)]
+    pub event_types: Vec<EventKind>,
+    pub status: EndpointStatus,
+}
+
+impl EndpointSettings {
+    pub fn of(endpoint: &WebhookEndpoint) -> Self {
+        let WebhookEndpoint { url, description, event_types, status, .. } = endpoint.clone();
+        Self { url: url.as_str().to_owned(), description, event_types, status }
+    }
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct EndpointView {
+    pub id: WebhookEndpointId,
+    pub url: EndpointUrl,
+    #[schema(required)]
+    pub description: Option<Line>,
+    /// Empty for everything.
+    pub event_types: Vec<EventKind>,
+    pub status: EndpointStatus,
+    /// Why it is disabled, if it is.
+    #[schema(required)]
+    pub disabled_reason: Option<DisabledReason>,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    /// What signatures are checked with: only in the answer that made it, and never again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
+}
+
+impl EndpointView {
+    pub fn with_secret(endpoint: WebhookEndpoint) -> Self {
+        let secret = Some(endpoint.secret.reveal().to_owned());
+        Self { secret, ..endpoint.into() }
+    }
+}
+
+impl From<WebhookEndpoint> for EndpointView {
+    fn from(endpoint: WebhookEndpoint) -> Self {
+        let WebhookEndpoint { id, url, description, event_types, status, disabled_reason, .. } = endpoint;
+        let WebhookEndpoint { created_at, updated_at, .. } = endpoint;
+        Self {
+            id,
+            url,
+            description,
+            event_types,
+            status,
+            disabled_reason,
+            created_at,
+            updated_at,
+            secret: None,
+        }
+    }
+}
+
+/// A message to an endpoint, and what became of it.
+#[derive(Serialize, ToSchema)]
+pub struct DeliveryView {
+    pub id: DeliveryId,
+    pub webhook_endpoint_id: WebhookEndpointId,
+    /// What the message says as `webhook-id`.
+    pub event_id: EventId,
+    /// The type of the event, or `webhook.test`.
+    pub event_type: String,
+    pub status: DeliveryStatus,
+    /// The message, as it is signed.
+    pub body: String,
+    /// The latest fifteen, oldest first.
+    pub attempts: Vec<Attempt>,
+    /// When it is tried again, if it is.
+    #[schema(required)]
+    pub next_attempt_at: Option<Timestamp>,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+impl From<Delivery> for DeliveryView {
+    fn from(delivery: Delivery) -> Self {
+        let Delivery { id, message, status, attempts, due_at, created_at, updated_at, .. } = delivery;
+        let Message { id: event_id, kind: event_type, body } = message;
+        Self {
+            webhook_endpoint_id: id.endpoint(),
+            id,
+            event_id,
+            event_type,
+            status,
+            body,
+            attempts,
+            next_attempt_at: due_at,
+            created_at,
+            updated_at,
+        }
     }
 }
 

@@ -15,7 +15,6 @@ use domain::{
     scope::{Family, Grant},
     text::Name,
 };
-use jiff::ToSpan;
 use store::{
     Commit, accounts,
     entities::{ApiKeyRecord, AuditEntry, KeyStatus},
@@ -78,10 +77,7 @@ pub async fn rotate(
     if let Some(answer) = post.answered(&app).await? {
         return Ok(respond(answer));
     }
-    let overlap = match post.body.overlap_seconds.unwrap_or(86_400) {
-        seconds @ 0..=604_800 => i64::from(seconds).seconds(),
-        _ => return Err(Problem::field("overlap_seconds", "is not 0–604,800")),
-    };
+    let overlap = post.body.overlap()?;
     let old = own_key(&app, &principal.account_id, &id).await?;
     let now = app.now();
     if old.status != KeyStatus::Active || old.valid_until.is_some() {

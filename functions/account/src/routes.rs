@@ -14,11 +14,13 @@ use store::{
 
 use crate::{
     dto::{AccountPatch, AccountView, AuditView, Health},
-    keys, members,
+    keys, members, webhooks,
 };
 
 const READ: Access = Access::Secret(Family::Account.read());
 const WRITE: Access = Access::Secret(Family::Account.write());
+const WEBHOOKS_READ: Access = Access::Secret(Family::Webhooks.read());
+const WEBHOOKS_WRITE: Access = Access::Secret(Family::Webhooks.write());
 
 /// Everything that this function answers.
 pub fn routes() -> Routes {
@@ -36,6 +38,15 @@ pub fn routes() -> Routes {
         .route(WRITE, routes!(keys::rotate))
         .route(WRITE, routes!(keys::revoke))
         .route(READ, routes!(audit_log))
+        .route(WEBHOOKS_READ, routes!(webhooks::list))
+        .route(WEBHOOKS_WRITE, routes!(webhooks::create))
+        .route(WEBHOOKS_READ, routes!(webhooks::get))
+        .route(WEBHOOKS_WRITE, routes!(webhooks::patch, webhooks::delete))
+        .route(WEBHOOKS_WRITE, routes!(webhooks::rotate_secret))
+        .route(WEBHOOKS_WRITE, routes!(webhooks::test))
+        .route(WEBHOOKS_READ, routes!(webhooks::deliveries))
+        .route(WEBHOOKS_READ, routes!(webhooks::delivery))
+        .route(WEBHOOKS_WRITE, routes!(webhooks::replay))
 }
 
 /// The process runs.

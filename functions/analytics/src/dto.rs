@@ -1,9 +1,9 @@
 //! What the family answers.
 
-use domain::stamp::Month;
+use domain::{event::EventKind, stamp::Month};
 use serde::Serialize;
 use store::{
-    entities::{CampaignStats, CodePoolStats, EventKind},
+    entities::{CampaignStats, CodePoolStats},
     rollups::{self, Counts, counted},
     waitlists::WaitlistCounts,
 };

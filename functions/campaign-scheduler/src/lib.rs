@@ -17,10 +17,9 @@ use api::{
     metrics::{self, Unit},
 };
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
-use aws_sdk_sqs::{error::DisplayErrorContext, types::SendMessageBatchRequestEntry};
 use domain::id::{CampaignId, CustomerId, ProgramId, SendId};
-use futures_util::future::try_join_all;
 use jiff::Timestamp;
+use queues::{Queue, QueueError};
 use serde::{Deserialize, Serialize};
 use store::{StoreError, Table};
 
@@ -28,8 +27,8 @@ use store::{StoreError, Table};
 pub enum SchedulerError {
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("SQS: {0}")]
-    Queue(String),
+    #[error(transparent)]
+    Queue(#[from] QueueError),
     #[error("the message can't be read: {0}")]
     Unreadable(#[from] serde_json::Error),
 }
@@ -73,20 +72,19 @@ pub enum Task {
 
 pub struct CampaignScheduler {
     table: Table,
-    sqs: aws_sdk_sqs::Client,
-    tasks: String,
-    messages: String,
+    tasks: Queue,
+    messages: Queue,
 }
 
 impl CampaignScheduler {
     /// # Errors
     /// When a variable is missing.
     pub fn from_env(env: &aws::Env) -> Result<Self, StartError> {
+        let sqs = queues::client(env)?;
         Ok(Self {
             table: Table::from_env(env)?,
-            sqs: aws::client!(aws_sdk_sqs, env, "SQS")?,
-            tasks: env.require("CAMPAIGN_TASKS_QUEUE_URL")?.to_owned(),
-            messages: env.require("CAMPAIGN_MESSAGES_QUEUE_URL")?.to_owned(),
+            tasks: Queue::new(&sqs, env.require("CAMPAIGN_TASKS_QUEUE_URL")?),
+            messages: Queue::new(&sqs, env.require("CAMPAIGN_MESSAGES_QUEUE_URL")?),
         })
     }
 
@@ -135,31 +133,13 @@ impl CampaignScheduler {
 
     /// Asks for a task.
     async fn ask(&self, task: &Task) -> Result<(), SchedulerError> {
-        let body = serde_json::to_string(task)?;
-        let sent = self.sqs.send_message().queue_url(&self.tasks).message_body(body).send().await;
-        sent.map(drop).map_err(|error| SchedulerError::Queue(DisplayErrorContext(error).to_string()))
+        Ok(self.tasks.send(task).await?)
     }
 
     /// Puts messages into the senders' queue.
     async fn queue(&self, sends: &[SendId]) -> Result<(), SchedulerError> {
         metrics::record(&[("Queued", Unit::Count, sends.len() as f64)], &[]);
-        let batches: Vec<Vec<SendId>> = sends.chunks(10).map(<[SendId]>::to_vec).collect();
-        try_join_all(batches.into_iter().map(|batch| self.queue_some(batch))).await.map(drop)
-    }
-
-    async fn queue_some(&self, sends: Vec<SendId>) -> Result<(), SchedulerError> {
-        let failed = |error: &dyn std::fmt::Display| SchedulerError::Queue(error.to_string());
-        let entry = |(position, send): (usize, &SendId)| {
-            let body = serde_json::json!({ "kind": "campaign_message", "send_id": send }).to_string();
-            SendMessageBatchRequestEntry::builder().id(position.to_string()).message_body(body).build()
-        };
-        let entries = sends.iter().enumerate().map(entry).collect::<Result<Vec<_>, _>>();
-        let entries = entries.map_err(|error| failed(&error))?;
-        let batch = self.sqs.send_message_batch().queue_url(&self.messages).set_entries(Some(entries));
-        let sent = batch.send().await.map_err(|error| failed(&DisplayErrorContext(error)))?;
-        match sent.failed.first() {
-            None => Ok(()),
-            Some(entry) => Err(failed(&entry.message.as_deref().unwrap_or(&entry.code))),
-        }
+        let message = |send| (None, serde_json::json!({ "kind": "campaign_message", "send_id": send }));
+        Ok(self.messages.send_all(sends.iter().map(message).collect()).await?)
     }
 }

@@ -21,8 +21,8 @@ mod stamps;
 use account::{AccountRequest, NewAccount};
 use api::StartError;
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
-use aws_sdk_sqs::error::DisplayErrorContext;
 use files::{Bucket, FilesError};
+use queues::{Queue, QueueError};
 use serde::{Deserialize, Serialize};
 use store::{CommitError, StoreError, Table, entities::JobKind};
 
@@ -34,8 +34,8 @@ pub enum JobError {
     Commit(#[from] CommitError),
     #[error(transparent)]
     Files(#[from] FilesError),
-    #[error("SQS: {0}")]
-    Queue(String),
+    #[error(transparent)]
+    Queue(#[from] QueueError),
     #[error("the message can't be read: {0}")]
     Unreadable(#[from] serde_json::Error),
     #[error("a row can't be written: {0}")]
@@ -97,8 +97,7 @@ fn pause(removed: usize, most: usize, stragglers: i32) -> i32 {
 pub struct Jobs {
     table: Table,
     bucket: Bucket,
-    sqs: aws_sdk_sqs::Client,
-    queue_url: String,
+    queue: Queue,
 }
 
 impl Jobs {
@@ -108,8 +107,7 @@ impl Jobs {
         Ok(Self {
             table: Table::from_env(env)?,
             bucket: Bucket::from_env(env)?,
-            sqs: aws::client!(aws_sdk_sqs, env, "SQS")?,
-            queue_url: env.require("JOBS_QUEUE_URL")?.to_owned(),
+            queue: Queue::new(&queues::client(env)?, env.require("JOBS_QUEUE_URL")?),
         })
     }
 
@@ -165,7 +163,10 @@ impl Jobs {
             }
             JobKind::DeleteCampaign { campaign_id } => self.delete_campaign(&campaign_id).await,
             // For others.
-            JobKind::StartCampaign { .. } | JobKind::SendMessage { .. } => Ok(()),
+            JobKind::StartCampaign { .. }
+            | JobKind::SendMessage { .. }
+            | JobKind::Deliver { .. }
+            | JobKind::TellOfEndpoint { .. } => Ok(()),
             JobKind::EraseCustomer { customer_id } => {
                 Ok(store::customers::finish_erase(&self.table, &customer_id).await?)
             }
@@ -174,8 +175,6 @@ impl Jobs {
 
     /// Asks for a job, in so many seconds.
     async fn queue(&self, job: &JobKind, delay: i32) -> Result<(), JobError> {
-        let body = serde_json::to_string(job)?;
-        let send = self.sqs.send_message().queue_url(&self.queue_url).message_body(body).delay_seconds(delay);
-        send.send().await.map(drop).map_err(|error| JobError::Queue(DisplayErrorContext(error).to_string()))
+        Ok(self.queue.send_in(delay, job).await?)
     }
 }

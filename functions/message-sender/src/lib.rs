@@ -1,12 +1,12 @@
 //! Sends what the messages queues ask for: mail by Amazon SES, WhatsApp and SMS by Twilio.
 //!
-//! A message names a subscriber, or a message of a campaign, and nothing personal; what to write, and whether
+//! A message names a subscriber, a message of a campaign or a webhook endpoint, and nothing personal; what to write, and whether
 //! it is still wanted, is decided when its turn comes. Each message is taken in the table before it is handed
 //! over, so that one which the queue delivers twice is sent once. When the outcome of a hand-over is unknown it
 //! is not tried again: rather a message too few than two.
 //!
 //! Access patterns: `message.state`, `subscriber.find`, `waitlist.read`, `account.read`, `send.*`, `claim.*`,
-//! `customer.consent`, `rate.count`.
+//! `customer.consent`, `rate.count`, `webhook.endpoint`, `account.members`.
 
 mod campaign;
 mod codes;
@@ -24,13 +24,16 @@ use aws_sdk_sesv2::{
     error::{DisplayErrorContext, ProvideErrorMetadata as _, SdkError},
     types::{Body, Content, Destination, EmailContent, Message, MessageHeader},
 };
-use domain::id::{SendId, SubscriberId};
+use domain::{
+    id::{AccountId, SendId, SubscriberId, WebhookEndpointId},
+    scope::Role,
+};
 use jiff::Timestamp;
 use serde::Deserialize;
 use store::{
     StoreError, Table, accounts,
     entities::{MessageRecord, MessageState},
-    messages, subscribers, waitlists,
+    messages, subscribers, waitlists, webhooks,
 };
 
 use crate::{
@@ -56,8 +59,19 @@ pub enum SendError {
 #[derive(Debug, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 enum Request {
-    SubscriberMail { subscriber_id: SubscriberId, message_id: String },
-    CampaignMessage { send_id: SendId },
+    SubscriberMail {
+        subscriber_id: SubscriberId,
+        message_id: String,
+    },
+    CampaignMessage {
+        send_id: SendId,
+    },
+    /// A webhook endpoint was disabled: the account's owners are told.
+    TellOfEndpoint {
+        account_id: AccountId,
+        endpoint_id: WebhookEndpointId,
+        rev: u64,
+    },
 }
 
 pub struct MessageSender {
@@ -98,6 +112,11 @@ impl MessageSender {
                         failures.push((id, error));
                     }
                 }
+                Ok(Request::TellOfEndpoint { account_id, endpoint_id, rev }) => {
+                    if let Err(error) = self.tell_owners(&account_id, &endpoint_id, rev).await {
+                        failures.push((id, error));
+                    }
+                }
                 Ok(Request::CampaignMessage { send_id }) => campaign.entry(send_id).or_default().push(id),
                 Err(error) => failures.push((id, error.into())),
             }
@@ -119,12 +138,36 @@ impl MessageSender {
     }
 
     async fn mail(&self, subscriber: &SubscriberId, message_id: &str) -> Result<(), SendError> {
-        let record =
-            |state, rev| MessageRecord { id: message_id.to_owned(), state, at: Timestamp::now(), rev };
         if messages::state(&self.table, message_id).await?.is_some() {
             return Ok(());
         }
-        let Some(mail) = self.subscriber_mail(subscriber).await? else {
+        let mail = self.subscriber_mail(subscriber).await?;
+        self.mail_once(mail, message_id).await
+    }
+
+    /// Tells each owner of an account that this endpoint was disabled, if it still is.
+    async fn tell_owners(
+        &self,
+        account: &AccountId,
+        endpoint: &WebhookEndpointId,
+        rev: u64,
+    ) -> Result<(), SendError> {
+        let found = webhooks::endpoint(&self.table, account, endpoint).await?;
+        let Some(endpoint) = found.filter(|endpoint| endpoint.rev == rev) else { return Ok(()) };
+        for owner in accounts::members(&self.table, account).await? {
+            if owner.role == Role::Owner {
+                let message_id = format!("{}:{rev}:{}", endpoint.id, owner.id);
+                self.mail_once(Some(Mail::of_endpoint(owner.email, &endpoint)), &message_id).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends a mail, or notes that there is none to send; not again what was sent under this id.
+    async fn mail_once(&self, mail: Option<Mail>, message_id: &str) -> Result<(), SendError> {
+        let record =
+            |state, rev| MessageRecord { id: message_id.to_owned(), state, at: Timestamp::now(), rev };
+        let Some(mail) = mail else {
             return Ok(messages::settle(&self.table, &record(MessageState::Dropped, 1)).await?);
         };
         if !messages::take(&self.table, &record(MessageState::Sending, 1)).await? {
@@ -205,10 +248,12 @@ impl MessageSender {
 fn simple(mail: &Mail) -> Result<Message, aws_sdk_sesv2::error::BuildError> {
     let text = |data: &str| Content::builder().data(data).charset("UTF-8").build();
     let header = |name: &str, value: &str| MessageHeader::builder().name(name).value(value).build();
-    Ok(Message::builder()
+    let message = Message::builder()
         .subject(text(&mail.subject)?)
-        .body(Body::builder().text(text(&mail.text)?).build())
-        .headers(header("List-Unsubscribe", &format!("<{}>", mail.unsubscribe_url))?)
+        .body(Body::builder().text(text(&mail.text)?).build());
+    let Some(unsubscribe_url) = &mail.unsubscribe_url else { return Ok(message.build()) };
+    Ok(message
+        .headers(header("List-Unsubscribe", &format!("<{unsubscribe_url}>"))?)
         .headers(header("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")?)
         .build())
 }

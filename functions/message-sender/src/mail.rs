@@ -6,6 +6,7 @@ use domain::{
     subscriber::{Subscriber, SubscriberStatus},
     token::{self, Purpose},
     waitlist::Waitlist,
+    webhook::{DisabledReason, WebhookEndpoint},
 };
 use jiff::{Timestamp, ToSpan};
 
@@ -18,8 +19,8 @@ pub struct Mail {
     pub to: String,
     pub subject: String,
     pub text: String,
-    /// One-click unsubscription by POST (RFC 8058).
-    pub unsubscribe_url: String,
+    /// One-click unsubscription by POST (RFC 8058); owners of an account can't unsubscribe from it.
+    pub unsubscribe_url: Option<String>,
 }
 
 impl Mail {
@@ -38,7 +39,28 @@ impl Mail {
             // A name may have been filled in.
             subject: subject.replace(char::is_control, " "),
             text: format!("{text}\n\n-- \nNo more messages: {public_url}/unsubscribe?token={stop}\n"),
-            unsubscribe_url: format!("{public_url}/api/v1/customers/unsubscribe?token={stop}"),
+            unsubscribe_url: Some(format!("{public_url}/api/v1/customers/unsubscribe?token={stop}")),
+        }
+    }
+
+    /// What an owner is told of an endpoint that was disabled.
+    pub fn of_endpoint(to: String, endpoint: &WebhookEndpoint) -> Self {
+        let why = match endpoint.disabled_reason {
+            Some(DisabledReason::Gone) => "answered that it is gone (410)",
+            _ => "has taken nothing for five days",
+        };
+        let (id, url) = (&endpoint.id, endpoint.url.as_str());
+        Self {
+            to,
+            subject: "A webhook endpoint was disabled".to_owned(),
+            text: format!(
+                "Hello,\n\nthe webhook endpoint {id} {why}, so that it is told of nothing more:\n\n{url}\n\n\
+                 When it is well again, enable it:\n\n\
+                 PATCH /api/v1/webhook-endpoints/{id} {{\"status\": \"enabled\"}}\n\n\
+                 What it did not take is kept for 30 days at /api/v1/webhook-endpoints/{id}/deliveries, and can be \
+                 replayed.\n"
+            ),
+            unsubscribe_url: None,
         }
     }
 
@@ -95,7 +117,7 @@ impl Mail {
             text: format!(
                 "{greeting}\n\n{body}\n\n-- \nNo more mail from {list}: {public_url}/unsubscribe?token={stop}\n"
             ),
-            unsubscribe_url: format!("{public_url}/api/v1/subscribers/unsubscribe?token={stop}"),
+            unsubscribe_url: Some(format!("{public_url}/api/v1/subscribers/unsubscribe?token={stop}")),
         })
     }
 }

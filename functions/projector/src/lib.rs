@@ -2,13 +2,13 @@
 //!
 //! It reads the table's stream and keeps positions, counters, rewards, the
 //! event log and the roll-ups of analytics, counts votes, clicks, claims of codes and stamps, gives referral credits,
-//! and hands mails and jobs to their queues. Every effect is conditional on not having happened (see
+//! and hands mails, jobs and what webhook endpoints are to be told to their queues. Every effect is conditional on not having happened (see
 //! [`store::projection`], [`store::code_projection`], [`store::stamp_projection`],
 //! [`store::campaign_projection`], [`store::feature_projection`] and [`store::referrals::credit`]), so
 //! that batches may be repeated, split, reordered between shards, or cut off in the middle.
 //!
 //! Access patterns: `projection.*`, `referral.credit`, `referral.by-referrer`, `pool.stats`, `pool.read`,
-//! `program.read`, `campaign.read`, `feature.read`, `feature.tally`, `code.origin`, `waitlist.read`.
+//! `program.read`, `campaign.read`, `feature.read`, `feature.tally`, `code.origin`, `waitlist.read`, `webhook.endpoints`.
 
 mod records;
 
@@ -17,21 +17,22 @@ use api::{
     metrics::{self, Unit},
 };
 use aws_lambda_events::event::{
-    dynamodb::Event,
+    dynamodb,
     streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse},
 };
 use domain::{
-    id::{CampaignId, CodePoolId, FeatureId, ProgramId, ReferralId, SubscriberId, WaitlistId},
+    id::{AccountId, CampaignId, CodePoolId, FeatureId, ProgramId, ReferralId, SubscriberId, WaitlistId},
     subscriber::ReferralStatus,
 };
 use jiff::Timestamp;
+use queues::{Queue, QueueError};
 use serde_json::json;
 use store::{
     CommitError, StoreError, Table, campaign_projection, code_projection,
-    entities::{Click, Job, JobKind},
+    entities::{Click, Event, Job, JobKind},
     feature_projection,
     projection::{self, Change, MailRequest},
-    referrals, stamp_projection,
+    referrals, stamp_projection, webhooks,
 };
 
 use crate::records::Record;
@@ -44,19 +45,19 @@ const CHANGES_AT_ONCE: usize = 16;
 pub enum ProjectorError {
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("can't send to a queue: {0}")]
-    Queue(String),
+    #[error(transparent)]
+    Queue(#[from] QueueError),
     #[error("a record can't be read: {0}")]
     Record(String),
 }
 
 pub struct Projector {
     table: Table,
-    sqs: aws_sdk_sqs::Client,
-    messages: String,
-    jobs: String,
-    campaign_tasks: String,
-    campaign_messages: String,
+    messages: Queue,
+    jobs: Queue,
+    campaign_tasks: Queue,
+    campaign_messages: Queue,
+    webhooks: Queue,
 }
 
 /// What a batch holds, in the order in which it came.
@@ -70,19 +71,22 @@ struct Batch {
     stamps: Vec<(ProgramId, Vec<stamp_projection::Change>)>,
     sends: Vec<(CampaignId, Vec<campaign_projection::Change>)>,
     features: Vec<(FeatureId, Vec<feature_projection::Change>)>,
+    events: Vec<(AccountId, Vec<Event>)>,
 }
 
 impl Projector {
     /// # Errors
     /// When a variable is missing.
     pub fn from_env(env: &aws::Env) -> Result<Self, StartError> {
+        let sqs = queues::client(env)?;
+        let queue = |variable| Ok::<_, StartError>(Queue::new(&sqs, env.require(variable)?));
         Ok(Self {
             table: Table::from_env(env)?,
-            sqs: aws::client!(aws_sdk_sqs, env, "SQS")?,
-            messages: env.require("MESSAGES_QUEUE_URL")?.to_owned(),
-            jobs: env.require("JOBS_QUEUE_URL")?.to_owned(),
-            campaign_tasks: env.require("CAMPAIGN_TASKS_QUEUE_URL")?.to_owned(),
-            campaign_messages: env.require("CAMPAIGN_MESSAGES_QUEUE_URL")?.to_owned(),
+            messages: queue("MESSAGES_QUEUE_URL")?,
+            jobs: queue("JOBS_QUEUE_URL")?,
+            campaign_tasks: queue("CAMPAIGN_TASKS_QUEUE_URL")?,
+            campaign_messages: queue("CAMPAIGN_MESSAGES_QUEUE_URL")?,
+            webhooks: queue("WEBHOOKS_QUEUE_URL")?,
         })
     }
 
@@ -92,7 +96,7 @@ impl Projector {
     ///
     /// # Errors
     /// When the table or a queue is out of reach.
-    pub async fn handle(&self, event: Event) -> Result<DynamoDbEventResponse, ProjectorError> {
+    pub async fn handle(&self, event: dynamodb::Event) -> Result<DynamoDbEventResponse, ProjectorError> {
         let mut batch = Batch::default();
         let mut unreadable = None;
         let records = event.records.len() as f64;
@@ -151,7 +155,7 @@ impl Projector {
                 let task = json!({
                     "kind": "milestone", "program_id": program, "customer_id": customer_id, "visits": visits,
                 });
-                self.send(&self.campaign_tasks, serde_json::to_string(&task)).await?;
+                self.campaign_tasks.send(&task).await?;
             }
             plan.note(&self.table).await?;
         }
@@ -160,6 +164,9 @@ impl Projector {
         }
         for (feature, changes) in &batch.features {
             feature_projection::count(&self.table, feature, changes).await?;
+        }
+        for (account, events) in &batch.events {
+            self.tell(account, events).await?;
         }
         for job in &batch.jobs {
             self.pass_on(&job.job).await?;
@@ -170,15 +177,37 @@ impl Projector {
     /// Asks whoever it is for to do a job.
     async fn pass_on(&self, job: &JobKind) -> Result<(), ProjectorError> {
         match job {
-            JobKind::StartCampaign { .. } => {
-                self.send(&self.campaign_tasks, serde_json::to_string(job)).await
-            }
+            JobKind::StartCampaign { .. } => self.campaign_tasks.send(job).await?,
             JobKind::SendMessage { send_id } => {
                 let message = json!({ "kind": "campaign_message", "send_id": send_id });
-                self.send(&self.campaign_messages, serde_json::to_string(&message)).await
+                self.campaign_messages.send(&message).await?;
             }
-            _ => self.send(&self.jobs, serde_json::to_string(job)).await,
+            JobKind::Deliver { delivery_id, .. } => {
+                self.webhooks.send_all(vec![(Some(delivery_id.endpoint().to_string()), job)]).await?;
+            }
+            JobKind::TellOfEndpoint { .. } => self.messages.send(job).await?,
+            _ => self.jobs.send(job).await?,
         }
+        Ok(())
+    }
+
+    /// Has each of the account's endpoints told of what it wants to know.
+    async fn tell(&self, account: &AccountId, events: &[Event]) -> Result<(), ProjectorError> {
+        let endpoints = webhooks::endpoints(&self.table, account).await?;
+        let told = events.iter().flat_map(|event| {
+            endpoints
+                .iter()
+                .filter(|endpoint| endpoint.wants(event.kind))
+                .map(move |endpoint| (endpoint, event))
+        });
+        let tasks = told.map(|(endpoint, event)| {
+            let message = webhooks::message_of(event);
+            let task = json!({
+                "kind": "tell", "account_id": account, "endpoint_id": endpoint.id, "message": message,
+            });
+            (Some(endpoint.id.to_string()), task)
+        });
+        Ok(self.webhooks.send_all(tasks.collect()).await?)
     }
 
     /// Counts changes of one waitlist, in halves when they don't fit a transaction.
@@ -213,15 +242,7 @@ impl Projector {
             "subscriber_id": mail.subscriber_id,
             "message_id": format!("{}:{}", mail.subscriber_id, mail.number),
         });
-        self.send(&self.messages, serde_json::to_string(&body)).await
-    }
-
-    async fn send(&self, queue: &str, body: Result<String, serde_json::Error>) -> Result<(), ProjectorError> {
-        let body = body.map_err(|error| ProjectorError::Queue(error.to_string()))?;
-        let sent = self.sqs.send_message().queue_url(queue).message_body(body).send().await;
-        sent.map(drop).map_err(|error| {
-            ProjectorError::Queue(aws_sdk_sqs::error::DisplayErrorContext(error).to_string())
-        })
+        Ok(self.messages.send(&body).await?)
     }
 }
 
@@ -234,6 +255,7 @@ impl Batch {
             Record::Referral(referral) if referral.status == ReferralStatus::Confirmed => {
                 push(&mut self.credits, referral.referrer_id.clone(), referral.id);
             }
+            Record::Event(event) => push(&mut self.events, event.account_id.clone(), *event),
             Record::Job(job) => self.jobs.push(*job),
             Record::Click(click) => push(&mut self.clicks, click.waitlist_id.clone(), *click),
             Record::Code(change) => push(&mut self.codes, change.pool_id().clone(), change),

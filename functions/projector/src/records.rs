@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use store::{
     campaign_projection, code_projection,
-    entities::{Click, Job},
+    entities::{Click, Event, Job},
     feature_projection,
     projection::Change,
     stamp_projection,
@@ -26,6 +26,7 @@ pub enum Record {
     Subscriber(Box<Change>),
     Referral(Box<Referral>),
     Job(Box<Job>),
+    Event(Box<Event>),
     Click(Box<Click>),
     Code(code_projection::Change),
     Stamp(stamp_projection::Change),
@@ -61,6 +62,8 @@ impl Record {
             ("job", false) if record.event_name == "INSERT" || record.event_name == "MODIFY" => {
                 Ok(Self::Job(Box::new(read(image)?)))
             }
+            // It is written once. Its item expires later, which is nothing to tell.
+            ("event", false) => Ok(Self::Event(Box::new(read(image)?))),
             ("click", false) => Ok(Self::Click(Box::new(read(image)?))),
             ("claim", false) => {
                 let before = read_old::<Claim>(old)?.map(Box::new);

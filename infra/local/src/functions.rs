@@ -19,6 +19,7 @@ enum Handler {
     Jobs(jobs::Jobs),
     CampaignScheduler(campaign_scheduler::CampaignScheduler),
     CodeImport(code_import::Importer),
+    WebhookSender(webhook_sender::WebhookSender),
     #[cfg(test)]
     Played(tests::Played),
 }
@@ -43,6 +44,7 @@ impl Handler {
                 Self::CampaignScheduler(campaign_scheduler::CampaignScheduler::from_env(env)?)
             }
             "code-import" => Self::CodeImport(code_import::Importer::from_env(env)?),
+            "webhook-sender" => Self::WebhookSender(webhook_sender::WebhookSender::from_env(env)?),
             _ => return Ok(None),
         }))
     }
@@ -64,6 +66,9 @@ impl Handler {
                 serde_json::to_value(function.handle(serde_json::from_value(event)?).await?)
             }
             Self::CodeImport(function) => {
+                serde_json::to_value(function.handle(serde_json::from_value(event)?).await?)
+            }
+            Self::WebhookSender(function) => {
                 serde_json::to_value(function.handle(serde_json::from_value(event)?).await?)
             }
             #[cfg(test)]

@@ -16,9 +16,10 @@
 //! - Whatever may make a message visible earlier notifies the queue's `arrivals`; waiting receives
 //!   otherwise sleep until the next `visible_at` they know of.
 //! - All times are milliseconds since the epoch.
+//! - Queues are fair: of the messages with a group, those come first whose group has fewest in flight.
 //!
-//! Not imitated: pagination of `ListQueues`, the 60 seconds between two `PurgeQueue`, message
-//! system attributes on send, and message groups; the fields concerned are ignored.
+//! Not imitated: pagination of `ListQueues`, the 60 seconds between two `PurgeQueue`, and message
+//! system attributes on send; the fields concerned are ignored.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -67,15 +68,28 @@ const SCHEMA: &str = "
         receipt_handle text,
         receive_count integer not null default 0,
         first_received_at integer,
-        dead_letter_source text
-    ) strict;
+        dead_letter_source text,
+        message_group text
+    ) strict;";
+
+/// Queues that were made before messages had groups.
+const WITHOUT_GROUPS: &str = "
+    select count(*) = 0 from pragma_table_info('message') where name = 'message_group'";
+const ADD_GROUPS: &str = "alter table message add column message_group text";
+
+const INDEXES: &str = "
     create index if not exists message_by_visibility on message (queue, visible_at);
     create index if not exists message_by_receive_count on message (queue, receive_count);
-    create index if not exists message_by_age on message (queue, sent_at);";
+    create index if not exists message_by_age on message (queue, sent_at);
+    create index if not exists message_by_group on message (queue, message_group)
+        where message_group is not null;";
 
 const INSERT: &str = "
-    insert into message (id, queue, body, message_attributes, sent_at, visible_at)
-    values (lower(hex(randomblob(16))), ?1, ?2, ?3, ?4, ?5) returning id";
+    insert into message (id, queue, body, message_attributes, sent_at, visible_at, message_group)
+    values (lower(hex(randomblob(16))), ?1, ?2, ?3, ?4, ?5, ?6) returning id";
+
+const HAS_GROUPS: &str =
+    "select exists (select 1 from message where queue = ?1 and message_group is not null)";
 
 /// The handle carries the message's id, by which a stale handle is told from a deleted message.
 const TAKE: &str = "
@@ -87,6 +101,26 @@ const TAKE: &str = "
     where rowid in (
         select rowid from message where queue = ?1 and visible_at <= ?2
         order by visible_at, rowid limit ?4)
+    returning *";
+
+/// The same where there are groups: the first of each comes before the second of any, those in flight counted.
+const TAKE_FAIRLY: &str = "
+    update message set
+        receipt_handle = id || '.' || lower(hex(randomblob(16))),
+        visible_at = ?3,
+        receive_count = receive_count + 1,
+        first_received_at = coalesce(first_received_at, ?2)
+    where rowid in (
+        with busy as (
+            select message_group, count(*) as in_flight from message
+            where queue = ?1 and message_group is not null and visible_at > ?2 and receipt_handle is not null
+            group by message_group)
+        select message.rowid from message left join busy using (message_group)
+        where queue = ?1 and visible_at <= ?2
+        order by coalesce(in_flight, 0) + row_number() over (
+            partition by coalesce(message_group, id) order by visible_at, message.rowid),
+            visible_at, message.rowid
+        limit ?4)
     returning *";
 
 /// As in SQS, the message keeps its id, its age and its receive count.
@@ -245,6 +279,10 @@ impl Sqs {
         let queues = queues.into_iter().map(|declared| (declared.name.clone(), queue(declared))).collect();
         let database = Connection::open(path)?;
         database.execute_batch(SCHEMA)?;
+        if database.query_row(WITHOUT_GROUPS, [], |row| row.get(0))? {
+            database.execute(ADD_GROUPS, [])?;
+        }
+        database.execute_batch(INDEXES)?;
         database.execute(REVIVE, [now()])?;
         let base_url = base_url.trim_end_matches('/').to_owned();
         let sqs = Self { inner: Arc::new(Inner { base_url, queues, database: Mutex::new(database) }) };
@@ -393,7 +431,8 @@ impl Sqs {
                 dead_lettered = connection.prepare_cached(DEAD_LETTER)?.execute(values)?;
             }
             let values = params![name, now, now.saturating_add(millis(visibility)), max];
-            let mut take = connection.prepare_cached(TAKE)?;
+            let fairly: bool = connection.prepare_cached(HAS_GROUPS)?.query_row([name], |row| row.get(0))?;
+            let mut take = connection.prepare_cached(if fairly { TAKE_FAIRLY } else { TAKE })?;
             let messages = take.query_map(values, received)?.collect::<Result<_, _>>()?;
             let mut next = connection.prepare_cached(NEXT_VISIBLE)?;
             let next: Option<i64> = next.query_row(params![name, now], |row| row.get(0))?;
@@ -640,6 +679,7 @@ struct OutgoingMessage {
     #[serde(default)]
     message_body: String,
     delay_seconds: Option<i64>,
+    message_group_id: Option<String>,
     #[serde(default)]
     message_attributes: MessageAttributes,
 }
@@ -746,6 +786,8 @@ impl OutgoingMessage {
             refuse("InvalidMessageContents", "The message contains a control character.")
         } else if self.bytes() > MAX_BYTES {
             refuse("InvalidParameterValue", "The message is longer than 1048576 bytes.")
+        } else if !self.message_group_id.as_ref().is_none_or(|group| (1..=128).contains(&group.len())) {
+            refuse("InvalidParameterValue", "The message group's id is not 1 to 128 characters.")
         } else if self.message_attributes.len() > 10 {
             refuse("InvalidParameterValue", "The message has more than 10 message attributes.")
         } else {
@@ -863,7 +905,8 @@ fn insert(connection: &Connection, queue: &Queue, message: &OutgoingMessage) -> 
     let md5_of_attributes = md5_of_attributes(attributes)?;
     let now = now();
     let visible_at = now.saturating_add(millis(delay));
-    let values = params![name, body, json!(attributes).to_string(), now, visible_at];
+    let attributes = json!(attributes).to_string();
+    let values = params![name, body, attributes, now, visible_at, message.message_group_id];
     let id: String = connection.prepare_cached(INSERT)?.query_row(values, |row| row.get(0))?;
     let mut sent = json!({ "MessageId": id, "MD5OfMessageBody": hex(Md5::digest(body)) });
     if let Some(md5) = md5_of_attributes {
@@ -914,6 +957,9 @@ fn received(row: &Row<'_>) -> rusqlite::Result<Received> {
         ("ApproximateReceiveCount".to_owned(), number("receive_count")?),
         ("ApproximateFirstReceiveTimestamp".to_owned(), number("first_received_at")?),
     ]);
+    if let Some(group) = row.get("message_group")? {
+        attributes.insert("MessageGroupId".to_owned(), group);
+    }
     if let Some(source) = row.get::<_, Option<String>>("dead_letter_source")? {
         attributes.insert("DeadLetterQueueSourceArn".to_owned(), arn(&source));
     }
@@ -1068,6 +1114,43 @@ mod tests {
         sqs.delete("mail", &second.receipt_handle).unwrap();
         sqs.delete("mail", &second.receipt_handle).unwrap();
         assert_eq!(sqs.depth("mail").unwrap(), Depth { visible: 0, in_flight: 0, delayed: 0 });
+    }
+
+    #[tokio::test]
+    async fn a_group_that_keeps_its_receivers_busy_does_not_hold_up_another() {
+        let directory = TempDir::new().unwrap();
+        let sqs = open(&directory);
+        let send = async |body: &str, group: &str| {
+            let request = json!({ "QueueUrl": URL, "MessageBody": body, "MessageGroupId": group });
+            call(&sqs, "SendMessage", request).await;
+        };
+        for number in 0..20 {
+            send(&format!("noisy {number}"), "noisy").await;
+        }
+        let busy = sqs.receive("mail", 5, Duration::ZERO).await.unwrap();
+        assert_eq!(busy[0].attributes["MessageGroupId"], "noisy");
+        for number in 0..3 {
+            send(&format!("quiet {number}"), "quiet").await;
+        }
+        let next = sqs.receive("mail", 4, Duration::ZERO).await.unwrap();
+        let mut bodies: Vec<_> = next.iter().map(|message| message.body.as_str()).collect();
+        bodies.sort_unstable();
+        assert_eq!(bodies, ["noisy 5", "quiet 0", "quiet 1", "quiet 2"]);
+        let (status, error, _) =
+            post(&sqs, "SendMessage", json!({ "QueueUrl": URL, "MessageBody": "x", "MessageGroupId": "" }))
+                .await;
+        assert_eq!((status, error.as_str()), (StatusCode::BAD_REQUEST, "InvalidParameterValue;Sender"));
+    }
+
+    #[test]
+    fn queues_of_before_messages_had_groups_go_on() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("sqs.db");
+        let before = SCHEMA
+            .replace("dead_letter_source text,", "dead_letter_source text")
+            .replace("message_group text", "");
+        Connection::open(&path).unwrap().execute_batch(&before).unwrap();
+        open(&directory).send("mail", "hello").unwrap();
     }
 
     #[tokio::test]

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use domain::id::{CustomerId, EventId, SubscriberId};
+use domain::{
+    event::EventKind,
+    id::{CustomerId, EventId, SubscriberId},
+};
 use jiff::Timestamp;
 use serde::Serialize;
-use store::entities::{Event, EventKind};
+use store::entities::Event;
 use utoipa::ToSchema;
 
 /// Something that happened; names only ids.

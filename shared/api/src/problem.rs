@@ -92,6 +92,8 @@ kinds! {
     CampaignNotActive "campaign-not-active" CONFLICT "The campaign is not active";
     CampaignDeleting "campaign-deleting" CONFLICT "The campaign is being deleted";
     NoSender "no-sender" CONFLICT "Nobody sends over this channel";
+    EndpointDisabled "endpoint-disabled" CONFLICT "The webhook endpoint is disabled";
+    TooManyEndpoints "too-many-endpoints" CONFLICT "The account has no room for more webhook endpoints";
     SignatureInvalid "signature-invalid" FORBIDDEN "The signature does not fit";
     StampTokenUsed "stamp-token-used" CONFLICT "The customer's code was used before";
     StampSpent "stamp-spent" CONFLICT "What the stamps were given for is redeemed";

@@ -6,13 +6,14 @@
 
 mod meter;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, str::FromStr, sync::Arc, time::Duration};
 
 use aws_smithy_http_client::{
-    Builder, Connector,
+    Builder, Connector, ConnectorBuilder,
     tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode},
 };
 use aws_smithy_runtime_api::client::{
+    dns::ResolveDns,
     http::{HttpConnectorSettings, SharedHttpClient, SharedHttpConnector},
     result::ConnectorError,
 };
@@ -73,6 +74,15 @@ impl Env {
         self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
+    /// The variable as what it stands for; an unset one is an empty text.
+    ///
+    /// # Errors
+    /// When it is not of the form that is expected.
+    pub fn parse<T: FromStr>(&self, name: &str) -> Result<T, EnvError> {
+        let value = self.get(name).unwrap_or_default().parse();
+        value.map_err(|_| EnvError { name: name.to_owned(), problem: "is not of the form that is expected" })
+    }
+
     pub fn http(&self) -> SharedHttpClient {
         self.http.clone()
     }
@@ -126,14 +136,23 @@ pub fn plain_http_client() -> SharedHttpClient {
 /// the system trusts. Reading the system's roots takes milliseconds, so make it when
 /// it is needed, not at start.
 pub fn web_connector(uri: &str) -> SharedHttpConnector {
+    SharedHttpConnector::new(if uri.starts_with("http://") {
+        web_connector_builder().build_http()
+    } else {
+        web_connector_builder().tls_provider(Provider::Rustls(CryptoMode::Ring)).build()
+    })
+}
+
+/// The same, over TLS, to where a resolver of one's own says that names lead.
+pub fn web_connector_resolving(resolver: impl ResolveDns + Clone + 'static) -> SharedHttpConnector {
+    let builder = web_connector_builder().tls_provider(Provider::Rustls(CryptoMode::Ring));
+    SharedHttpConnector::new(builder.build_with_resolver(resolver))
+}
+
+fn web_connector_builder() -> ConnectorBuilder {
     // Whoever can't be reached was sent nothing: that has to be told from an answer that doesn't come.
     let settings = HttpConnectorSettings::builder().connect_timeout(Duration::from_secs(3)).build();
-    let builder = Connector::builder().connector_settings(settings);
-    SharedHttpConnector::new(if uri.starts_with("http://") {
-        builder.build_http()
-    } else {
-        builder.tls_provider(Provider::Rustls(CryptoMode::Ring)).build()
-    })
+    Connector::builder().connector_settings(settings)
 }
 
 /// Whether a request that failed certainly never left: there was no connection to send it over.

@@ -137,6 +137,8 @@ ids! {
     FeatureId = "feat";
     /// What somebody says about a feature.
     CommentId = "cmt";
+    /// Who is told of events.
+    WebhookEndpointId = "we";
 }
 
 impl EventId {
@@ -169,7 +171,7 @@ macro_rules! ids_within {
         impl $name {
             const PREFIX: &'static str = $prefix;
 
-            fn within(parent: &$parent, number: Ulid) -> Self {
+            fn within(parent: &$parent, number: impl std::fmt::Display) -> Self {
                 Self(format!("{}_{}{}", $prefix, parent.suffix(), number.to_string().to_ascii_lowercase()))
             }
 
@@ -207,6 +209,8 @@ ids_within! {
     CardRewardId = "crw", CustomerId customer;
     /// One message of a campaign.
     SendId = "send", CampaignId campaign;
+    /// What one endpoint is told of one event.
+    DeliveryId = "dlv", WebhookEndpointId endpoint;
 }
 
 /// The same thing always has the same id, which can't be computed, or traced back, without the account's key.
@@ -249,6 +253,13 @@ impl SendId {
             campaign,
             Ulid(secret::number(&["send", campaign.as_str(), customer.as_str(), occasion])),
         )
+    }
+}
+
+impl DeliveryId {
+    /// An endpoint is told of an event by one delivery. Those of one endpoint sort as their events do.
+    pub fn of(endpoint: &WebhookEndpointId, event: &EventId) -> Self {
+        Self::within(endpoint, event.suffix())
     }
 }
 

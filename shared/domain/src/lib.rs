@@ -9,10 +9,12 @@ pub mod campaign;
 pub mod claim;
 pub mod code_pool;
 pub mod email;
+pub mod event;
 pub mod feature;
 pub mod fraud;
 pub mod id;
 pub mod line;
+pub mod network;
 mod number;
 pub mod phone;
 pub mod rate;
@@ -26,6 +28,7 @@ pub mod text;
 pub mod token;
 pub mod twilio;
 pub mod waitlist;
+pub mod webhook;
 
 pub(crate) use number::bounded_number;
 

@@ -32,10 +32,12 @@ pub enum Family {
     Campaigns,
     /// What is counted of all of them.
     Analytics,
+    /// Endpoints that are told of events, and what they were told.
+    Webhooks,
 }
 
 impl Family {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Account,
         Self::Waitlists,
         Self::Subscribers,
@@ -46,6 +48,7 @@ impl Family {
         Self::Till,
         Self::Campaigns,
         Self::Analytics,
+        Self::Webhooks,
     ];
 
     fn name(self) -> &'static str {
@@ -60,6 +63,7 @@ impl Family {
             Self::Till => "till",
             Self::Campaigns => "campaigns",
             Self::Analytics => "analytics",
+            Self::Webhooks => "webhooks",
         }
     }
 

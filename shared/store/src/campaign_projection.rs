@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 
 use domain::{
     campaign::{Campaign, Send, SendStatus},
+    event::EventKind,
     id::CampaignId,
 };
 use jiff::Timestamp;
 
 use crate::{
     StoreError, Table, campaigns,
-    entities::{CampaignStats, CodeOrigin, EventKind},
+    entities::{CampaignStats, CodeOrigin},
     facts::{Book, Fact, Kind, Numbers, Who},
     patterns,
     rollups::counted,

@@ -2,6 +2,7 @@
 
 use domain::{
     claim::{Claim, ClaimStatus, Code},
+    event::EventKind,
     id::{CodeId, CodePoolId},
 };
 use jiff::Timestamp;
@@ -10,7 +11,7 @@ use crate::{
     StoreError, Table,
     campaign_projection::Redemption,
     code_pools,
-    entities::{CodeOrigin, Entity, EventKind},
+    entities::{CodeOrigin, Entity},
     facts::{Book, Fact, Kind, Numbers, Who},
     patterns,
 };

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use domain::id::{AccountId, EventId};
+use domain::{
+    event::EventKind,
+    id::{AccountId, EventId},
+};
 use jiff::Timestamp;
 
 use crate::{
     Cursor, Page, StoreError, Table,
-    entities::{Event, EventKind, Standing},
+    entities::{Event, Standing},
     patterns,
 };
 

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{
     code_pool::LowStockThresholds,
+    event::EventKind,
     feature::FeatureTally,
     id::{AccountId, CustomerId, EventId, SubscriberId},
 };
@@ -15,7 +16,7 @@ use jiff::Timestamp;
 use crate::{
     Commit, CommitError, StoreError, Table,
     commit::{MAX_WRITES, leave_out},
-    entities::{CodePoolStats, Event, EventKind, Tally},
+    entities::{CodePoolStats, Event, Tally},
     keys::Key,
     patterns::Pattern,
     rollups::Sums,

@@ -1,6 +1,7 @@
 //! What follows from votes and comments: events and numbers.
 
 use domain::{
+    event::EventKind,
     feature::{Comment, CommentStatus, Vote},
     id::FeatureId,
 };
@@ -8,7 +9,6 @@ use jiff::Timestamp;
 
 use crate::{
     StoreError, Table,
-    entities::EventKind,
     facts::{Book, Fact, Kind, Numbers, Who},
     features, patterns,
 };

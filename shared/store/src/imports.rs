@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use domain::{
     code_pool::{CodePool, Lot},
+    event::EventKind,
     id::{CodePoolId, ImportId},
 };
 use jiff::Timestamp;
@@ -11,8 +12,7 @@ use jiff::Timestamp;
 use crate::{
     Commit, CommitError, Cursor, Page, StoreError, Table,
     entities::{
-        AuditEntry, CodePoolStats, Entity, Event, EventKind, IMPORTS, Import, ImportStatus, Shelf,
-        code_pool_key,
+        AuditEntry, CodePoolStats, Entity, Event, IMPORTS, Import, ImportStatus, Shelf, code_pool_key,
     },
     patterns,
     rollups::Sums,

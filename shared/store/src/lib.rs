@@ -45,6 +45,7 @@ pub mod subscribers;
 mod table;
 pub mod twilio;
 pub mod waitlists;
+pub mod webhooks;
 
 pub use commit::{Commit, CommitError, back_off};
 pub use cursor::{Cursor, Page};

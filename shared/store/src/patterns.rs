@@ -100,7 +100,7 @@ patterns! {
 
     ACCOUNT "account.read" "account, analytics, campaign, code-distribution, code-import, feature-vote, message-sender, referral, stamp, subscriber" [BatchGet] None, "`ACCT#account` / `META`, `SIGNING`", "The account's settings and signing key";
     ACCOUNT_WRITE "account.write" "account, jobs" [Put] None, "`ACCT#account` / `META`; `KEY#key`; `AUDIT#account`", "Create an account with its first keys, or change it, with its audit entry";
-    MEMBERS "account.members" "account" [Query] None, "`ACCT#account` / `MEMBER#…`", "Who are the members?";
+    MEMBERS "account.members" "account, message-sender" [Query] None, "`ACCT#account` / `MEMBER#…`", "Who are the members?";
     MEMBER "account.member" "account, authorizer" [Get] None, "`ACCT#account` / `MEMBER#member`", "One member";
     LOGINS "account.logins" "authorizer" [Query] None, "`LOGIN#hash` / `ACCT#…`", "Which accounts may this verified address act for?";
     MEMBER_WRITE "account.member-write" "account" [Put Delete Check] None, "`ACCT#account` / `MEMBER#member`; `LOGIN#hash`; `AUDIT#account`", "Add, change or remove a member";
@@ -254,6 +254,18 @@ patterns! {
     SEND_WRITE "send.give-back" "campaign, message-sender" [Put Delete] None, "`SENDS#campaign#shard` / number; `CUST#customer` / `CAP`", "The same, and give back the cap of one that was not sent";
     CAP "send.cap" "campaign" [Get] None, "`CUST#customer` / `CAP`", "Which campaign message did the customer have last?";
     SENDS_COUNT "projection.sends" "projector" [Put Add] None, "`CAMP#campaign` / `STATS`; `EVENTS#campaign`; `ROLLUP#topic`", "Note and count what becomes of messages once";
+
+    WEBHOOK_ENDPOINTS "webhook.endpoints" "account, projector" [Query] None, "`ACCT#account` / `ENDPOINT#…`", "Who is told of the account's events?";
+    WEBHOOK_ENDPOINT "webhook.endpoint" "account, message-sender" [Get] None, "`ACCT#account` / `ENDPOINT#endpoint`", "One endpoint";
+    WEBHOOK_ENDPOINT_WRITE "webhook.write" "account" [Put Delete] None, "`ACCT#account` / `ENDPOINT#endpoint`; `ENDPOINT#endpoint` / `FAILING`; `AUDIT#account`; `IDEM#…`", "Add, change or remove an endpoint";
+    DELIVERIES "delivery.list" "account" [Query] None, "`DELIVERIES#endpoint#shard` / `dlv_…`, 4 shards merged, newest first", "What was the endpoint told?";
+    DELIVERY "delivery.read" "account" [Get] None, "`DELIVERIES#endpoint#shard` / `dlv_…`", "One delivery";
+    DELIVERY_ASK "delivery.ask" "account" [Put] None, "`DELIVERIES#endpoint#shard` / `dlv_…`; `JOB#job`; `AUDIT#account`; `IDEM#…`", "Have a delivery made by hand";
+    DELIVERY_TARGET "delivery.target" "webhook-sender" [BatchGet] None, "`ACCT#account` / `ENDPOINT#endpoint`; `ENDPOINT#endpoint` / `FAILING`, `SLOW`; `DELIVERIES#endpoint#shard` / `dlv_…`", "Is it wanted still, where does it go, and was it made before?";
+    DELIVERY_NOTE "delivery.note" "webhook-sender" [Put Delete] None, "`DELIVERIES#endpoint#shard` / `dlv_…`; `ENDPOINT#endpoint` / `FAILING`; `ACCT#account` / `ENDPOINT#endpoint`; `JOB#job`; `AUDIT#account`", "Note what came of an attempt, and disable an endpoint that takes nothing";
+    ENDPOINT_SLOW "webhook.slow" "webhook-sender" [Put] None, "`ENDPOINT#endpoint` / `SLOW`", "Note that an endpoint is slow to answer";
+    DELIVERIES_DUE "delivery.due" "webhook-sender" [Query] Some(GSI2), "`DELIVERDUE#shard` / time", "Which deliveries have to be tried again?";
+    DELIVERY_QUEUED "delivery.queued" "webhook-sender" [Put] None, "`DELIVERIES#endpoint#shard` / `dlv_…`", "Note that a delivery is on its way again";
 
     MESSAGE "message.state" "message-sender" [Get Put Delete] None, "`MSG#message` / `META`", "Was this message sent?";
 }

@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use domain::{
+    event::EventKind,
     id::{RewardId, SubscriberId, WaitlistId},
     subscriber::{Reward, RewardStatus, Subscriber, SubscriberStatus},
 };
@@ -17,9 +18,7 @@ use jiff::Timestamp;
 use crate::{
     Commit, CommitError, StoreError, Table,
     commit::MAX_WRITES,
-    entities::{
-        Entity, Event, EventKind, LineEntry, Standing, line_left_key, standing_key, waitlist_stats_key,
-    },
+    entities::{Entity, Event, LineEntry, Standing, line_left_key, standing_key, waitlist_stats_key},
     keys::Key,
     line, patterns, referrals,
     rollups::{Sources, Sums, counted},

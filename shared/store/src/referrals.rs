@@ -5,6 +5,7 @@
 //! has changed, so that a credit is given once whoever tries, and how often.
 
 use domain::{
+    event::EventKind,
     fraud,
     id::{LedgerId, ReferralId, SubscriberId, WaitlistId},
     referral_code::ReferralCode,
@@ -15,7 +16,7 @@ use jiff::{Timestamp, ToSpan};
 use crate::{
     Commit, CommitError, Cursor, Page, StoreError, Table,
     entities::{
-        AuditEntry, Click, CodeClaim, Entity, Event, EventKind, Standing, clicks_key, leaderboard_partition,
+        AuditEntry, Click, CodeClaim, Entity, Event, Standing, clicks_key, leaderboard_partition,
         ledger_partition, referral_key, referral_list_partition, referrals_of, rewards_partition,
     },
     facts::{Book, Fact, Kind, Numbers, Who},

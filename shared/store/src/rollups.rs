@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{
+    event::EventKind,
     id::AccountId,
     series::{Quarter, Series},
 };
@@ -15,7 +16,7 @@ use jiff::Timestamp;
 use crate::{
     Commit, StoreError, Table,
     commit::purge,
-    entities::{Event, EventKind, Item},
+    entities::{Event, Item},
     keys::{Key, LIST_SHARDS, join, list_shard},
     patterns::{self, Pattern},
     table::{Query, Range, counters_of, key_of},

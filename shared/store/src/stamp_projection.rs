@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use domain::{
+    event::EventKind,
     id::{CustomerId, ProgramId},
     stamp::{Card, CardReward, CardRewardStatus, Month, Program, Stamp, StampStatus},
 };
@@ -10,7 +11,7 @@ use jiff::{Timestamp, tz::TimeZone};
 
 use crate::{
     StoreError, Table,
-    entities::{EventKind, ProgramStats, program_month_key},
+    entities::{ProgramStats, program_month_key},
     facts::{Book, Fact, Kind, Numbers, Who},
     keys::Key,
     patterns,

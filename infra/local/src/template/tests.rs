@@ -55,6 +55,7 @@ fn every_function_has_its_binary() {
         ("StampFunction", "stamp"),
         ("SubscriberFunction", "subscriber"),
         ("WaitlistFunction", "waitlist"),
+        ("WebhookSenderFunction", "webhook-sender"),
     ];
     assert_eq!(binaries, expected.into());
     assert_eq!(declaration.authorizer, "AuthorizerFunction");
@@ -87,6 +88,7 @@ fn functions_have_the_globals_and_their_own() {
         ("MESSAGES_QUEUE_URL", "http://127.0.0.1:9324/000000000000/messages"),
         ("PUBLIC_URL", "http://localhost:3000"),
         ("TABLE_NAME", "groundswell"),
+        ("WEBHOOKS_QUEUE_URL", "http://127.0.0.1:9324/000000000000/webhooks"),
     ];
     assert_eq!(
         projector.environment,
@@ -216,7 +218,7 @@ fn the_table_is_a_request() {
 #[test]
 fn queues_have_their_dead_letters() {
     let queues = declaration().queues;
-    assert_eq!(queues.len(), 10);
+    assert_eq!(queues.len(), 13);
     let queue = |name: &str| queues.iter().find(|queue| queue.name == name).expect("the queue is declared");
     let messages = queue("messages");
     assert_eq!(messages.visibility_timeout, Duration::from_secs(360));

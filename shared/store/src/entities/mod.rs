@@ -9,6 +9,7 @@ mod stamp;
 mod subscriber;
 mod support;
 mod waitlist;
+mod webhook;
 
 use std::collections::HashMap;
 
@@ -48,11 +49,13 @@ pub(crate) use subscriber::{
     hot_partition, leaderboard_partition, list_partition as subscriber_list_partition,
 };
 pub use support::{
-    Event, EventKind, Export, ExportStatus, IdempotencyRecord, Job, JobKind, MessageRecord, MessageState,
-    Tally, rate_key, sender_key,
+    Event, Export, ExportStatus, IdempotencyRecord, Job, JobKind, MessageRecord, MessageState, Tally,
+    rate_key, sender_key,
 };
 pub(crate) use waitlist::waitlists_of;
 pub use waitlist::{SlugClaim, line_left_key, line_numbers_key, waitlist_key, waitlist_stats_key};
+pub(crate) use webhook::{ENDPOINTS, deliveries_due, deliveries_partitions};
+pub use webhook::{EndpointFailing, EndpointSlow, delivery_key, webhook_endpoint_key};
 
 use crate::{
     keys::{EXPIRES_AT, IndexKey, Key, PK, SK, TYPE},

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use domain::{
+    event::EventKind,
     id::{
-        AccountId, CampaignId, CodePoolId, CustomerId, EventId, ExportId, FeatureId, ProgramId, SendId,
-        SubscriberId, WaitlistId,
+        AccountId, CampaignId, CodePoolId, CustomerId, DeliveryId, EventId, ExportId, FeatureId, ProgramId,
+        SendId, SubscriberId, WaitlistId, WebhookEndpointId,
     },
     stamp::InactivityDays,
 };
@@ -55,61 +56,6 @@ pub fn rate_key(account: &AccountId, limit: &str, caller: &str) -> Key {
 /// The clock of one sender of messages.
 pub fn sender_key(account_sid: &str, address: &str) -> Key {
     Key::new(&["RATE", "twilio", account_sid, address], &["META"])
-}
-
-macro_rules! event_kinds {
-    ($($name:ident $text:literal;)*) => {
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-        pub enum EventKind {
-            $(#[serde(rename = $text)] $name),*
-        }
-
-        impl EventKind {
-            pub fn name(self) -> &'static str {
-                match self { $(Self::$name => $text),* }
-            }
-        }
-    };
-}
-
-event_kinds! {
-    SubscriberJoined "subscriber.joined";
-    SubscriberVerified "subscriber.verified";
-    SubscriberInvited "subscriber.invited";
-    SubscriberConverted "subscriber.converted";
-    SubscriberUnsubscribed "subscriber.unsubscribed";
-    SubscriberErased "subscriber.erased";
-    ReferralCredited "referral.credited";
-    ReferralRevoked "referral.revoked";
-    ReferralRestored "referral.restored";
-    RewardIssued "reward.issued";
-    RewardRevoked "reward.revoked";
-    FeatureVoted "feature.voted";
-    FeatureUnvoted "feature.unvoted";
-    CommentPosted "comment.posted";
-    CommentApproved "comment.approved";
-    CommentRejected "comment.rejected";
-    CommentErased "comment.erased";
-    CodeClaimed "code.claimed";
-    CodeRedeemed "code.redeemed";
-    CodePoolLowStock "code_pool.low_stock";
-    ImportCompleted "import.completed";
-    ImportFailed "import.failed";
-    CustomerEnrolled "customer.enrolled";
-    StampGiven "stamp.given";
-    StampVoided "stamp.voided";
-    MilestoneReached "milestone.reached";
-    CardRewardIssued "card_reward.issued";
-    CardRewardRedeemed "card_reward.redeemed";
-    CardRewardWithdrawn "card_reward.withdrawn";
-    MessageQueued "message.queued";
-    MessageReopened "message.reopened";
-    MessageRefused "message.refused";
-    MessageSent "message.sent";
-    MessageFailed "message.failed";
-    MessageDelivered "message.delivered";
-    MessageRead "message.read";
-    MessageRedeemed "message.redeemed";
 }
 
 /// Something that happened on a waitlist, to a feature, in a code pool, a stamp program or a campaign; names only ids,
@@ -222,6 +168,18 @@ pub enum JobKind {
     StartCampaign {
         campaign_id: CampaignId,
         run: u32,
+    },
+    /// Work of the webhook sender: a delivery that was asked for by hand.
+    Deliver {
+        account_id: AccountId,
+        delivery_id: DeliveryId,
+        rev: u64,
+    },
+    /// Work of the message sender: the account's owners hear that an endpoint was disabled.
+    TellOfEndpoint {
+        account_id: AccountId,
+        endpoint_id: WebhookEndpointId,
+        rev: u64,
     },
     /// Codes that were used long ago leave the table.
     ArchiveCodes {

@@ -6,9 +6,11 @@ use domain::{
     claim::{Claim, ClaimStatus, Code},
     code_pool::{CodePool, Lot, Lots, Platform, PromoCode},
     email::Email,
+    event::EventKind,
     feature::{Comment, CommentStatus, Feature, FeatureTally, Vote},
     fraud::{Assessment, Origin, Signal},
     line::Place,
+    network::Networks,
     referral_code::ReferralCode,
     scope::{Grant, Role},
     secret::SigningKey,
@@ -20,6 +22,7 @@ use domain::{
     text::{Metadata, Name},
     twilio::AuthToken,
     waitlist::Waitlist,
+    webhook::{Attempt, Delivery, EndpointUrl, Message, OldSecret, WebhookEndpoint},
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -404,4 +407,35 @@ fn items_of_features() {
     };
     golden(&CommentRef::of(&comment));
     golden(&comment);
+}
+
+#[test]
+fn items_of_webhooks() {
+    let url = EndpointUrl::parse("https://example.com/hook", &Networks::default()).unwrap();
+    let wanted = vec![EventKind::SubscriberJoined, EventKind::CodePoolLowStock];
+    let secret = || serde_json::from_value(json!("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")).unwrap();
+    let endpoint = WebhookEndpoint {
+        id: id("we"),
+        secret: secret(),
+        old_secret: Some(OldSecret { secret: secret(), until: now() }),
+        ..WebhookEndpoint::new(id("acct"), url, None, wanted, now())
+    };
+    golden(&endpoint);
+    golden(&EndpointFailing { endpoint_id: endpoint.id.clone(), since: now() });
+    golden(&EndpointSlow { endpoint_id: endpoint.id.clone(), until: now() });
+    let message = Message { id: id("evt"), kind: "code.claimed".to_owned(), body: "{}".to_owned() };
+    let attempt = Attempt {
+        at: now(),
+        duration_ms: 12,
+        status_code: Some(503),
+        error: None,
+        response: Some("busy".to_owned()),
+    };
+    golden(&Delivery::new(&endpoint.id, id("acct"), message, now()).attempted(
+        attempt,
+        false,
+        None,
+        0,
+        now(),
+    ));
 }

@@ -1,0 +1,258 @@
+//! Tells webhook endpoints what happened.
+//!
+//! The queue brings what an endpoint is to be told; what is not taken is noted with the time of its next attempt, and
+//! queued again by a look once a minute. A delivery that was noted is not made again by a message that comes twice;
+//! one that was made and not noted, because its worker was lost, is, with the same id.
+//!
+//! A slow endpoint holds up nobody but itself and others that are slow: as soon as an answer takes longer than a
+//! second, what else is for that endpoint goes to a queue of its own kind, with workers of its own.
+//!
+//! Access patterns: `delivery.target`, `delivery.note`, `delivery.due`, `delivery.queued`, `webhook.slow`.
+
+mod caller;
+
+use std::{
+    pin::pin,
+    time::{Duration, Instant},
+};
+
+use api::{
+    StartError,
+    metrics::{self, Unit},
+};
+use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
+use domain::{
+    id::{AccountId, DeliveryId, WebhookEndpointId},
+    secret,
+    webhook::{Attempt, Delivery, DeliveryStatus, DisabledReason, Message, is_given_up},
+};
+use futures_util::future::join_all;
+use jiff::{SignedDuration, Timestamp};
+use queues::{Queue, QueueError};
+use serde::{Deserialize, Serialize};
+use store::{
+    StoreError, Table,
+    webhooks::{self, Target},
+};
+
+use crate::caller::{Called, Caller};
+
+/// Deliveries of each shard that are looked at in one go.
+const AT_ONCE: usize = 100;
+/// A delivery that was queued again so long ago, and not made, is queued once more.
+const QUEUED_WITHIN: SignedDuration = SignedDuration::from_mins(15);
+/// An answer that takes longer is slow, and its endpoint counts as slow for so long.
+const SLOW: Duration = Duration::from_secs(1);
+const SLOW_FOR: SignedDuration = SignedDuration::from_mins(10);
+/// How long a look may go on; what is left is looked at by the next one.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+#[derive(Debug, thiserror::Error)]
+pub enum WebhookError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    #[error("the message can't be read: {0}")]
+    Unreadable(#[from] serde_json::Error),
+}
+
+/// What the function is invoked with.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub enum Invocation {
+    Scheduled(Schedule),
+    Queued(SqsEvent),
+}
+
+/// The input of a schedule.
+#[derive(Deserialize)]
+#[serde(tag = "schedule", rename_all = "snake_case")]
+pub enum Schedule {
+    Deliveries,
+}
+
+/// What the queue brings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Task {
+    /// An endpoint is to be told of something.
+    Tell { account_id: AccountId, endpoint_id: WebhookEndpointId, message: Message },
+    /// This revision of a delivery is to be made.
+    Deliver { account_id: AccountId, delivery_id: DeliveryId, rev: u64 },
+    /// One of these, among those for slow endpoints.
+    Slow { task: Box<Task> },
+}
+
+pub struct WebhookSender {
+    table: Table,
+    queue: Queue,
+    slow: Queue,
+    caller: Caller,
+}
+
+impl WebhookSender {
+    /// # Errors
+    /// When a variable is missing, or unfit.
+    pub fn from_env(env: &aws::Env) -> Result<Self, StartError> {
+        let sqs = queues::client(env)?;
+        Ok(Self {
+            table: Table::from_env(env)?,
+            queue: Queue::new(&sqs, env.require("WEBHOOKS_QUEUE_URL")?),
+            slow: Queue::new(&sqs, env.require("SLOW_WEBHOOKS_QUEUE_URL")?),
+            caller: Caller::new(env.parse("WEBHOOK_NETWORKS")?),
+        })
+    }
+
+    /// Makes the deliveries of a batch, of which what failed is reported and comes again; or queues what is due.
+    ///
+    /// # Errors
+    /// When what is due can't be looked after.
+    pub async fn handle(&self, invocation: Invocation) -> Result<SqsBatchResponse, WebhookError> {
+        self.handle_at(invocation, Timestamp::now()).await
+    }
+
+    /// The same as of some time.
+    ///
+    /// # Errors
+    /// When what is due can't be looked after.
+    pub async fn handle_at(
+        &self,
+        invocation: Invocation,
+        now: Timestamp,
+    ) -> Result<SqsBatchResponse, WebhookError> {
+        let mut response = SqsBatchResponse::default();
+        match invocation {
+            Invocation::Scheduled(Schedule::Deliveries) => self.look(now).await?,
+            Invocation::Queued(event) => {
+                let made = join_all(event.records.into_iter().map(|message| self.work(message, now))).await;
+                for id in made.into_iter().flatten() {
+                    response.add_failure(id);
+                }
+            }
+        }
+        Ok(response)
+    }
+
+    /// Does what a message asks for; its id, if that failed.
+    async fn work(&self, message: SqsMessage, now: Timestamp) -> Option<String> {
+        let done = match serde_json::from_str(message.body.as_deref().unwrap_or_default()) {
+            Ok(Task::Slow { task }) => self.make(*task, true, now).await,
+            Ok(task) => self.make(task, false, now).await,
+            Err(error) => Err(error.into()),
+        };
+        let error = done.err()?;
+        let id = message.message_id.unwrap_or_default();
+        tracing::error!(cause = %error, queue_message_id = id, "delivery not made");
+        Some(id)
+    }
+
+    /// Makes a delivery, unless that was done, or the endpoint is gone; one to a slow endpoint where it holds up nobody.
+    async fn make(&self, task: Task, among_slow: bool, now: Timestamp) -> Result<(), WebhookError> {
+        let (account, id) = match &task {
+            Task::Tell { account_id, endpoint_id, message } => {
+                (account_id, DeliveryId::of(endpoint_id, &message.id))
+            }
+            Task::Deliver { account_id, delivery_id, .. } => (account_id, delivery_id.clone()),
+            Task::Slow { .. } => return Ok(()),
+        };
+        let Some(target) = webhooks::target(&self.table, account, &id).await? else { return Ok(()) };
+        let delivery = match (&task, &target.delivery) {
+            (Task::Tell { account_id, endpoint_id, message }, None) => {
+                Delivery::new(endpoint_id, account_id.clone(), message.clone(), now)
+            }
+            (Task::Deliver { rev, .. }, Some(delivery))
+                if delivery.rev == *rev && delivery.status == DeliveryStatus::Pending =>
+            {
+                delivery.clone()
+            }
+            // It was noted before: what is left to do, others do.
+            _ => return Ok(()),
+        };
+        if !among_slow && target.slow_until.is_some_and(|until| now < until) {
+            let endpoint = Some(target.endpoint.id.to_string());
+            return Ok(self.slow.send_all(vec![(endpoint, Task::Slow { task: Box::new(task) })]).await?);
+        }
+        self.attempt(&target, &delivery, now).await
+    }
+
+    async fn attempt(
+        &self,
+        target: &Target,
+        delivery: &Delivery,
+        now: Timestamp,
+    ) -> Result<(), WebhookError> {
+        let Target { endpoint, failing_since, .. } = target;
+        let enabled = endpoint.is_enabled();
+        let Called { attempt, retry_after } = if enabled {
+            self.call(target, &delivery.message, now).await
+        } else {
+            Called { attempt: Attempt::refused("the endpoint is disabled", now), retry_after: None }
+        };
+        let disabled = match failing_since {
+            _ if !enabled || attempt.was_taken() => None,
+            _ if attempt.is_gone() => Some(DisabledReason::Gone),
+            Some(since) if is_given_up(*since, now) => Some(DisabledReason::Failing),
+            _ => None,
+        };
+        let measured = [
+            ("Attempts", Unit::Count, f64::from(u8::from(enabled))),
+            ("Taken", Unit::Count, f64::from(u8::from(attempt.was_taken()))),
+            ("Disabled", Unit::Count, f64::from(u8::from(disabled.is_some()))),
+        ];
+        metrics::record(&measured, &[]);
+        let given_up = !enabled || disabled.is_some();
+        let [dice] = secret::random();
+        let after = delivery.attempted(attempt, given_up, retry_after, dice, now);
+        Ok(webhooks::note(&self.table, target, &after, disabled, now).await?)
+    }
+
+    /// Calls an endpoint. That it is slow is noted while it is: others wait for this worker.
+    async fn call(&self, target: &Target, message: &Message, now: Timestamp) -> Called {
+        let mut call = pin!(self.caller.call(&target.endpoint, message, now));
+        if let Ok(called) = tokio::time::timeout(SLOW, &mut call).await {
+            return called;
+        }
+        if target.slow_until.is_none_or(|until| until < now + SLOW_FOR / 2) {
+            let marked = webhooks::mark_slow(&self.table, &target.endpoint.id, now + SLOW_FOR).await;
+            if let Err(error) = marked {
+                // The next one notes it.
+                tracing::warn!(cause = %error, "slow endpoint not noted");
+            }
+        }
+        call.await
+    }
+
+    /// Queues what is due.
+    async fn look(&self, now: Timestamp) -> Result<(), WebhookError> {
+        let began = Instant::now();
+        loop {
+            let due = webhooks::due(&self.table, now, AT_ONCE).await?;
+            let found = due.len();
+            let moved = join_all(due.into_iter().map(|delivery| self.move_on(delivery, now))).await;
+            let (moved, failed): (Vec<_>, Vec<_>) = moved.into_iter().partition(Result::is_ok);
+            // First those that were noted as queued: whoever is not queued now waits for a quarter of an hour.
+            self.queue.send_all(moved.into_iter().flatten().flatten().collect()).await?;
+            failed.into_iter().collect::<Result<Vec<_>, _>>()?;
+            if found < AT_ONCE || began.elapsed() > PATIENCE {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Notes that a delivery is queued, and gives the task by whom it is for; `None` when something has become of it
+    /// meanwhile.
+    async fn move_on(
+        &self,
+        delivery: Delivery,
+        now: Timestamp,
+    ) -> Result<Option<(Option<String>, Task)>, StoreError> {
+        let after = delivery.queued(now + QUEUED_WITHIN, now);
+        if !webhooks::queued(&self.table, &after).await? {
+            return Ok(None);
+        }
+        let Delivery { account_id, id: delivery_id, rev, .. } = after;
+        let endpoint = Some(delivery_id.endpoint().to_string());
+        Ok(Some((endpoint, Task::Deliver { account_id, delivery_id, rev })))
+    }
+}

@@ -1,0 +1,128 @@
+//! Which addresses the platform may call on somebody's behalf.
+//!
+//! Whoever names a URL must not reach what only the platform can reach: its own machine, its network, the cloud's
+//! metadata. So only addresses of the public internet are called, and those networks that an operator allows.
+//!
+//! Source: the IANA registries of special-purpose addresses (RFC 6890), where "globally reachable" is false.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use crate::Invalid;
+
+const fn v4(a: u8, b: u8, c: u8, d: u8, prefix: u8) -> Ipv4Net {
+    Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), prefix)
+}
+
+const fn v6(first: u16, second: u16, third: u16, prefix: u8) -> Ipv6Net {
+    Ipv6Net::new_assert(Ipv6Addr::new(first, second, third, 0, 0, 0, 0, 0), prefix)
+}
+
+const NOT_PUBLIC_V4: [Ipv4Net; 15] = [
+    v4(0, 0, 0, 0, 8),
+    v4(10, 0, 0, 0, 8),
+    // Carriers' own, which some clouds have their metadata in.
+    v4(100, 64, 0, 0, 10),
+    v4(127, 0, 0, 0, 8),
+    // Link-local: the metadata of most clouds.
+    v4(169, 254, 0, 0, 16),
+    v4(172, 16, 0, 0, 12),
+    v4(192, 0, 0, 0, 24),
+    v4(192, 0, 2, 0, 24),
+    v4(192, 88, 99, 0, 24),
+    v4(192, 168, 0, 0, 16),
+    v4(198, 18, 0, 0, 15),
+    v4(198, 51, 100, 0, 24),
+    v4(203, 0, 113, 0, 24),
+    // To many, and to nobody yet; broadcast is among them.
+    v4(224, 0, 0, 0, 4),
+    v4(240, 0, 0, 0, 4),
+];
+
+/// All that is handed out to anybody; the rest is loopback, link-local, local, to many, or carries IPv4 addresses.
+const UNICAST_V6: Ipv6Net = v6(0x2000, 0, 0, 3);
+
+const NOT_PUBLIC_V6: [Ipv6Net; 4] = [
+    // Protocols' own, Teredo among them, which carries IPv4 addresses.
+    v6(0x2001, 0, 0, 23),
+    v6(0x2001, 0xdb8, 0, 32),
+    // 6to4 carries IPv4 addresses.
+    v6(0x2002, 0, 0, 16),
+    v6(0x3fff, 0, 0, 20),
+];
+
+/// Whether an address belongs to the public internet.
+pub fn is_public(address: IpAddr) -> bool {
+    // `::ffff:10.0.0.1` is 10.0.0.1.
+    match address.to_canonical() {
+        IpAddr::V4(address) => !NOT_PUBLIC_V4.iter().any(|network| network.contains(&address)),
+        IpAddr::V6(address) => {
+            UNICAST_V6.contains(&address) && !NOT_PUBLIC_V6.iter().any(|network| network.contains(&address))
+        }
+    }
+}
+
+/// The networks that are called besides the public internet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Networks(Vec<IpNet>);
+
+impl Networks {
+    /// Whether this one is among those that an operator allows.
+    pub fn allow(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.0.iter().any(|network| network.contains(&address))
+    }
+
+    /// Whether this address may be called.
+    pub fn permit(&self, address: IpAddr) -> bool {
+        is_public(address) || self.allow(address)
+    }
+}
+
+/// In CIDR notation, with commas between; empty for none.
+impl std::str::FromStr for Networks {
+    type Err = Invalid;
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+        let networks = parts.map(str::parse).collect::<Result<_, _>>();
+        networks.map(Self).map_err(|_| Invalid::new("is not a list of networks such as 10.0.0.0/8"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_public_internet_is_public() {
+        for address in ["1.1.1.1", "9.255.255.255", "11.0.0.0", "172.15.0.1", "172.32.0.1", "192.0.1.1"]
+            .into_iter()
+            .chain(["100.63.255.255", "100.128.0.0", "223.255.255.255", "2606:4700::1111", "2a00::1"])
+            .chain(["::ffff:1.1.1.1", "2001:200::1"])
+        {
+            assert!(is_public(address.parse().unwrap()), "{address}");
+        }
+        for address in ["0.0.0.0", "0.1.2.3", "10.0.0.1", "100.64.0.1", "127.0.0.1", "127.255.255.255"]
+            .into_iter()
+            .chain(["169.254.169.254", "172.16.0.1", "172.31.255.255", "192.168.1.1", "198.19.0.1"])
+            .chain(["192.0.0.1", "192.0.2.1", "198.51.100.1", "203.0.113.1", "224.0.0.1", "255.255.255.255"])
+            .chain(["::", "::1", "fe80::1", "fc00::1", "fd00:ec2::254", "ff02::1", "::ffff:127.0.0.1"])
+            .chain(["::ffff:169.254.169.254", "::127.0.0.1", "64:ff9b::7f00:1", "64:ff9b:1::1", "100::1"])
+            .chain(["2001::1", "2001:db8::1", "2002:7f00:1::", "3fff::1", "4000::1", "2001:2::1"])
+        {
+            assert!(!is_public(address.parse().unwrap()), "{address}");
+        }
+    }
+
+    #[test]
+    fn an_operator_allows_networks() {
+        let networks: Networks = "10.1.0.0/16, ::1/128".parse().unwrap();
+        for address in ["10.1.2.3", "::ffff:10.1.2.3", "::1", "1.1.1.1"] {
+            assert!(networks.permit(address.parse().unwrap()), "{address}");
+        }
+        assert!(!networks.permit("10.2.0.1".parse().unwrap()) && !networks.allow("1.1.1.1".parse().unwrap()));
+        assert_eq!("".parse(), Ok(Networks::default()));
+        assert!("10.0.0.1/33".parse::<Networks>().is_err() && "localhost".parse::<Networks>().is_err());
+    }
+}

@@ -1,0 +1,90 @@
+//! The one door to SQS: messages as JSON, alone or ten at a time.
+
+use aws::{Env, EnvError};
+use aws_sdk_sqs::{
+    Client,
+    error::DisplayErrorContext,
+    operation::send_message::builders::SendMessageFluentBuilder,
+    types::{SendMessageBatchRequestEntry, builders::SendMessageBatchRequestEntryBuilder},
+};
+use futures_util::future::try_join_all;
+use serde::Serialize;
+
+/// What SQS takes in one call.
+const AT_ONCE: usize = 10;
+
+/// A message did not get into its queue, or perhaps did.
+#[derive(Debug, thiserror::Error)]
+#[error("SQS: {0}")]
+pub struct QueueError(String);
+
+fn failed(error: impl std::fmt::Display) -> QueueError {
+    QueueError(error.to_string())
+}
+
+/// A queue that messages are put into. Cheap to clone.
+#[derive(Clone)]
+pub struct Queue {
+    client: Client,
+    url: String,
+}
+
+/// A client of SQS, for all queues of a function.
+///
+/// # Errors
+/// When the credentials are missing.
+pub fn client(env: &Env) -> Result<Client, EnvError> {
+    aws::client!(aws_sdk_sqs, env, "SQS")
+}
+
+impl Queue {
+    pub fn new(client: &Client, url: &str) -> Self {
+        Self { client: client.clone(), url: url.to_owned() }
+    }
+
+    fn message<T: Serialize>(&self, message: &T) -> Result<SendMessageFluentBuilder, QueueError> {
+        let body = serde_json::to_string(message).map_err(failed)?;
+        Ok(self.client.send_message().queue_url(&self.url).message_body(body))
+    }
+
+    /// # Errors
+    /// When SQS does not say that it has the message.
+    pub async fn send<T: Serialize>(&self, message: &T) -> Result<(), QueueError> {
+        self.send_in(0, message).await
+    }
+
+    /// The same; it can be received in so many seconds, 900 at the most.
+    ///
+    /// # Errors
+    /// When SQS does not say that it has the message.
+    pub async fn send_in<T: Serialize>(&self, seconds: i32, message: &T) -> Result<(), QueueError> {
+        let delay = (seconds > 0).then_some(seconds);
+        let sent = self.message(message)?.set_delay_seconds(delay).send().await;
+        sent.map(drop).map_err(|error| failed(DisplayErrorContext(error)))
+    }
+
+    /// Sends any number of messages, each with its group if it has one: a group that keeps its receivers busy doesn't
+    /// hold up another (SQS's fair queues).
+    ///
+    /// # Errors
+    /// When SQS does not say that it has all of them.
+    pub async fn send_all<T: Serialize>(&self, messages: Vec<(Option<String>, T)>) -> Result<(), QueueError> {
+        let entry = |(group, message)| {
+            let body = serde_json::to_string::<T>(&message).map_err(failed)?;
+            Ok(SendMessageBatchRequestEntry::builder().message_body(body).set_message_group_id(group))
+        };
+        let entries = messages.into_iter().map(entry).collect::<Result<Vec<_>, QueueError>>()?;
+        try_join_all(entries.chunks(AT_ONCE).map(|entries| self.send_some(entries))).await.map(drop)
+    }
+
+    async fn send_some(&self, entries: &[SendMessageBatchRequestEntryBuilder]) -> Result<(), QueueError> {
+        let numbered = entries.iter().enumerate().map(|(n, entry)| entry.clone().id(n.to_string()).build());
+        let entries = numbered.collect::<Result<Vec<_>, _>>().map_err(failed)?;
+        let batch = self.client.send_message_batch().queue_url(&self.url).set_entries(Some(entries));
+        let sent = batch.send().await.map_err(|error| failed(DisplayErrorContext(error)))?;
+        match sent.failed.first() {
+            None => Ok(()),
+            Some(entry) => Err(failed(entry.message.as_deref().unwrap_or(&entry.code))),
+        }
+    }
+}

@@ -1,0 +1,355 @@
+//! Webhook endpoints and the deliveries to them.
+//!
+//! A delivery is noted when it has been tried: until then the queue keeps it. What is to be tried again lies in an
+//! index by when it is due, and a revision is tried once.
+
+use std::collections::BTreeMap;
+
+use domain::{
+    event::Person,
+    id::{AccountId, DeliveryId, EventId, WebhookEndpointId},
+    webhook::{Delivery, DisabledReason, Message, WebhookEndpoint},
+};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::{
+    Commit, CommitError, Cursor, LIST_SHARDS, Page, StoreError, Table,
+    entities::{
+        AuditEntry, ENDPOINTS, EndpointFailing, EndpointSlow, Entity, Event, Job, JobKind, deliveries_due,
+        deliveries_partitions, delivery_key, due_at, webhook_endpoint_key,
+    },
+    keys::join,
+    patterns,
+    table::{Query, Range},
+};
+
+/// Of the payloads of all kinds; a kind whose fields change their meaning gets a new one.
+const VERSION: u32 = 1;
+
+/// The body of a message, whatever it tells.
+#[derive(Serialize)]
+struct Body<'a> {
+    id: &'a EventId,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    version: u32,
+    timestamp: Timestamp,
+    data: BTreeMap<&'a str, serde_json::Value>,
+}
+
+/// What a message of this type tells, with this data.
+fn message(id: &EventId, kind: &str, at: Timestamp, data: BTreeMap<&str, serde_json::Value>) -> Message {
+    let body = Body { id, kind, version: VERSION, timestamp: at, data };
+    #[expect(clippy::expect_used, reason = "texts and numbers by name are always JSON")]
+    let body = serde_json::to_string(&body).expect("a body is JSON");
+    Message { id: id.clone(), kind: kind.to_owned(), body }
+}
+
+/// What an endpoint is told of an event: the ids and numbers that its kind names.
+pub fn message_of(event: &Event) -> Message {
+    let kind = event.kind;
+    let mut data = BTreeMap::from([(kind.topic().field(), event.topic.as_str().into())]);
+    let person = match kind.person() {
+        Person::Subscriber => ("subscriber_id", event.subscriber_id.as_ref().map(|id| id.as_str())),
+        Person::Customer => ("customer_id", event.customer_id.as_ref().map(|id| id.as_str())),
+        Person::Nobody => ("", None),
+    };
+    if let (field, Some(id)) = person {
+        data.insert(field, id.into());
+    }
+    if let (Some(field), Some(id)) = (kind.object(), event.object_id.as_deref()) {
+        data.insert(field, id.into());
+    }
+    data.extend(event.data.iter().map(|(name, number)| (name.as_str(), (*number).into())));
+    message(&event.id, kind.name(), event.at, data)
+}
+
+/// What an endpoint is told when somebody tries it.
+pub fn test_message(endpoint: &WebhookEndpointId, now: Timestamp) -> Message {
+    let data = BTreeMap::from([("webhook_endpoint_id", endpoint.as_str().into())]);
+    message(&EventId::in_order(now), domain::webhook::TEST, now, data)
+}
+
+/// An account's endpoints, oldest first: some twenty at the most.
+pub async fn endpoints(table: &Table, account: &AccountId) -> Result<Vec<WebhookEndpoint>, StoreError> {
+    let query = Query {
+        range: Range::BeginsWith(ENDPOINTS.to_owned()),
+        consistent: true,
+        ..Query::partition(join(&["ACCT", account.as_str()]))
+    };
+    table.query(&patterns::WEBHOOK_ENDPOINTS, query).await
+}
+
+pub async fn endpoint(
+    table: &Table,
+    account: &AccountId,
+    id: &WebhookEndpointId,
+) -> Result<Option<WebhookEndpoint>, StoreError> {
+    table.get(&patterns::WEBHOOK_ENDPOINT, &webhook_endpoint_key(account, id)).await
+}
+
+/// The writes that add an endpoint.
+pub fn create(endpoint: &WebhookEndpoint, audit: &AuditEntry) -> Commit {
+    Commit::new(&patterns::WEBHOOK_ENDPOINT_WRITE).create("endpoint", endpoint).create("audit", audit)
+}
+
+/// The writes that change the endpoint read before; how it fared until now is forgotten.
+pub fn update(endpoint: &WebhookEndpoint, rev: u64, audit: &AuditEntry) -> Commit {
+    Commit::new(&patterns::WEBHOOK_ENDPOINT_WRITE)
+        .replace("endpoint", endpoint, rev)
+        .purge("failing", &EndpointFailing::key_of(&endpoint.id))
+        .create("audit", audit)
+}
+
+/// The writes that remove it. What it was told expires.
+pub fn delete(endpoint: &WebhookEndpoint, audit: &AuditEntry) -> Commit {
+    Commit::new(&patterns::WEBHOOK_ENDPOINT_WRITE)
+        .delete("endpoint", &endpoint.key(), endpoint.rev)
+        .purge("failing", &EndpointFailing::key_of(&endpoint.id))
+        .create("audit", audit)
+}
+
+/// What an endpoint was told, newest first.
+pub async fn deliveries(
+    table: &Table,
+    endpoint: &WebhookEndpointId,
+    after: Option<Cursor>,
+    limit: usize,
+) -> Result<Page<Delivery>, StoreError> {
+    table.page(&patterns::DELIVERIES, &deliveries_partitions(endpoint), true, after, limit).await
+}
+
+pub async fn delivery(table: &Table, id: &DeliveryId) -> Result<Option<Delivery>, StoreError> {
+    table.get(&patterns::DELIVERY, &delivery_key(id)).await
+}
+
+/// The writes that have a delivery made, of which this is the next revision; the label `delivery` fails when it has
+/// changed meanwhile.
+pub fn ask(delivery: &Delivery, audit: &AuditEntry, now: Timestamp) -> Commit {
+    let commit = Commit::new(&patterns::DELIVERY_ASK);
+    let commit = match delivery.rev - 1 {
+        0 => commit.create("delivery", delivery),
+        rev => commit.replace("delivery", delivery, rev),
+    };
+    let job = Job {
+        id: format!("{}:{}", delivery.id, delivery.rev),
+        job: JobKind::Deliver {
+            account_id: delivery.account_id.clone(),
+            delivery_id: delivery.id.clone(),
+            rev: delivery.rev,
+        },
+        at: now,
+    };
+    commit.overwrite("job", &job).create("audit", audit)
+}
+
+/// An endpoint as a delivery finds it.
+#[derive(Clone, Debug)]
+pub struct Target {
+    pub endpoint: WebhookEndpoint,
+    /// Since when it has taken nothing.
+    pub failing_since: Option<Timestamp>,
+    /// Until when it counts as slow.
+    pub slow_until: Option<Timestamp>,
+    /// The delivery as it was noted last, if it was.
+    pub delivery: Option<Delivery>,
+}
+
+/// All that an attempt depends on, in one read; `None` without an endpoint.
+pub async fn target(
+    table: &Table,
+    account: &AccountId,
+    delivery: &DeliveryId,
+) -> Result<Option<Target>, StoreError> {
+    let endpoint = delivery.endpoint();
+    let keys = [
+        webhook_endpoint_key(account, &endpoint),
+        EndpointFailing::key_of(&endpoint),
+        EndpointSlow::key_of(&endpoint),
+        delivery_key(delivery),
+    ];
+    let mut found = table.batch_get(&patterns::DELIVERY_TARGET, &keys).await?;
+    let [endpoint, failing, slow, delivery] = keys.map(|key| found.remove(&key));
+    let Some(endpoint) = endpoint else { return Ok(None) };
+    Ok(Some(Target {
+        endpoint: Entity::from_item(endpoint)?,
+        failing_since: failing.map(EndpointFailing::from_item).transpose()?.map(|failing| failing.since),
+        slow_until: slow.map(EndpointSlow::from_item).transpose()?.map(|slow| slow.until),
+        delivery: delivery.map(Delivery::from_item).transpose()?,
+    }))
+}
+
+/// Notes that an endpoint is slow to answer.
+pub async fn mark_slow(
+    table: &Table,
+    endpoint: &WebhookEndpointId,
+    until: Timestamp,
+) -> Result<(), StoreError> {
+    let slow = EndpointSlow { endpoint_id: endpoint.clone(), until };
+    match Commit::new(&patterns::ENDPOINT_SLOW).overwrite("slow", &slow).apply(table).await {
+        Ok(()) | Err(CommitError::Condition(_)) => Ok(()),
+        Err(CommitError::Store(error)) => Err(error),
+    }
+}
+
+/// Notes a delivery that was tried, of which `after` is the next revision, and what that says of its endpoint, which
+/// is disabled if there is a reason. Whoever notes the same revision second notes nothing.
+pub async fn note(
+    table: &Table,
+    target: &Target,
+    after: &Delivery,
+    disabled: Option<DisabledReason>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let noted = |disabled: Option<DisabledReason>| {
+        let commit = Commit::new(&patterns::DELIVERY_NOTE);
+        let mut commit = match &target.delivery {
+            None => commit.create("delivery", after),
+            Some(before) => commit.replace("delivery", after, before.rev),
+        };
+        let taken = after.due_at.is_none() && after.attempts.last().is_some_and(|last| last.was_taken());
+        let endpoint_id = target.endpoint.id.clone();
+        if taken && target.failing_since.is_some() {
+            commit = commit.purge("failing", &EndpointFailing::key_of(&endpoint_id));
+        } else if !taken && target.failing_since.is_none() && target.endpoint.is_enabled() {
+            commit = commit.overwrite("failing", &EndpointFailing { endpoint_id, since: now });
+        }
+        match disabled {
+            None => commit,
+            Some(reason) => disable(commit, &target.endpoint, reason, now),
+        }
+    };
+    match noted(disabled).apply(table).await {
+        // Somebody else has changed the endpoint: perhaps disabled it.
+        Err(error) if error.failed("endpoint").is_some() && error.failed("delivery").is_none() => {
+            match noted(None).apply(table).await {
+                Ok(()) | Err(CommitError::Condition(_)) => Ok(()),
+                Err(CommitError::Store(error)) => Err(error),
+            }
+        }
+        Ok(()) | Err(CommitError::Condition(_)) => Ok(()),
+        Err(CommitError::Store(error)) => Err(error),
+    }
+}
+
+/// Adds the writes that disable an endpoint, and have its account's owners told.
+fn disable(commit: Commit, endpoint: &WebhookEndpoint, reason: DisabledReason, now: Timestamp) -> Commit {
+    let disabled = endpoint.disabled(reason, now);
+    let (account_id, endpoint_id) = (endpoint.account_id.clone(), endpoint.id.clone());
+    let audit =
+        AuditEntry::new(&account_id, "platform", "webhook_endpoint.disabled", endpoint_id.as_str(), now);
+    let job = Job {
+        id: format!("{endpoint_id}:{}", disabled.rev),
+        job: JobKind::TellOfEndpoint { account_id, endpoint_id, rev: disabled.rev },
+        at: now,
+    };
+    commit.replace("endpoint", &disabled, endpoint.rev).create("audit", &audit).overwrite("job", &job)
+}
+
+/// Deliveries that are due by now, the most overdue first.
+pub async fn due(table: &Table, now: Timestamp, limit: usize) -> Result<Vec<Delivery>, StoreError> {
+    let mut due = Vec::new();
+    for shard in 0..LIST_SHARDS {
+        let query = Query {
+            range: Range::Before(due_at(now)),
+            limit: Some(limit),
+            ..Query::partition(deliveries_due(shard))
+        };
+        due.extend(table.query::<Delivery>(&patterns::DELIVERIES_DUE, query).await?);
+    }
+    Ok(due)
+}
+
+/// Notes that a delivery is queued again; `false` when something has become of it meanwhile.
+pub async fn queued(table: &Table, after: &Delivery) -> Result<bool, StoreError> {
+    let commit = Commit::new(&patterns::DELIVERY_QUEUED).replace("delivery", after, after.rev - 1);
+    match commit.apply(table).await {
+        Ok(()) => Ok(true),
+        Err(CommitError::Condition(_)) => Ok(false),
+        Err(CommitError::Store(error)) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::event::EventKind;
+
+    use super::*;
+
+    const ULID: &str = "01m7yhxdqhbwa008tz019wpw3d";
+
+    /// An event of this kind, with all that the kind names.
+    fn example(kind: EventKind) -> Event {
+        let prefixes = [
+            ("card_reward_id", "crw"),
+            ("claim_id", "claim"),
+            ("code_id", "code"),
+            ("comment_id", "cmt"),
+            ("import_id", "imp"),
+            ("referral_id", "ref"),
+            ("reward_id", "rwd"),
+            ("send_id", "send"),
+            ("stamp_id", "stamp"),
+        ];
+        let object = kind.object().map(|field| {
+            let (_, prefix) = prefixes.iter().find(|(name, _)| *name == field).unwrap();
+            let owner = if ["crw", "claim", "code", "send", "stamp"].contains(prefix) { ULID } else { "" };
+            format!("{prefix}_{owner}{ULID}")
+        });
+        let topic = match kind.topic().field() {
+            "waitlist_id" => "wl",
+            "feature_id" => "feat",
+            "code_pool_id" => "pool",
+            "program_id" => "prog",
+            _ => "camp",
+        };
+        let is = |person| kind.person() == person;
+        Event {
+            id: format!("evt_{ULID}").parse().unwrap(),
+            account_id: format!("acct_{ULID}").parse().unwrap(),
+            topic: format!("{topic}_{ULID}"),
+            kind,
+            subscriber_id: is(Person::Subscriber).then(|| format!("sub_{ULID}").parse().unwrap()),
+            customer_id: is(Person::Customer).then(|| format!("cust_{ULID}").parse().unwrap()),
+            object_id: object,
+            data: kind.numbers().iter().zip(7..).map(|(name, number)| ((*name).to_owned(), number)).collect(),
+            at: "2026-11-25T10:00:00Z".parse().unwrap(),
+            noted_at: "2026-11-25T10:00:01Z".parse().unwrap(),
+        }
+    }
+
+    /// The part of `docs/webhooks.md` that follows from the kinds of events.
+    fn document() -> String {
+        let section = |kind: &EventKind| {
+            let body: serde_json::Value = serde_json::from_str(&message_of(&example(*kind)).body).unwrap();
+            format!("\n### {}\n\n{}\n\n```json\n{body:#}\n```\n", kind.name(), kind.about())
+        };
+        EventKind::ALL.iter().map(section).collect()
+    }
+
+    #[test]
+    fn the_document_shows_what_each_kind_of_event_tells() {
+        const MARK: &str =
+            "<!-- Generated from the kinds of events: `UPDATE=1 cargo test -p store` writes it anew. -->\n";
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/webhooks.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        let (head, _) = text.split_once(MARK).unwrap();
+        let current = format!("{head}{MARK}{}", document());
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(path, &current).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(path).unwrap(), current, "run with UPDATE=1");
+    }
+
+    #[test]
+    fn a_body_says_what_it_is() {
+        let message = message_of(&example(EventKind::CodePoolLowStock));
+        assert_eq!(
+            message.body,
+            "{\"id\":\"evt_01m7yhxdqhbwa008tz019wpw3d\",\"type\":\"code_pool.low_stock\",\"version\":1,\
+             \"timestamp\":\"2026-11-25T10:00:00Z\",\"data\":{\"code_pool_id\":\"pool_01m7yhxdqhbwa008tz019wpw3d\",\
+             \"remaining\":7,\"threshold\":8}}"
+        );
+    }
+}

@@ -1,0 +1,126 @@
+//! What becomes of an event: counted by the projector, and told to a webhook endpoint.
+//!
+//! First votes are cast one at a time, and the time is taken from each to its message's arrival at an endpoint. Then
+//! many are cast while nothing follows from them, and the projector gets their stream: events a second, and calls to
+//! DynamoDB per event, for counting and for telling. `VOTES` changes how many (10,000).
+
+use std::time::Instant;
+
+use futures_util::{StreamExt, stream};
+use groundswell::{Options, Platform, faults::Faults};
+use jiff::Timestamp;
+use scenarios::{Api, address, eventually, receiver::Receiver};
+use serde_json::{Value, json};
+
+const ALONE: usize = 200;
+/// What Lambda gives the projector at once.
+const BATCH: usize = 100;
+
+fn setting(name: &str, default: usize) -> usize {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+/// An endpoint that wants to know of votes, and something to vote for.
+async fn stage(api: &Api, receiver: &Receiver) -> (String, String) {
+    let body = json!({ "url": receiver.url, "event_types": ["feature.voted"] });
+    assert_eq!(api.post("/webhook-endpoints", body).await.status, 201);
+    let waitlist = api.waitlist(json!({})).await;
+    let feature = api.post("/features", json!({ "waitlist_id": waitlist, "title": "x" })).await.id();
+    (waitlist, feature)
+}
+
+async fn voter(api: &Api, waitlist: &str) -> String {
+    api.join(waitlist, &address("p"), None).await.text_at("token")
+}
+
+async fn vote(api: &Api, feature: &str, token: &str) {
+    let call = api.public("POST", &format!("/features/{feature}/vote")).header("x-subscriber-token", token);
+    assert_eq!(call.json(json!({})).send().await.status, 200);
+}
+
+fn calls(platform: &Platform, function: &str) -> u64 {
+    platform.meters[function].snapshot().values().sum()
+}
+
+async fn lag() {
+    let data = tempfile::tempdir().expect("a directory");
+    let platform = scenarios::start(scenarios::options(data.path(), false, Faults::default())).await;
+    let api = Api::new(platform.credentials.clone());
+    let receiver = Receiver::willing().await;
+    let (waitlist, feature) = stage(&api, &receiver).await;
+    let mut lags = Vec::new();
+    let mut before = 0;
+    for n in 0..ALONE {
+        let token = voter(&api, &waitlist).await;
+        if n == 0 {
+            before = calls(&platform, "webhook-sender");
+        }
+        vote(&api, &feature, &token).await;
+        let request = eventually(|| async { receiver.told().get(n).cloned() }).await;
+        let body = request.json();
+        let cast: Timestamp = body["timestamp"].as_str().and_then(|at| at.parse().ok()).expect("a time");
+        lags.push(request.at.duration_since(cast).as_millis());
+    }
+    // What is noted last is noted after the answer.
+    platform.queue_depth("webhooks").expect("a queue");
+    lags.sort_unstable();
+    let percentile = |p: usize| lags[(lags.len() * p / 100).min(lags.len() - 1)];
+    println!(
+        "{ALONE} votes, one at a time, from the vote to the webhook: p50 {} ms, p95 {} ms, p99 {} ms",
+        percentile(50),
+        percentile(95),
+        percentile(99)
+    );
+    let sender = calls(&platform, "webhook-sender") - before;
+    println!("DynamoDB calls per delivery: {:.2}", sender as f64 / ALONE as f64);
+}
+
+/// Gives the projector these records, as Lambda does; events a second, and calls per event.
+async fn project(platform: &Platform, what: &str, records: &[Value], events: usize) {
+    let before = calls(platform, "projector");
+    let started = Instant::now();
+    for records in records.chunks(BATCH) {
+        platform.invoke("ProjectorFunction", json!({ "Records": records })).await.expect("a projector");
+    }
+    let (took, calls) = (started.elapsed(), calls(platform, "projector") - before);
+    println!(
+        "{what} {events} events: {:.0} a second, {:.2} DynamoDB calls each",
+        events as f64 / took.as_secs_f64(),
+        calls as f64 / events as f64
+    );
+}
+
+async fn throughput(votes: usize) {
+    let data = tempfile::tempdir().expect("a directory");
+    let options =
+        Options { event_sources: false, ..scenarios::options(data.path(), true, Faults::default()) };
+    let platform = scenarios::start(options).await;
+    let api = Api::new(platform.credentials.clone());
+    let receiver = Receiver::willing().await;
+    let (waitlist, feature) = stage(&api, &receiver).await;
+    let tokens: Vec<String> =
+        stream::iter(0..votes).map(|_| voter(&api, &waitlist)).buffer_unordered(32).collect().await;
+    stream::iter(tokens)
+        .for_each_concurrent(32, |token| {
+            let (api, feature) = (&api, &feature);
+            async move { vote(api, feature, &token).await }
+        })
+        .await;
+    let of_type = |records: Vec<Value>, kind: &str| -> Vec<Value> {
+        let image = |record: &Value| record["dynamodb"]["NewImage"]["_type"]["S"] == kind;
+        records.into_iter().filter(image).collect()
+    };
+    let cast = of_type(platform.stream_records().await.expect("a stream"), "vote");
+    project(&platform, "counting", &cast, votes).await;
+    let events = of_type(platform.stream_records().await.expect("a stream"), "event");
+    assert_eq!(events.len(), votes);
+    project(&platform, "telling of", &events, votes).await;
+    let depth = platform.queue_depth("webhooks").expect("a queue");
+    assert_eq!(depth.visible, votes as u64);
+}
+
+#[tokio::main]
+async fn main() {
+    lag().await;
+    throughput(setting("VOTES", 10_000)).await;
+}

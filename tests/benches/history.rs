@@ -1,0 +1,86 @@
+//! What a question to analytics costs, after few events and after very many.
+//!
+//! Counts votes of the last thirty days, through the code that the projector counts them with, and asks how they went,
+//! by the day and by the hour. Prints DynamoDB calls and latency of each question. `EVENTS` sets how many events there
+//! are (`1000,1000000`).
+
+use std::time::{Duration, Instant};
+
+use domain::{
+    feature::{Feature, Vote},
+    id::SubscriberId,
+};
+use futures_util::{StreamExt, stream};
+use groundswell::faults::Faults;
+use jiff::{SignedDuration, Timestamp};
+use scenarios::{Api, Dice};
+use serde_json::json;
+use store::feature_projection::{self, Change};
+
+const AT_ONCE: usize = 5_000;
+const QUESTIONS: usize = 50;
+const DAYS: usize = 30;
+
+fn vote(feature: &Feature, at: Timestamp) -> Change {
+    let vote = Vote {
+        feature_id: feature.id.clone(),
+        subscriber_id: SubscriberId::new(at),
+        waitlist_id: feature.waitlist_id.clone(),
+        stands: true,
+        at,
+        rev: 1,
+    };
+    Change::Vote { before: None, after: Some(Box::new(vote)), written_at: at }
+}
+
+#[tokio::main]
+async fn main() {
+    let sizes = std::env::var("EVENTS").unwrap_or_else(|_| "1000,1000000".to_owned());
+    let data = tempfile::tempdir().expect("a directory");
+    let platform = scenarios::start(scenarios::options(data.path(), false, Faults::default())).await;
+    let api = Api::new(platform.credentials.clone());
+    let waitlist = api.waitlist(json!({})).await;
+    let mut dice = Dice(7);
+    for size in sizes.split(',').map(|size| size.parse::<usize>().expect("a number")) {
+        let id = api.post("/features", json!({ "waitlist_id": waitlist, "title": "x" })).await.id();
+        let id = id.parse().expect("an id");
+        let feature = store::features::find(&platform.table, &id).await.expect("a store").expect("a feature");
+        let now = Timestamp::now();
+        let seconds = DAYS * 24 * 3600 - 3600;
+        let started = Instant::now();
+        for first in (0..size).step_by(AT_ONCE) {
+            let mut votes: Vec<_> = (first..size.min(first + AT_ONCE))
+                .map(|_| vote(&feature, now - SignedDuration::from_secs(dice.below(seconds) as i64)))
+                .collect();
+            // As they come: an hour's together.
+            votes.sort_by_key(|change| match change {
+                Change::Vote { written_at, .. } | Change::Comment { written_at, .. } => *written_at,
+            });
+            feature_projection::count(&platform.table, &feature.id, &votes).await.expect("counted");
+        }
+        println!("{size} events, counted in {:.0} s", started.elapsed().as_secs_f64());
+        for granularity in ["day", "hour"] {
+            let path = format!("/analytics/features/{}?granularity={granularity}", feature.id);
+            let before: u64 = platform.meters["analytics"].snapshot().values().sum();
+            let mut latencies: Vec<Duration> = stream::iter(0..QUESTIONS)
+                .then(|_| async {
+                    let started = Instant::now();
+                    let answer = api.get(&path).await.ok();
+                    let took = started.elapsed();
+                    let counted = answer["totals"]["voted"].as_u64();
+                    // A day's question ends before the first day of some of them began.
+                    assert!(counted.is_some_and(|counted| counted as usize > size * 9 / 10), "{answer}");
+                    took
+                })
+                .collect()
+                .await;
+            latencies.sort();
+            let calls: u64 = platform.meters["analytics"].snapshot().values().sum::<u64>() - before;
+            println!(
+                "  by the {granularity}: {:.2} DynamoDB calls, p50 {:.1} ms",
+                calls as f64 / QUESTIONS as f64,
+                latencies[QUESTIONS / 2].as_secs_f64() * 1000.0
+            );
+        }
+    }
+}

@@ -1,0 +1,609 @@
+//! Webhooks: who is told what, signed how, how often, and where nobody is called.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+use groundswell::{Platform, faults::Faults};
+use jiff::{SignedDuration, Timestamp};
+use scenarios::{
+    Api, Reply as Answer, address, eventually, patiently, platform,
+    receiver::{Receiver, Reply},
+    server::Request,
+};
+use serde_json::{Value, json};
+use webhook_sender::WebhookSender;
+
+/// An endpoint at the receiver, told of these types of events, of all if none is named: its id and its secret.
+async fn endpoint(api: &Api, receiver: &Receiver, types: &[&str]) -> (String, String) {
+    let made = api.post("/webhook-endpoints", json!({ "url": receiver.url, "event_types": types })).await;
+    assert_eq!(made.status, 201, "{}", made.text);
+    (made.id(), made.text_at("secret"))
+}
+
+/// What the receiver was told of this type, once it is so much.
+async fn told(receiver: &Receiver, kind: &str, count: usize) -> Vec<Request> {
+    eventually(|| async { Some(receiver.told_of(kind)).filter(|told| told.len() >= count) }).await
+}
+
+/// The deliveries to an endpoint, newest first, once there are so many that are as wanted.
+async fn deliveries(api: &Api, endpoint: &str, count: usize, wanted: &str) -> Vec<Value> {
+    let path = format!("/webhook-endpoints/{endpoint}/deliveries");
+    patiently(Duration::from_secs(60), || async {
+        let all = api.all(&path).await;
+        let found: Vec<_> = all.into_iter().filter(|delivery| delivery["status"] == wanted).collect();
+        (found.len() >= count).then_some(found)
+    })
+    .await
+}
+
+async fn test_message(api: &Api, endpoint: &str) -> String {
+    let asked = api.post(&format!("/webhook-endpoints/{endpoint}/test"), json!({})).await;
+    assert_eq!(asked.status, 202, "{}", asked.text);
+    asked.id()
+}
+
+async fn patch(api: &Api, endpoint: &str, patch: Value) -> Answer {
+    let path = format!("/webhook-endpoints/{endpoint}");
+    let seen = api.get(&path).await.header("etag").to_owned();
+    api.secret("PATCH", &path).header("if-match", &seen).json(patch).send().await
+}
+
+#[tokio::test]
+async fn an_endpoint_is_told_of_what_it_wants_signed_as_the_specification_says() {
+    let (Some(api), Some(stranger)) = (Api::another_account().await, Api::another_account().await) else {
+        return;
+    };
+    let (some, all, strangers) =
+        (Receiver::willing().await, Receiver::willing().await, Receiver::willing().await);
+    let (id, secret) = endpoint(&api, &some, &["subscriber.joined", "referral.credited"]).await;
+    endpoint(&api, &all, &[]).await;
+    let (_, other_secret) = endpoint(&stranger, &strangers, &[]).await;
+
+    let waitlist = api.waitlist(json!({ "reward_tiers": [{ "referrals": 1, "name": "x" }] })).await;
+    let ada = api.join(&waitlist, &address("ada"), None).await;
+    let bo = api.join(&waitlist, &address("bo"), Some(&ada.text_at("referral_code"))).await;
+    let joined = told(&some, "subscriber.joined", 2).await;
+    let credited = told(&some, "referral.credited", 1).await.remove(0);
+    told(&all, "reward.issued", 1).await;
+    assert!(some.told_of("reward.issued").is_empty());
+
+    for request in joined.iter().chain([&credited]) {
+        assert_eq!((request.method.as_str(), request.path.as_str()), ("POST", "/hook"));
+        assert_eq!(request.header("content-type"), "application/json");
+        assert!(request.header("user-agent").starts_with("Groundswell-Webhooks/"));
+        assert!(request.is_signed_by(&secret) && !request.is_signed_by(&other_secret));
+        let body = request.json();
+        assert_eq!(body["id"], request.header("webhook-id"));
+        assert_eq!(body["version"], 1);
+        let at: Timestamp = body["timestamp"].as_str().unwrap().parse().unwrap();
+        assert!(Timestamp::now().duration_since(at) < SignedDuration::from_mins(1));
+        let mut tampered = request.clone();
+        tampered.body = request.body.replace(&waitlist, "wl_another");
+        assert!(!tampered.is_signed_by(&secret));
+    }
+    let referral = bo.id().replace("sub_", "ref_");
+    let expected = json!({ "waitlist_id": waitlist, "subscriber_id": ada.id(), "referral_id": referral });
+    assert_eq!(credited.json()["data"], expected);
+
+    let log = deliveries(&api, &id, 3, "delivered").await;
+    let logged: BTreeSet<_> = log.iter().map(|delivery| delivery["event_id"].as_str().unwrap()).collect();
+    assert!(logged.contains(credited.header("webhook-id")) && logged.len() == 3);
+    for delivery in &log {
+        assert_eq!(delivery["webhook_endpoint_id"], id.as_str());
+        assert_eq!(delivery["next_attempt_at"], Value::Null);
+        let [attempt] = &delivery["attempts"].as_array().unwrap()[..] else { panic!("{delivery}") };
+        assert_eq!((&attempt["status_code"], &attempt["response"]), (&json!(200), &json!("noted")));
+        let alone = api.get(&format!("/deliveries/{}", delivery["id"].as_str().unwrap())).await.ok();
+        assert_eq!(alone, *delivery);
+    }
+    // Nothing of one account reaches another, and nobody is told twice.
+    stranger.waitlist(json!({})).await;
+    assert!(strangers.told().is_empty());
+    assert!(some.ids().values().chain(all.ids().values()).all(|times| *times == 1));
+}
+
+/// What each kind of event is documented to tell is what it tells.
+#[tokio::test]
+async fn what_comes_is_what_the_document_shows() {
+    let Some(api) = Api::another_account().await else { return };
+    let receiver = Receiver::willing().await;
+    endpoint(&api, &receiver, &[]).await;
+    let waitlist = api.waitlist(json!({})).await;
+    let ada = api.join(&waitlist, &address("ada"), None).await;
+    let bo = api.join(&waitlist, &address("bo"), Some(&ada.text_at("referral_code"))).await;
+    eventually(|| async { (api.position(&ada.id()).await["position"] == 1).then_some(()) }).await;
+    let feature = api.post("/features", json!({ "waitlist_id": waitlist, "title": "x" })).await.id();
+    let own = |method: &str, path: &str| {
+        api.public(method, path).header("x-subscriber-token", &ada.text_at("token"))
+    };
+    own("POST", &format!("/features/{feature}/vote")).json(json!({})).send().await.ok();
+    let comment =
+        own("POST", "/comments").json(json!({ "feature_id": feature, "text": "x" })).send().await.id();
+    let verdict = api.secret("PUT", &format!("/comments/{comment}/moderate"));
+    verdict.json(json!({ "status": "approved" })).send().await.ok();
+    let referral = bo.id().replace("sub_", "ref_");
+    eventually(|| async {
+        api.post(&format!("/referrals/{referral}/revoke"), json!({})).await.status.is_success().then_some(())
+    })
+    .await;
+    api.post(&format!("/waitlists/{waitlist}/invitations"), json!({ "subscriber_ids": [ada.id()] }))
+        .await
+        .ok();
+    let pool = api.pool(json!({ "low_stock_thresholds": [1] })).await;
+    api.import(&pool, "code\nONE\nTWO\n").await;
+    api.claim(&pool, "ada").await.ok();
+    let codes = api.all(&format!("/code-pools/{pool}/codes")).await;
+    let claimed = codes.iter().find(|code| code["status"] == "claimed").unwrap();
+    api.post(&format!("/codes/{}/redeem", claimed["id"].as_str().unwrap()), json!({})).await.ok();
+    let program = api.program(json!({ "stamps_required": 1, "milestones": [1] })).await;
+    let customer = api.customer(&program).await;
+    let given = api.post("/stamps", json!({ "program_id": program, "customer_id": customer })).await;
+    assert_eq!(given.status, 201, "{}", given.text);
+    assert_eq!(api.secret("DELETE", &format!("/stamps/{}", given.id())).send().await.status, 200);
+
+    let document =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/webhooks.md")).unwrap();
+    for kind in [
+        "subscriber.joined",
+        "subscriber.invited",
+        "referral.credited",
+        "referral.revoked",
+        "feature.voted",
+        "comment.posted",
+        "comment.approved",
+        "import.completed",
+        "code.claimed",
+        "code.redeemed",
+        "code_pool.low_stock",
+        "customer.enrolled",
+        "stamp.given",
+        "stamp.voided",
+        "milestone.reached",
+        "card_reward.issued",
+        "card_reward.withdrawn",
+    ] {
+        let came = told(&receiver, kind, 1).await.remove(0).json();
+        let (_, section) = document.split_once(&format!("\n### {kind}\n")).unwrap();
+        let example = section.split("```json\n").nth(1).and_then(|rest| rest.split("\n```").next()).unwrap();
+        let example: Value = serde_json::from_str(example).unwrap();
+        let fields = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        assert_eq!(fields(&came), fields(&example), "{came}");
+        assert_eq!(fields(&came["data"]), fields(&example["data"]), "{came}");
+        for (field, value) in came["data"].as_object().unwrap() {
+            let prefix =
+                |value: &Value| value.as_str().and_then(|id| id.split('_').next()).map(str::to_owned);
+            assert_eq!(prefix(value), prefix(&example["data"][field]), "{field} of {came}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_secret_is_shown_once_and_changes_with_an_overlap() {
+    let Some(api) = Api::another_account().await else { return };
+    let receiver = Receiver::willing().await;
+    let body = json!({ "url": receiver.url, "description": "Our shop" });
+    let once = || {
+        api.secret("POST", "/webhook-endpoints").header("idempotency-key", "one").json(body.clone()).send()
+    };
+    let made = once().await;
+    let (id, first) = (made.id(), made.text_at("secret"));
+    assert_eq!(made.header("location"), format!("/api/v1/webhook-endpoints/{id}"));
+    let again = once().await;
+    assert_eq!((again.status.as_u16(), again.id()), (201, id.clone()));
+    let path = format!("/webhook-endpoints/{id}");
+    let listed = api.get("/webhook-endpoints").await.ok();
+    for shown in [&again.json, &api.get(&path).await.json, &listed["data"][0]] {
+        assert_eq!(shown["secret"], Value::Null);
+        assert_eq!(
+            (&shown["id"], &shown["status"], &shown["description"]),
+            (&json!(id), &json!("enabled"), &json!("Our shop"))
+        );
+    }
+    assert_eq!(listed["data"].as_array().unwrap().len(), 1);
+
+    let rotate = async |overlap: u32| {
+        let rotated = api.post(&format!("{path}/rotate-secret"), json!({ "overlap_seconds": overlap })).await;
+        assert_eq!(rotated.status, 200, "{}", rotated.text);
+        rotated.text_at("secret")
+    };
+    let second = rotate(3600).await;
+    test_message(&api, &id).await;
+    let request = told(&receiver, "webhook.test", 1).await.remove(0);
+    assert_eq!(request.header("webhook-signature").split(' ').count(), 2);
+    assert!(request.is_signed_by(&first) && request.is_signed_by(&second) && first != second);
+    let third = rotate(0).await;
+    test_message(&api, &id).await;
+    let request = told(&receiver, "webhook.test", 2).await.remove(1);
+    assert!(request.is_signed_by(&third) && !request.is_signed_by(&second) && !request.is_signed_by(&first));
+    api.post(&format!("{path}/rotate-secret"), json!({ "overlap_seconds": 604_801 }))
+        .await
+        .refuses("overlap_seconds");
+    let entries = api.all("/audit-log").await;
+    let actions: Vec<_> = entries.iter().filter_map(|entry| entry["action"].as_str()).collect();
+    assert_eq!(
+        actions[..5],
+        ["tested", "secret_rotated", "tested", "secret_rotated", "created"]
+            .map(|action| format!("webhook_endpoint.{action}"))
+    );
+    assert!(!entries.iter().any(|entry| entry.to_string().contains("whsec")));
+}
+
+#[tokio::test]
+async fn an_endpoint_is_made_changed_and_removed() {
+    let Some(api) = Api::another_account().await else { return };
+    let receiver = Receiver::willing().await;
+    let (id, _) = endpoint(&api, &receiver, &["code.claimed", "code.claimed", "code.redeemed"]).await;
+    let path = format!("/webhook-endpoints/{id}");
+    let made = api.get(&path).await;
+    assert_eq!(made.json["event_types"], json!(["code.claimed", "code.redeemed"]));
+    api.secret("PATCH", &path).json(json!({})).send().await.is_problem(428, "precondition-required");
+    let stale = api.secret("PATCH", &path).header("if-match", "\"9\"").json(json!({})).send().await;
+    stale.is_problem(412, "precondition-failed");
+    let changed =
+        patch(&api, &id, json!({ "event_types": [], "description": "All", "status": "disabled" })).await.ok();
+    assert_eq!((&changed["status"], &changed["disabled_reason"]), (&json!("disabled"), &json!("requested")));
+    assert_eq!((&changed["event_types"], &changed["url"]), (&json!([]), &json!(receiver.url)));
+
+    // Disabled, it is told of nothing, and nobody can have it told.
+    api.post(&format!("{path}/test"), json!({})).await.is_problem(409, "endpoint-disabled");
+    let other = Receiver::willing().await;
+    endpoint(&api, &other, &["subscriber.joined"]).await;
+    let waitlist = api.waitlist(json!({})).await;
+    api.join(&waitlist, &address("unheard"), None).await;
+    told(&other, "subscriber.joined", 1).await;
+    patch(&api, &id, json!({ "status": "enabled" })).await.ok();
+    let heard = api.join(&waitlist, &address("heard"), None).await;
+    for (receiver, count) in [(&receiver, 1), (&other, 2)] {
+        let request = told(receiver, "subscriber.joined", count).await.remove(count - 1);
+        assert_eq!(request.json()["data"]["subscriber_id"], heard.id().as_str());
+    }
+
+    assert_eq!(api.secret("DELETE", &path).send().await.status, 204);
+    for gone in [path.clone(), format!("{path}/deliveries")] {
+        api.get(&gone).await.is_problem(404, "not-found");
+    }
+    api.join(&waitlist, &address("later"), None).await;
+    told(&other, "subscriber.joined", 3).await;
+    assert_eq!(receiver.told_of("subscriber.joined").len(), 1);
+}
+
+#[tokio::test]
+async fn what_can_not_be_an_endpoint_is_refused() {
+    let Some(api) = Api::another_account().await else { return };
+    for url in [
+        "",
+        "nonsense",
+        "http://example.com/",
+        "ftp://example.com/",
+        "https://user:pw@example.com/",
+        "https://example.com/#fragment",
+        "https://intranet/",
+        "https://10.0.0.1/",
+        "https://192.168.1.1/",
+        "https://[fd00::1]/",
+        "https://[::ffff:10.0.0.1]/",
+        "https://169.254.169.254/latest/meta-data/",
+        "https://0xa9fea9fe/",
+        "https://100.64.0.1/",
+        "https://0.0.0.0/",
+        "javascript:alert(1)",
+        &format!("https://example.com/{}", "x".repeat(2000)),
+    ] {
+        api.post("/webhook-endpoints", json!({ "url": url })).await.refuses("url");
+    }
+    let url = "https://example.com/";
+    api.post("/webhook-endpoints", json!({})).await.refuses("url");
+    api.post("/webhook-endpoints", json!({ "url": 7 })).await.refuses("url");
+    api.post("/webhook-endpoints", json!({ "url": url, "event_types": ["nothing.happened"] }))
+        .await
+        .refuses("event_types[0]");
+    api.post("/webhook-endpoints", json!({ "url": url, "event_types": "all" })).await.refuses("event_types");
+    api.post("/webhook-endpoints", json!({ "url": url, "secret": "mine" })).await.refuses("secret");
+    let (id, _) = endpoint(&api, &Receiver::willing().await, &[]).await;
+    patch(&api, &id, json!({ "url": "https://10.0.0.1/" })).await.refuses("url");
+    patch(&api, &id, json!({ "secret": "mine" })).await.refuses("secret");
+    patch(&api, &id, json!({ "url": null })).await.refuses("url");
+    // Twenty are enough for anybody.
+    let more = (1..20).map(|n| api.post("/webhook-endpoints", json!({ "url": format!("{url}{n}") })));
+    assert!(join_all(more).await.iter().all(|made| made.status == 201));
+    api.post("/webhook-endpoints", json!({ "url": url })).await.is_problem(409, "too-many-endpoints");
+}
+
+#[tokio::test]
+async fn what_answers_strangely_is_not_followed_not_waited_for_and_tried_again() {
+    let Some(api) = Api::another_account().await else { return };
+    let inside = Receiver::willing().await;
+    let location = format!("Location: {}\r\n", inside.url);
+    let answers = [
+        (Reply::With(302, location.clone()), json!(302)),
+        (Reply::With(307, location), json!(307)),
+        (Reply::Status(404), json!(404)),
+        (Reply::Status(500), json!(500)),
+        (Reply::Endless(500), json!(500)),
+        (Reply::Drop, Value::Null),
+    ];
+    for (reply, status) in answers {
+        let receiver = Receiver::start(move |_, _| reply.clone()).await;
+        let (id, _) = endpoint(&api, &receiver, &["comment.erased"]).await;
+        let asked = test_message(&api, &id).await;
+        let delivery = eventually(|| async {
+            let delivery = api.get(&format!("/deliveries/{asked}")).await.ok();
+            (delivery["attempts"].as_array().unwrap().len() == 1).then_some(delivery)
+        })
+        .await;
+        let attempt = &delivery["attempts"][0];
+        assert_eq!(
+            (&attempt["status_code"], &delivery["status"]),
+            (&status, &json!("pending")),
+            "{delivery}"
+        );
+        assert_eq!(attempt["error"].is_string(), status.is_null(), "{delivery}");
+        assert!(attempt["response"].as_str().unwrap_or_default().len() <= 512);
+        let next: Timestamp = delivery["next_attempt_at"].as_str().unwrap().parse().unwrap();
+        assert!(next > Timestamp::now());
+    }
+    assert!(inside.told().is_empty(), "a redirect was followed");
+}
+
+/// Nobody waits for more than fifteen seconds.
+#[tokio::test]
+async fn an_answer_that_does_not_come_is_not_waited_for() {
+    let Some(api) = Api::another_account().await else { return };
+    let receiver = Receiver::start(|_, _| Reply::Hang).await;
+    let (id, _) = endpoint(&api, &receiver, &["comment.erased"]).await;
+    test_message(&api, &id).await;
+    let delivery = eventually(|| async {
+        let found = api.all(&format!("/webhook-endpoints/{id}/deliveries")).await.remove(0);
+        (found["attempts"] != json!([])).then_some(found)
+    })
+    .await;
+    let attempt = &delivery["attempts"][0];
+    assert_eq!(attempt["error"], "no answer within 15 s");
+    assert!((15_000..17_000).contains(&attempt["duration_ms"].as_u64().unwrap()), "{attempt}");
+}
+
+#[tokio::test]
+async fn a_slow_endpoint_holds_up_nobody_else() {
+    let data = tempfile::tempdir().unwrap();
+    let (api, _platform) = scenarios::apart(data.path()).await;
+    let (slow, quick) = (Receiver::start(|_, _| Reply::Held(200)).await, Receiver::willing().await);
+    let slow_id = endpoint(&api, &slow, &["subscriber.joined"]).await.0;
+    endpoint(&api, &quick, &["subscriber.joined"]).await;
+    let waitlist = api.waitlist(json!({})).await;
+    // More than there are workers for, on the laptop and in the cloud.
+    let people = 150;
+    for _ in 0..people / 10 {
+        join_all((0..10).map(|_| async { api.join(&waitlist, &address("p"), None).await.ok() })).await;
+    }
+    // Not one of the slow one's answers has come.
+    told(&quick, "subscriber.joined", people).await;
+    slow.release();
+    told(&slow, "subscriber.joined", people).await;
+    let log = deliveries(&api, &slow_id, 1, "delivered").await;
+    assert!(log.len() <= people);
+}
+
+/// The sender of a platform, for which time is what a test says.
+pub fn sender(platform: &Platform) -> WebhookSender {
+    let variables = platform.environment("WebhookSenderFunction").unwrap();
+    let env = aws::Env::new(variables, aws::plain_http_client());
+    WebhookSender::from_env(&env.with_meter(platform.meters["webhook-sender"].clone())).unwrap()
+}
+
+/// Has the delivery tried whenever it is due, from now on until nothing is left to do; the times of it.
+async fn live_through(platform: &Platform, api: &Api, delivery: &str) -> Vec<Timestamp> {
+    let (sender, id) = (sender(platform), delivery.parse().unwrap());
+    let mut times = Vec::new();
+    loop {
+        let found = store::webhooks::delivery(&platform.table, &id).await.unwrap().unwrap();
+        let Some(due) = found.due_at else { return times };
+        let task = json!({ "kind": "deliver", "account_id": api.credentials.account_id, "delivery_id": delivery, "rev": found.rev });
+        let event = json!({ "Records": [{ "messageId": "1", "body": task.to_string() }] });
+        // The queue brings everything twice.
+        for _ in 0..2 {
+            let event = serde_json::from_value(event.clone()).unwrap();
+            let answer = sender.handle_at(event, due).await.unwrap();
+            assert!(answer.batch_item_failures.is_empty());
+        }
+        times.push(due);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_takes_is_tried_for_days_then_the_endpoint_is_disabled_and_its_owner_told() {
+    let data = tempfile::tempdir().unwrap();
+    let Some(platform) = platform(data.path(), false, Faults::default()).await else { return };
+    let api = Api::new(platform.credentials.clone());
+    let well = Arc::new(AtomicBool::new(false));
+    let is_well = well.clone();
+    let receiver =
+        Receiver::start(move |_, _| Reply::Status(if is_well.load(Ordering::Relaxed) { 200 } else { 503 }))
+            .await;
+    let (id, _) = endpoint(&api, &receiver, &["subscriber.joined"]).await;
+    let waitlist = api.waitlist(json!({})).await;
+    api.join(&waitlist, &address("ada"), None).await;
+    let delivery = deliveries(&api, &id, 1, "pending").await.remove(0)["id"].as_str().unwrap().to_owned();
+    let began = Timestamp::now();
+    let times = live_through(&platform, &api, &delivery).await;
+    // The platform made the first attempt itself.
+    assert_eq!((times.len(), receiver.told().len()), (11, 12));
+    let days = times[10].duration_since(began).as_secs_f64() / 86_400.0;
+    assert!((5.0..6.5).contains(&days), "{days} days");
+    let ids = receiver.ids();
+    assert_eq!(ids.len(), 1, "the same message by the same id: {ids:?}");
+    let stamps: BTreeSet<_> =
+        receiver.told().iter().map(|r| r.header("webhook-timestamp").to_owned()).collect();
+    assert_eq!(stamps.len(), 12, "each attempt is signed anew");
+
+    let failed = api.get(&format!("/deliveries/{delivery}")).await.ok();
+    assert_eq!((&failed["status"], failed["attempts"].as_array().unwrap().len()), (&json!("failed"), 12));
+    let disabled = api.get(&format!("/webhook-endpoints/{id}")).await.ok();
+    assert_eq!((&disabled["status"], &disabled["disabled_reason"]), (&json!("disabled"), &json!("failing")));
+    let mail = api.mail(&api.credentials.oidc_username).await;
+    let text = mail["text"].as_str().unwrap();
+    assert!(text.contains(&id) && text.contains(&receiver.url) && text.contains("five days"), "{text}");
+    assert_eq!(api.all("/audit-log").await[0]["action"], "webhook_endpoint.disabled");
+
+    // It is told of nothing more, until it is well and somebody says so. What it missed can be had by hand.
+    let replay = format!("/deliveries/{delivery}/replay");
+    api.post(&replay, json!({})).await.is_problem(409, "endpoint-disabled");
+    well.store(true, Ordering::Relaxed);
+    patch(&api, &id, json!({ "status": "enabled" })).await.ok();
+    let again = api.secret("POST", &replay).header("idempotency-key", "one").json(json!({})).send().await;
+    assert_eq!((again.status.as_u16(), again.text_at("status")), (202, "pending".to_owned()));
+    deliveries(&api, &id, 1, "delivered").await;
+    let same = api.secret("POST", &replay).header("idempotency-key", "one").json(json!({})).send().await;
+    assert_eq!((same.status.as_u16(), same.json), (202, again.json));
+    assert_eq!(
+        receiver.ids().into_iter().collect::<Vec<_>>(),
+        [(failed["event_id"].as_str().unwrap().to_owned(), 13)]
+    );
+    // One failure is none: what was before is forgotten.
+    well.store(false, Ordering::Relaxed);
+    test_message(&api, &id).await;
+    deliveries(&api, &id, 1, "pending").await;
+    assert_eq!(api.get(&format!("/webhook-endpoints/{id}")).await.ok()["status"], "enabled");
+    assert_eq!(api.mails(&api.credentials.oidc_username, 1).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_recovers_in_between_is_not_disabled() {
+    let data = tempfile::tempdir().unwrap();
+    let Some(platform) = platform(data.path(), false, Faults::default()).await else { return };
+    let api = Api::new(platform.credentials.clone());
+    // It takes the fifth attempt at each message.
+    let receiver = Receiver::start(|_, before| Reply::Status(if before < 4 { 503 } else { 200 })).await;
+    let (id, _) = endpoint(&api, &receiver, &["subscriber.joined"]).await;
+    let waitlist = api.waitlist(json!({})).await;
+    for name in ["ada", "bo"] {
+        api.join(&waitlist, &address(name), None).await;
+        let delivery = deliveries(&api, &id, 1, "pending").await.remove(0);
+        assert_eq!(live_through(&platform, &api, delivery["id"].as_str().unwrap()).await.len(), 4);
+    }
+    assert_eq!(deliveries(&api, &id, 2, "delivered").await.len(), 2);
+    assert_eq!(api.get(&format!("/webhook-endpoints/{id}")).await.ok()["status"], "enabled");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_due_is_queued_by_the_schedule() {
+    let data = tempfile::tempdir().unwrap();
+    let Some(platform) = platform(data.path(), false, Faults::default()).await else { return };
+    let api = Api::new(platform.credentials.clone());
+    let receiver = Receiver::start(|_, before| Reply::Status(if before == 0 { 503 } else { 200 })).await;
+    let (id, _) = endpoint(&api, &receiver, &["subscriber.joined"]).await;
+    let waitlist = api.waitlist(json!({})).await;
+    for _ in 0..3 {
+        api.join(&waitlist, &address("p"), None).await;
+    }
+    deliveries(&api, &id, 3, "pending").await;
+    let look = || serde_json::from_value(json!({ "schedule": "deliveries" })).unwrap();
+    sender(&platform).handle_at(look(), Timestamp::now()).await.unwrap();
+    let soon = Timestamp::now() + SignedDuration::from_mins(2);
+    // Twice at once: each delivery is queued once.
+    let sender = sender(&platform);
+    let (one, two) = tokio::join!(sender.handle_at(look(), soon), sender.handle_at(look(), soon));
+    assert!(one.is_ok() && two.is_ok());
+    deliveries(&api, &id, 3, "delivered").await;
+    assert_eq!(receiver.ids().into_values().collect::<Vec<_>>(), [2, 2, 2]);
+}
+
+#[tokio::test]
+async fn an_endpoint_that_says_it_is_gone_is_disabled_at_once() {
+    let Some(api) = Api::another_account().await else { return };
+    let receiver = Receiver::start(|_, _| Reply::Status(410)).await;
+    let (id, _) = endpoint(&api, &receiver, &["subscriber.joined"]).await;
+    let waitlist = api.waitlist(json!({})).await;
+    join_all(
+        (0..5)
+            .map(|n| async move { n })
+            .map(|_| async { api.join(&waitlist, &address("p"), None).await.ok() }),
+    )
+    .await;
+    let disabled = eventually(|| async {
+        let found = api.get(&format!("/webhook-endpoints/{id}")).await.ok();
+        (found["status"] == "disabled").then_some(found)
+    })
+    .await;
+    assert_eq!(disabled["disabled_reason"], "gone");
+    let failed = deliveries(&api, &id, 1, "failed").await;
+    assert_eq!(failed[0]["next_attempt_at"], Value::Null);
+}
+
+/// A stream that is read twice tells nobody twice, once it was noted; throttles and conflicts lose nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replayed_stream_tells_nothing_again() {
+    let data = tempfile::tempdir().unwrap();
+    let Some(platform) = platform(data.path(), true, Faults::default()).await else { return };
+    let api = Api::new(platform.credentials.clone());
+    let receiver = Receiver::willing().await;
+    let (id, _) = endpoint(&api, &receiver, &["subscriber.joined"]).await;
+    let waitlist = api.waitlist(json!({})).await;
+    for _ in 0..20 {
+        api.join(&waitlist, &address("p"), None).await;
+    }
+    deliveries(&api, &id, 20, "delivered").await;
+    for records in platform.stream_records().await.unwrap().chunks(50) {
+        platform.invoke("ProjectorFunction", json!({ "Records": records })).await.unwrap();
+    }
+    // What the replay asked for has been looked at when the queue is empty.
+    eventually(|| async {
+        let depth = platform.queue_depth("webhooks").unwrap();
+        (depth.visible + depth.in_flight == 0).then_some(())
+    })
+    .await;
+    assert_eq!(receiver.ids().into_values().collect::<Vec<_>>(), [1; 20]);
+}
+
+/// With the store throttling, conflicting and losing answers, everything that happened is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_when_the_store_is_in_trouble() {
+    let data = tempfile::tempdir().unwrap();
+    let faults = Faults::seeded(7, 40, 40, 20);
+    let Some(platform) = platform(data.path(), false, faults).await else { return };
+    let api = Api::new(platform.credentials.clone());
+    let receiver = Receiver::willing().await;
+    let once = |path: &'static str, key: String, body: Value| {
+        let api = &api;
+        eventually(move || {
+            let (key, body) = (key.clone(), body.clone());
+            async move {
+                api.secret("POST", path).header("idempotency-key", &key).json(body).send().await.json["id"]
+                    .as_str()
+                    .map(str::to_owned)
+            }
+        })
+    };
+    let body = json!({ "url": receiver.url, "event_types": ["subscriber.joined"] });
+    let id = once("/webhook-endpoints", "endpoint".to_owned(), body).await;
+    let waitlist = once("/waitlists", "waitlist".to_owned(), json!({ "name": "In trouble" })).await;
+    let mut joined = BTreeSet::new();
+    for n in 0..40 {
+        let body = json!({ "waitlist_id": waitlist, "email": address("p"), "consent": true });
+        joined.insert(once("/subscribers", format!("p{n}"), body).await);
+    }
+    let told = || {
+        receiver
+            .told()
+            .into_iter()
+            .map(|request| request.json()["data"]["subscriber_id"].as_str().unwrap().to_owned())
+    };
+    patiently(Duration::from_secs(120), || async {
+        (told().collect::<BTreeSet<_>>() == joined).then_some(())
+    })
+    .await;
+    let path = format!("/webhook-endpoints/{id}/deliveries?limit=100");
+    patiently(Duration::from_secs(60), || async {
+        let log = api.get(&path).await.json;
+        let delivered =
+            log["data"].as_array()?.iter().filter(|delivery| delivery["status"] == "delivered").count();
+        (delivered == joined.len()).then_some(())
+    })
+    .await;
+}
