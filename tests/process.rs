@@ -102,6 +102,10 @@ async fn nothing_personal_and_no_secret_gets_into_the_log() {
     let sends = format!("/campaigns/{campaign}/sends");
     eventually(|| async { (api.get(&sends).await.ok()["data"][0]["status"] == "delivered").then_some(()) })
         .await;
+    let endpoint = api.post("/webhook-endpoints", json!({ "url": "http://127.0.0.1:9/dont-panic" })).await;
+    let asked = api.post(&format!("/webhook-endpoints/{}/test", endpoint.id()), json!({})).await.id();
+    let tried = format!("/deliveries/{asked}");
+    eventually(|| async { (api.get(&tried).await.ok()["attempts"] != json!([])).then_some(()) }).await;
     let id = verified.id();
     let by_email = format!("/subscribers?waitlist_id={waitlist}&email={email}");
     assert_eq!(api.get(&by_email).await.status, 200);
@@ -132,6 +136,9 @@ async fn nothing_personal_and_no_secret_gets_into_the_log() {
         signature,
         "nonsense-key",
         "token=",
+        "dont-panic",
+        &endpoint.text_at("secret"),
+        "whsec_",
     ] {
         let found = log
             .to_lowercase()
