@@ -32,11 +32,11 @@ use store::{
 
 const SAMPLE: usize = 500;
 
-fn subscriber(waitlist: &WaitlistId, number: u64, places: u64) -> Subscriber {
+fn subscriber(account: &AccountId, waitlist: &WaitlistId, number: u64, places: u64) -> Subscriber {
     let now = Timestamp::now();
     Subscriber {
         id: SubscriberId::new(now),
-        account_id: AccountId::new(now),
+        account_id: account.clone(),
         waitlist_id: waitlist.clone(),
         email: Email::try_from(format!("p{number}@example.com")).expect("an address"),
         name: None,
@@ -155,6 +155,7 @@ async fn fill(entries: usize) -> Line {
     };
     let platform = Platform::start(options).await.expect("the platform starts");
     let table = &platform.table;
+    let account = AccountId::new(Timestamp::now());
     let waitlist = WaitlistId::new(Timestamp::now());
     let mut dice = Dice(1);
     let mut places = Vec::with_capacity(entries);
@@ -163,14 +164,14 @@ async fn fill(entries: usize) -> Line {
     let mut batch = Vec::new();
     for number in 1..=entries as u64 {
         let carried = if dice.below(3) == 0 { 3 * (1 + dice.below(20) as u64) } else { 0 };
-        let subscriber = subscriber(&waitlist, number, carried);
+        let subscriber = subscriber(&account, &waitlist, number, carried);
         places.push(Place::new(number, carried));
         if (number as usize).is_multiple_of((entries / SAMPLE.min(entries)).max(1)) {
             subscribers::join(&subscriber, None).apply(table).await.expect("written");
             sample.push(subscriber.clone());
         }
         batch.push(projection::Change::Saved(Box::new(subscriber)));
-        if batch.len() == 28 || number as usize == entries {
+        if batch.len() == 20 || number as usize == entries {
             let plan = projection::plan(table, &batch, Timestamp::now()).await.expect("a plan");
             plan.apply(table).await.expect("written");
             batch.clear();
