@@ -36,6 +36,30 @@ fn a_name_stands_for_one_schema_in_all_families() {
     }
 }
 
+#[test]
+fn kinds_of_events_go_by_their_names() {
+    let known = &current()["components"]["schemas"]["EventKind"]["enum"];
+    assert_eq!(*known, serde_json::json!(domain::event::EventKind::ALL));
+}
+
+/// What is extended may have more than it names itself, under whichever name it is extended.
+#[test]
+fn no_answer_forbids_what_it_extends() {
+    let document = current();
+    let schemas = document["components"]["schemas"].as_object().unwrap();
+    let name =
+        |schema: &Value| schema["$ref"].as_str().and_then(|at| at.rsplit('/').next()).map(str::to_owned);
+    for (extending, schema) in schemas {
+        for part in schema["allOf"].as_array().into_iter().flatten() {
+            let mut part = part;
+            while let Some(extended) = name(part) {
+                part = &schemas[&extended];
+            }
+            assert_ne!(part["additionalProperties"], false, "{extending} extends what forbids that");
+        }
+    }
+}
+
 /// The operations of the document: method, path, access.
 pub fn operations() -> Vec<(String, String, String)> {
     let document = current();

@@ -3,7 +3,7 @@
 use utoipa::{
     OpenApi as _,
     openapi::{
-        Info, OpenApi, RefOr, Schema,
+        Info, OpenApi, Ref, RefOr, Schema,
         security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
     },
 };
@@ -13,6 +13,10 @@ use crate::{Routes, problem::ProblemBody};
 #[derive(utoipa::OpenApi)]
 #[openapi(components(schemas(ProblemBody)))]
 struct Common;
+
+fn name_of(reference: &Ref) -> Option<String> {
+    reference.ref_location.rsplit('/').next().map(str::to_owned)
+}
 
 /// Merges the families' descriptions and adds what they have in common.
 pub fn document(families: impl IntoIterator<Item = Routes>) -> OpenApi {
@@ -31,14 +35,17 @@ pub fn document(families: impl IntoIterator<Item = Routes>) -> OpenApi {
     for schema in components.schemas.values() {
         if let RefOr::T(Schema::AllOf(all)) = schema {
             extended.extend(all.items.iter().filter_map(|item| match item {
-                RefOr::Ref(reference) => reference.ref_location.rsplit('/').next().map(str::to_owned),
+                RefOr::Ref(reference) => name_of(reference),
                 RefOr::T(_) => None,
             }));
         }
     }
-    for name in extended {
-        if let Some(RefOr::T(Schema::Object(object))) = components.schemas.get_mut(&name) {
-            object.additional_properties = None;
+    while let Some(name) = extended.pop() {
+        match components.schemas.get_mut(&name) {
+            Some(RefOr::T(Schema::Object(object))) => object.additional_properties = None,
+            // Another name of it.
+            Some(RefOr::Ref(reference)) => extended.extend(name_of(reference)),
+            _ => {}
         }
     }
     let key = SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new("X-Api-Key")));
