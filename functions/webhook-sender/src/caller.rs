@@ -24,7 +24,7 @@ use tokio::sync::OnceCell;
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How much of an answer is kept, in bytes, and how long it may take to come once the status is there.
 const EXCERPT: usize = 512;
-const EXCERPT_WITHIN: Duration = Duration::from_secs(2);
+const EXCERPT_WITHIN: Duration = Duration::from_millis(500);
 /// The longest reason that is kept, in characters.
 const REASON: usize = 200;
 /// What has to be said of a name by which no permitted address is reached.

@@ -4,8 +4,9 @@
 //! queued again by a look once a minute. A delivery that was noted is not made again by a message that comes twice;
 //! one that was made and not noted, because its worker was lost, is, with the same id.
 //!
-//! A slow endpoint holds up nobody but itself and others that are slow: as soon as an answer takes longer than a
-//! second, what else is for that endpoint goes to a queue of its own kind, with workers of its own.
+//! A slow endpoint holds up nobody but itself and others that are slow: a worker waits for an answer for a second, and
+//! then hangs up and hands the delivery on to workers that wait for fifteen; what else is for that endpoint goes there
+//! at once.
 //!
 //! Access patterns: `delivery.target`, `delivery.note`, `delivery.due`, `delivery.queued`, `webhook.slow`.
 
@@ -41,7 +42,7 @@ use crate::caller::{Called, Caller};
 const AT_ONCE: usize = 100;
 /// A delivery that was queued again so long ago, and not made, is queued once more.
 const QUEUED_WITHIN: SignedDuration = SignedDuration::from_mins(15);
-/// An answer that takes longer is slow, and its endpoint counts as slow for so long.
+/// An answer that takes longer is slow: only workers for slow endpoints wait on. The endpoint counts as slow for so long.
 const SLOW: Duration = Duration::from_secs(1);
 const SLOW_FOR: SignedDuration = SignedDuration::from_mins(10);
 /// How long a look may go on; what is left is looked at by the next one.
@@ -169,26 +170,30 @@ impl WebhookSender {
             // It was noted before: what is left to do, others do.
             _ => return Ok(()),
         };
-        if !among_slow && target.slow_until.is_some_and(|until| now < until) {
-            let endpoint = Some(target.endpoint.id.to_string());
-            return Ok(self.slow.send_all(vec![(endpoint, Task::Slow { task: Box::new(task) })]).await?);
+        let is_slow = target.slow_until.is_some_and(|until| now < until);
+        if (among_slow || !is_slow) && self.attempt(&target, &delivery, among_slow, now).await? {
+            return Ok(());
         }
-        self.attempt(&target, &delivery, now).await
+        let endpoint = Some(target.endpoint.id.to_string());
+        Ok(self.slow.send_all(vec![(endpoint, Task::Slow { task: Box::new(task) })]).await?)
     }
 
+    /// Makes an attempt and notes it; `false` when the endpoint turned out to be slow, and others wait for this worker.
     async fn attempt(
         &self,
         target: &Target,
         delivery: &Delivery,
+        among_slow: bool,
         now: Timestamp,
-    ) -> Result<(), WebhookError> {
+    ) -> Result<bool, WebhookError> {
         let Target { endpoint, failing_since, .. } = target;
         let enabled = endpoint.is_enabled();
-        let Called { attempt, retry_after } = if enabled {
-            self.call(target, &delivery.message, now).await
+        let called = if enabled {
+            self.call(target, &delivery.message, among_slow, now).await
         } else {
-            Called { attempt: Attempt::refused("the endpoint is disabled", now), retry_after: None }
+            Some(Called { attempt: Attempt::refused("the endpoint is disabled", now), retry_after: None })
         };
+        let Some(Called { attempt, retry_after }) = called else { return Ok(false) };
         let disabled = match failing_since {
             _ if !enabled || attempt.was_taken() => None,
             _ if attempt.is_gone() => Some(DisabledReason::Gone),
@@ -204,14 +209,21 @@ impl WebhookSender {
         let given_up = !enabled || disabled.is_some();
         let [dice] = secret::random();
         let after = delivery.attempted(attempt, given_up, retry_after, dice, now);
-        Ok(webhooks::note(&self.table, target, &after, disabled, now).await?)
+        webhooks::note(&self.table, target, &after, disabled, now).await?;
+        Ok(true)
     }
 
-    /// Calls an endpoint. That it is slow is noted while it is: others wait for this worker.
-    async fn call(&self, target: &Target, message: &Message, now: Timestamp) -> Called {
+    /// Calls an endpoint, which is noted as slow while it is; `None` when it doesn't answer as quickly as others wait for.
+    async fn call(
+        &self,
+        target: &Target,
+        message: &Message,
+        among_slow: bool,
+        now: Timestamp,
+    ) -> Option<Called> {
         let mut call = pin!(self.caller.call(&target.endpoint, message, now));
         if let Ok(called) = tokio::time::timeout(SLOW, &mut call).await {
-            return called;
+            return Some(called);
         }
         if target.slow_until.is_none_or(|until| until < now + SLOW_FOR / 2) {
             let marked = webhooks::mark_slow(&self.table, &target.endpoint.id, now + SLOW_FOR).await;
@@ -220,7 +232,7 @@ impl WebhookSender {
                 tracing::warn!(cause = %error, "slow endpoint not noted");
             }
         }
-        call.await
+        if among_slow { Some(call.await) } else { None }
     }
 
     /// Queues what is due.
