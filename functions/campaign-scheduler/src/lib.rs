@@ -29,8 +29,6 @@ pub enum SchedulerError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Queue(#[from] QueueError),
-    #[error("the message can't be read: {0}")]
-    Unreadable(#[from] serde_json::Error),
 }
 
 /// What the function is invoked with.
@@ -93,26 +91,13 @@ impl CampaignScheduler {
     /// # Errors
     /// When what is due can't be looked after.
     pub async fn handle(&self, invocation: Invocation) -> Result<SqsBatchResponse, SchedulerError> {
-        let event = match invocation {
+        match invocation {
             Invocation::Scheduled(Schedule::Campaigns) => {
                 self.look(Timestamp::now()).await?;
-                return Ok(SqsBatchResponse::default());
+                Ok(SqsBatchResponse::default())
             }
-            Invocation::Queued(event) => event,
-        };
-        let mut response = SqsBatchResponse::default();
-        for message in event.records {
-            let done = match serde_json::from_str(message.body.as_deref().unwrap_or_default()) {
-                Ok(task) => self.work(task).await,
-                Err(error) => Err(error.into()),
-            };
-            if let Err(error) = done {
-                let id = message.message_id.unwrap_or_default();
-                tracing::error!(cause = %error, queue_message_id = id, "task failed");
-                response.add_failure(id);
-            }
+            Invocation::Queued(event) => Ok(queues::work_off(event, 1, |task| self.work(task)).await),
         }
-        Ok(response)
     }
 
     async fn work(&self, task: Task) -> Result<(), SchedulerError> {

@@ -36,10 +36,10 @@ pub enum JobError {
     Files(#[from] FilesError),
     #[error(transparent)]
     Queue(#[from] QueueError),
-    #[error("the message can't be read: {0}")]
-    Unreadable(#[from] serde_json::Error),
     #[error("a row can't be written: {0}")]
     Row(#[from] csv::Error),
+    #[error("a line can't be written: {0}")]
+    Line(#[from] serde_json::Error),
 }
 
 /// What the function is invoked with.
@@ -118,7 +118,9 @@ impl Jobs {
     /// When what a schedule or an operator asks for fails.
     pub async fn handle(&self, invocation: Invocation) -> Result<Answer, JobError> {
         match invocation {
-            Invocation::Queued(event) => Ok(Answer::Batch(self.batch(event).await)),
+            Invocation::Queued(event) => {
+                Ok(Answer::Batch(queues::work_off(event, 1, |job| self.work(job)).await))
+            }
             Invocation::Scheduled(Schedule::ArchiveCodes) => {
                 self.archive_all().await?;
                 Ok(Answer::Batch(SqsBatchResponse::default()))
@@ -127,22 +129,6 @@ impl Jobs {
                 Ok(Answer::Account(account::create(&self.table, request).await?))
             }
         }
-    }
-
-    async fn batch(&self, event: SqsEvent) -> SqsBatchResponse {
-        let mut response = SqsBatchResponse::default();
-        for message in event.records {
-            let done = match serde_json::from_str(message.body.as_deref().unwrap_or_default()) {
-                Ok(job) => self.work(job).await,
-                Err(error) => Err(error.into()),
-            };
-            if let Err(error) = done {
-                let id = message.message_id.unwrap_or_default();
-                tracing::error!(cause = %error, queue_message_id = id, "job failed");
-                response.add_failure(id);
-            }
-        }
-        response
     }
 
     async fn work(&self, job: JobKind) -> Result<(), JobError> {

@@ -21,7 +21,7 @@ use api::{
     StartError,
     metrics::{self, Unit},
 };
-use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
+use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use domain::{
     id::{AccountId, DeliveryId, WebhookEndpointId},
     secret,
@@ -38,7 +38,7 @@ use store::{
 
 use crate::caller::{Called, Caller};
 
-/// Deliveries of each shard that are looked at in one go.
+/// Deliveries of a batch that are made at the same time, and those of each shard that are looked at in one go.
 const AT_ONCE: usize = 100;
 /// A delivery that was queued again so long ago, and not made, is queued once more.
 const QUEUED_WITHIN: SignedDuration = SignedDuration::from_mins(15);
@@ -54,8 +54,6 @@ pub enum WebhookError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Queue(#[from] QueueError),
-    #[error("the message can't be read: {0}")]
-    Unreadable(#[from] serde_json::Error),
 }
 
 /// What the function is invoked with.
@@ -122,30 +120,19 @@ impl WebhookSender {
         invocation: Invocation,
         now: Timestamp,
     ) -> Result<SqsBatchResponse, WebhookError> {
-        let mut response = SqsBatchResponse::default();
         match invocation {
-            Invocation::Scheduled(Schedule::Deliveries) => self.look(now).await?,
+            Invocation::Scheduled(Schedule::Deliveries) => {
+                self.look(now).await?;
+                Ok(SqsBatchResponse::default())
+            }
             Invocation::Queued(event) => {
-                let made = join_all(event.records.into_iter().map(|message| self.work(message, now))).await;
-                for id in made.into_iter().flatten() {
-                    response.add_failure(id);
-                }
+                let made = async |task| match task {
+                    Task::Slow { task } => self.make(*task, true, now).await,
+                    task => self.make(task, false, now).await,
+                };
+                Ok(queues::work_off(event, AT_ONCE, made).await)
             }
         }
-        Ok(response)
-    }
-
-    /// Does what a message asks for; its id, if that failed.
-    async fn work(&self, message: SqsMessage, now: Timestamp) -> Option<String> {
-        let done = match serde_json::from_str(message.body.as_deref().unwrap_or_default()) {
-            Ok(Task::Slow { task }) => self.make(*task, true, now).await,
-            Ok(task) => self.make(task, false, now).await,
-            Err(error) => Err(error.into()),
-        };
-        let error = done.err()?;
-        let id = message.message_id.unwrap_or_default();
-        tracing::error!(cause = %error, queue_message_id = id, "delivery not made");
-        Some(id)
     }
 
     /// Makes a delivery, unless that was done, or the endpoint is gone; one to a slow endpoint where it holds up nobody.

@@ -1,14 +1,15 @@
-//! The one door to SQS: messages as JSON, alone or ten at a time.
+//! The one door to SQS: messages as JSON, sent alone or ten at a time, and worked off batch by batch.
 
 use aws::{Env, EnvError};
+use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use aws_sdk_sqs::{
     Client,
     error::DisplayErrorContext,
     operation::send_message::builders::SendMessageFluentBuilder,
     types::{SendMessageBatchRequestEntry, builders::SendMessageBatchRequestEntryBuilder},
 };
-use futures_util::future::try_join_all;
-use serde::Serialize;
+use futures_util::{StreamExt as _, future::try_join_all, stream};
+use serde::{Serialize, de::DeserializeOwned};
 
 /// What SQS takes in one call.
 const AT_ONCE: usize = 10;
@@ -87,4 +88,33 @@ impl Queue {
             Some(entry) => Err(failed(entry.message.as_deref().unwrap_or(&entry.code))),
         }
     }
+}
+
+/// Does what each message of a batch asks for, so many at a time, in their order. What can't be read or fails is
+/// reported, and comes again.
+pub async fn work_off<T, E, F>(event: SqsEvent, at_a_time: usize, work: impl Fn(T) -> F) -> SqsBatchResponse
+where
+    T: DeserializeOwned,
+    E: std::error::Error,
+    F: Future<Output = Result<(), E>>,
+{
+    let tasks = event.records.into_iter().map(|message| {
+        let task = serde_json::from_str(message.body.as_deref().unwrap_or_default());
+        let done = task.map(&work);
+        async {
+            let error = match done {
+                Ok(done) => done.await.err()?.to_string(),
+                Err(error) => format!("the message can't be read: {error}"),
+            };
+            let id = message.message_id.unwrap_or_default();
+            tracing::error!(cause = error, queue_message_id = id, "message not dealt with");
+            Some(id)
+        }
+    });
+    let mut failed = stream::iter(tasks).buffered(at_a_time);
+    let mut response = SqsBatchResponse::default();
+    while let Some(id) = failed.next().await {
+        id.into_iter().for_each(|id| response.add_failure(id));
+    }
+    response
 }

@@ -19,7 +19,7 @@ use crate::{
     Commit, CommitError, Cursor, LIST_SHARDS, Page, StoreError, Table,
     entities::{
         AccountSigning, Cap, CodeOrigin, Entity, Job, JobKind, TwilioAccount, campaign_key, card_key,
-        customer_key, due_at, due_partition, program_key, send_key, sends_partition,
+        customer_key, due_partition, program_key, send_key, sends_partition,
     },
     patterns,
     table::{Query, Range},
@@ -231,16 +231,7 @@ pub async fn shard(
 
 /// Messages that have to be looked at again by now, the most overdue first.
 pub async fn due(table: &Table, now: Timestamp, limit: usize) -> Result<Vec<Send>, StoreError> {
-    let mut due = Vec::new();
-    for shard in 0..LIST_SHARDS {
-        let query = Query {
-            range: Range::Before(due_at(now)),
-            limit: Some(limit),
-            ..Query::partition(due_partition(shard))
-        };
-        due.extend(table.query::<Send>(&patterns::SENDS_DUE, query).await?);
-    }
-    Ok(due)
+    table.due(&patterns::SENDS_DUE, due_partition, now, limit).await
 }
 
 /// A page of a program's cards of one shard, after this customer's, with their customers: an audience.

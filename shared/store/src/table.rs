@@ -17,8 +17,8 @@ use jiff::Timestamp;
 
 use crate::{
     cursor::{Cursor, Page},
-    entities::{Entity, Item},
-    keys::{GSI1, GSI2, Key, PK, SK},
+    entities::{Entity, Item, due_at},
+    keys::{GSI1, GSI2, Key, LIST_SHARDS, PK, SK},
     patterns::{Operation, Pattern},
 };
 
@@ -403,6 +403,23 @@ impl Table {
         }
         found.sort_by(|(a, _), (b, _)| if newest_first { b.cmp(a) } else { a.cmp(b) });
         Ok(Page::cut(found, limit, |(key, _)| key.clone()).map(|(_, entity)| entity))
+    }
+
+    /// What is due by now in the partition of each shard, the most overdue of each first.
+    pub(crate) async fn due<E: Entity>(
+        &self,
+        pattern: &'static Pattern,
+        partition: fn(u8) -> String,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<E>, StoreError> {
+        let mut due = Vec::new();
+        for shard in 0..LIST_SHARDS {
+            let range = Range::Before(due_at(now));
+            let query = Query { range, limit: Some(limit), ..Query::partition(partition(shard)) };
+            due.extend(self.query::<E>(pattern, query).await?);
+        }
+        Ok(due)
     }
 
     /// Counts the items of a partition that are in range.

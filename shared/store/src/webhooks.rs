@@ -14,10 +14,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    Commit, CommitError, Cursor, LIST_SHARDS, Page, StoreError, Table,
+    Commit, CommitError, Cursor, Page, StoreError, Table,
     entities::{
         AuditEntry, ENDPOINTS, EndpointFailing, EndpointSlow, Entity, Event, Job, JobKind, deliveries_due,
-        deliveries_partitions, delivery_key, due_at, webhook_endpoint_key,
+        deliveries_partitions, delivery_key, webhook_endpoint_key,
     },
     keys::join,
     patterns,
@@ -249,16 +249,7 @@ fn disable(commit: Commit, endpoint: &WebhookEndpoint, reason: DisabledReason, n
 
 /// Deliveries that are due by now, the most overdue first.
 pub async fn due(table: &Table, now: Timestamp, limit: usize) -> Result<Vec<Delivery>, StoreError> {
-    let mut due = Vec::new();
-    for shard in 0..LIST_SHARDS {
-        let query = Query {
-            range: Range::Before(due_at(now)),
-            limit: Some(limit),
-            ..Query::partition(deliveries_due(shard))
-        };
-        due.extend(table.query::<Delivery>(&patterns::DELIVERIES_DUE, query).await?);
-    }
-    Ok(due)
+    table.due(&patterns::DELIVERIES_DUE, deliveries_due, now, limit).await
 }
 
 /// Notes that a delivery is queued again; `false` when something has become of it meanwhile.
