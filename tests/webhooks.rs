@@ -9,6 +9,10 @@ use std::{
     time::Duration,
 };
 
+use domain::{
+    network::Networks,
+    webhook::{Attempt, Delivery, EndpointUrl, WebhookEndpoint},
+};
 use futures_util::{StreamExt, future::join_all, stream};
 use groundswell::{Platform, faults::Faults};
 use jiff::{SignedDuration, Timestamp};
@@ -18,6 +22,7 @@ use scenarios::{
     server::Request,
 };
 use serde_json::{Value, json};
+use store::webhooks::Target;
 use webhook_sender::WebhookSender;
 
 /// An endpoint at the receiver, told of these types of events, of all if none is named: its id and its secret.
@@ -392,6 +397,42 @@ async fn a_slow_endpoint_holds_up_nobody_else() {
     assert!(log.iter().all(|delivery| delivery["attempts"].as_array().unwrap().len() == 1), "{log:?}");
 }
 
+/// A slow endpoint is told among the slow until it has been quick again for a while.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_is_quick_again_is_told_with_the_others() {
+    let data = tempfile::tempdir().unwrap();
+    let Some(platform) = platform(data.path(), false, Faults::default()).await else { return };
+    let api = Api::new(platform.credentials.clone());
+    let receiver = Receiver::start(|_, _| Reply::Held(200)).await;
+    let (id, _) = endpoint(&api, &receiver, &["comment.erased"]).await;
+    let slow = test_message(&api, &id).await;
+    let slow_until = || async {
+        let account = &api.credentials.account_id;
+        let target = store::webhooks::target(&platform.table, account, &slow.parse().unwrap()).await;
+        target.unwrap().unwrap().slow_until
+    };
+    let until = eventually(slow_until).await;
+    receiver.release();
+    deliveries(&api, &id, 1, "delivered").await;
+    let among_slow = |at| work(&platform, json!({ "kind": "slow", "task": tell(&api, &id, at) }), at);
+    among_slow(Timestamp::now()).await;
+    assert_eq!(slow_until().await, Some(until));
+    among_slow(Timestamp::now() + SignedDuration::from_mins(11)).await;
+    assert_eq!(slow_until().await, None);
+    assert_eq!(deliveries(&api, &id, 3, "delivered").await.len(), 3);
+}
+
+/// A status is all that is wanted: the rest of an answer may take as long as it likes.
+#[tokio::test]
+async fn a_message_is_taken_although_the_answer_never_ends() {
+    let Some(api) = Api::another_account().await else { return };
+    let receiver = Receiver::start(|_, _| Reply::Endless(200)).await;
+    let (id, _) = endpoint(&api, &receiver, &["comment.erased"]).await;
+    test_message(&api, &id).await;
+    deliveries(&api, &id, 1, "delivered").await;
+    assert_eq!(receiver.told().len(), 1);
+}
+
 /// The sender of a platform, for which time is what a test says.
 pub fn sender(platform: &Platform) -> WebhookSender {
     let variables = platform.environment("WebhookSenderFunction").unwrap();
@@ -399,23 +440,42 @@ pub fn sender(platform: &Platform) -> WebhookSender {
     WebhookSender::from_env(&env.with_meter(platform.meters["webhook-sender"].clone())).unwrap()
 }
 
+/// Has the platform's sender do a task, as of some time.
+pub async fn work(platform: &Platform, task: Value, at: Timestamp) {
+    let event = json!({ "Records": [{ "messageId": "1", "body": task.to_string() }] });
+    let answer = sender(platform).handle_at(serde_json::from_value(event).unwrap(), at).await.unwrap();
+    assert!(answer.batch_item_failures.is_empty());
+}
+
+/// A task to tell an endpoint of something that nobody else tells it.
+pub fn tell(api: &Api, endpoint: &str, at: Timestamp) -> Value {
+    let message = store::webhooks::test_message(&endpoint.parse().unwrap(), at);
+    json!({ "kind": "tell", "account_id": api.credentials.account_id, "endpoint_id": endpoint, "message": message })
+}
+
+async fn stored(platform: &Platform, delivery: &str) -> Option<Delivery> {
+    store::webhooks::delivery(&platform.table, &delivery.parse().unwrap()).await.unwrap()
+}
+
+/// Has the delivery tried when it is due, by a queue that brings everything twice; when that was, unless nothing is left
+/// to do.
+async fn live_on(platform: &Platform, api: &Api, delivery: &str) -> Option<Timestamp> {
+    let found = stored(platform, delivery).await.unwrap();
+    let due = found.due_at?;
+    let task = json!({ "kind": "deliver", "account_id": api.credentials.account_id, "delivery_id": delivery, "tried": found.tried });
+    for _ in 0..2 {
+        work(platform, task.clone(), due).await;
+    }
+    Some(due)
+}
+
 /// Has the delivery tried whenever it is due, from now on until nothing is left to do; the times of it.
 async fn live_through(platform: &Platform, api: &Api, delivery: &str) -> Vec<Timestamp> {
-    let (sender, id) = (sender(platform), delivery.parse().unwrap());
     let mut times = Vec::new();
-    loop {
-        let found = store::webhooks::delivery(&platform.table, &id).await.unwrap().unwrap();
-        let Some(due) = found.due_at else { return times };
-        let task = json!({ "kind": "deliver", "account_id": api.credentials.account_id, "delivery_id": delivery, "rev": found.rev });
-        let event = json!({ "Records": [{ "messageId": "1", "body": task.to_string() }] });
-        // The queue brings everything twice.
-        for _ in 0..2 {
-            let event = serde_json::from_value(event.clone()).unwrap();
-            let answer = sender.handle_at(event, due).await.unwrap();
-            assert!(answer.batch_item_failures.is_empty());
-        }
-        times.push(due);
+    while let Some(time) = live_on(platform, api, delivery).await {
+        times.push(time);
     }
+    times
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -514,6 +574,108 @@ async fn what_is_due_is_queued_by_the_schedule() {
     assert!(one.is_ok() && two.is_ok());
     deliveries(&api, &id, 3, "delivered").await;
     assert_eq!(receiver.ids().into_values().collect::<Vec<_>>(), [2, 2, 2]);
+}
+
+/// One message that an endpoint never takes says nothing of it once it has ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_was_given_up_is_not_held_against_its_endpoint() {
+    let data = tempfile::tempdir().unwrap();
+    let Some(platform) = platform(data.path(), false, Faults::default()).await else { return };
+    let api = Api::new(platform.credentials.clone());
+    let ill = Arc::new(AtomicBool::new(false));
+    let is_ill = ill.clone();
+    let receiver = Receiver::start(move |request, _| {
+        let is_taken = request.json()["type"] == "webhook.test" && !is_ill.load(Ordering::Relaxed);
+        Reply::Status(if is_taken { 200 } else { 503 })
+    })
+    .await;
+    let (id, _) = endpoint(&api, &receiver, &["subscriber.joined"]).await;
+    let waitlist = api.waitlist(json!({})).await;
+    api.join(&waitlist, &address("ada"), None).await;
+    let delivery = deliveries(&api, &id, 1, "pending").await.remove(0)["id"].as_str().unwrap().to_owned();
+    while let Some(time) = live_on(&platform, &api, &delivery).await {
+        if time < Timestamp::now() + SignedDuration::from_hours(4 * 24) {
+            // In between it takes another.
+            work(&platform, tell(&api, &id, time), time).await;
+        }
+    }
+    assert_eq!(api.get(&format!("/deliveries/{delivery}")).await.ok()["status"], "failed");
+    // Days later it fails once.
+    ill.store(true, Ordering::Relaxed);
+    let later = Timestamp::now() + SignedDuration::from_hours(11 * 24);
+    work(&platform, tell(&api, &id, later), later).await;
+    assert_eq!(api.get(&format!("/webhook-endpoints/{id}")).await.ok()["status"], "enabled");
+    deliveries(&api, &id, 1, "pending").await;
+}
+
+/// What its old URL made of a message is not held against an endpoint that got a new one meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_is_mended_during_a_call_is_told_where_it_is_now() {
+    let data = tempfile::tempdir().unwrap();
+    let Some(platform) = platform(data.path(), false, Faults::default()).await else { return };
+    let api = Api::new(platform.credentials.clone());
+    let (old, new) = (Receiver::start(|_, _| Reply::Held(410)).await, Receiver::willing().await);
+    let (id, _) = endpoint(&api, &old, &["comment.erased"]).await;
+    test_message(&api, &id).await;
+    eventually(|| async { (!old.told().is_empty()).then_some(()) }).await;
+    patch(&api, &id, json!({ "url": new.url })).await.ok();
+    old.release();
+    let delivered = deliveries(&api, &id, 1, "delivered").await;
+    assert_eq!(delivered[0]["attempts"].as_array().unwrap().len(), 1, "{delivered:?}");
+    assert_eq!(new.told().len(), 1);
+    assert_eq!(api.get(&format!("/webhook-endpoints/{id}")).await.ok()["status"], "enabled");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_left_for_a_deleted_endpoint_is_forgotten() {
+    let data = tempfile::tempdir().unwrap();
+    let Some(platform) = platform(data.path(), false, Faults::default()).await else { return };
+    let api = Api::new(platform.credentials.clone());
+    let receiver = Receiver::start(|_, _| Reply::Status(503)).await;
+    let (id, _) = endpoint(&api, &receiver, &["comment.erased"]).await;
+    let asked = test_message(&api, &id).await;
+    deliveries(&api, &id, 1, "pending").await;
+    eventually(|| async { (receiver.told().len() == 1).then_some(()) }).await;
+    assert_eq!(api.secret("DELETE", &format!("/webhook-endpoints/{id}")).send().await.status, 204);
+    eventually(|| async {
+        let soon = Timestamp::now() + SignedDuration::from_mins(2);
+        let look = serde_json::from_value(json!({ "schedule": "deliveries" })).unwrap();
+        sender(&platform).handle_at(look, soon).await.unwrap();
+        stored(&platform, &asked).await.is_none().then_some(())
+    })
+    .await;
+    assert_eq!(receiver.told().len(), 1);
+}
+
+/// DynamoDB keeps for days what has expired.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_expired_does_not_hide_what_is_due() {
+    let data = tempfile::tempdir().unwrap();
+    let Some(platform) = platform(data.path(), false, Faults::default()).await else { return };
+    let now = Timestamp::now();
+    let url = EndpointUrl::parse("https://example.com/", &Networks::default()).unwrap();
+    let account = platform.credentials.account_id.clone();
+    let target = Target {
+        endpoint: WebhookEndpoint::new(account, url, None, Vec::new(), now),
+        failing_since: Some(now),
+        slow_until: None,
+        delivery: None,
+    };
+    let tried = |at: Timestamp| {
+        let message = store::webhooks::test_message(&target.endpoint.id, at);
+        let delivery = Delivery::new(&target.endpoint.id, target.endpoint.account_id.clone(), message, at);
+        delivery.attempted(Attempt::refused("nobody", at), false, None, 0, at)
+    };
+    for _ in 0..80 {
+        for at in [now - SignedDuration::from_hours(60 * 24), now + SignedDuration::from_hours(1)] {
+            assert!(store::webhooks::note(&platform.table, &target, &tried(at), None, at).await.unwrap());
+        }
+    }
+    // The most overdue of each of four partitions.
+    let later = now + SignedDuration::from_hours(2);
+    let due = store::webhooks::due(&platform.table, later, 1).await.unwrap();
+    assert_eq!(due.len(), 4);
+    assert!(due.iter().all(|delivery| delivery.created_at > now), "{due:?}");
 }
 
 #[tokio::test]

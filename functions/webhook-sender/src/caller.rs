@@ -20,8 +20,6 @@ use domain::{
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::OnceCell;
 
-/// How long an endpoint may take to answer, from the look-up of its name on.
-const PATIENCE: Duration = Duration::from_secs(15);
 /// How much of an answer is kept, in bytes, and how long it may take to come once the status is there.
 const EXCERPT: usize = 512;
 const EXCERPT_WITHIN: Duration = Duration::from_millis(500);
@@ -60,9 +58,12 @@ impl ResolveDns for Guard {
     }
 }
 
-/// What came of an attempt, and how long the endpoint asks us to wait.
+/// What came of a call.
 pub struct Called {
     pub attempt: Attempt,
+    /// Whether there was an answer, or a reason for none, while somebody waited for it.
+    pub in_time: bool,
+    /// How long the endpoint asks us to wait.
     pub retry_after: Option<SignedDuration>,
 }
 
@@ -79,13 +80,18 @@ impl Caller {
         Self { guard: Guard { resolver, networks }, https: OnceCell::new(), http: OnceCell::new() }
     }
 
-    /// Sends a message, once.
-    pub async fn call(&self, endpoint: &WebhookEndpoint, message: &Message, now: Timestamp) -> Called {
+    /// Sends a message, once. The endpoint has `patience` to answer, from the look-up of its name on.
+    pub async fn call(
+        &self,
+        endpoint: &WebhookEndpoint,
+        message: &Message,
+        patience: Duration,
+        now: Timestamp,
+    ) -> Called {
         let began = Instant::now();
-        let answer = match tokio::time::timeout(PATIENCE, self.post(endpoint, message, now)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
-        };
+        let posted = tokio::time::timeout(patience, self.post(endpoint, message, now)).await;
+        let in_time = posted.is_ok();
+        let answer = posted.unwrap_or_else(|_| Err(format!("no answer within {} s", patience.as_secs())));
         let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let mut attempt = Attempt { at: now, duration_ms, status_code: None, error: None, response: None };
         let mut retry_after = None;
@@ -98,7 +104,7 @@ impl Caller {
             }
             Err(reason) => attempt.error = Some(reason.chars().take(REASON).collect()),
         }
-        Called { attempt, retry_after }
+        Called { attempt, in_time, retry_after }
     }
 
     /// The answer as soon as its status is there, or why there is none.
@@ -178,6 +184,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::PATIENCE;
 
     /// A name server that gives another answer each time.
     #[derive(Clone, Debug)]
@@ -219,7 +226,12 @@ mod tests {
         {
             let caller = resolving(&[address]);
             let called = caller
-                .call(&endpoint(&format!("https://rebind.example:{port}/")), &message(), Timestamp::now())
+                .call(
+                    &endpoint(&format!("https://rebind.example:{port}/")),
+                    &message(),
+                    PATIENCE,
+                    Timestamp::now(),
+                )
                 .await;
             assert_eq!(called.attempt.error.as_deref(), Some(NOT_PERMITTED), "{address}");
         }
@@ -228,7 +240,7 @@ mod tests {
         let checked = caller.guard.resolve_dns("rebind.example").await.unwrap();
         assert_eq!(checked, ["1.1.1.1".parse::<IpAddr>().unwrap()]);
         let url = format!("https://rebind.example:{port}/");
-        let called = caller.call(&endpoint(&url), &message(), Timestamp::now()).await;
+        let called = caller.call(&endpoint(&url), &message(), PATIENCE, Timestamp::now()).await;
         assert_eq!(called.attempt.error.as_deref(), Some(NOT_PERMITTED));
         // Nobody ever knocked.
         let knocked = tokio::time::timeout(Duration::from_millis(50), inside.accept()).await;
@@ -243,7 +255,8 @@ mod tests {
         let url = format!("http://{}/", inside.local_addr().unwrap());
         let url = EndpointUrl::parse(&url, &networks).unwrap();
         let endpoint = WebhookEndpoint { url, ..endpoint("https://example.com/") };
-        let called = Caller::new(Networks::default()).call(&endpoint, &message(), Timestamp::now()).await;
+        let called =
+            Caller::new(Networks::default()).call(&endpoint, &message(), PATIENCE, Timestamp::now()).await;
         assert_eq!(called.attempt.error.as_deref(), Some("the URL is not at a public address"));
     }
 }

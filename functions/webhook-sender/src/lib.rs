@@ -12,10 +12,7 @@
 
 mod caller;
 
-use std::{
-    pin::pin,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use api::{
     StartError,
@@ -42,11 +39,15 @@ use crate::caller::{Called, Caller};
 const AT_ONCE: usize = 100;
 /// A delivery that was queued again so long ago, and not made, is queued once more.
 const QUEUED_WITHIN: SignedDuration = SignedDuration::from_mins(15);
-/// An answer that takes longer is slow: only workers for slow endpoints wait on. The endpoint counts as slow for so long.
+/// How long an endpoint may take to answer.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// An answer that takes longer is slow: only workers for slow endpoints wait on.
 const SLOW: Duration = Duration::from_secs(1);
-const SLOW_FOR: SignedDuration = SignedDuration::from_mins(10);
+/// An endpoint counts as slow for so long after an answer that was, or until a quick one, from ten minutes on.
+const SLOW_FOR: SignedDuration = SignedDuration::from_hours(24);
+const SLOW_AT_LEAST: SignedDuration = SignedDuration::from_mins(10);
 /// How long a look may go on; what is left is looked at by the next one.
-const PATIENCE: Duration = Duration::from_secs(40);
+const LOOK_WITHIN: Duration = Duration::from_secs(40);
 
 #[derive(Debug, thiserror::Error)]
 pub enum WebhookError {
@@ -77,10 +78,19 @@ pub enum Schedule {
 pub enum Task {
     /// An endpoint is to be told of something.
     Tell { account_id: AccountId, endpoint_id: WebhookEndpointId, message: Message },
-    /// This revision of a delivery is to be made.
-    Deliver { account_id: AccountId, delivery_id: DeliveryId, rev: u64 },
+    /// A delivery is to be made, if it has been tried so often.
+    Deliver { account_id: AccountId, delivery_id: DeliveryId, tried: u32 },
     /// One of these, among those for slow endpoints.
     Slow { task: Box<Task> },
+}
+
+/// What came of a delivery.
+enum Made {
+    Noted,
+    /// The endpoint keeps a worker waiting for whom others wait.
+    TooSlow,
+    /// The endpoint is another by now: nothing was noted.
+    Changed,
 }
 
 pub struct WebhookSender {
@@ -144,13 +154,15 @@ impl WebhookSender {
             Task::Deliver { account_id, delivery_id, .. } => (account_id, delivery_id.clone()),
             Task::Slow { .. } => return Ok(()),
         };
-        let Some(target) = webhooks::target(&self.table, account, &id).await? else { return Ok(()) };
+        let Some(target) = webhooks::target(&self.table, account, &id).await? else {
+            return Ok(webhooks::forget(&self.table, &id).await?);
+        };
         let delivery = match (&task, &target.delivery) {
             (Task::Tell { account_id, endpoint_id, message }, None) => {
                 Delivery::new(endpoint_id, account_id.clone(), message.clone(), now)
             }
-            (Task::Deliver { rev, .. }, Some(delivery))
-                if delivery.rev == *rev && delivery.status == DeliveryStatus::Pending =>
+            (Task::Deliver { tried, .. }, Some(delivery))
+                if delivery.tried == *tried && delivery.status == DeliveryStatus::Pending =>
             {
                 delivery.clone()
             }
@@ -158,29 +170,38 @@ impl WebhookSender {
             _ => return Ok(()),
         };
         let is_slow = target.slow_until.is_some_and(|until| now < until);
-        if (among_slow || !is_slow) && self.attempt(&target, &delivery, among_slow, now).await? {
-            return Ok(());
-        }
-        let endpoint = Some(target.endpoint.id.to_string());
-        Ok(self.slow.send_all(vec![(endpoint, Task::Slow { task: Box::new(task) })]).await?)
+        let made = match is_slow && !among_slow {
+            true => Made::TooSlow,
+            false => self.attempt(&target, &delivery, among_slow, now).await?,
+        };
+        let (queue, task) = match made {
+            Made::Noted => return Ok(()),
+            Made::TooSlow => (&self.slow, Task::Slow { task: Box::new(task) }),
+            Made::Changed => (&self.queue, task),
+        };
+        Ok(queue.send_all(vec![(Some(target.endpoint.id.to_string()), task)]).await?)
     }
 
-    /// Makes an attempt and notes it; `false` when the endpoint turned out to be slow, and others wait for this worker.
     async fn attempt(
         &self,
         target: &Target,
         delivery: &Delivery,
         among_slow: bool,
         now: Timestamp,
-    ) -> Result<bool, WebhookError> {
+    ) -> Result<Made, WebhookError> {
         let Target { endpoint, failing_since, .. } = target;
         let enabled = endpoint.is_enabled();
-        let called = if enabled {
-            self.call(target, &delivery.message, among_slow, now).await
+        let (attempt, retry_after) = if enabled {
+            let patience = if among_slow { PATIENCE } else { SLOW };
+            let called = self.caller.call(endpoint, &delivery.message, patience, now).await;
+            self.note_pace(target, &called, among_slow, now).await;
+            if !called.in_time && !among_slow {
+                return Ok(Made::TooSlow);
+            }
+            (called.attempt, called.retry_after)
         } else {
-            Some(Called { attempt: Attempt::refused("the endpoint is disabled", now), retry_after: None })
+            (Attempt::refused("the endpoint is disabled", now), None)
         };
-        let Some(Called { attempt, retry_after }) = called else { return Ok(false) };
         let disabled = match failing_since {
             _ if !enabled || attempt.was_taken() => None,
             _ if attempt.is_gone() => Some(DisabledReason::Gone),
@@ -196,30 +217,24 @@ impl WebhookSender {
         let given_up = !enabled || disabled.is_some();
         let [dice] = secret::random();
         let after = delivery.attempted(attempt, given_up, retry_after, dice, now);
-        webhooks::note(&self.table, target, &after, disabled, now).await?;
-        Ok(true)
+        let noted = webhooks::note(&self.table, target, &after, disabled, now).await?;
+        Ok(if noted { Made::Noted } else { Made::Changed })
     }
 
-    /// Calls an endpoint, which is noted as slow while it is; `None` when it doesn't answer as quickly as others wait for.
-    async fn call(
-        &self,
-        target: &Target,
-        message: &Message,
-        among_slow: bool,
-        now: Timestamp,
-    ) -> Option<Called> {
-        let mut call = pin!(self.caller.call(&target.endpoint, message, now));
-        if let Ok(called) = tokio::time::timeout(SLOW, &mut call).await {
-            return Some(called);
+    /// Notes that an endpoint is slow to answer, or quick again.
+    async fn note_pace(&self, target: &Target, called: &Called, among_slow: bool, now: Timestamp) {
+        let is_new = |until: Timestamp| until > now + SLOW_FOR - SLOW_AT_LEAST;
+        let took = Duration::from_millis(called.attempt.duration_ms);
+        let until = match target.slow_until {
+            Some(until) if is_new(until) => return,
+            _ if !called.in_time || took >= SLOW => Some(now + SLOW_FOR),
+            Some(_) if among_slow => None,
+            _ => return,
+        };
+        if let Err(error) = webhooks::note_slow(&self.table, &target.endpoint.id, until).await {
+            // Another is noting the same; otherwise the next one does.
+            tracing::debug!(cause = %error, "the pace of an endpoint not noted");
         }
-        if target.slow_until.is_none_or(|until| until < now + SLOW_FOR / 2) {
-            let marked = webhooks::mark_slow(&self.table, &target.endpoint.id, now + SLOW_FOR).await;
-            if let Err(error) = marked {
-                // The next one notes it.
-                tracing::warn!(cause = %error, "slow endpoint not noted");
-            }
-        }
-        if among_slow { Some(call.await) } else { None }
     }
 
     /// Queues what is due.
@@ -233,7 +248,7 @@ impl WebhookSender {
             // First those that were noted as queued: whoever is not queued now waits for a quarter of an hour.
             self.queue.send_all(moved.into_iter().flatten().flatten().collect()).await?;
             failed.into_iter().collect::<Result<Vec<_>, _>>()?;
-            if found < AT_ONCE || began.elapsed() > PATIENCE {
+            if found < AT_ONCE || began.elapsed() > LOOK_WITHIN {
                 return Ok(());
             }
         }
@@ -250,8 +265,8 @@ impl WebhookSender {
         if !webhooks::queued(&self.table, &after).await? {
             return Ok(None);
         }
-        let Delivery { account_id, id: delivery_id, rev, .. } = after;
+        let Delivery { account_id, id: delivery_id, tried, .. } = after;
         let endpoint = Some(delivery_id.endpoint().to_string());
-        Ok(Some((endpoint, Task::Deliver { account_id, delivery_id, rev })))
+        Ok(Some((endpoint, Task::Deliver { account_id, delivery_id, tried })))
     }
 }

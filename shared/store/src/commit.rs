@@ -77,6 +77,7 @@ impl CommitError {
 pub struct Commit {
     pattern: &'static Pattern,
     writes: Vec<(&'static str, TransactWriteItem)>,
+    attempts: u32,
 }
 
 type Condition = (String, HashMap<String, String>, HashMap<String, AttributeValue>);
@@ -99,7 +100,12 @@ fn at_rev(rev: u64) -> Condition {
 
 impl Commit {
     pub fn new(pattern: &'static Pattern) -> Self {
-        Self { pattern, writes: Vec::new() }
+        Self { pattern, writes: Vec::new(), attempts: ATTEMPTS }
+    }
+
+    /// Gives up as soon as somebody else is changing the same items.
+    pub fn once(self) -> Self {
+        Self { attempts: 1, ..self }
     }
 
     pub fn len(&self) -> usize {
@@ -254,7 +260,7 @@ impl Commit {
             if !transient {
                 return Err(StoreError::sdk("TransactWriteItems", error).into());
             }
-            if attempt >= ATTEMPTS {
+            if attempt >= self.attempts {
                 let detail = DisplayErrorContext(&error).to_string();
                 return Err(StoreError::Unavailable { operation: "TransactWriteItems", detail }.into());
             }

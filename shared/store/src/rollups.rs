@@ -215,7 +215,11 @@ async fn happened(
     for topic in topics {
         let range = Range::Between(hour(series.start()), hour(series.end()));
         let query = Query { range, ..Query::partition(partition(topic)) };
-        table.each_item(pattern, query, |item| activity.add(series, &item)).await?;
+        let add = |item| {
+            activity.add(series, &item);
+            true
+        };
+        table.each_item(pattern, query, add).await?;
     }
     Ok(activity)
 }

@@ -294,18 +294,22 @@ impl Table {
         query: Query,
     ) -> Result<Vec<Item>, StoreError> {
         let mut items = Vec::new();
-        self.each_item(pattern, query, |item| items.push(item)).await?;
+        self.each_item(pattern, query, |item| {
+            items.push(item);
+            true
+        })
+        .await?;
         Ok(items)
     }
 
-    /// The same, each item as it comes.
+    /// The same, each item as it comes; whether it counts for the limit is the answer.
     pub(crate) async fn each_item(
         &self,
         pattern: &'static Pattern,
         query: Query,
-        mut act: impl FnMut(Item),
+        mut act: impl FnMut(Item) -> bool,
     ) -> Result<(), StoreError> {
-        let (mut read, mut start) = (0, None);
+        let (mut counted, mut start) = (0, None);
         loop {
             self.count(pattern, &[Operation::Query]);
             let output = self
@@ -315,24 +319,35 @@ impl Table {
                 .await
                 .map_err(|error| StoreError::sdk("Query", error))?;
             for item in output.items.unwrap_or_default() {
-                read += 1;
-                act(item);
+                counted += usize::from(act(item));
             }
             start = output.last_evaluated_key;
-            let full = query.limit.is_some_and(|limit| read >= limit);
+            let full = query.limit.is_some_and(|limit| counted >= limit);
             if start.is_none() || full {
                 return Ok(());
             }
         }
     }
 
+    /// Reads what is current of one partition, following pages up to the limit: what has expired stays for days.
     pub(crate) async fn query<E: Entity>(
         &self,
         pattern: &'static Pattern,
         query: Query,
     ) -> Result<Vec<E>, StoreError> {
-        let found = self.query_items(pattern, query).await?.into_iter().map(E::from_item);
-        found.filter(|entity| !matches!(entity, Ok(entity) if !is_current(entity))).collect()
+        let most = query.limit.unwrap_or(usize::MAX);
+        let mut found = Vec::new();
+        self.each_item(pattern, query, |item| {
+            let entity = E::from_item(item);
+            let is_current = entity.as_ref().map_or(true, is_current);
+            if is_current {
+                found.push(entity);
+            }
+            is_current
+        })
+        .await?;
+        found.truncate(most);
+        found.into_iter().collect()
     }
 
     /// Reads into a partition until some items pass the filter. Also says whether there

@@ -1,7 +1,7 @@
 //! Webhook endpoints and the deliveries to them.
 //!
 //! A delivery is noted when it has been tried: until then the queue keeps it. What is to be tried again lies in an
-//! index by when it is due, and a revision is tried once.
+//! index by when it is due.
 
 use std::collections::BTreeMap;
 
@@ -137,7 +137,7 @@ pub fn ask(delivery: &Delivery, audit: &AuditEntry, now: Timestamp) -> Commit {
         job: JobKind::Deliver {
             account_id: delivery.account_id.clone(),
             delivery_id: delivery.id.clone(),
-            rev: delivery.rev,
+            tried: delivery.tried,
         },
         at: now,
     };
@@ -180,55 +180,51 @@ pub async fn target(
     }))
 }
 
-/// Notes that an endpoint is slow to answer.
-pub async fn mark_slow(
+/// Notes until when an endpoint counts as slow, or that it doesn't any more. Many come to know it at the same moment:
+/// who finds another at it gives up.
+pub async fn note_slow(
     table: &Table,
     endpoint: &WebhookEndpointId,
-    until: Timestamp,
-) -> Result<(), StoreError> {
-    let slow = EndpointSlow { endpoint_id: endpoint.clone(), until };
-    match Commit::new(&patterns::ENDPOINT_SLOW).overwrite("slow", &slow).apply(table).await {
-        Ok(()) | Err(CommitError::Condition(_)) => Ok(()),
-        Err(CommitError::Store(error)) => Err(error),
-    }
+    until: Option<Timestamp>,
+) -> Result<(), CommitError> {
+    let commit = Commit::new(&patterns::ENDPOINT_SLOW).once();
+    let commit = match until {
+        Some(until) => commit.overwrite("slow", &EndpointSlow { endpoint_id: endpoint.clone(), until }),
+        None => commit.purge("slow", &EndpointSlow::key_of(endpoint)),
+    };
+    commit.apply(table).await
 }
 
 /// Notes a delivery that was tried, of which `after` is the next revision, and what that says of its endpoint, which
-/// is disabled if there is a reason. Whoever notes the same revision second notes nothing.
+/// is disabled if there is a reason. Whoever notes the same revision second notes nothing. `false` when the endpoint
+/// that was to be disabled is another by now: nothing is noted.
 pub async fn note(
     table: &Table,
     target: &Target,
     after: &Delivery,
     disabled: Option<DisabledReason>,
     now: Timestamp,
-) -> Result<(), StoreError> {
-    let noted = |disabled: Option<DisabledReason>| {
-        let commit = Commit::new(&patterns::DELIVERY_NOTE);
-        let mut commit = match &target.delivery {
-            None => commit.create("delivery", after),
-            Some(before) => commit.replace("delivery", after, before.rev),
-        };
-        let taken = after.due_at.is_none() && after.attempts.last().is_some_and(|last| last.was_taken());
-        let endpoint_id = target.endpoint.id.clone();
-        if taken && target.failing_since.is_some() {
-            commit = commit.purge("failing", &EndpointFailing::key_of(&endpoint_id));
-        } else if !taken && target.failing_since.is_none() && target.endpoint.is_enabled() {
-            commit = commit.overwrite("failing", &EndpointFailing { endpoint_id, since: now });
-        }
-        match disabled {
-            None => commit,
-            Some(reason) => disable(commit, &target.endpoint, reason, now),
-        }
+) -> Result<bool, StoreError> {
+    let commit = Commit::new(&patterns::DELIVERY_NOTE);
+    let commit = match &target.delivery {
+        None => commit.create("delivery", after),
+        Some(before) => commit.replace("delivery", after, before.rev),
     };
-    match noted(disabled).apply(table).await {
-        // Somebody else has changed the endpoint: perhaps disabled it.
-        Err(error) if error.failed("endpoint").is_some() && error.failed("delivery").is_none() => {
-            match noted(None).apply(table).await {
-                Ok(()) | Err(CommitError::Condition(_)) => Ok(()),
-                Err(CommitError::Store(error)) => Err(error),
-            }
-        }
-        Ok(()) | Err(CommitError::Condition(_)) => Ok(()),
+    let endpoint_id = target.endpoint.id.clone();
+    // What has ended says nothing of the endpoint any more, taken or not: else it would be held against it when the next
+    // event comes, weeks later.
+    let commit = match (after.due_at, target.failing_since) {
+        (None, Some(_)) => commit.purge("failing", &EndpointFailing::key_of(&endpoint_id)),
+        (Some(_), None) => commit.overwrite("failing", &EndpointFailing { endpoint_id, since: now }),
+        _ => commit,
+    };
+    let commit = match disabled {
+        None => commit,
+        Some(reason) => disable(commit, &target.endpoint, reason, now),
+    };
+    match commit.apply(table).await {
+        Err(error) if error.failed("endpoint").is_some() && error.failed("delivery").is_none() => Ok(false),
+        Ok(()) | Err(CommitError::Condition(_)) => Ok(true),
         Err(CommitError::Store(error)) => Err(error),
     }
 }
@@ -250,6 +246,11 @@ fn disable(commit: Commit, endpoint: &WebhookEndpoint, reason: DisabledReason, n
 /// Deliveries that are due by now, the most overdue first.
 pub async fn due(table: &Table, now: Timestamp, limit: usize) -> Result<Vec<Delivery>, StoreError> {
     table.due(&patterns::DELIVERIES_DUE, deliveries_due, now, limit).await
+}
+
+/// Forgets a delivery to an endpoint that was deleted.
+pub async fn forget(table: &Table, delivery: &DeliveryId) -> Result<(), StoreError> {
+    crate::commit::purge(table, &patterns::DELIVERY_QUEUED, vec![delivery_key(delivery)]).await
 }
 
 /// Notes that a delivery is queued again; `false` when something has become of it meanwhile.

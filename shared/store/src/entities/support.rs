@@ -173,7 +173,7 @@ pub enum JobKind {
     Deliver {
         account_id: AccountId,
         delivery_id: DeliveryId,
-        rev: u64,
+        tried: u32,
     },
     /// Work of the message sender: the account's owners hear that an endpoint was disabled.
     TellOfEndpoint {

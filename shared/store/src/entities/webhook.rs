@@ -103,8 +103,9 @@ impl Entity for Delivery {
         });
         due.into_iter().collect()
     }
-    /// As long as the event.
+    /// As long as the event, or until some days after the next attempt.
     fn expires(&self) -> Option<Timestamp> {
-        Some(self.created_at + (30 * 24).hours())
+        let told = self.created_at + (30 * 24).hours();
+        Some(self.due_at.map_or(told, |due| told.max(due + (7 * 24).hours())))
     }
 }
