@@ -116,6 +116,19 @@ async fn an_account_keeps_an_owner_and_owners_make_owners() {
     assert_eq!(as_owner("DELETE", &owner).send().await.status, 204);
 }
 
+/// A console begins with several requests.
+#[tokio::test]
+async fn all_first_requests_of_a_member_are_let_in() {
+    let (Some(platform), Some(api)) = (scenarios::embedded(), Api::another_account().await) else { return };
+    let email = address("staff");
+    assert_eq!(api.post("/members", json!({ "email": email, "role": "admin" })).await.status, 201);
+    let token = platform.oidc.id_token(&email, std::time::Duration::from_secs(60));
+    let first = (0..8).map(|_| api.call("GET", "/account").key(&token).send());
+    for reply in futures_util::future::join_all(first).await {
+        assert_eq!(reply.status, 200, "{}", reply.text);
+    }
+}
+
 #[tokio::test]
 async fn the_audit_log_says_who_did_what() {
     let Some(api) = Api::another_account().await else { return };

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use groundswell::{Options, Platform, faults::Faults};
 use jiff::{SignedDuration, Timestamp};
 use scenarios::{
-    Api, eventually, options, patiently, phone,
+    Api, address, eventually, options, patiently, phone,
     twilio::{Arrival, Behaviour, FakeTwilio, busiest_second},
     unique,
 };
@@ -709,6 +709,85 @@ async fn a_message_tells_the_customer_a_code_of_their_own() {
     let refused: Vec<_> =
         stage.sends(&campaign).await.into_values().filter(|send| send["reason"] == "no_code").collect();
     assert_eq!((refused.len(), people.len()), (1, 4));
+}
+
+/// A code that was claimed long ago has left the table.
+#[tokio::test(flavor = "multi_thread")]
+async fn whose_code_was_archived_gets_another() {
+    let Some(stage) = Stage::new(accept).await else { return };
+    let person = stage.customers(1).await.remove(0);
+    let (api, platform) = (&stage.api, &stage.platform);
+    let pool = api.pool(json!({})).await;
+    let old = Timestamp::now() - SignedDuration::from_hours(31 * 24);
+    let claim = crate::codes::claim_at(platform, api, &pool, &person.id, old).await;
+    eventually(|| async {
+        platform.invoke("JobsFunction", json!({ "schedule": "archive_codes" })).await.unwrap();
+        let claim = store::claims::read(&platform.table, &api.credentials.account_id, &claim).await.unwrap();
+        claim.unwrap().archived.map(drop)
+    })
+    .await;
+    api.import(&pool, "code\nMISS-0001\n").await;
+    let template = json!({ "channel": "sms", "text": "Take {{code}}" });
+    let campaign = stage.campaign(json!({ "code_pool_id": pool, "template": template })).await;
+    stage.step(&campaign, "activate").await;
+    assert_eq!(stage.settled(&campaign, 1).await["sent"], 1);
+    assert_eq!(stage.twilio.taken()[0].form["Body"], "Take MISS-0001");
+}
+
+/// What is wrong with the account is no message's fault: they are sent when it is mended.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_loses_its_sender_loses_no_message() {
+    static IS_WRONG: AtomicBool = AtomicBool::new(true);
+    let behave = |_: &BTreeMap<String, String>, _| match IS_WRONG.load(Ordering::Relaxed) {
+        true => Behaviour::Refuse { status: 400, code: 63007 },
+        false => Behaviour::Accept,
+    };
+    let Some(stage) = Stage::new(behave).await else { return };
+    stage.customers(3).await;
+    let campaign = stage.campaign(json!({})).await;
+    stage.step(&campaign, "activate").await;
+    let queued = || async {
+        let sends: Vec<Value> = stage.sends(&campaign).await.into_values().collect();
+        (sends.len() == 3 && sends.iter().all(|send| send["status"] == "queued")).then_some(sends)
+    };
+    patiently(Duration::from_secs(30), || async { (stage.twilio.arrivals().len() >= 3).then_some(()) }).await;
+    let sends = eventually(queued).await;
+    let without = json!({ "account_sid": ACCOUNT, "auth_token": TOKEN, "sms_sender": SENDER });
+    stage.api.secret("PUT", "/providers/twilio").json(without).send().await.ok();
+    let body = json!({ "kind": "campaign_message", "send_id": sends[0]["id"] }).to_string();
+    let event = json!({ "Records": [{ "messageId": "1", "body": body }] });
+    let answer = stage.platform.invoke("MessageSenderFunction", event).await.unwrap();
+    assert_eq!(answer["batchItemFailures"], json!([{ "itemIdentifier": "1" }]));
+    eventually(queued).await;
+    set_twilio(&stage.api).await;
+    IS_WRONG.store(false, Ordering::Relaxed);
+    stage.step(&campaign, "pause").await;
+    stage.step(&campaign, "resume").await;
+    assert_eq!(stage.settled(&campaign, 3).await["sent"], 3);
+    assert_eq!(stage.check_once(), 3);
+}
+
+/// Mails of campaigns have a pace of their own, which leaves room for those that somebody waits for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_campaign_by_mail_keeps_to_its_pace() {
+    let Some(stage) = Stage::new(accept).await else { return };
+    let enrol = |_| async {
+        let body =
+            json!({ "program_id": stage.program, "phone": phone(), "email": address("c"), "consent": true });
+        assert_eq!(stage.api.post("/enrollments", body).await.status, 201);
+    };
+    join_all((0..25).map(enrol)).await;
+    let template = json!({ "channel": "email", "subject": "We miss you", "text": "Hello" });
+    let campaign = stage.campaign(json!({ "template": template })).await;
+    stage.step(&campaign, "activate").await;
+    assert_eq!(stage.settled(&campaign, 25).await["sent"], 25);
+    let sends = stage.sends(&campaign).await;
+    let mut times: Vec<Timestamp> =
+        sends.values().map(|send| send["sent_at"].as_str().unwrap().parse().unwrap()).collect();
+    times.sort();
+    // Ten a second; that it was sent is noted some milliseconds later.
+    let densest = times.windows(11).map(|some| some[10].duration_since(some[0])).min().unwrap();
+    assert!(densest > SignedDuration::from_millis(800), "{densest:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -311,6 +311,16 @@ async fn a_merge_unites_the_voters_and_each_counts_once() {
     api.post(&back, json!({ "into": night })).await.is_problem(409, "feature-merged");
     let change = api.secret("PATCH", &format!("/features/{night}")).header("if-match", "*");
     change.json(json!({ "title": "x" })).send().await.is_problem(409, "feature-merged");
+    // What was merged leads on although what it was merged into is deleted.
+    let black = feature(&api, &waitlist, "Black").await;
+    assert_eq!(api.post(&format!("/features/{dark}/merge"), json!({ "into": black })).await.status, 202);
+    assert_eq!(api.secret("DELETE", &format!("/features/{dark}")).send().await.status, 202);
+    let later = voter(&api, &waitlist).await;
+    assert_eq!(vote(&api, &night, &later).await.ok(), json!({ "feature_id": black, "voted": true }));
+    counted(&api, &black, 30, 0).await;
+    assert_eq!(api.get(&format!("/features/{dark}")).await.status, 404);
+    assert_eq!(unvote(&api, &night, &later).await.ok()["voted"], false);
+    counted(&api, &black, 29, 0).await;
 }
 
 #[tokio::test]
@@ -394,6 +404,13 @@ async fn whoever_is_erased_takes_their_voice_along_and_a_deleted_feature_leaves_
         }
         counted(&api, feature, 2, 2).await;
     }
+    let once = || async {
+        let call = api.public("POST", "/comments").header("x-subscriber-token", &ada.token);
+        let call = call.header("idempotency-key", "once");
+        call.json(json!({ "feature_id": first, "text": "My name is Ada" })).send().await
+    };
+    let said = once().await.ok();
+    assert_eq!((once().await.ok(), &said["text"]), (said.clone(), &json!("My name is Ada")));
     assert_eq!(api.secret("DELETE", &format!("/subscribers/{}", ada.id)).send().await.status, 204);
     for feature in [&first, &second] {
         counted(&api, feature, 1, 1).await;
@@ -411,6 +428,7 @@ async fn whoever_is_erased_takes_their_voice_along_and_a_deleted_feature_leaves_
         left
     };
     assert_eq!(left().await, 4, "Bo's, of both");
+    once().await.is_problem(404, "not-found");
     assert_eq!(api.secret("DELETE", &format!("/features/{first}")).send().await.status, 202);
     vote(&api, &first, &bo).await.is_problem(409, "feature-deleting");
     let shown = || async { api.get(&format!("/subscribers/{}", bo.id)).await.ok() };

@@ -359,12 +359,15 @@ async fn a_reward_lapses_and_a_paused_program_still_redeems() {
     let lapsed = rewards(&api, &customer).await[0].clone();
     assert_eq!(lapsed["status"], "expired");
     redeem(&api, &lapsed).await.is_problem(410, "reward-expired");
-    stamp(&api, &program, &customer, 1).await.ok();
+    let given = stamp(&api, &program, &customer, 1).await.id();
     let pause = api.secret("PATCH", &format!("/programs/{program}")).header("if-match", "*");
     pause.json(json!({ "status": "paused" })).send().await.ok();
     stamp(&api, &program, &customer, 1).await.is_problem(409, "program-paused");
     let fresh = rewards(&api, &customer).await[0].clone();
     assert_eq!(redeem(&api, &fresh).await.status, 200);
+    // Nobody pays with what has lapsed.
+    void(&api, &given).await.is_problem(409, "stamp-spent");
+    assert_eq!(rewards(&api, &customer).await[1]["status"], "expired");
 }
 
 #[tokio::test]

@@ -1,14 +1,17 @@
 #!/usr/bin/env bash
-# Gives the projector once more what it has given up. It counts each change once, so more than it missed does no harm.
+# Gives the projector once more what it has given up.
 #
 #   replay.sh <stack>                  what the messages in ProjectorDeadLetters point at, from the table's stream (24 hours)
 #   replay.sh <stack> <file.json.gz>…  what an incremental export of the table holds (35 days)
+#
+# It counts each change once, so more than it missed does no harm. An export, though, holds what an item was before and
+# after its time, and not the changes between.
 #
 # Needs the AWS CLI 2 and jq, and may be cut off and run again.
 set -euo pipefail
 stack=${1:?usage: replay.sh <stack> [<file.json.gz>…]}
 shift
-export AWS_PAGER=
+export AWS_PAGER= TZ=UTC
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -31,12 +34,12 @@ count() {
   done
 }
 
-# What the CLI makes of a record is what Lambda makes of it, but for the time, which the projector doesn't look at.
+# What the CLI makes of a record is what Lambda makes of it, but for the time, which Lambda gives in seconds.
 if [ $# -gt 0 ]; then
   gunzip --stdout "$@" | jq --compact-output '{
     eventID: "replay", eventVersion: "1.1", eventSource: "aws:dynamodb", awsRegion: "",
     eventName: (if .NewImage == null then "REMOVE" elif .OldImage == null then "INSERT" else "MODIFY" end),
-    dynamodb: {ApproximateCreationDateTime: 0, Keys, SequenceNumber: "0", SizeBytes: 0,
+    dynamodb: {ApproximateCreationDateTime: (.Metadata.WriteTimestampMicros.N | tonumber / 1000000 | floor), Keys, SequenceNumber: "0", SizeBytes: 0,
       StreamViewType: "NEW_AND_OLD_IMAGES", NewImage: (.NewImage // {}), OldImage: (.OldImage // {})}}' | count
   exit
 fi
@@ -64,7 +67,8 @@ while true; do
     # Sequence numbers are too long for numbers: the longer is the larger.
     jq --compact-output --arg last "$last" 'def order: [length, .];
       .Records[] | select((.dynamodb.SequenceNumber | order) <= ($last | order))
-      | .dynamodb.ApproximateCreationDateTime = 0' "$work/page" | count
+      | .dynamodb.ApproximateCreationDateTime |= if type == "string"
+          then sub("[.][0-9]+"; "") | sub("[+]00:00$"; "Z") | fromdateiso8601 else floor end' "$work/page" | count
     jq --exit-status --arg last "$last" 'def order: [length, .];
       any(.Records[]; (.dynamodb.SequenceNumber | order) >= ($last | order))' "$work/page" >/dev/null && break
     iterator=$(jq --raw-output '.NextShardIterator // "null"' "$work/page")

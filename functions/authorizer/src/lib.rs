@@ -27,6 +27,9 @@ use store::{
 
 use crate::jwt::{Claims, Issuer};
 
+/// How often a membership is looked at while others change it.
+const BINDINGS: u32 = 3;
+
 /// What the gateway sends; the rest of the event is of no interest.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -164,15 +167,22 @@ impl Authorizer {
 
     /// Binds a membership to the first subject that signs in with its address, so
     /// that whoever gets the address later does not get the membership.
-    async fn bound(&self, member: Member, subject: &str) -> Result<Member, Refusal> {
-        match &member.subject {
-            Some(bound) if bound == subject => Ok(member),
-            Some(_) => Err(ProblemKind::NotAMember.into()),
-            None => match accounts::bind_member(&self.table, &member, subject).await? {
-                Some(bound) => Ok(bound),
-                None => Err(ProblemKind::NotAMember.into()),
-            },
+    async fn bound(&self, mut member: Member, subject: &str) -> Result<Member, Refusal> {
+        for _ in 0..BINDINGS {
+            match &member.subject {
+                Some(bound) if bound == subject => return Ok(member),
+                Some(_) => break,
+                None => {
+                    if let Some(bound) = accounts::bind_member(&self.table, &member, subject).await? {
+                        return Ok(bound);
+                    }
+                }
+            }
+            // Another first request of hers was quicker, or her role was changed at this moment.
+            let found = accounts::member(&self.table, &member.account_id, &member.id).await?;
+            member = found.ok_or(ProblemKind::NotAMember)?;
         }
+        Err(ProblemKind::NotAMember.into())
     }
 }
 

@@ -1,7 +1,7 @@
 //! Who gets a message: pages of a program's customers.
 
 use domain::{
-    campaign::{Campaign, CampaignStatus, Send, SendStatus, Trigger},
+    campaign::{Campaign, Send, SendStatus, Trigger},
     id::{CampaignId, CustomerId, ProgramId, SendId},
     stamp::{Card, Customer},
 };
@@ -26,9 +26,7 @@ impl CampaignScheduler {
     /// The campaign, if it still is the one that was set going then.
     pub(crate) async fn going(&self, id: &CampaignId, run: u32) -> Result<Option<Campaign>, SchedulerError> {
         let found = campaigns::find(&self.table, id).await?;
-        Ok(found.filter(|campaign| {
-            campaign.status == CampaignStatus::Active && campaign.run == run && !campaign.deleting
-        }))
+        Ok(found.filter(|campaign| campaign.is_going() && campaign.run == run))
     }
 
     pub(crate) async fn start(&self, id: &CampaignId, run: u32) -> Result<(), SchedulerError> {
@@ -152,7 +150,8 @@ impl CampaignScheduler {
         let Some(card) = store::customers::card(&self.table, customer, program).await? else { return Ok(()) };
         for campaign in campaigns::of_milestones(&self.table, program).await? {
             // The index may lag behind: the item itself decides.
-            let Some(campaign) = self.going(&campaign.id, campaign.run).await? else { continue };
+            let found = campaigns::find(&self.table, &campaign.id).await?;
+            let Some(campaign) = found.filter(Campaign::is_going) else { continue };
             let wanted = matches!(&campaign.settings.trigger,
                 Trigger::Milestone { visits } if u64::from(visits.get()) == reached);
             if wanted {

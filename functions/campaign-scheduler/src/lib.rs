@@ -124,7 +124,10 @@ impl CampaignScheduler {
     /// Puts messages into the senders' queue.
     async fn queue(&self, sends: &[SendId]) -> Result<(), SchedulerError> {
         metrics::record(&[("Queued", Unit::Count, sends.len() as f64)], &[]);
-        let message = |send| (None, serde_json::json!({ "kind": "campaign_message", "send_id": send }));
+        let message = |send: &SendId| {
+            let group = Some(send.campaign().to_string());
+            (group, serde_json::json!({ "kind": "campaign_message", "send_id": send }))
+        };
         Ok(self.messages.send_all(sends.iter().map(message).collect()).await?)
     }
 }

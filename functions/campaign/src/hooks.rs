@@ -147,8 +147,7 @@ impl Told<'_> {
             };
             let cap = sends::cap_of(&app.table, send).await?;
             let noted = sends::give_back(&app.table, &after, cap.as_ref()).await?;
-            let sender =
-                Sender { account_sid: self.account.account_sid.clone(), address: self.from.to_owned() };
+            let sender = Sender::twilio(self.account, self.from.to_owned());
             rates::stop_until(&app.table, &sender, now + REST).await?;
             return Ok(noted);
         }

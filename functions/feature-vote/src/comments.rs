@@ -1,8 +1,8 @@
 //! Comments: seen by others once a moderator has approved them.
 
 use api::{
-    App, Client, Json, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query, created,
-    rate_limited, require_origin, respond,
+    App, Client, Committed, Json, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query,
+    created, rate_limited, require_origin, respond,
 };
 use axum::{extract::State, response::Response};
 use domain::{
@@ -10,7 +10,7 @@ use domain::{
     id::CommentId,
     subscriber::Subscriber,
 };
-use store::{CommitError, comments, entities::AuditEntry, subscribers};
+use store::{Answer, CommitError, comments, entities::AuditEntry, subscribers};
 
 use crate::{
     dto::{CommentFilter, CommentRequest, CommentView, Moderation},
@@ -35,7 +35,7 @@ pub async fn create(
     post: Post<CommentRequest>,
 ) -> Result<Response, Problem> {
     if let Some(answer) = post.answered(&app).await? {
-        return Ok(respond(answer));
+        return Ok(respond(said(&app, &principal, answer).await?));
     }
     let author = voter(&app, &principal, &client, &post.body.feature_id).await?;
     let account = &principal.account_id;
@@ -59,14 +59,37 @@ pub async fn create(
         };
         let commit = comments::create(&comment, &ballot.subscriber);
         let location = format!("/api/v1/comments/{}", comment.id);
-        let answer = created(location, &CommentView::public(comment))?;
+        let answer = created(location, &Said { id: comment.id.clone() })?;
         match post.commit(&app, commit, &answer).await {
-            Ok(committed) => return Ok(rate_limited(respond(committed.answer_or(answer)), Some(verdict))),
+            Ok(committed) => {
+                let answer = match committed {
+                    Committed::Fresh => shown(answer, comment)?,
+                    Committed::Before(before) => said(&app, &principal, before).await?,
+                };
+                return Ok(rate_limited(respond(answer), Some(verdict)));
+            }
             Err(problem) if problem.is("subscriber") => store::back_off(attempt).await,
             Err(problem) => return Err(problem.into()),
         }
     }
     Err(ProblemKind::Conflict.into())
+}
+
+/// What is remembered of an answer. What was said is not: it goes when its author is erased.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Said {
+    id: CommentId,
+}
+
+/// A remembered answer, with what was said.
+async fn said(app: &App, principal: &Principal, answer: Answer) -> Result<Answer, Problem> {
+    let Said { id } = serde_json::from_str(&answer.body)?;
+    let found = comments::read(&app.table, &principal.account_id, &id).await?;
+    shown(answer, found.ok_or_else(|| ProblemKind::NotFound.because("The comment is gone."))?)
+}
+
+fn shown(answer: Answer, comment: Comment) -> Result<Answer, Problem> {
+    Ok(Answer { body: serde_json::to_string(&CommentView::public(comment))?, ..answer })
 }
 
 /// What was said about a feature, newest first. With a publishable key only what was approved.

@@ -26,7 +26,9 @@ use crate::dto::{FeatureFilter, FeatureRequest, FeatureView, MergeRequest};
 /// A feature of the account: another account's does not exist.
 pub async fn own(app: &App, account: &AccountId, id: &FeatureId) -> Result<Feature, Problem> {
     let found = features::read(&app.table, account, id).await?;
-    found.ok_or_else(|| ProblemKind::NotFound.because("There is no such feature."))
+    // What leads to another feature stays when it is deleted, for those who come by it.
+    let shown = found.filter(|feature| !feature.deleting || feature.merged_into.is_none());
+    shown.ok_or_else(|| ProblemKind::NotFound.because("There is no such feature."))
 }
 
 /// Refuses to change a feature that is not there any more.

@@ -61,7 +61,9 @@ impl Jobs {
     pub(crate) async fn delete_features(&self, waitlist: &WaitlistId) -> Result<bool, JobError> {
         let mut all = true;
         for feature in features::all(&self.table, waitlist).await? {
-            match self.empty_some(&Feature { merged_into: None, ..feature.clone() }).await? {
+            // Nothing leads anywhere any more.
+            let feature = Feature { merged_into: None, ..feature };
+            match self.empty_some(&feature).await? {
                 0 => features::finish_delete(&self.table, &feature).await?,
                 _ => all = false,
             }

@@ -11,10 +11,11 @@ use std::{
 
 use domain::{
     campaign::{
-        Campaign, CampaignStatus, Channel, FREQUENCY_CAP, QuietHours, Send, SendReason, SendStatus, Template,
-        fill, status_callback, values,
+        Campaign, CampaignStatus, FREQUENCY_CAP, QuietHours, Send, SendReason, SendStatus, Template, fill,
+        status_callback, values,
     },
     id::{CodeId, SendId},
+    phone::Phone,
     stamp::Customer,
 };
 use futures_util::{StreamExt, stream};
@@ -37,8 +38,11 @@ use crate::{
 const PACE: SignedDuration = SignedDuration::from_micros(12_903);
 /// So long before its turn a message is taken.
 const LEAD: SignedDuration = SignedDuration::from_millis(150);
-/// A worker waits so long for its turn.
+/// A message whose next turn is further away than that is given back until then.
+const MOMENT: SignedDuration = SignedDuration::from_secs(1);
+/// A worker waits so long for its turn. For that of a mail it can wait longer: SES answers at once.
 const HORIZON: SignedDuration = SignedDuration::from_secs(10);
+const MAIL_HORIZON: SignedDuration = SignedDuration::from_secs(25);
 /// A turn that is missed by more is gone, or two messages would come at once.
 const MISSED: SignedDuration = SignedDuration::from_millis(20);
 /// So long after its batch came a message may be given a turn: that is up to ten seconds away, the provider
@@ -64,9 +68,18 @@ enum Outgoing {
     Mail(Mail),
 }
 
+/// Whose turns messages wait for, how they follow each other, and how far ahead they are taken.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Turns {
+    sender: Sender,
+    pace: SignedDuration,
+    horizon: SignedDuration,
+}
+
 /// A message that is wanted, and waits for its turn.
 struct Ready {
     send: Send,
+    turns: Turns,
     customer: Customer,
     /// That it tells.
     code_id: Option<CodeId>,
@@ -79,15 +92,6 @@ struct Ready {
 struct Held {
     send: Send,
     cap: Option<Cap>,
-}
-
-impl Ready {
-    /// Whose pace it follows.
-    fn sender(&self) -> Option<Sender> {
-        let Outgoing::Twilio { account, form } = &self.outgoing else { return None };
-        let from = form.iter().find(|(name, _)| *name == "From").map(|(_, from)| from.clone())?;
-        Some(Sender { account_sid: account.account_sid.clone(), address: from })
-    }
 }
 
 /// What is to be done with a message.
@@ -109,15 +113,15 @@ impl MessageSender {
             (id, outcome)
         });
         let prepared: Vec<_> = prepared.buffer_unordered(AT_ONCE).collect().await;
-        let (mut failed, mut ready) = (Vec::new(), BTreeMap::<Option<Sender>, Vec<Ready>>::new());
+        let (mut failed, mut ready) = (Vec::new(), BTreeMap::<Turns, Vec<Ready>>::new());
         for (id, outcome) in prepared {
             match outcome {
-                Ok(Some(message)) => ready.entry(message.sender()).or_default().push(message),
+                Ok(Some(message)) => ready.entry(message.turns.clone()).or_default().push(message),
                 Ok(None) => {}
                 Err(error) => failed.push((id, error)),
             }
         }
-        let sent = stream::iter(ready).map(|(sender, messages)| self.send_of(sender, messages, last_call));
+        let sent = stream::iter(ready).map(|(turns, messages)| self.send_of(turns, messages, last_call));
         let sent: Vec<Vec<(SendId, SendError)>> = sent.buffer_unordered(AT_ONCE).collect().await;
         failed.extend(sent.into_iter().flatten());
         failed
@@ -168,8 +172,9 @@ impl MessageSender {
             return Ok(Judgement::Note(Box::new(deferred)));
         }
         // Codes are for those who will get the message.
-        if let Some(reason) = unreachable(&campaign.settings.template, &recipient) {
-            return refuse(reason);
+        let from = sender_of(&campaign.settings.template, &recipient)?;
+        if from.is_none() && recipient.customer.email.is_none() {
+            return refuse(SendReason::NoAddress);
         }
         let capped = recipient.cap.as_ref().is_some_and(|cap| cap.at + FREQUENCY_CAP > now);
         if capped && !send.test {
@@ -183,9 +188,10 @@ impl MessageSender {
             },
         };
         let text = code.as_ref().map(|code| code.text.as_str());
-        match self.compose(send, &campaign, &recipient, text) {
-            Ok(outgoing) => Ok(Judgement::Go(Box::new(Ready {
+        match self.compose(send, &campaign, &recipient, from, text) {
+            Ok((turns, outgoing)) => Ok(Judgement::Go(Box::new(Ready {
                 send: Send { claim_id: code.as_ref().map(|code| code.claim_id.clone()), ..send.clone() },
+                turns,
                 customer: recipient.customer,
                 code_id: code.map(|code| code.code_id),
                 quiet,
@@ -200,37 +206,37 @@ impl MessageSender {
         send: &Send,
         campaign: &Campaign,
         recipient: &Recipient,
+        from: Option<(&TwilioAccount, &Phone)>,
         code: Option<&str>,
-    ) -> Result<Outgoing, SendReason> {
-        let values = values(&recipient.customer, recipient.card.as_ref(), &recipient.program, code);
+    ) -> Result<(Turns, Outgoing), SendReason> {
+        let customer = &recipient.customer;
+        let values = values(customer, recipient.card.as_ref(), &recipient.program, code);
         let filled = |text: &str| fill(text, &values);
-        let to = recipient.customer.phone.as_str();
-        let (from, content, text) = match &campaign.settings.template {
+        let (channel, content, text) = match &campaign.settings.template {
             Template::Email { subject, text } => {
-                let customer = &recipient.customer;
-                let to = customer.email.as_ref().ok_or(SendReason::NoAddress)?.deliverable();
                 let mail = Mail::of_campaign(
-                    to,
+                    customer.email.as_ref().ok_or(SendReason::NoAddress)?.deliverable(),
                     &filled(subject.as_str()),
                     &filled(text.as_str()),
                     &recipient.signing,
                     &customer.id,
                     &self.public_url,
                 );
-                return Ok(Outgoing::Mail(mail));
+                let sender = Sender::ses(self.from.clone());
+                let turns = Turns { sender, pace: self.mail_pace, horizon: MAIL_HORIZON };
+                return Ok((turns, Outgoing::Mail(mail)));
             }
             Template::Whatsapp { content_sid, variables } => {
-                (&recipient.twilio()?.whatsapp_sender, Some((content_sid, variables)), None)
+                ("whatsapp:", Some((content_sid, variables)), None)
             }
             Template::Sms { content_sid, variables, text } => {
-                let content = content_sid.as_ref().map(|sid| (sid, variables));
-                (&recipient.twilio()?.sms_sender, content, text.as_ref())
+                ("", content_sid.as_ref().map(|sid| (sid, variables)), text.as_ref())
             }
         };
-        let from = from.as_ref().ok_or(SendReason::NoSender)?.as_str();
-        let channel =
-            if campaign.settings.template.channel() == Channel::Whatsapp { "whatsapp:" } else { "" };
-        let mut form = vec![("From", format!("{channel}{from}")), ("To", format!("{channel}{to}"))];
+        let (account, from) = from.ok_or(SendReason::NoAddress)?;
+        let from = format!("{channel}{}", from.as_str());
+        let turns = Turns { sender: Sender::twilio(account, from.clone()), pace: PACE, horizon: HORIZON };
+        let mut form = vec![("From", from), ("To", format!("{channel}{}", customer.phone.as_str()))];
         if let Some((sid, variables)) = content {
             form.push(("ContentSid", sid.as_str().to_owned()));
             let variables: BTreeMap<&String, String> =
@@ -248,32 +254,28 @@ impl MessageSender {
         }
         let callback = status_callback(&self.public_url, &send.account_id, &send.id, send.put_off);
         form.push(("StatusCallback", callback));
-        Ok(Outgoing::Twilio { account: recipient.twilio()?.clone(), form })
+        Ok((turns, Outgoing::Twilio { account: account.clone(), form }))
     }
 
-    /// Sends the messages of one sender, each at its turn; mails have none.
+    /// Sends the messages of one sender, each at its turn.
     async fn send_of(
         &self,
-        sender: Option<Sender>,
+        turns: Turns,
         messages: Vec<Ready>,
         last_call: Instant,
     ) -> Vec<(SendId, SendError)> {
         let count = u32::try_from(messages.len()).unwrap_or(u32::MAX);
-        let first = match &sender {
-            None => Ok(Lease::From(Timestamp::now())),
-            Some(sender) => self.lease(sender, count).await,
-        };
-        let sender = &sender;
+        let first = self.lease(&turns, count).await;
         let sent = messages.into_iter().zip(0..).map(|(message, position): (Ready, i32)| {
             let turn = match &first {
-                Ok(Lease::From(first)) => Ok(Lease::From(*first + PACE * position)),
+                Ok(Lease::From(first)) => Ok(Lease::From(*first + turns.pace * position)),
                 Ok(Lease::Later(at)) => Ok(Lease::Later(*at)),
                 Err(error) => Err(SendError::Pace(error.to_string())),
             };
             async move {
                 let id = message.send.id.clone();
                 let outcome = match turn {
-                    Ok(turn) => self.send_one(sender.as_ref(), message, turn, last_call).await,
+                    Ok(turn) => self.send_one(message, turn, last_call).await,
                     Err(error) => Err(error),
                 };
                 outcome.err().map(|error| (id, error))
@@ -282,44 +284,47 @@ impl MessageSender {
         futures_util::future::join_all(sent).await.into_iter().flatten().collect()
     }
 
-    async fn lease(&self, sender: &Sender, count: u32) -> Result<Lease, store::StoreError> {
+    async fn lease(&self, turns: &Turns, count: u32) -> Result<Lease, store::StoreError> {
         let earliest = Timestamp::now() + LEAD + MISSED;
-        rates::lease(&self.table, sender, PACE, count, HORIZON, earliest).await
+        rates::lease(&self.table, &turns.sender, turns.pace, count, turns.horizon, earliest).await
     }
 
     /// Takes a message shortly before its turn, and hands it over when that comes.
-    async fn send_one(
-        &self,
-        sender: Option<&Sender>,
-        message: Ready,
-        first: Lease,
-        last_call: Instant,
-    ) -> Result<(), SendError> {
-        // Nothing is given a turn after the last call.
-        let turn = |lease| match lease {
-            Lease::From(_) if Instant::now() > last_call => Lease::Later(Timestamp::now() + RECESS),
-            lease => lease,
-        };
-        let mut at = match turn(first) {
-            Lease::From(at) => at,
-            Lease::Later(at) => return self.put_off(message.send, None, at).await,
-        };
-        until(at - LEAD).await;
-        let Some(held) = self.take(&message).await? else { return Ok(()) };
+    async fn send_one(&self, mut message: Ready, first: Lease, last_call: Instant) -> Result<(), SendError> {
+        let mut held: Option<Held> = None;
+        let mut lease = first;
         loop {
-            until(at).await;
-            let missed = Timestamp::now().duration_since(at) > MISSED;
-            let Some(sender) = sender.filter(|_| missed) else {
-                return self.hand_over(sender, &message.outgoing, held).await;
+            let at = match lease {
+                Lease::From(at) if Instant::now() <= last_call => at,
+                // Nothing is given a turn after the last call.
+                Lease::From(_) => return self.put_off(message.send, held, Timestamp::now() + RECESS).await,
+                Lease::Later(at) => return self.put_off(message.send, held, at).await,
             };
-            match self.lease(sender, 1).await.map(turn) {
-                Ok(Lease::From(next)) => at = next,
-                Ok(Lease::Later(at)) => return self.put_off(message.send, Some(held), at).await,
+            // What the customer says until a moment before counts.
+            if let Some(early) = held.take_if(|_| at.duration_since(Timestamp::now()) > MOMENT) {
+                let Some(send) = self.give_back(early).await? else { return Ok(()) };
+                message.send = send;
+            }
+            let taken = match held.take() {
+                Some(taken) => taken,
+                None => {
+                    until(at - LEAD).await;
+                    let Some(taken) = self.take(&message).await? else { return Ok(()) };
+                    taken
+                }
+            };
+            until(at).await;
+            if Timestamp::now().duration_since(at) <= MISSED {
+                return self.hand_over(&message, taken).await;
+            }
+            lease = match self.lease(&message.turns, 1).await {
+                Ok(next) => next,
                 Err(error) => {
-                    self.put_off(message.send, Some(held), Timestamp::now()).await?;
+                    self.put_off(message.send, Some(taken), Timestamp::now()).await?;
                     return Err(SendError::Pace(error.to_string()));
                 }
-            }
+            };
+            held = Some(taken);
         }
     }
 
@@ -346,13 +351,8 @@ impl MessageSender {
         }
     }
 
-    async fn hand_over(
-        &self,
-        sender: Option<&Sender>,
-        outgoing: &Outgoing,
-        held: Held,
-    ) -> Result<(), SendError> {
-        let answer = match outgoing {
+    async fn hand_over(&self, message: &Ready, held: Held) -> Result<(), SendError> {
+        let answer = match &message.outgoing {
             Outgoing::Mail(mail) => self.hand_over_mail(mail.clone()).await,
             Outgoing::Twilio { account, form } => {
                 self.twilio.send(&account.account_sid, account.auth_token.reveal(), form).await
@@ -385,10 +385,7 @@ impl MessageSender {
             }
             Answer::TooMany { retry_after } => {
                 let rest = SignedDuration::try_from(retry_after.unwrap_or(REST)).unwrap_or(HORIZON);
-                let stopped = match sender {
-                    Some(sender) => rates::stop_until(&self.table, sender, now + rest).await,
-                    None => Ok(()),
-                };
+                let stopped = rates::stop_until(&self.table, &message.turns.sender, now + rest).await;
                 let send = Send { put_off: held.send.put_off + 1, ..held.send.clone() };
                 self.put_off(send.clone(), Some(Held { send, ..held }), now + rest).await?;
                 Ok(stopped?)
@@ -413,6 +410,13 @@ impl MessageSender {
             false => send.now(SendStatus::Queued, now),
         };
         self.finish(&after, cap.as_ref()).await
+    }
+
+    /// Gives back a message that was taken, as it is then; `None` when something was heard of it: then it was sent.
+    async fn give_back(&self, held: Held) -> Result<Option<Send>, SendError> {
+        let queued = held.send.now(SendStatus::Queued, Timestamp::now());
+        let given = sends::give_back(&self.table, &queued, held.cap.as_ref()).await?;
+        Ok(given.then_some(queued))
     }
 
     async fn finish(&self, after: &Send, cap: Option<&Cap>) -> Result<(), SendError> {
@@ -458,16 +462,19 @@ fn put_off_by(quiet: &Option<(QuietHours, TimeZone)>, send: &Send, now: Timestam
     Some(Send { due_at: Some(over), ..send.now(SendStatus::Deferred, now) })
 }
 
-/// Why this recipient can't be sent anything over the template's channel, if so.
-fn unreachable(template: &Template, recipient: &Recipient) -> Option<SendReason> {
-    let sender = |sender: fn(&TwilioAccount) -> &Option<domain::phone::Phone>| {
-        recipient.twilio.as_ref().and_then(|account| sender(account).as_ref()).is_none()
+/// Who sends over a template's channel, if that is not the platform itself.
+///
+/// # Errors
+/// Without anybody. That is the account's trouble, not the message's: it is sent when there is somebody again.
+fn sender_of<'a>(
+    template: &Template,
+    recipient: &'a Recipient,
+) -> Result<Option<(&'a TwilioAccount, &'a Phone)>, SendError> {
+    let account = recipient.twilio.as_ref();
+    let number = match template {
+        Template::Email { .. } => return Ok(None),
+        Template::Whatsapp { .. } => account.and_then(|account| account.whatsapp_sender.as_ref()),
+        Template::Sms { .. } => account.and_then(|account| account.sms_sender.as_ref()),
     };
-    match template {
-        Template::Email { .. } => recipient.customer.email.is_none().then_some(SendReason::NoAddress),
-        Template::Whatsapp { .. } => {
-            sender(|account| &account.whatsapp_sender).then_some(SendReason::NoSender)
-        }
-        Template::Sms { .. } => sender(|account| &account.sms_sender).then_some(SendReason::NoSender),
-    }
+    account.zip(number).map(Some).ok_or(SendError::NoSender)
 }

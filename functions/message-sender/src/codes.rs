@@ -32,8 +32,8 @@ pub async fn of(table: &Table, send: &Send, pool: &CodePoolId) -> Result<Option<
     for attempt in 1..=ATTEMPTS {
         let (previous, shelf) = claims::context(table, &id).await?;
         let now = Timestamp::now();
-        if let Some(claim) = previous.as_ref().filter(|claim| claim.is_current(now)) {
-            return Ok(told(claim));
+        if let Some(own) = previous.as_ref().filter(|claim| claim.is_current(now)).and_then(told) {
+            return Ok(Some(own));
         }
         let Some(shelf) = shelf.filter(|_| counter.pool.closed(now).is_none()) else { return Ok(None) };
         let platform = counter.pool.settings.platform;
@@ -61,7 +61,7 @@ pub async fn of(table: &Table, send: &Send, pool: &CodePoolId) -> Result<Option<
     Err(StoreError::Unavailable { operation: "claim", detail: "others keep taking the codes".to_owned() })
 }
 
-/// Of a code that was archived nothing is told: it was used long ago.
+/// Of a code that was archived nothing is told: it was claimed long ago, and there is another.
 fn told(claim: &Claim) -> Option<Own> {
     let text = claim.code.clone()?;
     Some(Own { claim_id: claim.id.clone(), code_id: claim.code_id.clone(), text })

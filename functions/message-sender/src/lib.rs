@@ -13,7 +13,7 @@ mod codes;
 mod mail;
 mod twilio;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, num::NonZero};
 
 use api::{
     StartError,
@@ -28,7 +28,7 @@ use domain::{
     id::{AccountId, SendId, SubscriberId, WebhookEndpointId},
     scope::Role,
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use store::{
     StoreError, Table, accounts,
@@ -50,6 +50,8 @@ pub enum SendError {
     Refused(String),
     #[error("the message can't be read: {0}")]
     Unreadable(#[from] serde_json::Error),
+    #[error("the account has nobody who sends over this channel")]
+    NoSender,
     #[error("no turn to send at: {0}")]
     Pace(String),
     #[error("the message keeps changing")]
@@ -79,6 +81,8 @@ pub struct MessageSender {
     ses: aws_sdk_sesv2::Client,
     twilio: Twilio,
     from: String,
+    /// Between two mails of campaigns.
+    mail_pace: SignedDuration,
     public_url: String,
 }
 
@@ -92,6 +96,8 @@ impl MessageSender {
             ses: aws::client!(aws_sdk_sesv2, env, "SESV2", retry_config = aws::RetryConfig::disabled())?,
             twilio: Twilio::new(env.require("TWILIO_URL")?),
             from: env.require("MAIL_FROM")?.to_owned(),
+            mail_pace: SignedDuration::from_secs(1)
+                / env.parse::<NonZero<i32>>("CAMPAIGN_MAILS_PER_SECOND")?.get(),
             public_url: env.require("PUBLIC_URL")?.trim_end_matches('/').to_owned(),
         })
     }
@@ -223,7 +229,11 @@ impl MessageSender {
             Err(SdkError::ServiceError(failed)) if failed.raw().status().is_server_error() => {
                 Answer::Unknown(format!("status {}", failed.raw().status().as_u16()))
             }
-            Err(error) if matches!(error.code(), Some("MessageRejected" | "BadRequestException")) => {
+            // Of a sender that is not verified SES says so, by the same code as of a mail that it rejects.
+            Err(error)
+                if matches!(error.code(), Some("MessageRejected" | "BadRequestException"))
+                    && !error.message().is_some_and(|message| message.contains("not verified")) =>
+            {
                 Answer::Refused { code: None }
             }
             // SES answered, or was never asked: nothing was sent. Its message may name the recipient, which

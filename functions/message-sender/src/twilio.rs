@@ -110,6 +110,8 @@ fn read(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Answer {
         _ => match code() {
             // Too many for the channel, or all at once: `63018` says so of WhatsApp, `20429` of the API.
             Some(20429 | 63018) => Answer::TooMany { retry_after },
+            // The sender is not one of the account's: that is no message's fault.
+            Some(code @ (21212 | 21606 | 63007)) => Answer::NotSent(format!("status {status}, code {code}")),
             Some(code) => Answer::Refused { code: Some(code) },
             None => Answer::Unknown(format!("status {status} without a code")),
         },
@@ -149,6 +151,9 @@ mod tests {
         }
         for status in [401, 403, 404] {
             assert!(matches!(read(status, None, b"{}"), Answer::NotSent(_)), "{status}");
+        }
+        for code in [21212, 21606, 63007] {
+            assert!(matches!(read(400, None, problem(code).as_bytes()), Answer::NotSent(_)), "{code}");
         }
     }
 }

@@ -180,7 +180,8 @@ impl Projector {
             JobKind::StartCampaign { .. } => self.campaign_tasks.send(job).await?,
             JobKind::SendMessage { send_id } => {
                 let message = json!({ "kind": "campaign_message", "send_id": send_id });
-                self.campaign_messages.send(&message).await?;
+                let group = Some(send_id.campaign().to_string());
+                self.campaign_messages.send_all(vec![(group, message)]).await?;
             }
             JobKind::Deliver { delivery_id, .. } => {
                 self.webhooks.send_all(vec![(Some(delivery_id.endpoint().to_string()), job)]).await?;

@@ -5,8 +5,8 @@
 //! With double opt-in the answer never tells a known address from a new one.
 
 use api::{
-    App, Client, Committed, Post, Principal, Problem, ProblemKind, created, rate_limited, require_origin,
-    respond,
+    App, Client, CommitProblem, Committed, Post, Principal, Problem, ProblemKind, created, rate_limited,
+    require_origin, respond,
 };
 use axum::{extract::State, http::StatusCode, response::Response};
 use domain::{
@@ -19,7 +19,7 @@ use domain::{
     waitlist::{EmailPolicy, VerificationPolicy},
 };
 use store::{
-    Answer, Commit,
+    Answer, Commit, CommitError,
     line::Position,
     subscribers::{self, JoinContext, Numbered},
 };
@@ -132,8 +132,12 @@ async fn first(
                 return again(app, post, context, &winner).await;
             }
             Err(problem) if problem.is("code") => {}
-            // Unless a condition failed, the entry may have been made: the number is left to it.
-            Err(problem) => return Err(problem.into()),
+            // The entry may have been made: the number is left to it.
+            Err(problem @ CommitProblem::Commit(CommitError::Store(_))) => return Err(problem.into()),
+            Err(problem) => {
+                give_up(app, context, numbered).await?;
+                return Err(problem.into());
+            }
         }
     }
     give_up(app, context, numbered).await?;

@@ -4,7 +4,7 @@ button.addEventListener("click", async () => {
   button.disabled = true;
   const token = new URLSearchParams(location.search).get("token") ?? "";
   // A customer's token, of a campaign's mail.
-  const action = token.startsWith("ot.") ? "/api/v1/customers/unsubscribe" : button.dataset.action;
+  const action = token.startsWith("ot.") ? "api/v1/customers/unsubscribe" : button.dataset.action;
   try {
     const answer = await fetch(action, {
       method: "POST",

@@ -394,6 +394,11 @@ pub struct Campaign {
 }
 
 impl Campaign {
+    /// Whether its messages are made and sent.
+    pub fn is_going(&self) -> bool {
+        self.status == CampaignStatus::Active && !self.deleting
+    }
+
     pub fn new(account: AccountId, settings: CampaignSettings, now: Timestamp) -> Self {
         Self {
             id: CampaignId::new(now),
@@ -485,8 +490,6 @@ pub enum SendReason {
     CampaignEnded,
     /// The pool has no code, or gives none.
     NoCode,
-    /// The account has no provider, or no sender, for this channel.
-    NoSender,
     /// A variable of the content template has nothing to stand for it.
     EmptyVariable,
     /// The number or address does not exist.

@@ -214,6 +214,16 @@ pub struct CardReward {
     pub rev: u64,
 }
 
+impl CardReward {
+    /// Whether somebody can still have it.
+    pub fn is_redeemable(&self, now: Timestamp) -> bool {
+        self.status == CardRewardStatus::Issued && self.expires_at.is_none_or(|at| at > now)
+    }
+}
+
+/// Cards that a visit fills at most, each of which is a write of one transaction; the rest is for the next visit.
+const MOST_FILLED: u32 = 90;
+
 /// A customer's card of one program.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Card {
@@ -275,7 +285,7 @@ impl Card {
         let required = settings.stamps_required.get();
         let stamps = self.stamps + count.get();
         let visits = self.visits + 1;
-        let filled = stamps / required;
+        let filled = (stamps / required).min(MOST_FILLED);
         let mut visits_by_month = self.visits_by_month.clone();
         *visits_by_month.entry(Month::of(taken_at)).or_default() += 1;
         let card = Self {

@@ -274,7 +274,8 @@ impl From<Metadata> for serde_json::Map<String, serde_json::Value> {
     }
 }
 
-/// Metadata is kept as JSON text: DynamoDB's numbers are narrower than JSON's.
+/// Metadata is kept as JSON text: DynamoDB's numbers are narrower than JSON's. What was small enough when it came is kept
+/// however it is written out.
 pub(crate) mod as_text {
     use serde::{Deserialize, Deserializer, Serializer, de, ser};
 
@@ -285,13 +286,37 @@ pub(crate) mod as_text {
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Metadata, D::Error> {
-        serde_json::from_str(&String::deserialize(deserializer)?).map_err(de::Error::custom)
+        serde_json::from_str(&String::deserialize(deserializer)?).map(Metadata).map_err(de::Error::custom)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A number may be written out longer than it came: `1e-45` once came back as `1.0000000000000001e-45`.
+    #[test]
+    fn metadata_that_was_taken_is_read_as_it_was() {
+        #[derive(serde::Serialize, serde::Deserialize)]
+        struct Kept(#[serde(with = "as_text")] Metadata);
+        let same = |metadata: Metadata| {
+            let kept = serde_json::to_string(&Kept(metadata.clone())).unwrap();
+            assert_eq!(serde_json::from_str::<Kept>(&kept).unwrap().0, metadata);
+            kept
+        };
+        let numbers = format!("{{\"a\":[{}]}}", vec!["10e-46"; 679].join(","));
+        let kept = same(serde_json::from_str(&numbers).unwrap());
+        assert_eq!(kept, same(serde_json::from_str::<Kept>(&kept).unwrap().0));
+        same(
+            serde_json::from_str("{\"a\":[13.404954000000001,52.520008,1e300,-0.0,9007199254740993]}")
+                .unwrap(),
+        );
+        let large = format!("{{\"a\":\"{}\"}}", "x".repeat(4096));
+        assert!(serde_json::from_str::<Metadata>(&large).is_err());
+        let large = format!("{{\"a\":\"{}\"}}", "x".repeat(9000));
+        let kept = serde_json::to_string(&serde_json::json!(large)).unwrap();
+        assert!(serde_json::from_str::<Kept>(&kept).is_ok(), "what is stored is read");
+    }
 
     #[test]
     fn names_of_all_scripts_pass_and_tricks_do_not() {

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Merges that are followed from one feature to the next.
-const HOPS: usize = 8;
+const HOPS: usize = 32;
 /// Pages read for one page of a list that is filtered.
 const PAGES: usize = 10;
 
@@ -360,14 +360,16 @@ async fn move_vote(
     commit.apply(table).await
 }
 
-/// Removes the feature itself, which has no votes and comments any more.
+/// Removes the feature itself, which has no votes and comments any more. Of one that was merged what leads to the other
+/// stays: voters may still be on their way through it.
 pub async fn finish_delete(table: &Table, feature: &Feature) -> Result<(), CommitError> {
     rollups::forget(table, feature.id.as_str()).await?;
-    Commit::new(&patterns::FEATURE_PURGE)
-        .purge("tally", &feature_tally_key(&feature.id))
-        .purge("feature", &feature.key())
-        .apply(table)
-        .await
+    let commit = Commit::new(&patterns::FEATURE_PURGE).purge("tally", &feature_tally_key(&feature.id));
+    let commit = match feature.merged_into {
+        Some(_) => commit,
+        None => commit.purge("feature", &feature.key()),
+    };
+    commit.apply(table).await
 }
 
 /// The waitlist's features, merged and deleted ones too: for work on all of them.

@@ -3,12 +3,13 @@
 use domain::{
     id::AccountId,
     rate::{Rate, Verdict},
+    secret,
 };
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     StoreError, Table,
-    entities::{rate_key, sender_key},
+    entities::{TwilioAccount, rate_key, sender_key},
     patterns,
     table::{Clock, Moved},
 };
@@ -42,8 +43,21 @@ pub async fn count(
 /// Who sends: an account at a provider and one of its addresses, whoever uses it here.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Sender {
-    pub account_sid: String,
-    pub address: String,
+    account: String,
+    address: String,
+}
+
+impl Sender {
+    /// One of Twilio's, of whoever has the account's token: its number alone can be named by anybody.
+    pub fn twilio(account: &TwilioAccount, address: String) -> Self {
+        let proof = secret::sha256(account.auth_token.reveal().as_bytes());
+        Self { account: format!("{}:{}", account.account_sid, &proof[..16]), address }
+    }
+
+    /// All mails of campaigns: one account at Amazon SES sends them.
+    pub fn ses(address: String) -> Self {
+        Self { account: "ses".to_owned(), address }
+    }
 }
 
 /// Times at which a sender may send.
@@ -66,7 +80,7 @@ pub async fn lease(
     horizon: SignedDuration,
     now: Timestamp,
 ) -> Result<Lease, StoreError> {
-    let key = sender_key(&sender.account_sid, &sender.address);
+    let key = sender_key(&sender.account, &sender.address);
     let micros = |duration: SignedDuration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
     let step = micros(pace).saturating_mul(i64::from(count));
     let at = |micros: i64| Timestamp::from_microsecond(micros).unwrap_or(now);
@@ -84,7 +98,7 @@ pub async fn lease(
 
 /// Lets a sender send nothing until then.
 pub async fn stop_until(table: &Table, sender: &Sender, until: Timestamp) -> Result<(), StoreError> {
-    let key = sender_key(&sender.account_sid, &sender.address);
+    let key = sender_key(&sender.account, &sender.address);
     let clock = Clock::Restarted { at: until.as_microsecond() };
     table.move_clock(&patterns::RATE, &key, clock, 0).await.map(drop)
 }

@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 
 use domain::{
-    campaign::{Campaign, Send, SendReason, SendStatus},
+    campaign::{Campaign, Send, SendStatus},
     id::{CampaignId, CodeId, CustomerId, SendId},
     secret::SigningKey,
     stamp::{Card, Customer, Program},
@@ -89,16 +89,6 @@ pub struct Recipient {
     pub twilio: Option<TwilioAccount>,
     /// The campaign message that the customer had last.
     pub cap: Option<Cap>,
-}
-
-impl Recipient {
-    /// The account at Twilio.
-    ///
-    /// # Errors
-    /// [`SendReason::NoSender`] without one.
-    pub fn twilio(&self) -> Result<&TwilioAccount, SendReason> {
-        self.twilio.as_ref().ok_or(SendReason::NoSender)
-    }
 }
 
 /// `None` when the customer or the program is gone.

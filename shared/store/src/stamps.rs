@@ -198,7 +198,7 @@ pub async fn void(
     let unredeemed: Vec<CardReward> = rewards(table, customer)
         .await?
         .into_iter()
-        .filter(|reward| reward.program_id == card.program_id && reward.status == CardRewardStatus::Issued)
+        .filter(|reward| reward.program_id == card.program_id && reward.is_redeemable(now))
         .collect();
     let prices: Vec<u32> = unredeemed.iter().map(|reward| reward.stamps).collect();
     let (after, withdrawal) = card.voided(stamp, &times, &prices, &program.settings);

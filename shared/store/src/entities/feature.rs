@@ -6,9 +6,10 @@ use domain::{
     feature::{Comment, CommentStatus, Feature, FeatureTally, Vote},
     id::{CommentId, FeatureId, SubscriberId, WaitlistId},
 };
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::Entity;
+use super::{Entity, REPLAYED_WITHIN};
 use crate::keys::{GSI1, GSI2, IndexKey, Key, join, list_shard};
 
 pub fn feature_key(id: &FeatureId) -> Key {
@@ -72,6 +73,10 @@ impl Entity for Vote {
         let pk = votes_of(&self.feature_id, list_shard(voter));
         let listed = IndexKey { index: GSI1, pk, sk: voter.to_owned() };
         self.stands.then_some(listed).into_iter().collect()
+    }
+    /// What was taken back is remembered for as long as it may be counted.
+    fn expires(&self) -> Option<Timestamp> {
+        (!self.stands).then(|| self.at + REPLAYED_WITHIN)
     }
 }
 

@@ -14,7 +14,7 @@ mod webhook;
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Serialize, de::DeserializeOwned};
 
 pub use account::{Account, AccountSigning, ApiKeyRecord, AuditEntry, KeyStatus, Limits, Login, Member};
@@ -63,6 +63,9 @@ use crate::{
 };
 
 pub type Item = HashMap<String, AttributeValue>;
+
+/// Stream records may be given to the projector again for so long: what tells that they were counted is kept.
+pub(crate) const REPLAYED_WITHIN: SignedDuration = SignedDuration::from_hours(36 * 24);
 
 /// Something that is stored as one item.
 pub trait Entity: Serialize + DeserializeOwned {

@@ -8,10 +8,10 @@ use domain::{
     secret,
     subscriber::{Subscriber, SubscriberStatus},
 };
-use jiff::{Timestamp, ToSpan};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::Entity;
+use super::{Entity, REPLAYED_WITHIN};
 use crate::keys::{GSI1, GSI2, IndexKey, Key, join, list_shard};
 
 pub fn core_partition(id: &SubscriberId) -> String {
@@ -189,7 +189,7 @@ impl Entity for Standing {
         keys
     }
     fn expires(&self) -> Option<Timestamp> {
-        self.erased_at.map(|at| at + 72.hours())
+        self.erased_at.map(|at| at + REPLAYED_WITHIN)
     }
 }
 

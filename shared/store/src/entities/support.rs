@@ -54,8 +54,8 @@ pub fn rate_key(account: &AccountId, limit: &str, caller: &str) -> Key {
 }
 
 /// The clock of one sender of messages.
-pub fn sender_key(account_sid: &str, address: &str) -> Key {
-    Key::new(&["RATE", "twilio", account_sid, address], &["META"])
+pub fn sender_key(account: &str, address: &str) -> Key {
+    Key::new(&["RATE", "sender", account, address], &["META"])
 }
 
 /// Something that happened on a waitlist, to a feature, in a code pool, a stamp program or a campaign; names only ids,
