@@ -200,12 +200,12 @@ fn new_sid() -> String {
     format!("SM{:032x}", unique())
 }
 
-/// The most arrivals in any one second.
-pub fn busiest_second(arrivals: &[Arrival]) -> usize {
+/// The most arrivals in any so long a time.
+pub fn busiest(arrivals: &[Arrival], within: Duration) -> usize {
     let times = times(arrivals);
     let (mut first, mut most) = (0, 0);
     for (last, at) in times.iter().enumerate() {
-        while at.duration_since(times[first]) >= Duration::from_secs(1) {
+        while at.duration_since(times[first]) >= within {
             first += 1;
         }
         most = most.max(last + 1 - first);

@@ -13,7 +13,7 @@ use futures_util::{StreamExt, stream};
 use groundswell::{Options, faults::Faults};
 use scenarios::{
     Api, options, phone, start,
-    twilio::{Behaviour, FakeTwilio, busiest_second, histogram},
+    twilio::{Behaviour, FakeTwilio, busiest, histogram},
 };
 use serde_json::json;
 
@@ -58,7 +58,8 @@ async fn main() {
     let arrivals = twilio.arrivals();
     assert_eq!(arrivals.len(), messages, "each once");
     let took = arrivals[arrivals.len() - 1].at.duration_since(arrivals[0].at);
-    let (average, busiest) = ((messages - 1) as f64 / took.as_secs_f64(), busiest_second(&arrivals));
+    let busiest = busiest(&arrivals, Duration::from_secs(1));
+    let average = (messages - 1) as f64 / took.as_secs_f64();
     println!(
         "{messages} messages in {:.1} s: {average:.2} a second on average, {busiest} in the busiest second",
         took.as_secs_f64()
