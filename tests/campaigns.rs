@@ -106,10 +106,7 @@ impl Stage {
 
     /// Lets the time come at which a message is looked at again.
     async fn overdue(&self, campaign: &str, person: &Person) {
-        let id = self.sends(campaign).await[&person.id]["id"].as_str().unwrap().parse().unwrap();
-        let send = store::sends::read(&self.platform.table, &id).await.unwrap().unwrap().send;
-        let due = domain::campaign::Send { due_at: Some(Timestamp::now()), rev: send.rev + 1, ..send };
-        assert!(store::sends::update(&self.platform.table, &due).await.unwrap());
+        scenarios::overdue(&self.platform.table, &self.sends(campaign).await[&person.id]).await;
     }
 
     /// Lets the scheduler look at what is due, as it does once a minute.
@@ -163,6 +160,14 @@ async fn campaign(api: &Api, program: &str, change: Value) -> String {
         (made.status == 201).then(|| made.id())
     })
     .await
+}
+
+/// Quiet hours that began an hour ago and last for another one, where clocks show UTC.
+fn quiet() -> Value {
+    let now = Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC);
+    let text = |at: &jiff::Zoned| format!("{:02}:{:02}", at.hour(), at.minute());
+    let (from, until) = (&now - SignedDuration::from_hours(1), &now + SignedDuration::from_hours(1));
+    json!({ "quiet_hours": { "from": text(&from), "until": text(&until) }, "time_zone": "UTC" })
 }
 
 fn accept(_: &BTreeMap<String, String>, _: usize) -> Behaviour {
@@ -606,15 +611,10 @@ async fn a_message_whose_queueing_was_cut_off_is_queued_again() {
 async fn quiet_hours_put_messages_off_and_lose_none() {
     let Some(stage) = Stage::new(accept).await else { return };
     let people = stage.customers(3).await;
-    // Quiet at present where these customers live, and not where the others are.
-    let now = Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC);
-    let text = |at: &jiff::Zoned| format!("{:02}:{:02}", at.hour(), at.minute());
-    let (from, until) = (&now - SignedDuration::from_hours(1), &now + SignedDuration::from_hours(1));
     let far = json!({ "time_zone": "Pacific/Kiritimati" });
     let call = stage.api.secret("PATCH", &format!("/customers/{}", people[0].id)).header("if-match", "*");
     call.json(far).send().await.ok();
-    let quiet = json!({ "quiet_hours": { "from": text(&from), "until": text(&until) }, "time_zone": "UTC" });
-    let campaign = stage.campaign(quiet).await;
+    let campaign = stage.campaign(quiet()).await;
     stage.step(&campaign, "activate").await;
     let sends = patiently(Duration::from_secs(30), || async {
         let sends = stage.sends(&campaign).await;
@@ -628,11 +628,7 @@ async fn quiet_hours_put_messages_off_and_lose_none() {
         let due: Timestamp = sends[&person.id]["due_at"].as_str().unwrap().parse().unwrap();
         let wait = due.duration_since(Timestamp::now());
         assert!(wait > SignedDuration::from_mins(50) && wait <= SignedDuration::from_mins(60), "{wait}");
-        // Their time has come.
-        let id = sends[&person.id]["id"].as_str().unwrap().parse().unwrap();
-        let send = store::sends::read(&stage.platform.table, &id).await.unwrap().unwrap().send;
-        let due = domain::campaign::Send { due_at: Some(Timestamp::now()), rev: send.rev + 1, ..send };
-        assert!(store::sends::update(&stage.platform.table, &due).await.unwrap());
+        stage.overdue(&campaign, person).await;
     }
     let call = stage.api.secret("POST", &format!("/campaigns/{campaign}/pause")).json(json!({}));
     call.send().await.ok();
@@ -642,6 +638,76 @@ async fn quiet_hours_put_messages_off_and_lose_none() {
     stage.look().await;
     let counts = stage.settled(&campaign, 3).await;
     assert_eq!((&counts["sent"], stage.check_once()), (&json!(3), 3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_due_in_a_pause_waits_and_is_not_left_behind_when_that_ends() {
+    let Some(stage) = Stage::new(accept).await else { return };
+    let people = stage.customers(2).await;
+    let quiet = stage.campaign(quiet()).await;
+    stage.step(&quiet, "activate").await;
+    let status =
+        async |person: &Person| stage.sends(&quiet).await.get(&person.id).map(|it| it["status"].clone());
+    for person in &people {
+        eventually(|| async { (status(person).await == Some(json!("deferred"))).then_some(()) }).await;
+    }
+    stage.step(&quiet, "pause").await;
+    let call = stage.api.secret("PATCH", &format!("/campaigns/{quiet}")).header("if-match", "*");
+    call.json(json!({ "quiet_hours": null })).send().await.ok();
+    stage.overdue(&quiet, &people[0]).await;
+    eventually(|| async {
+        stage.look().await;
+        (status(&people[0]).await == Some(json!("queued"))).then_some(())
+    })
+    .await;
+    // The scheduler has read the other in the pause, and writes after its end.
+    stage.overdue(&quiet, &people[1]).await;
+    let id = stage.sends(&quiet).await[&people[1].id]["id"].as_str().unwrap().parse().unwrap();
+    let read = store::sends::read(&stage.platform.table, &id).await.unwrap().unwrap();
+    stage.step(&quiet, "resume").await;
+    let parked = read.send.now(domain::campaign::SendStatus::Queued, Timestamp::now());
+    let paused = read.campaign.unwrap();
+    assert!(!store::sends::park(&stage.platform.table, &parked, &paused).await.unwrap());
+    eventually(|| async {
+        stage.look().await;
+        (stage.counts(&quiet).await["sent"] == 2).then_some(())
+    })
+    .await;
+    assert_eq!(stage.check_once(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_campaigns_of_a_deleted_program_send_nothing_more() {
+    let Some(stage) = Stage::new(accept).await else { return };
+    let people = stage.customers(2).await;
+    let quiet = stage.campaign(quiet()).await;
+    let draft = stage.campaign(json!({})).await;
+    stage.step(&quiet, "activate").await;
+    eventually(|| async {
+        let sends = stage.sends(&quiet).await;
+        (sends.len() == 2 && sends.values().all(|send| send["status"] == "deferred")).then_some(())
+    })
+    .await;
+    stage.api.secret("DELETE", &format!("/programs/{}", stage.program)).send().await;
+    for person in &people {
+        stage.overdue(&quiet, person).await;
+    }
+    let counts = patiently(Duration::from_secs(30), || async {
+        stage.look().await;
+        let counts = stage.counts(&quiet).await;
+        (counts["open"] == 0).then_some(counts)
+    })
+    .await;
+    assert_eq!((&counts["audience"], &counts["refused"]), (&json!(2), &json!(2)));
+    let reason = |send: &Value| send["reason"] == "campaign_ended";
+    assert!(stage.sends(&quiet).await.values().all(reason));
+    let path = |campaign: &str, step: &str| format!("/campaigns/{campaign}/{step}");
+    stage.api.post(&path(&draft, "activate"), json!({})).await.is_problem(404, "not-found");
+    stage.api.post(&path(&quiet, "pause"), json!({})).await.ok();
+    stage.api.post(&path(&quiet, "resume"), json!({})).await.is_problem(404, "not-found");
+    let test = json!({ "customer_id": people[0].id });
+    stage.api.post(&path(&quiet, "test"), test).await.is_problem(404, "not-found");
+    assert!(stage.twilio.taken().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -356,6 +356,16 @@ async fn campaigns(platform: &Platform, api: &Api, twilio: &FakeTwilio) {
     twilio.status(&taken[0], "failed", Some(63018)).await;
     twilio.status(&taken[1], "failed", Some(63033)).await;
     twilio.reply(&taken[1], "START").await;
+    // What was put off comes due while its campaign is paused.
+    once(&format!("/campaigns/{}/pause", made[0])).json(json!({})).send().await.ok();
+    let sends = async || api.all(&format!("/campaigns/{}/sends", made[0])).await;
+    let deferred = sends().await.into_iter().find(|send| send["status"] == "deferred").unwrap();
+    scenarios::overdue(&platform.table, &deferred).await;
+    eventually(|| async {
+        platform.invoke("CampaignSchedulerFunction", json!({ "schedule": "campaigns" })).await.unwrap();
+        sends().await.iter().any(|send| send["status"] == "queued").then_some(())
+    })
+    .await;
     let account = &api.credentials.account_id;
     let key = store::accounts::signing_key(&platform.table, account).await.unwrap();
     let token = domain::token::issue(&key, domain::token::Purpose::OptOut, &customers[0], None);

@@ -575,6 +575,15 @@ pub fn address(name: &str) -> String {
     format!("{name}-{}@example.com", unique())
 }
 
+/// Lets the time come at which a campaign's message, as the API shows it, is looked at again.
+pub async fn overdue(table: &store::Table, send: &Value) {
+    let id = send["id"].as_str().and_then(|id| id.parse().ok()).expect("the message has an id");
+    let found = store::sends::read(table, &id).await.expect("the table answers");
+    let send = found.expect("there is such a message").send;
+    let due = domain::campaign::Send { due_at: Some(jiff::Timestamp::now()), rev: send.rev + 1, ..send };
+    assert!(store::sends::update(table, &due).await.expect("the table answers"), "the message has changed");
+}
+
 /// A phone number that no other test of any run has.
 pub fn phone() -> String {
     format!("+49{:012}", unique() % 1_000_000_000_000)

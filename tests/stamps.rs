@@ -371,6 +371,33 @@ async fn a_reward_lapses_and_a_paused_program_still_redeems() {
 }
 
 #[tokio::test]
+async fn a_pause_takes_in_what_was_stamped_offline_before_it() {
+    let api = Api::shared();
+    let program = api.program(json!({})).await;
+    let customer = api.customer(&program).await;
+    let offline = |till: &str, taken_at: Timestamp| {
+        json!({ "till_id": format!("{till}-{customer}"), "program_id": program, "customer_id": customer,
+            "taken_at": taken_at })
+    };
+    let before = Timestamp::now();
+    let set = async |change: Value| {
+        let call = api.secret("PATCH", &format!("/programs/{program}")).header("if-match", "*");
+        call.json(change).send().await.ok();
+    };
+    set(json!({ "status": "paused" })).await;
+    let after = Timestamp::now() + SignedDuration::from_secs(60);
+    // Changed in the pause, it began when it began.
+    set(json!({ "name": "Holidays" })).await;
+    let batch = [offline("a", before), offline("b", after)];
+    let synced = sync(&api, &batch).await;
+    assert_eq!((&synced[0]["outcome"], &synced[1]["outcome"]), (&json!("added"), &json!("refused")));
+    assert!(synced[1]["problem"].as_str().unwrap().ends_with("/program-paused"), "{synced:?}");
+    assert_eq!(check_ledger(&api, &program, &customer).await["total"], 1);
+    set(json!({ "status": "active" })).await;
+    assert_eq!(outcomes(&sync(&api, &batch).await), BTreeMap::from([("added", 1), ("duplicate", 1)]));
+}
+
+#[tokio::test]
 async fn voiding_takes_back_the_stamp_and_what_it_earned() {
     let api = Api::shared();
     let program = api.program(json!({ "stamps_required": 3 })).await;

@@ -70,7 +70,8 @@ impl CampaignScheduler {
         let Page { run, shard, after, since, until } = page;
         let Some(campaign) = self.going(id, run).await? else { return Ok(()) };
         let program_id = &campaign.settings.program_id;
-        let Some(program) = programs::find(&self.table, program_id).await? else { return Ok(()) };
+        let program = programs::find(&self.table, program_id).await?.filter(|program| !program.deleting);
+        let Some(program) = program else { return Ok(()) };
         let cards = sends::audience(&self.table, program_id, shard, after.as_ref(), PAGE).await?;
         let next = cards.last().filter(|_| cards.len() >= PAGE).map(|card| card.customer_id.clone());
         let wanted = match &campaign.settings.trigger {

@@ -9,7 +9,7 @@ use domain::{
 use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use store::{
-    StoreError, campaigns,
+    LIST_SHARDS, StoreError, campaigns,
     sends::{self, Sending},
 };
 
@@ -35,8 +35,13 @@ impl CampaignScheduler {
 
     async fn look_at_messages(&self, now: Timestamp) -> Result<(), SchedulerError> {
         let began = Instant::now();
+        let looks = (0..LIST_SHARDS).map(|shard| self.look_at_shard(shard, now, began));
+        join_all(looks).await.into_iter().collect()
+    }
+
+    async fn look_at_shard(&self, shard: u8, now: Timestamp, began: Instant) -> Result<(), SchedulerError> {
         loop {
-            let due = sends::due(&self.table, now, AT_ONCE).await?;
+            let due = sends::due(&self.table, shard, now, AT_ONCE).await?;
             for together in due.chunks(TOGETHER) {
                 if began.elapsed() > PATIENCE {
                     return Ok(());
@@ -56,10 +61,19 @@ impl CampaignScheduler {
     /// Moves a message on whose time has come; its id, if it is to be sent.
     async fn move_on(&self, id: SendId, now: Timestamp) -> Result<Option<SendId>, StoreError> {
         // The index may lag behind: the item itself decides.
-        let Some(sending) = sends::read(&self.table, &id).await? else { return Ok(None) };
-        let Some(after) = next(&sending, now) else { return Ok(None) };
-        let moved = sends::update(&self.table, &after).await?;
-        Ok((moved && after.due_at.is_some() && after.status == SendStatus::Queued).then_some(id))
+        let Some(Sending { send, campaign }) = sends::read(&self.table, &id).await? else { return Ok(None) };
+        let Some(after) = next(&send, now) else { return Ok(None) };
+        let paused = campaign.filter(|campaign| !send.test && campaign.status != CampaignStatus::Active);
+        match (after.status, paused) {
+            (SendStatus::Queued, Some(paused)) => {
+                sends::park(&self.table, &Send { due_at: None, ..after }, &paused).await?;
+                Ok(None)
+            }
+            (status, _) => {
+                let moved = sends::update(&self.table, &after).await?;
+                Ok((moved && status == SendStatus::Queued).then_some(id))
+            }
+        }
     }
 
     async fn look_at_campaigns(&self, now: Timestamp) -> Result<(), SchedulerError> {
@@ -96,17 +110,13 @@ fn is_another_day(campaign: &Campaign, now: Timestamp) -> bool {
 }
 
 /// What becomes of a message whose time has come.
-fn next(Sending { send, campaign }: &Sending, now: Timestamp) -> Option<Send> {
+fn next(send: &Send, now: Timestamp) -> Option<Send> {
     if send.due_at.is_none_or(|due| due > now) {
         return None;
     }
-    let goes =
-        send.test || campaign.as_ref().is_none_or(|campaign| campaign.status == CampaignStatus::Active);
     match send.status {
         SendStatus::Queued | SendStatus::Deferred => {
-            let queued = send.now(SendStatus::Queued, now);
-            // Of a paused campaign it waits until that is resumed.
-            Some(if goes { Send { due_at: Some(now + QUEUED_WITHIN), ..queued } } else { queued })
+            Some(Send { due_at: Some(now + QUEUED_WITHIN), ..send.now(SendStatus::Queued, now) })
         }
         SendStatus::Sending => {
             Some(Send { due_at: Some(now + HEARD_WITHIN), ..send.now(SendStatus::Unknown, now) })

@@ -7,7 +7,7 @@
 //! absences and birthdays.
 //!
 //! Access patterns: `campaign.read`, `campaign.triggered`, `campaign.looked`, `customer.list`, `customer.batch`,
-//! `program.read`, `send.create`, `send.list`, `send.due`, `send.write`.
+//! `program.read`, `send.create`, `send.list`, `send.read`, `send.due`, `send.note`, `send.park`.
 
 mod audience;
 mod due;

@@ -28,7 +28,7 @@ fn audit(app: &App, principal: &Principal, action: &str, id: &CampaignId) -> Aud
     AuditEntry::new(&principal.account_id, &principal.id, action, id.as_str(), app.now())
 }
 
-/// What the settings name has to be the account's own.
+/// What the settings name has to be there, and the account's own.
 async fn require_own(app: &App, account: &AccountId, settings: &CampaignSettings) -> Result<(), Problem> {
     let program = programs::read(&app.table, account, &settings.program_id).await?;
     if program.is_none_or(|program| program.deleting) {
@@ -229,6 +229,7 @@ async fn go(
         let mut next = Campaign { status: to, ..campaign.next(now) };
         let audit = audit(app, principal, action, id);
         let commit = if to == CampaignStatus::Active {
+            require_own(app, &campaign.account_id, &campaign.settings).await?;
             require_sender(app, &campaign).await?;
             next = Campaign {
                 run: campaign.run + 1,
@@ -280,6 +281,7 @@ pub async fn test(
     }
     let campaign = own(&app, &principal.account_id, &id).await?;
     require_kept(&campaign)?;
+    require_own(&app, &campaign.account_id, &campaign.settings).await?;
     require_sender(&app, &campaign).await?;
     let card = card(&app, &campaign, &post.body.customer_id).await?;
     let now = app.now();

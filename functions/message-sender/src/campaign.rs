@@ -11,9 +11,10 @@ use std::{
 
 use domain::{
     campaign::{
-        Campaign, CampaignStatus, FREQUENCY_CAP, QuietHours, Send, SendReason, SendStatus, Template, fill,
-        status_callback, values,
+        Body, Campaign, CampaignStatus, ContentSid, FREQUENCY_CAP, QuietHours, Send, SendReason, SendStatus,
+        Subject, Template, Variables, fill, status_callback, values,
     },
+    email::Email,
     id::{CodeId, SendId},
     phone::Phone,
     stamp::Customer,
@@ -160,8 +161,9 @@ impl MessageSender {
         if campaign.status != CampaignStatus::Active && !send.test {
             return Ok(Judgement::Wait);
         }
-        let Some(recipient) = sends::recipient(&self.table, send).await? else {
-            return refuse(SendReason::Erased);
+        let recipient = match sends::recipient(&self.table, send).await? {
+            Ok(recipient) => recipient,
+            Err(reason) => return refuse(reason),
         };
         if !recipient.customer.consent.granted {
             return refuse(SendReason::OptedOut);
@@ -172,10 +174,9 @@ impl MessageSender {
             return Ok(Judgement::Note(Box::new(deferred)));
         }
         // Codes are for those who will get the message.
-        let from = sender_of(&campaign.settings.template, &recipient)?;
-        if from.is_none() && recipient.customer.email.is_none() {
+        let Some(route) = route(&campaign.settings.template, &recipient)? else {
             return refuse(SendReason::NoAddress);
-        }
+        };
         let capped = recipient.cap.as_ref().is_some_and(|cap| cap.at + FREQUENCY_CAP > now);
         if capped && !send.test {
             return refuse(SendReason::FrequencyCap);
@@ -188,7 +189,7 @@ impl MessageSender {
             },
         };
         let text = code.as_ref().map(|code| code.text.as_str());
-        match self.compose(send, &campaign, &recipient, from, text) {
+        match self.compose(send, &recipient, route, text) {
             Ok((turns, outgoing)) => Ok(Judgement::Go(Box::new(Ready {
                 send: Send { claim_id: code.as_ref().map(|code| code.claim_id.clone()), ..send.clone() },
                 turns,
@@ -204,18 +205,17 @@ impl MessageSender {
     fn compose(
         &self,
         send: &Send,
-        campaign: &Campaign,
         recipient: &Recipient,
-        from: Option<(&TwilioAccount, &Phone)>,
+        route: Route,
         code: Option<&str>,
     ) -> Result<(Turns, Outgoing), SendReason> {
         let customer = &recipient.customer;
         let values = values(customer, recipient.card.as_ref(), &recipient.program, code);
         let filled = |text: &str| fill(text, &values);
-        let (channel, content, text) = match &campaign.settings.template {
-            Template::Email { subject, text } => {
+        let (account, sender, channel, content, text) = match route {
+            Route::Mail { to, subject, text } => {
                 let mail = Mail::of_campaign(
-                    customer.email.as_ref().ok_or(SendReason::NoAddress)?.deliverable(),
+                    to.deliverable(),
                     &filled(subject.as_str()),
                     &filled(text.as_str()),
                     &recipient.signing,
@@ -226,15 +226,11 @@ impl MessageSender {
                 let turns = Turns { sender, pace: self.mail_pace, horizon: MAIL_HORIZON };
                 return Ok((turns, Outgoing::Mail(mail)));
             }
-            Template::Whatsapp { content_sid, variables } => {
-                ("whatsapp:", Some((content_sid, variables)), None)
-            }
-            Template::Sms { content_sid, variables, text } => {
-                ("", content_sid.as_ref().map(|sid| (sid, variables)), text.as_ref())
+            Route::Twilio { account, sender, channel, content, text } => {
+                (account, sender, channel, content, text)
             }
         };
-        let (account, from) = from.ok_or(SendReason::NoAddress)?;
-        let from = format!("{channel}{}", from.as_str());
+        let from = format!("{channel}{}", sender.as_str());
         let turns = Turns { sender: Sender::twilio(account, from.clone()), pace: PACE, horizon: HORIZON };
         let mut form = vec![("From", from), ("To", format!("{channel}{}", customer.phone.as_str()))];
         if let Some((sid, variables)) = content {
@@ -462,19 +458,46 @@ fn put_off_by(quiet: &Option<(QuietHours, TimeZone)>, send: &Send, now: Timestam
     Some(Send { due_at: Some(over), ..send.now(SendStatus::Deferred, now) })
 }
 
-/// Who sends over a template's channel, if that is not the platform itself.
+/// Which way a message goes, and what it says there.
+enum Route<'a> {
+    Mail {
+        to: &'a Email,
+        subject: &'a Subject,
+        text: &'a Body,
+    },
+    Twilio {
+        account: &'a TwilioAccount,
+        sender: &'a Phone,
+        /// What stands before numbers.
+        channel: &'static str,
+        content: Option<(&'a ContentSid, &'a Variables)>,
+        text: Option<&'a Body>,
+    },
+}
+
+/// The way of a template's channel; `None` when the customer has no address there.
 ///
 /// # Errors
-/// Without anybody. That is the account's trouble, not the message's: it is sent when there is somebody again.
-fn sender_of<'a>(
-    template: &Template,
-    recipient: &'a Recipient,
-) -> Result<Option<(&'a TwilioAccount, &'a Phone)>, SendError> {
-    let account = recipient.twilio.as_ref();
-    let number = match template {
-        Template::Email { .. } => return Ok(None),
-        Template::Whatsapp { .. } => account.and_then(|account| account.whatsapp_sender.as_ref()),
-        Template::Sms { .. } => account.and_then(|account| account.sms_sender.as_ref()),
+/// Without anybody who sends. That is the account's trouble, not the message's: it is sent when there is somebody
+/// again.
+fn route<'a>(template: &'a Template, recipient: &'a Recipient) -> Result<Option<Route<'a>>, SendError> {
+    let twilio = |number: fn(&TwilioAccount) -> Option<&Phone>| {
+        let account = recipient.twilio.as_ref().ok_or(SendError::NoSender)?;
+        Ok::<_, SendError>((account, number(account).ok_or(SendError::NoSender)?))
     };
-    account.zip(number).map(Some).ok_or(SendError::NoSender)
+    Ok(match template {
+        Template::Email { subject, text } => {
+            recipient.customer.email.as_ref().map(|to| Route::Mail { to, subject, text })
+        }
+        Template::Whatsapp { content_sid, variables } => {
+            let (account, sender) = twilio(|account| account.whatsapp_sender.as_ref())?;
+            let content = Some((content_sid, variables));
+            Some(Route::Twilio { account, sender, channel: "whatsapp:", content, text: None })
+        }
+        Template::Sms { content_sid, variables, text } => {
+            let (account, sender) = twilio(|account| account.sms_sender.as_ref())?;
+            let content = content_sid.as_ref().map(|sid| (sid, variables));
+            Some(Route::Twilio { account, sender, channel: "", content, text: text.as_ref() })
+        }
+    })
 }

@@ -12,7 +12,7 @@ use axum::{
 use domain::{
     id::CustomerId,
     rate::Verdict,
-    stamp::{Card, Customer, ProgramStatus},
+    stamp::{Card, Customer},
     token::{SHOWN_FOR, Shown},
 };
 use store::{
@@ -54,7 +54,7 @@ pub async fn enrol(
     if let Some(answer) = post.answered(&app).await? {
         return Ok(rate_limited(respond(answer), verdict));
     }
-    if context.program.settings.status == ProgramStatus::Paused {
+    if context.program.settings.is_paused() {
         return Err(ProblemKind::ProgramPaused.into());
     }
     for _ in 0..5 {

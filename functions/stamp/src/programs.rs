@@ -101,8 +101,9 @@ fn audit(app: &App, principal: &Principal, action: &str, id: &ProgramId) -> Audi
     AuditEntry::new(&principal.account_id, &principal.id, action, id.as_str(), app.now())
 }
 
-/// Deletes a program with its cards, stamps and rewards; customers stay the account's. The work goes on after
-/// the answer: until it is done, the program is shown as `deleting`, then it is gone.
+/// Deletes a program with its cards, stamps and rewards; customers stay the account's, and its campaigns send
+/// nothing any more. The work goes on after the answer: until it is done, the program is shown as `deleting`, then
+/// it is gone.
 #[utoipa::path(delete, path = "/api/v1/programs/{id}", tag = "stamp",
     params(("id" = ProgramId, Path)), responses((status = ACCEPTED)))]
 pub async fn delete(

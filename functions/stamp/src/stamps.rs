@@ -10,7 +10,7 @@ use api::{App, PathId, Post, Principal, Problem, ProblemKind, created, respond};
 use axum::{extract::State, http::StatusCode, response::Response};
 use domain::{
     id::{CustomerId, ProgramId, StampId},
-    stamp::{ProgramStatus, StampStatus, next_allowed},
+    stamp::{StampStatus, next_allowed},
     token::{Shown, TokenError},
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -110,7 +110,7 @@ pub async fn give(
         let till = till(&app, &principal, &presented.program_id, &presented.customer_id).await?;
         let now = app.now();
         let once = presented.once(&till, now)?;
-        if till.program.settings.status == ProgramStatus::Paused {
+        if till.program.settings.is_paused() {
             return Err(ProblemKind::ProgramPaused.into());
         }
         let card = till.card.as_ref().ok_or(ProblemKind::NotEnrolled)?;
@@ -231,6 +231,9 @@ async fn one(app: &App, principal: &Principal, stamp: &OfflineStamp) -> Result<S
         // Before the cooldown: the stamp itself is too close to itself.
         if let Some(before) = stamps::used_for(&app.table, &stamp.customer_id, &once).await? {
             return Ok(SyncOutcome::Duplicate { stamp_id: before });
+        }
+        if !till.program.takes(stamp.taken_at) {
+            return Ok(SyncOutcome::refused(ProblemKind::ProgramPaused, None));
         }
         if let Err(problem) = require_cooled_down(app, &till, stamp.taken_at).await {
             return match problem.kind {

@@ -29,7 +29,7 @@ use jiff::{SignedDuration, Timestamp};
 use queues::{Queue, QueueError};
 use serde::{Deserialize, Serialize};
 use store::{
-    StoreError, Table,
+    LIST_SHARDS, StoreError, Table,
     webhooks::{self, Target},
 };
 
@@ -240,8 +240,13 @@ impl WebhookSender {
     /// Queues what is due.
     async fn look(&self, now: Timestamp) -> Result<(), WebhookError> {
         let began = Instant::now();
+        let looks = (0..LIST_SHARDS).map(|shard| self.look_at_shard(shard, now, began));
+        join_all(looks).await.into_iter().collect()
+    }
+
+    async fn look_at_shard(&self, shard: u8, now: Timestamp, began: Instant) -> Result<(), WebhookError> {
         loop {
-            let due = webhooks::due(&self.table, now, AT_ONCE).await?;
+            let due = webhooks::due(&self.table, shard, now, AT_ONCE).await?;
             let found = due.len();
             let moved = join_all(due.into_iter().map(|delivery| self.move_on(delivery, now))).await;
             let (moved, failed): (Vec<_>, Vec<_>) = moved.into_iter().partition(Result::is_ok);

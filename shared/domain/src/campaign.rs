@@ -486,7 +486,7 @@ pub enum SendReason {
     NoAddress,
     /// The customer is gone.
     Erased,
-    /// The campaign is gone.
+    /// The campaign is gone, or its program is.
     CampaignEnded,
     /// The pool has no code, or gives none.
     NoCode,

@@ -37,7 +37,7 @@ impl StampCount {
 #[serde(rename_all = "snake_case")]
 pub enum ProgramStatus {
     Active,
-    /// Takes no stamps and nobody new; rewards can be redeemed.
+    /// Takes nobody new, and no stamps but those that were given before; rewards can be redeemed.
     Paused,
 }
 
@@ -98,6 +98,12 @@ pub struct ProgramSettings {
     pub allowed_origins: AllowedOrigins,
 }
 
+impl ProgramSettings {
+    pub fn is_paused(&self) -> bool {
+        self.status == ProgramStatus::Paused
+    }
+}
+
 fn active() -> ProgramStatus {
     ProgramStatus::Active
 }
@@ -119,6 +125,8 @@ pub struct Program {
     pub id: ProgramId,
     pub account_id: AccountId,
     pub settings: ProgramSettings,
+    /// Since when it is paused, if it is.
+    pub paused_at: Option<Timestamp>,
     /// Being deleted: it takes nothing and gives nothing.
     pub deleting: bool,
     pub created_at: Timestamp,
@@ -131,6 +139,7 @@ impl Program {
         Self {
             id: ProgramId::new(now),
             account_id: account,
+            paused_at: settings.is_paused().then_some(now),
             settings,
             deleting: false,
             created_at: now,
@@ -142,7 +151,13 @@ impl Program {
     /// The next revision, with other settings.
     #[must_use]
     pub fn with_settings(&self, settings: ProgramSettings, now: Timestamp) -> Self {
-        Self { settings, updated_at: now, rev: self.rev + 1, ..self.clone() }
+        let paused_at = settings.is_paused().then(|| self.paused_at.unwrap_or(now));
+        Self { settings, paused_at, updated_at: now, rev: self.rev + 1, ..self.clone() }
+    }
+
+    /// Whether it takes stamps that were given at this time.
+    pub fn takes(&self, taken_at: Timestamp) -> bool {
+        self.paused_at.is_none_or(|paused| taken_at < paused)
     }
 }
 

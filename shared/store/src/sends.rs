@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 
 use domain::{
-    campaign::{Campaign, Send, SendStatus},
+    campaign::{Campaign, Send, SendReason, SendStatus},
     id::{CampaignId, CodeId, CustomerId, SendId},
     secret::SigningKey,
     stamp::{Card, Customer, Program},
@@ -91,8 +91,8 @@ pub struct Recipient {
     pub cap: Option<Cap>,
 }
 
-/// `None` when the customer or the program is gone.
-pub async fn recipient(table: &Table, send: &Send) -> Result<Option<Recipient>, StoreError> {
+/// The reason for which nobody gets the message, when there is nobody, or no program, any more.
+pub async fn recipient(table: &Table, send: &Send) -> Result<Result<Recipient, SendReason>, StoreError> {
     let keys = [
         customer_key(&send.customer_id),
         card_key(&send.customer_id, &send.program_id),
@@ -103,11 +103,13 @@ pub async fn recipient(table: &Table, send: &Send) -> Result<Option<Recipient>, 
     ];
     let mut found = table.batch_get(&patterns::RECIPIENT, &keys).await?;
     let mut take = |position: usize| found.remove(&keys[position]);
-    let (Some(customer), Some(program), Some(signing)) = (take(0), take(2), take(3)) else { return Ok(None) };
-    Ok(Some(Recipient {
+    let (Some(customer), Some(signing)) = (take(0), take(3)) else { return Ok(Err(SendReason::Erased)) };
+    let program = take(2).map(Program::from_item).transpose()?.filter(|program| !program.deleting);
+    let Some(program) = program else { return Ok(Err(SendReason::CampaignEnded)) };
+    Ok(Ok(Recipient {
         customer: Customer::from_item(customer)?,
         card: take(1).map(Card::from_item).transpose()?,
-        program: Program::from_item(program)?,
+        program,
         signing: AccountSigning::from_item(signing)?.signing_key,
         twilio: take(4).map(TwilioAccount::from_item).transpose()?,
         cap: take(5).map(Cap::from_item).transpose()?,
@@ -168,7 +170,22 @@ pub async fn update(table: &Table, after: &Send) -> Result<bool, StoreError> {
     }
 }
 
-/// The same of a message that is not sent after all, and gives back the cap that it took.
+/// The same of a message that waits for its campaign to be resumed; `false` also when that has happened meanwhile:
+/// whoever resumes it would have looked for what waits already.
+pub async fn park(table: &Table, after: &Send, paused: &Campaign) -> Result<bool, StoreError> {
+    let commit = Commit::new(&patterns::SEND_PARK).replace("send", after, after.rev - 1).expect(
+        "campaign",
+        &paused.key(),
+        paused.rev,
+    );
+    match commit.apply(table).await {
+        Ok(()) => Ok(true),
+        Err(CommitError::Condition(_)) => Ok(false),
+        Err(CommitError::Store(error)) => Err(error),
+    }
+}
+
+/// The next state over the one that was read, of a message that is not sent after all, and gives back the cap that it took.
 pub async fn give_back(table: &Table, after: &Send, cap: Option<&Cap>) -> Result<bool, StoreError> {
     let mut commit = Commit::new(&patterns::SEND_WRITE).replace("send", after, after.rev - 1);
     if let Some(cap) = cap {
@@ -219,9 +236,9 @@ pub async fn shard(
     table.query(&patterns::SENDS, query).await
 }
 
-/// Messages that have to be looked at again by now, the most overdue first.
-pub async fn due(table: &Table, now: Timestamp, limit: usize) -> Result<Vec<Send>, StoreError> {
-    table.due(&patterns::SENDS_DUE, due_partition, now, limit).await
+/// Messages of a shard that have to be looked at again by now, the most overdue first.
+pub async fn due(table: &Table, shard: u8, now: Timestamp, limit: usize) -> Result<Vec<Send>, StoreError> {
+    table.due(&patterns::SENDS_DUE, due_partition(shard), now, limit).await
 }
 
 /// A page of a program's cards of one shard, after this customer's, with their customers: an audience.

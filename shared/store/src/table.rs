@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use crate::{
     cursor::{Cursor, Page},
     entities::{Entity, Item, due_at},
-    keys::{GSI1, GSI2, Key, LIST_SHARDS, PK, SK},
+    keys::{GSI1, GSI2, Key, PK, SK},
     patterns::{Operation, Pattern},
 };
 
@@ -420,21 +420,16 @@ impl Table {
         Ok(Page::cut(found, limit, |(key, _)| key.clone()).map(|(_, entity)| entity))
     }
 
-    /// What is due by now in the partition of each shard, the most overdue of each first.
+    /// What is due by now in a partition, the most overdue first.
     pub(crate) async fn due<E: Entity>(
         &self,
         pattern: &'static Pattern,
-        partition: fn(u8) -> String,
+        partition: String,
         now: Timestamp,
         limit: usize,
     ) -> Result<Vec<E>, StoreError> {
-        let mut due = Vec::new();
-        for shard in 0..LIST_SHARDS {
-            let range = Range::Before(due_at(now));
-            let query = Query { range, limit: Some(limit), ..Query::partition(partition(shard)) };
-            due.extend(self.query::<E>(pattern, query).await?);
-        }
-        Ok(due)
+        let range = Range::Before(due_at(now));
+        self.query(pattern, Query { range, limit: Some(limit), ..Query::partition(partition) }).await
     }
 
     /// Counts the items of a partition that are in range.

@@ -243,9 +243,14 @@ fn disable(commit: Commit, endpoint: &WebhookEndpoint, reason: DisabledReason, n
     commit.replace("endpoint", &disabled, endpoint.rev).create("audit", &audit).overwrite("job", &job)
 }
 
-/// Deliveries that are due by now, the most overdue first.
-pub async fn due(table: &Table, now: Timestamp, limit: usize) -> Result<Vec<Delivery>, StoreError> {
-    table.due(&patterns::DELIVERIES_DUE, deliveries_due, now, limit).await
+/// Deliveries of a shard that are due by now, the most overdue first.
+pub async fn due(
+    table: &Table,
+    shard: u8,
+    now: Timestamp,
+    limit: usize,
+) -> Result<Vec<Delivery>, StoreError> {
+    table.due(&patterns::DELIVERIES_DUE, deliveries_due(shard), now, limit).await
 }
 
 /// Forgets a delivery to an endpoint that was deleted.
