@@ -99,7 +99,6 @@ pub async fn platform(data: &Path, keep_stream: bool, faults: Faults) -> Option<
     if TARGET.is_some() {
         return skipped("needs a platform of its own");
     }
-    log();
     Some(start(options(data, keep_stream, faults)).await)
 }
 
@@ -155,6 +154,7 @@ pub fn skipped<T>(why: &str) -> Option<T> {
 
 /// A platform whose account lets as much through as all scenarios ask of it from one address.
 pub async fn start(options: Options) -> Platform {
+    log();
     let platform = Platform::start(options).await.expect("the platform starts");
     let id = &platform.credentials.account_id;
     // With injected faults it may take some attempts.

@@ -92,6 +92,9 @@ impl Stream {
         };
         for record in &mut records {
             record["eventSourceARN"] = json!(self.arn);
+            for image in ["NewImage", "OldImage"] {
+                record["dynamodb"].get_mut(image).into_iter().for_each(restore_empty_maps);
+            }
         }
         Ok((records, text(&answer["NextShardIterator"])))
     }
@@ -116,6 +119,43 @@ impl Stream {
     }
 }
 
+/// DynamoDB Local gives an empty map as a value of no type: `{}` for `{"M": {}}`.
+fn restore_empty_maps(container: &mut Value) {
+    let values: Vec<&mut Value> = match container {
+        Value::Object(attributes) => attributes.values_mut().collect(),
+        Value::Array(elements) => elements.iter_mut().collect(),
+        _ => return,
+    };
+    for value in values {
+        match value.as_object_mut() {
+            Some(typed) if typed.is_empty() => *value = json!({ "M": {} }),
+            Some(typed) => {
+                let nested = typed.iter_mut().filter(|(kind, _)| *kind == "M" || *kind == "L");
+                nested.for_each(|(_, inner)| restore_empty_maps(inner));
+            }
+            None => {}
+        }
+    }
+}
+
 async fn call(caller: &Caller, operation: &str, request: Value) -> Result<Value, Refusal> {
     caller.call(&format!("DynamoDBStreams_20120810.{operation}"), request).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn empty_maps_are_restored_wherever_they_are() {
+        let mut image = json!({
+            "a": {}, "b": { "M": { "c": {}, "M": { "L": [] } } }, "d": { "L": [{}, { "S": "" }] }, "e": { "M": {} },
+        });
+        restore_empty_maps(&mut image);
+        let restored = json!({
+            "a": { "M": {} }, "b": { "M": { "c": { "M": {} }, "M": { "L": [] } } },
+            "d": { "L": [{ "M": {} }, { "S": "" }] }, "e": { "M": {} },
+        });
+        assert_eq!(image, restored);
+    }
 }
