@@ -30,6 +30,11 @@ def translate(target):
         values = {name: parameter.get("Default", "x") for name, parameter in template["Parameters"].items()}
         values |= {"Canary": canary, "AWS::Region": "eu-west-1", "AWS::Partition": "aws"}
         plain = Translator({}, Parser()).translate(copy.deepcopy(template), values)
+        versions = [it for it in plain["Resources"].values() if it["Type"] == "AWS::Lambda::Version"]
+        described = [it for it in versions if "Fn::Sub" in it["Properties"].get("Description", {})]
+        # By that alone CloudFormation knows that a version is of other variables.
+        if not versions or described != versions:
+            sys.exit(f"templates: of {len(versions)} versions {len(described)} have a description of their variables")
         pathlib.Path(target, f"template-canary-{canary}.json").write_text(json.dumps(plain, indent=1, default=str))
 
 

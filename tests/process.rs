@@ -30,7 +30,7 @@ impl Victim {
             .args(["--ignored", "--exact", "process::the_process_that_gets_killed", "--nocapture"])
             .env("GROUNDSWELL_VICTIM", data)
             .envs(twilio.map(|url| ("GROUNDSWELL_TWILIO", url)))
-            .env("LOG_LEVEL", "warn,account=debug,analytics=debug,api=debug,authorizer=debug,campaign=debug,campaign_scheduler=debug,code_distribution=debug,code_import=debug,feature_vote=debug,jobs=debug,message_sender=debug,projector=debug,referral=debug,stamp=debug,store=debug,subscriber=debug,waitlist=debug,groundswell=debug")
+            .env("LOG_LEVEL", format!("warn,{}", api::telemetry::own_crates("debug")))
             .stdout(File::create(data.join("log")).unwrap())
             .stderr(Stdio::null())
             .spawn()
@@ -41,9 +41,16 @@ impl Victim {
         Some(Self { process, credentials: serde_json::from_slice(&text).unwrap() })
     }
 
-    pub fn kill(mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
+    pub fn kill(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        // Also when its test fails.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 

@@ -204,6 +204,58 @@ fn every_function_is_bounded_and_published(project: &Project) -> Vec<String> {
     complaints
 }
 
+/// Another value of what a function's variables are made of makes another version of it, and nothing else of that
+/// description does: Lambda has no new version of a function that is as it was.
+fn a_changed_variable_makes_a_version(project: &Project) -> Vec<String> {
+    let template = project.template(TEMPLATE);
+    let parameters = template["Parameters"].as_object().unwrap();
+    let globals = &template["Globals"]["Function"]["Environment"];
+    let mut complaints = Vec::new();
+    for function in project.functions() {
+        let mut made_of: BTreeSet<String> = [globals, function.property("Environment")]
+            .into_iter()
+            .flat_map(origins)
+            .filter_map(|origin| match &*origin {
+                // It is the stack's, for good.
+                "Environment" => None,
+                // Too much for a description, and of no use to it.
+                "PublicUrl" if function.id == "AuthorizerFunction" => None,
+                "Storage.Outputs.TableName" => Some("RestoredTable".to_owned()),
+                // Those of a user pool come and go together.
+                pool if pool.starts_with("Identity.") => Some("Identity.Outputs.Audience".to_owned()),
+                parameter => parameters.contains_key(parameter).then_some(origin),
+            })
+            .collect();
+        for origin in origins(function.property("VersionDescription")) {
+            if !made_of.remove(&origin) && (parameters.contains_key(&origin) || origin.contains('.')) {
+                complaints.push(format!("{}'s version tells of {origin}, no variable of it", function.id));
+            }
+        }
+        let missing =
+            made_of.iter().map(|origin| format!("{}'s version doesn't tell of {origin}", function.id));
+        complaints.extend(missing);
+    }
+    complaints
+}
+
+/// What a value is made of: the targets of its references, and of the places in its texts.
+fn origins(value: &Value) -> BTreeSet<String> {
+    let mut found = Vec::new();
+    mappings(value, &mut found);
+    let mut origins = BTreeSet::new();
+    for (function, argument) in found.into_iter().flatten() {
+        for text in each(argument).iter().filter_map(Value::as_str) {
+            let places = text.split("${").skip(1).filter_map(|rest| rest.split_once('}'));
+            match function.trim_start_matches('!') {
+                "Sub" => origins.extend(places.map(|(name, _)| name.to_owned())),
+                "Ref" | "GetAtt" => drop(origins.insert(text.to_owned())),
+                _ => {}
+            }
+        }
+    }
+    origins
+}
+
 /// Someone is told when a function fails, is refused or is slow; and what fails while it is new goes back.
 fn every_function_has_alarms(project: &Project) -> Vec<String> {
     let mut complaints = Vec::new();
@@ -573,9 +625,10 @@ fn every_environment_is_complete(project: &Project) -> Vec<String> {
     complaints
 }
 
-const RULES: [(&str, Rule); 11] = [
+const RULES: [(&str, Rule); 12] = [
     ("every_function_is_deployed", every_function_is_deployed),
     ("every_function_is_bounded_and_published", every_function_is_bounded_and_published),
+    ("a_changed_variable_makes_a_version", a_changed_variable_makes_a_version),
     ("every_function_has_alarms", every_function_has_alarms),
     ("every_alarm_leads_somewhere", every_alarm_leads_somewhere),
     ("permissions_follow_from_the_access_patterns", permissions_follow_from_the_access_patterns),
@@ -637,6 +690,17 @@ const BREAKS: &[(&str, &str, &[Break])] = &[
             ("    Tracing: Active\n", "", "AccountFunction has no tracing"),
             ("      LogGroup: !Ref FunctionLogs\n", "", "AccountFunction has no log group"),
             ("LogGroup: !Ref FunctionLogs", "LogGroup: !Ref Api", "AccountFunction has no end of its logs"),
+        ],
+    ),
+    (
+        "a_changed_variable_makes_a_version",
+        TEMPLATE,
+        &[
+            ("!Sub ${RestoredTable} ${LogLevel}", "!Sub ${LogLevel}", "doesn't tell of RestoredTable"),
+            (" ${WebhookNetworks}\n", "\n", "AccountFunction's version doesn't tell of WebhookNetworks"),
+            ("- !GetAtt Identity.Outputs.Audience\n", "- pool\n", "tell of Identity.Outputs.Audience"),
+            (" ${OidcJwksUri}\n", "\n", "AuthorizerFunction's version doesn't tell of OidcJwksUri"),
+            (" ${PublicUrl}\n", " ${PublicUrl} ${Canary}\n", "tells of Canary, no variable of it"),
         ],
     ),
     (
@@ -819,7 +883,7 @@ const BREAKS: &[(&str, &str, &[Break])] = &[
         &[
             ("[prod.build.parameters]", "[prod.construct.parameters]", "prod has no parameters for build"),
             ("\"Canary=true\"", "\"Canaries=true\"", "staging sets Canaries, which is no parameter"),
-            ("    \"MailIdentity=example.com\",\n", "", "prod doesn't set MailIdentity"),
+            ("    \"MailFrom=waitlist@example.com\",\n", "", "prod doesn't set MailFrom"),
         ],
     ),
 ];

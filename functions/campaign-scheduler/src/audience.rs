@@ -6,9 +6,10 @@ use domain::{
     stamp::{Card, Customer},
 };
 use jiff::{SignedDuration, Timestamp, civil::Date};
+use queues::CampaignTask;
 use store::{LIST_SHARDS, campaigns, programs, sends};
 
-use crate::{CampaignScheduler, SchedulerError, Task};
+use crate::{CampaignScheduler, SchedulerError};
 
 /// Customers, or messages, in a page.
 const PAGE: usize = 100;
@@ -33,7 +34,7 @@ impl CampaignScheduler {
         let Some(campaign) = self.going(id, run).await? else { return Ok(()) };
         for shard in 0..LIST_SHARDS {
             // What was made before it was paused, and not sent.
-            self.ask(&Task::Requeue { campaign_id: id.clone(), run, shard, after: None }).await?;
+            self.ask(&CampaignTask::Requeue { campaign_id: id.clone(), run, shard, after: None }).await?;
         }
         let now = Timestamp::now();
         self.look_after(&campaign, None, now).await?;
@@ -53,7 +54,7 @@ impl CampaignScheduler {
             return Ok(());
         }
         for shard in 0..LIST_SHARDS {
-            let task = Task::FanOut {
+            let task = CampaignTask::FanOut {
                 campaign_id: campaign.id.clone(),
                 run: campaign.run,
                 shard,
@@ -91,7 +92,7 @@ impl CampaignScheduler {
         match next {
             None => Ok(()),
             after => {
-                let task = Task::FanOut { campaign_id: id.clone(), run, shard, after, since, until };
+                let task = CampaignTask::FanOut { campaign_id: id.clone(), run, shard, after, since, until };
                 self.ask(&task).await
             }
         }
@@ -136,7 +137,7 @@ impl CampaignScheduler {
             None => Ok(()),
             Some(last) => {
                 let after = Some(last.id.clone());
-                self.ask(&Task::Requeue { campaign_id: id.clone(), run, shard, after }).await
+                self.ask(&CampaignTask::Requeue { campaign_id: id.clone(), run, shard, after }).await
             }
         }
     }

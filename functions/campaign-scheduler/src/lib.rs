@@ -17,10 +17,10 @@ use api::{
     metrics::{self, Unit},
 };
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
-use domain::id::{CampaignId, CustomerId, ProgramId, SendId};
+use domain::id::SendId;
 use jiff::Timestamp;
-use queues::{Queue, QueueError};
-use serde::{Deserialize, Serialize};
+use queues::{CampaignTask, MessageTask, Queue, QueueError};
+use serde::Deserialize;
 use store::{StoreError, Table};
 
 #[derive(Debug, thiserror::Error)]
@@ -44,28 +44,6 @@ pub enum Invocation {
 #[serde(tag = "schedule", rename_all = "snake_case")]
 pub enum Schedule {
     Campaigns,
-}
-
-/// Something to do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Task {
-    /// A campaign was set going.
-    StartCampaign { campaign_id: CampaignId, run: u32 },
-    /// A page of its audience.
-    FanOut {
-        campaign_id: CampaignId,
-        run: u32,
-        shard: u8,
-        after: Option<CustomerId>,
-        /// What time has brought since then; all that it ever did, if there is none.
-        since: Option<Timestamp>,
-        until: Timestamp,
-    },
-    /// A page of its messages, those that still have to be sent.
-    Requeue { campaign_id: CampaignId, run: u32, shard: u8, after: Option<SendId> },
-    /// A customer has come so often.
-    Milestone { program_id: ProgramId, customer_id: CustomerId, visits: u64 },
 }
 
 pub struct CampaignScheduler {
@@ -100,34 +78,31 @@ impl CampaignScheduler {
         }
     }
 
-    async fn work(&self, task: Task) -> Result<(), SchedulerError> {
+    async fn work(&self, task: CampaignTask) -> Result<(), SchedulerError> {
         match task {
-            Task::StartCampaign { campaign_id, run } => self.start(&campaign_id, run).await,
-            Task::FanOut { campaign_id, run, shard, after, since, until } => {
+            CampaignTask::StartCampaign { campaign_id, run } => self.start(&campaign_id, run).await,
+            CampaignTask::FanOut { campaign_id, run, shard, after, since, until } => {
                 let page = audience::Page { run, shard, after, since, until };
                 self.fan_out(&campaign_id, page).await
             }
-            Task::Requeue { campaign_id, run, shard, after } => {
+            CampaignTask::Requeue { campaign_id, run, shard, after } => {
                 self.requeue(&campaign_id, run, shard, after).await
             }
-            Task::Milestone { program_id, customer_id, visits } => {
+            CampaignTask::Milestone { program_id, customer_id, visits } => {
                 self.milestone(&program_id, &customer_id, visits).await
             }
         }
     }
 
     /// Asks for a task.
-    async fn ask(&self, task: &Task) -> Result<(), SchedulerError> {
+    async fn ask(&self, task: &CampaignTask) -> Result<(), SchedulerError> {
         Ok(self.tasks.send(task).await?)
     }
 
     /// Puts messages into the senders' queue.
     async fn queue(&self, sends: &[SendId]) -> Result<(), SchedulerError> {
         metrics::record(&[("Queued", Unit::Count, sends.len() as f64)], &[]);
-        let message = |send: &SendId| {
-            let group = Some(send.campaign().to_string());
-            (group, serde_json::json!({ "kind": "campaign_message", "send_id": send }))
-        };
-        Ok(self.messages.send_all(sends.iter().map(message).collect()).await?)
+        let tasks = sends.iter().cloned().map(MessageTask::of_campaign);
+        Ok(self.messages.send_all(tasks.collect()).await?)
     }
 }

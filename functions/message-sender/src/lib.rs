@@ -29,7 +29,7 @@ use domain::{
     scope::Role,
 };
 use jiff::{SignedDuration, Timestamp};
-use serde::Deserialize;
+use queues::MessageTask;
 use store::{
     StoreError, Table, accounts,
     entities::{MessageRecord, MessageState},
@@ -56,24 +56,6 @@ pub enum SendError {
     Pace(String),
     #[error("the message keeps changing")]
     Busy,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-enum Request {
-    SubscriberMail {
-        subscriber_id: SubscriberId,
-        message_id: String,
-    },
-    CampaignMessage {
-        send_id: SendId,
-    },
-    /// A webhook endpoint was disabled: the account's owners are told.
-    TellOfEndpoint {
-        account_id: AccountId,
-        endpoint_id: WebhookEndpointId,
-        rev: u64,
-    },
 }
 
 pub struct MessageSender {
@@ -113,17 +95,17 @@ impl MessageSender {
         for message in event.records {
             let id = message.message_id.unwrap_or_default();
             match serde_json::from_str(message.body.as_deref().unwrap_or_default()) {
-                Ok(Request::SubscriberMail { subscriber_id, message_id }) => {
+                Ok(MessageTask::SubscriberMail { subscriber_id, message_id }) => {
                     if let Err(error) = self.mail(&subscriber_id, &message_id).await {
                         failures.push((id, error));
                     }
                 }
-                Ok(Request::TellOfEndpoint { account_id, endpoint_id, rev }) => {
+                Ok(MessageTask::TellOfEndpoint { account_id, endpoint_id, rev }) => {
                     if let Err(error) = self.tell_owners(&account_id, &endpoint_id, rev).await {
                         failures.push((id, error));
                     }
                 }
-                Ok(Request::CampaignMessage { send_id }) => campaign.entry(send_id).or_default().push(id),
+                Ok(MessageTask::CampaignMessage { send_id }) => campaign.entry(send_id).or_default().push(id),
                 Err(error) => failures.push((id, error.into())),
             }
         }

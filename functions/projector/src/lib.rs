@@ -25,8 +25,7 @@ use domain::{
     subscriber::ReferralStatus,
 };
 use jiff::Timestamp;
-use queues::{Queue, QueueError};
-use serde_json::json;
+use queues::{CampaignTask, MessageTask, Queue, QueueError, WebhookTask};
 use store::{
     CommitError, StoreError, Table, campaign_projection, code_projection,
     entities::{Click, Event, Job, JobKind},
@@ -152,9 +151,7 @@ impl Projector {
         for (program, changes) in &batch.stamps {
             let Some(plan) = stamp_projection::plan(&self.table, program, changes).await? else { continue };
             for stamp_projection::Milestone { customer_id, visits } in plan.milestones() {
-                let task = json!({
-                    "kind": "milestone", "program_id": program, "customer_id": customer_id, "visits": visits,
-                });
+                let task = CampaignTask::Milestone { program_id: program.clone(), customer_id, visits };
                 self.campaign_tasks.send(&task).await?;
             }
             plan.note(&self.table).await?;
@@ -169,27 +166,29 @@ impl Projector {
             self.tell(account, events).await?;
         }
         for job in &batch.jobs {
-            self.pass_on(&job.job).await?;
+            self.pass_on(job.job.clone()).await?;
         }
         Ok(())
     }
 
     /// Asks whoever it is for to do a job.
-    async fn pass_on(&self, job: &JobKind) -> Result<(), ProjectorError> {
-        match job {
-            JobKind::StartCampaign { .. } => self.campaign_tasks.send(job).await?,
+    async fn pass_on(&self, job: JobKind) -> Result<(), ProjectorError> {
+        let asked = match job {
+            JobKind::StartCampaign { campaign_id, run } => {
+                self.campaign_tasks.send(&CampaignTask::StartCampaign { campaign_id, run }).await
+            }
             JobKind::SendMessage { send_id } => {
-                let message = json!({ "kind": "campaign_message", "send_id": send_id });
-                let group = Some(send_id.campaign().to_string());
-                self.campaign_messages.send_all(vec![(group, message)]).await?;
+                self.campaign_messages.send_all(vec![MessageTask::of_campaign(send_id)]).await
             }
-            JobKind::Deliver { delivery_id, .. } => {
-                self.webhooks.send_all(vec![(Some(delivery_id.endpoint().to_string()), job)]).await?;
+            JobKind::Deliver { account_id, delivery_id, tried } => {
+                self.webhooks.send_all(vec![WebhookTask::deliver(account_id, delivery_id, tried)]).await
             }
-            JobKind::TellOfEndpoint { .. } => self.messages.send(job).await?,
-            _ => self.jobs.send(job).await?,
-        }
-        Ok(())
+            JobKind::TellOfEndpoint { account_id, endpoint_id, rev } => {
+                self.messages.send(&MessageTask::TellOfEndpoint { account_id, endpoint_id, rev }).await
+            }
+            others => self.jobs.send(&others).await,
+        };
+        Ok(asked?)
     }
 
     /// Has each of the account's endpoints told of what it wants to know.
@@ -202,11 +201,7 @@ impl Projector {
                 .map(move |endpoint| (endpoint, event))
         });
         let tasks = told.map(|(endpoint, event)| {
-            let message = webhooks::message_of(event);
-            let task = json!({
-                "kind": "tell", "account_id": account, "endpoint_id": endpoint.id, "message": message,
-            });
-            (Some(endpoint.id.to_string()), task)
+            WebhookTask::tell(account.clone(), endpoint.id.clone(), webhooks::message_of(event))
         });
         Ok(self.webhooks.send_all(tasks.collect()).await?)
     }
@@ -238,12 +233,9 @@ impl Projector {
     }
 
     async fn mail(&self, mail: &MailRequest) -> Result<(), ProjectorError> {
-        let body = json!({
-            "kind": "subscriber_mail",
-            "subscriber_id": mail.subscriber_id,
-            "message_id": format!("{}:{}", mail.subscriber_id, mail.number),
-        });
-        Ok(self.messages.send(&body).await?)
+        let subscriber_id = mail.subscriber_id.clone();
+        let message_id = format!("{subscriber_id}:{}", mail.number);
+        Ok(self.messages.send(&MessageTask::SubscriberMail { subscriber_id, message_id }).await?)
     }
 }
 

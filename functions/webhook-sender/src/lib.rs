@@ -20,14 +20,14 @@ use api::{
 };
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use domain::{
-    id::{AccountId, DeliveryId, WebhookEndpointId},
+    id::DeliveryId,
     secret,
-    webhook::{Attempt, Delivery, DeliveryStatus, DisabledReason, Message, is_given_up},
+    webhook::{Attempt, Delivery, DeliveryStatus, DisabledReason, is_given_up},
 };
 use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
-use queues::{Queue, QueueError};
-use serde::{Deserialize, Serialize};
+use queues::{Grouped, Queue, QueueError, WebhookTask};
+use serde::Deserialize;
 use store::{
     LIST_SHARDS, StoreError, Table,
     webhooks::{self, Target},
@@ -70,18 +70,6 @@ pub enum Invocation {
 #[serde(tag = "schedule", rename_all = "snake_case")]
 pub enum Schedule {
     Deliveries,
-}
-
-/// What the queue brings.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Task {
-    /// An endpoint is to be told of something.
-    Tell { account_id: AccountId, endpoint_id: WebhookEndpointId, message: Message },
-    /// A delivery is to be made, if it has been tried so often.
-    Deliver { account_id: AccountId, delivery_id: DeliveryId, tried: u32 },
-    /// One of these, among those for slow endpoints.
-    Slow { task: Box<Task> },
 }
 
 /// What came of a delivery.
@@ -137,7 +125,7 @@ impl WebhookSender {
             }
             Invocation::Queued(event) => {
                 let made = async |task| match task {
-                    Task::Slow { task } => self.make(*task, true, now).await,
+                    WebhookTask::Slow { task } => self.make(*task, true, now).await,
                     task => self.make(task, false, now).await,
                 };
                 Ok(queues::work_off(event, AT_ONCE, made).await)
@@ -146,22 +134,22 @@ impl WebhookSender {
     }
 
     /// Makes a delivery, unless that was done, or the endpoint is gone; one to a slow endpoint where it holds up nobody.
-    async fn make(&self, task: Task, among_slow: bool, now: Timestamp) -> Result<(), WebhookError> {
+    async fn make(&self, task: WebhookTask, among_slow: bool, now: Timestamp) -> Result<(), WebhookError> {
         let (account, id) = match &task {
-            Task::Tell { account_id, endpoint_id, message } => {
+            WebhookTask::Tell { account_id, endpoint_id, message } => {
                 (account_id, DeliveryId::of(endpoint_id, &message.id))
             }
-            Task::Deliver { account_id, delivery_id, .. } => (account_id, delivery_id.clone()),
-            Task::Slow { .. } => return Ok(()),
+            WebhookTask::Deliver { account_id, delivery_id, .. } => (account_id, delivery_id.clone()),
+            WebhookTask::Slow { .. } => return Ok(()),
         };
         let Some(target) = webhooks::target(&self.table, account, &id).await? else {
             return Ok(webhooks::forget(&self.table, &id).await?);
         };
         let delivery = match (&task, &target.delivery) {
-            (Task::Tell { account_id, endpoint_id, message }, None) => {
+            (WebhookTask::Tell { account_id, endpoint_id, message }, None) => {
                 Delivery::new(endpoint_id, account_id.clone(), message.clone(), now)
             }
-            (Task::Deliver { tried, .. }, Some(delivery))
+            (WebhookTask::Deliver { tried, .. }, Some(delivery))
                 if delivery.tried == *tried && delivery.status == DeliveryStatus::Pending =>
             {
                 delivery.clone()
@@ -176,7 +164,7 @@ impl WebhookSender {
         };
         let (queue, task) = match made {
             Made::Noted => return Ok(()),
-            Made::TooSlow => (&self.slow, Task::Slow { task: Box::new(task) }),
+            Made::TooSlow => (&self.slow, WebhookTask::Slow { task: Box::new(task) }),
             Made::Changed => (&self.queue, task),
         };
         Ok(queue.send_all(vec![(Some(target.endpoint.id.to_string()), task)]).await?)
@@ -265,13 +253,12 @@ impl WebhookSender {
         &self,
         delivery: Delivery,
         now: Timestamp,
-    ) -> Result<Option<(Option<String>, Task)>, StoreError> {
+    ) -> Result<Option<Grouped<WebhookTask>>, StoreError> {
         let after = delivery.queued(now + QUEUED_WITHIN, now);
         if !webhooks::queued(&self.table, &after).await? {
             return Ok(None);
         }
         let Delivery { account_id, id: delivery_id, tried, .. } = after;
-        let endpoint = Some(delivery_id.endpoint().to_string());
-        Ok(Some((endpoint, Task::Deliver { account_id, delivery_id, tried })))
+        Ok(Some(WebhookTask::deliver(account_id, delivery_id, tried)))
     }
 }

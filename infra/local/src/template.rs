@@ -251,7 +251,8 @@ fn function(document: &Document, id: &str, api: &str) -> Result<Function> {
         // How the code is built, rolled out, permitted and observed. The functions are part of this
         // process: there is one version of each, and they share its memory.
         fields.ignore(&["FunctionName", "CodeUri", "Runtime", "Handler", "Architectures", "MemorySize"]);
-        fields.ignore(&["AutoPublishAlias", "AutoPublishAliasAllProperties", "DeploymentPreference"]);
+        fields.ignore(&["AutoPublishAlias", "AutoPublishAliasAllProperties", "VersionDescription"]);
+        fields.ignore(&["DeploymentPreference"]);
         fields.ignore(&["Role", "Tracing", "LoggingConfig", "Description", "Tags"]);
 
         let environment = fields.part("Environment", |environment| {

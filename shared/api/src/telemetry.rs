@@ -54,10 +54,11 @@ pub fn init(env: &Env) {
         .try_init();
 }
 
-/// A line of JSON that begins with the name and the version of the function.
+/// A line of JSON that begins with the name and the version of the function. Without its time Lambda takes a line for
+/// one of the level `INFO`, whatever it says.
 struct Signed {
     signature: String,
-    format: Format<Json, ()>,
+    format: Format<Json>,
 }
 
 impl Signed {
@@ -66,11 +67,7 @@ impl Signed {
         let (name, version) = (variable("AWS_LAMBDA_FUNCTION_NAME"), variable("AWS_LAMBDA_FUNCTION_VERSION"));
         Self {
             signature: format!(r#"{{"function":{name},"version":{version},"#),
-            format: tracing_subscriber::fmt::format()
-                .json()
-                .flatten_event(true)
-                .with_span_list(false)
-                .without_time(),
+            format: tracing_subscriber::fmt::format().json().flatten_event(true).with_span_list(false),
         }
     }
 }
@@ -93,7 +90,8 @@ where
     }
 }
 
-fn own_crates(level: &str) -> String {
+/// A filter that has the platform's own crates log at a level.
+pub fn own_crates(level: &str) -> String {
     [
         "account",
         "analytics",
@@ -108,11 +106,13 @@ fn own_crates(level: &str) -> String {
         "jobs",
         "message_sender",
         "projector",
+        "queues",
         "referral",
         "stamp",
         "store",
         "subscriber",
         "waitlist",
+        "webhook_sender",
     ]
     .map(|name| format!("{name}={level}"))
     .join(",")
@@ -192,5 +192,26 @@ mod tests {
         assert_eq!(line["function"], "groundswell-dev-jobs");
         assert_eq!(line["version"], "7");
         assert_eq!((&line["message"], &line["cause"]), (&"job failed".into(), &"a \"reason\"".into()));
+        // Lambda looks for it.
+        line["timestamp"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    }
+
+    #[test]
+    fn each_crate_logs_at_the_level_that_is_asked_for() {
+        let asked = own_crates("debug");
+        let mut crates = 0;
+        for folder in ["shared", "functions"] {
+            for entry in std::fs::read_dir(format!("{}/../../{folder}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+            {
+                let entry = entry.unwrap();
+                let manifest = std::fs::read_to_string(entry.path().join("Cargo.toml")).unwrap();
+                if manifest.contains("\ntracing.workspace") {
+                    let name = entry.file_name().into_string().unwrap().replace('-', "_");
+                    assert!(asked.split(',').any(|filter| filter == format!("{name}=debug")), "{name}");
+                    crates += 1;
+                }
+            }
+        }
+        assert!(crates > 5, "{crates}");
     }
 }

@@ -1,5 +1,7 @@
 //! The one door to SQS: messages as JSON, sent alone or ten at a time, and worked off batch by batch.
 
+mod tasks;
+
 use aws::{Env, EnvError};
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use aws_sdk_sqs::{
@@ -10,6 +12,8 @@ use aws_sdk_sqs::{
 };
 use futures_util::{StreamExt as _, future::try_join_all, stream};
 use serde::{Serialize, de::DeserializeOwned};
+
+pub use tasks::{CampaignTask, Grouped, MessageTask, WebhookTask};
 
 /// What SQS takes in one call.
 const AT_ONCE: usize = 10;
@@ -69,7 +73,7 @@ impl Queue {
     ///
     /// # Errors
     /// When SQS does not say that it has all of them.
-    pub async fn send_all<T: Serialize>(&self, messages: Vec<(Option<String>, T)>) -> Result<(), QueueError> {
+    pub async fn send_all<T: Serialize>(&self, messages: Vec<Grouped<T>>) -> Result<(), QueueError> {
         let entry = |(group, message)| {
             let body = serde_json::to_string::<T>(&message).map_err(failed)?;
             Ok(SendMessageBatchRequestEntry::builder().message_body(body).set_message_group_id(group))

@@ -165,7 +165,8 @@ fn schedules_have_an_interval_and_an_input() {
 fn functions_say_what_becomes_of_events_that_fail() {
     let jobs = function(declaration(), "JobsFunction");
     assert_eq!(jobs.reserved_concurrency, None);
-    assert_eq!(jobs.event_invoke_config, EventInvokeConfig { max_retries: 2, on_failure: None });
+    let on_failure = Some("jobs-dead-letters".to_owned());
+    assert_eq!(jobs.event_invoke_config, EventInvokeConfig { max_retries: 2, on_failure });
     let more = "ReservedConcurrentExecutions: 2\n      EventInvokeConfig:\n        MaximumRetryAttempts: 1";
     let less = "EventInvokeConfig:\n        MaximumEventAgeInSeconds: 21600\n        MaximumRetryAttempts: 2";
     let import = function(edited(less, more).expect("it is honoured"), "CodeImportFunction");
@@ -299,7 +300,7 @@ fn what_cannot_be_honoured_is_refused_by_name() {
         ("VisibilityTimeout: 360", "FifoQueue: true", "Messages.Properties.FifoQueue"),
         ("PAY_PER_REQUEST", "PROVISIONED", "Table.Properties.BillingMode is \"PROVISIONED\""),
         ("Default: info", "Default: loud", "Parameters.LogLevel is loud"),
-        (AUDIENCE, "!Ref MailIdentity", "Parameters.MailIdentity has no value"),
+        ("    Default: info\n", "", "Parameters.LogLevel has no value"),
         (AUDIENCE, "!Ref Oidc", "Environment.Variables.OIDC_AUDIENCE refers to Oidc,"),
         (AUDIENCE, "!GetAtt Storage.Outputs.No", "OIDC_AUDIENCE refers to Storage.Outputs.No,"),
         (AUDIENCE, "!Join ['', [a]]", "OIDC_AUDIENCE uses a !Join"),
