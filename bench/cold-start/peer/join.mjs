@@ -124,6 +124,8 @@ function items(request, wanted, context, number, now) {
     joined_at: at,
     active_at: at,
     mail_requests: 0,
+    votes: 0,
+    comments: 0,
     rev: 1,
   };
   const writes = [
