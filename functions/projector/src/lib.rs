@@ -165,8 +165,8 @@ impl Projector {
         for (account, events) in &batch.events {
             self.tell(account, events).await?;
         }
-        for job in &batch.jobs {
-            self.pass_on(job.job.clone()).await?;
+        for job in batch.jobs {
+            self.pass_on(job.job).await?;
         }
         Ok(())
     }

@@ -89,11 +89,7 @@ pub async fn of_milestones(table: &Table, program: &ProgramId) -> Result<Vec<Cam
 pub async fn looked(table: &Table, campaign: &Campaign, until: Timestamp) -> Result<bool, StoreError> {
     let after = Campaign { looked_until: Some(until), rev: campaign.rev + 1, ..campaign.clone() };
     let commit = Commit::new(&patterns::CAMPAIGN_LOOKED).replace("campaign", &after, campaign.rev);
-    match commit.apply(table).await {
-        Ok(()) => Ok(true),
-        Err(CommitError::Condition(_)) => Ok(false),
-        Err(CommitError::Store(error)) => Err(error),
-    }
+    commit.applies(table).await
 }
 
 /// Marks a campaign as being deleted and asks for the work; again, if it is marked already.

@@ -210,6 +210,18 @@ impl Commit {
         self
     }
 
+    /// Makes all writes, or none: `false` when a condition of one of them did not hold.
+    ///
+    /// # Errors
+    /// When the table can't say.
+    pub async fn applies(self, table: &Table) -> Result<bool, StoreError> {
+        match self.apply(table).await {
+            Ok(()) => Ok(true),
+            Err(CommitError::Condition(_)) => Ok(false),
+            Err(CommitError::Store(error)) => Err(error),
+        }
+    }
+
     /// Makes the writes.
     ///
     /// # Errors

@@ -53,11 +53,7 @@ pub async fn list(
 
 /// Adds an import that nobody announced. `false` when it is there already.
 pub async fn adopt(table: &Table, import: &Import) -> Result<bool, StoreError> {
-    match Commit::new(&patterns::IMPORT_WRITE).create("import", import).apply(table).await {
-        Ok(()) => Ok(true),
-        Err(CommitError::Condition(_)) => Ok(false),
-        Err(CommitError::Store(error)) => Err(error),
-    }
+    Commit::new(&patterns::IMPORT_WRITE).create("import", import).applies(table).await
 }
 
 /// Changes the import read at `rev`.

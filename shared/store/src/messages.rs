@@ -8,11 +8,7 @@ use crate::{
 
 /// Takes the message for sending. `false` when it was taken before.
 pub async fn take(table: &Table, record: &MessageRecord) -> Result<bool, StoreError> {
-    match Commit::new(&patterns::MESSAGE).create("message", record).apply(table).await {
-        Ok(()) => Ok(true),
-        Err(CommitError::Condition(_)) => Ok(false),
-        Err(CommitError::Store(error)) => Err(error),
-    }
+    Commit::new(&patterns::MESSAGE).create("message", record).applies(table).await
 }
 
 pub async fn state(table: &Table, id: &str) -> Result<Option<MessageState>, StoreError> {

@@ -163,11 +163,7 @@ pub async fn take(
 /// Writes the next state of a message over the one that was read; `false` when it has changed meanwhile.
 pub async fn update(table: &Table, after: &Send) -> Result<bool, StoreError> {
     let commit = Commit::new(&patterns::SEND_NOTE).replace("send", after, after.rev - 1);
-    match commit.apply(table).await {
-        Ok(()) => Ok(true),
-        Err(CommitError::Condition(_)) => Ok(false),
-        Err(CommitError::Store(error)) => Err(error),
-    }
+    commit.applies(table).await
 }
 
 /// The same of a message that waits for its campaign to be resumed; `false` also when that has happened meanwhile:
@@ -178,11 +174,7 @@ pub async fn park(table: &Table, after: &Send, paused: &Campaign) -> Result<bool
         &paused.key(),
         paused.rev,
     );
-    match commit.apply(table).await {
-        Ok(()) => Ok(true),
-        Err(CommitError::Condition(_)) => Ok(false),
-        Err(CommitError::Store(error)) => Err(error),
-    }
+    commit.applies(table).await
 }
 
 /// The next state over the one that was read, of a message that is not sent after all, and gives back the cap that it took.

@@ -261,11 +261,7 @@ pub async fn forget(table: &Table, delivery: &DeliveryId) -> Result<(), StoreErr
 /// Notes that a delivery is queued again; `false` when something has become of it meanwhile.
 pub async fn queued(table: &Table, after: &Delivery) -> Result<bool, StoreError> {
     let commit = Commit::new(&patterns::DELIVERY_QUEUED).replace("delivery", after, after.rev - 1);
-    match commit.apply(table).await {
-        Ok(()) => Ok(true),
-        Err(CommitError::Condition(_)) => Ok(false),
-        Err(CommitError::Store(error)) => Err(error),
-    }
+    commit.applies(table).await
 }
 
 #[cfg(test)]
