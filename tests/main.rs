@@ -17,6 +17,7 @@ mod imports;
 mod input;
 mod positions;
 mod process;
+mod records;
 mod referral;
 mod stamps;
 mod subscriber;

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::Failure;
 
@@ -37,6 +37,17 @@ impl Canned {
     /// An event of `events/`, about what the platform made.
     pub fn event(&self, text: &str) -> String {
         self.ids.iter().fold(text.to_owned(), |text, (theirs, ours)| text.replace(theirs, ours))
+    }
+
+    /// What is asked, answered to it, and answered in the end, but for the values.
+    pub fn shape(&self) -> Value {
+        let calls = self.calls.iter().map(|call| {
+            let (request, answer) = (shape(&call.request, false), shape(&call.answer, false));
+            json!({ "name": call.name, "request": request, "answer": answer })
+        });
+        let mut calls: Vec<_> = calls.collect();
+        calls.sort_by_key(Value::to_string);
+        json!({ "calls": calls, "status": self.status, "body": shape(&self.body, false) })
     }
 
     /// Whether these are the calls of the record, in any order, and each asks for and writes

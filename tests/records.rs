@@ -1,10 +1,7 @@
-//! Records what DynamoDB answers to a claim and to a join, in `canned/`.
-//!
-//! `cargo run -p cold-start --example record`: runs the platform in a temporary directory,
-//! makes a pool with codes and a waitlist with somebody on it through the API, and has the
-//! functions serve the events of `events/`, listening in on their way to DynamoDB.
+//! What the cold-start benchmark plays DynamoDB from is what DynamoDB is asked and answers today.
 
 use std::{
+    collections::HashMap,
     path::Path,
     sync::{Arc, Mutex},
 };
@@ -22,23 +19,16 @@ use aws_smithy_runtime_api::{
 };
 use aws_smithy_types::{body::SdkBody, byte_stream::ByteStream};
 use cold_start::canned::{Call, Canned, name_of};
-use groundswell::{Options, Platform, faults::Faults};
-use scenarios::Api;
+use groundswell::faults::Faults;
+use scenarios::{Api, platform};
 use serde_json::{Value, json};
 
-#[tokio::main]
-async fn main() {
-    let data = tempfile::tempdir().expect("a directory");
-    let options = Options {
-        port: 0,
-        data_dir: data.path().to_owned(),
-        dynamodb: None,
-        keep_stream: false,
-        event_sources: true,
-        twilio: None,
-        faults: Faults::default(),
-    };
-    let platform = Platform::start(options).await.expect("the platform starts");
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_benchmark_of_cold_starts_plays_what_dynamodb_is_asked_and_answers_today() {
+    let data = tempfile::tempdir().unwrap();
+    let Some(platform) = platform(data.path(), false, Faults::default()).await else { return };
     let api = Api::new(platform.credentials.clone());
     let account = ("acct_01m5ewqke04tff59tdwh9edd1r", platform.credentials.account_id.as_str());
 
@@ -46,32 +36,42 @@ async fn main() {
     let codes = (0..1000).map(|n| format!("AUTUMN-{n:04}-{:04X},2099-12-31\n", n * 40_503 % 65_536));
     let imported = api.import(&pool, format!("code,expires_at\n{}", codes.collect::<String>())).await;
     assert_eq!(imported["added"], 1000, "{imported}");
+    let variables = platform.environment("CodeDistributionFunction").unwrap();
     let ids = [account, ("pool_01m7a3w4e0g7kyhrjxjg7dj13n", &*pool)];
-    let serve = async |env: aws::Env, event| {
-        api::handle(&code_distribution::app(&env).expect("it starts"), event).await.expect("an answer")
-    };
-    record(&platform, "CodeDistributionFunction", serve, "code-distribution-claim", "claim", &ids).await;
+    let claim = record(variables, "code-distribution-claim", &ids, async |env: aws::Env, event| {
+        api::handle(&code_distribution::app(&env).unwrap(), event).await.unwrap()
+    });
+    held_to("claim", &claim.await);
 
     let list = api.waitlist(json!({ "name": "My launch", "places_per_referral": 1 })).await;
     let referrer = api.join(&list, "grace@example.com", None).await;
     let code = referrer.text_at("referral_code");
+    let variables = platform.environment("SubscriberFunction").unwrap();
     let ids = [account, ("wl_01m7a3w4e0g7kyhrjxjg7dj13n", &*list), ("K7M2QX9R", &*code)];
-    let serve = async |env: aws::Env, event| {
-        api::handle(&subscriber::app(&env).expect("it starts"), event).await.expect("an answer")
-    };
-    record(&platform, "SubscriberFunction", serve, "subscriber-join", "join", &ids).await;
+    let join = record(variables, "subscriber-join", &ids, async |env: aws::Env, event| {
+        api::handle(&subscriber::app(&env).unwrap(), event).await.unwrap()
+    });
+    held_to("join", &join.await);
 }
 
+/// Compares a record with the one that is kept, or keeps it.
+fn held_to(name: &str, today: &Canned) {
+    let path = Path::new(ROOT).join(format!("bench/cold-start/canned/{name}.json"));
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, serde_json::to_string_pretty(today).unwrap() + "\n").unwrap();
+    }
+    let kept = Canned::read(&path).unwrap();
+    assert_eq!(kept.shape(), today.shape(), "{}: run with UPDATE=1", path.display());
+}
+
+/// Has a function serve an event of `events/` about what the platform has made, and listens in on its way
+/// to DynamoDB.
 async fn record(
-    platform: &Platform,
-    function: &str,
-    serve: impl AsyncFnOnce(aws::Env, Value) -> Value,
+    variables: HashMap<String, String>,
     event: &str,
-    name: &str,
     ids: &[(&str, &str)],
-) {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let variables = platform.environment(function).expect("an environment");
+    serve: impl AsyncFnOnce(aws::Env, Value) -> Value,
+) -> Canned {
     let mut canned = Canned {
         table: variables["TABLE_NAME"].clone(),
         ids: ids.iter().map(|(theirs, ours)| ((*theirs).to_owned(), (*ours).to_owned())).collect(),
@@ -79,19 +79,15 @@ async fn record(
         status: 0,
         body: Value::Null,
     };
-    let event = std::fs::read_to_string(here.join(format!("../../events/{event}.json"))).expect("an event");
-    let event = serde_json::from_str(&canned.event(&event)).expect("JSON");
+    let event = canned.event(&std::fs::read_to_string(format!("{ROOT}/events/{event}.json")).unwrap());
     let heard = Heard::default();
     let client = Listener { client: aws::plain_http_client(), heard: heard.clone() }.into_shared();
-    let answer = serve(aws::Env::new(variables, client), event).await;
-    canned.status =
-        answer["statusCode"].as_u64().and_then(|status| status.try_into().ok()).expect("a status");
+    let answer = serve(aws::Env::new(variables, client), serde_json::from_str(&event).unwrap()).await;
+    canned.status = answer["statusCode"].as_u64().unwrap().try_into().unwrap();
     assert_eq!(canned.status, 201, "{answer}");
-    canned.body = serde_json::from_str(answer["body"].as_str().expect("a body")).expect("JSON");
-    canned.calls = std::mem::take(&mut *heard.lock().expect("no panic"));
-    let text = serde_json::to_string_pretty(&canned).expect("JSON") + "\n";
-    std::fs::write(here.join(format!("canned/{name}.json")), text).expect("written");
-    println!("{name}: {} calls", canned.calls.len());
+    canned.body = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();
+    canned.calls = std::mem::take(&mut *heard.lock().unwrap());
+    canned
 }
 
 type Heard = Arc<Mutex<Vec<Call>>>;
@@ -123,20 +119,19 @@ struct ListeningConnector {
 impl HttpConnector for ListeningConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let target = request.headers().get("x-amz-target").unwrap_or_default().to_owned();
-        let asked: Value =
-            serde_json::from_slice(request.body().bytes().expect("bytes in memory")).expect("JSON");
+        let asked: Value = serde_json::from_slice(request.body().bytes().unwrap()).unwrap();
         let call = self.connector.call(request);
         let heard = self.heard.clone();
         HttpConnectorFuture::new(async move {
             let response = call.await?;
             let (status, body) = (response.status(), ByteStream::new(response.into_body()));
-            let answer = body.collect().await.expect("a whole answer").into_bytes();
+            let answer = body.collect().await.unwrap().into_bytes();
             let call = Call {
                 name: name_of(&target, &asked),
                 request: asked,
-                answer: serde_json::from_slice(&answer).expect("JSON"),
+                answer: serde_json::from_slice(&answer).unwrap(),
             };
-            heard.lock().expect("no panic").push(call);
+            heard.lock().unwrap().push(call);
             Ok(HttpResponse::new(status, SdkBody::from(answer)))
         })
     }
