@@ -23,6 +23,10 @@ pub use aws_smithy_async::rt::sleep::{SharedAsyncSleep, TokioSleep};
 pub use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
 pub use meter::Meter;
 
+/// Of every binary that links this crate (see `docs/adr/0017-mimalloc.md`).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The roots that all AWS endpoints chain to (Amazon Trust Services).
 const AMAZON_ROOTS: &[u8] = include_bytes!("amazon-trust-services.pem");
 

@@ -22,7 +22,7 @@ use jiff::Timestamp;
 use crate::{
     Commit, CommitError, StoreError, Table,
     entities::{
-        Account, AccountSigning, CODE_SHARDS, Entity, HELD_UNTIL, Shelf, Stock, VALID_UNTIL, claim_key,
+        Account, AccountSigning, CODE_SHARDS, Entity, HELD_UNTIL, Item, Shelf, Stock, VALID_UNTIL, claim_key,
         code_pool_key,
     },
     patterns,
@@ -135,10 +135,10 @@ async fn look(table: &Table, pool: &CodePoolId, lot: Lot, now: Timestamp) -> Res
             shards.into_iter().map(|shard| look_into(table, pool, lot, CODE_SHARDS[shard], &from, now));
         let looks = try_join_all(looks).await?;
         any |= looks.iter().any(|(_, any)| *any);
-        let mut found: Vec<Stock> = looks.into_iter().flat_map(|(found, _)| found).collect();
+        let mut found: Vec<Item> = looks.into_iter().flat_map(|(found, _)| found).collect();
         if !found.is_empty() {
             let chosen = random(found.len());
-            return Ok(Look::Found(found.swap_remove(chosen)));
+            return Stock::from_item(found.swap_remove(chosen)).map(Look::Found);
         }
     }
     Ok(if any { Look::Held } else { Look::Empty })
@@ -151,7 +151,7 @@ async fn look_into(
     shard: &str,
     from: &Option<String>,
     now: Timestamp,
-) -> Result<(Vec<Stock>, bool), StoreError> {
+) -> Result<(Vec<Item>, bool), StoreError> {
     let range = match from {
         // The numbers of a partition all begin with its name.
         Some(rest) => Range::After(format!("{shard}{rest}")),

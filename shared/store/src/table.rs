@@ -352,12 +352,12 @@ impl Table {
 
     /// Reads into a partition until some items pass the filter. Also says whether there
     /// was any item, passing or not.
-    pub(crate) async fn query_until<E: Entity>(
+    pub(crate) async fn query_until(
         &self,
         pattern: &'static Pattern,
         mut query: Query,
         filter: &Filter,
-    ) -> Result<(Vec<E>, bool), StoreError> {
+    ) -> Result<(Vec<Item>, bool), StoreError> {
         let mut any = false;
         let mut start = None;
         loop {
@@ -375,8 +375,7 @@ impl Table {
                 .await
                 .map_err(|error| StoreError::sdk("Query", error))?;
             any |= output.scanned_count > 0;
-            let found: Vec<E> =
-                output.items.unwrap_or_default().into_iter().map(E::from_item).collect::<Result<_, _>>()?;
+            let found = output.items.unwrap_or_default();
             start = output.last_evaluated_key;
             if !found.is_empty() || start.is_none() {
                 return Ok((found, any));
