@@ -9,7 +9,7 @@ use std::{
 
 use futures_util::StreamExt;
 use groundswell::faults::Faults;
-use scenarios::{Api, Dice, apart, eventually, in_flight, patiently, platform};
+use scenarios::{Api, Dice, apart, eventually, in_flight, many, patiently, platform};
 use serde_json::{Value, json};
 
 use crate::process::Victim;
@@ -121,7 +121,7 @@ async fn a_thousand_claimers_get_each_code_once() {
         let counted = running.as_ref().map(|running| running.meter.snapshot());
         counted.and_then(|counted| counted.get("claim.write").copied()).unwrap_or_default()
     };
-    for (codes, users) in [(500, 1000), (10_000, 1000)] {
+    for (codes, users) in [(many(500), many(1000)), (many(10_000), many(1000))] {
         let pool = api.pool(json!({})).await;
         assert_eq!(api.import(&pool, csv(codes)).await["added"], codes);
         let before = attempts();
@@ -165,21 +165,22 @@ async fn claims_survive_throttles_conflicts_and_lost_answers() {
         (made.status == 201).then(|| made.id())
     })
     .await;
-    running.bucket.write(&format!("imports/{pool}/codes.csv"), csv(100).into_bytes()).await.unwrap();
+    let (codes, users) = (many(100), many(1000));
+    running.bucket.write(&format!("imports/{pool}/codes.csv"), csv(codes).into_bytes()).await.unwrap();
     patiently(Duration::from_secs(60), || async {
         let imports = api.get(&format!("/code-pools/{pool}/imports")).await;
         (imports.json["data"][0]["status"] == "completed").then_some(())
     })
     .await;
-    let history = rush(&|| api.clone(), &pool, 1000, 128, 3).await;
-    history.check(100, 1000);
+    let history = rush(&|| api.clone(), &pool, users, 128, 3).await;
+    history.check(codes, users);
     drop(running);
     let calm = platform(data.path(), false, Faults::default()).await.unwrap();
     let api = Api::new(calm.credentials.clone());
-    assert_eq!(statuses(&api, &pool).await, BTreeMap::from([("claimed".to_owned(), 100)]));
+    assert_eq!(statuses(&api, &pool).await, BTreeMap::from([("claimed".to_owned(), codes)]));
     // Everything derived is exact as well, once it has followed.
     patiently(Duration::from_secs(60), || async {
-        (api.get(&format!("/code-pools/{pool}")).await.ok()["counts"]["claimed"] == 100).then_some(())
+        (api.get(&format!("/code-pools/{pool}")).await.ok()["counts"]["claimed"] == codes).then_some(())
     })
     .await;
 }
@@ -189,19 +190,20 @@ async fn claims_survive_a_process_that_is_killed_and_restarted() {
     let data = tempfile::tempdir().unwrap();
     let Some(victim) = Victim::start(data.path()).await else { return };
     let api = Api::new(victim.credentials.clone());
+    let (codes, users) = (many(500), many(1000));
     let pool = api.pool(json!({})).await;
-    assert_eq!(api.import(&pool, csv(500)).await["added"], 500);
+    assert_eq!(api.import(&pool, csv(codes)).await["added"], codes);
     // Clients follow the platform to its new address.
     let address = Arc::new(Mutex::new(api));
     let followed = || address.lock().unwrap().clone();
     let history = History::default();
     let (mut running, mut killed) = (Some(victim), 0);
-    let asking = (0..1000).map(|user| ask(&followed, &pool, user, &history));
+    let asking = (0..users).map(|user| ask(&followed, &pool, user, &history));
     let mut asking = std::pin::pin!(futures_util::stream::iter(asking).buffer_unordered(64));
     let mut told = 0;
     while asking.next().await.is_some() {
         told += 1;
-        if [150, 420, 700].contains(&told) {
+        if [150, 420, 700].map(many).contains(&told) {
             running.take().unwrap().kill();
             let next = Victim::start(data.path()).await.unwrap();
             *address.lock().unwrap() = Api::new(next.credentials.clone());
@@ -211,12 +213,12 @@ async fn claims_survive_a_process_that_is_killed_and_restarted() {
     }
     assert_eq!(killed, 3);
     // A retry after all that gives the same code.
-    let given = history.check(500, 1000);
+    let given = history.check(codes, users);
     for (user, code) in given.iter().take(50) {
         let again = followed().claim(&pool, &format!("user-{user}")).await;
         assert_eq!(again.text_at("code"), *code);
     }
-    assert_eq!(statuses(&followed(), &pool).await, BTreeMap::from([("claimed".to_owned(), 500)]));
+    assert_eq!(statuses(&followed(), &pool).await, BTreeMap::from([("claimed".to_owned(), codes)]));
     running.take().unwrap().kill();
 }
 
@@ -224,12 +226,13 @@ async fn claims_survive_a_process_that_is_killed_and_restarted() {
 async fn reservations_that_lapse_under_load_lose_no_code_and_give_none_twice() {
     let data = tempfile::tempdir().unwrap();
     let (api, _running) = apart(data.path()).await;
+    let (codes, users) = (many(100), many(1000));
     let pool = api.pool(json!({})).await;
-    assert_eq!(api.import(&pool, csv(100)).await["added"], 100);
+    assert_eq!(api.import(&pool, csv(codes)).await["added"], codes);
     let confirmed: Mutex<BTreeMap<String, usize>> = Mutex::new(BTreeMap::new());
     let lapsed = Mutex::new(0);
     let mut dice = Dice(9);
-    let visits: Vec<(usize, usize)> = (0..1000).map(|user| (user, dice.below(3))).collect();
+    let visits: Vec<(usize, usize)> = (0..users).map(|user| (user, dice.below(3))).collect();
     let visiting = visits.into_iter().map(|(user, mood)| {
         let (api, pool, confirmed, lapsed) = (&api, &pool, &confirmed, &lapsed);
         async move {
@@ -275,24 +278,24 @@ async fn reservations_that_lapse_under_load_lose_no_code_and_give_none_twice() {
     });
     futures_util::stream::iter(visiting).buffer_unordered(in_flight(64)).for_each(|()| async {}).await;
     // Whatever is not confirmed comes back, and can be had by those who come now.
-    let left = 100 - confirmed.lock().unwrap().len();
+    let left = codes - confirmed.lock().unwrap().len();
     for user in 0..left {
         let code = patiently(Duration::from_secs(20), || async {
             let reply = api.claim(&pool, &format!("late-{user}")).await;
             reply.status.is_success().then(|| reply.text_at("code"))
         })
         .await;
-        let before = confirmed.lock().unwrap().insert(code.clone(), 1000 + user);
+        let before = confirmed.lock().unwrap().insert(code.clone(), users + user);
         assert_eq!(before, None, "{code} was given twice");
     }
     api.claim(&pool, "too late").await.is_problem(409, "codes-exhausted");
     let confirmed = confirmed.into_inner().unwrap();
-    let expected: BTreeSet<String> = (0..100).map(|n| format!("CODE-{n:06}")).collect();
+    let expected: BTreeSet<String> = (0..codes).map(|n| format!("CODE-{n:06}")).collect();
     assert_eq!(confirmed.keys().cloned().collect::<BTreeSet<_>>(), expected);
     println!("{} reservations lapsed before they were confirmed", lapsed.into_inner().unwrap());
     let counts: Value = patiently(Duration::from_secs(30), || async {
         let counts = api.get(&format!("/code-pools/{pool}")).await.ok()["counts"].clone();
-        (counts["claimed"] == 100).then_some(counts)
+        (counts["claimed"] == codes).then_some(counts)
     })
     .await;
     assert_eq!(counts["remaining"], 0);

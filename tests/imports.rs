@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use domain::code_pool::Lot;
 use groundswell::faults::Faults;
-use scenarios::{Api, embedded, eventually, patiently, platform};
+use scenarios::{Api, embedded, eventually, many, patiently, platform};
 use serde_json::{Value, json};
 use store::{
     codes::NewCode,
@@ -228,7 +228,8 @@ async fn a_hundred_thousand_rows_load_and_one_more_loads_none() {
     assert!(report.contains("100002,,\"the file has more than 100,000 rows\""), "{report}");
     assert_eq!(api.get(&format!("/code-pools/{pool}/codes")).await.ok()["data"], json!([]));
 
-    let upload = api.upload(&pool, rows(100_000)).await;
+    let count = many(100_000);
+    let upload = api.upload(&pool, rows(count)).await;
     // It can be watched.
     let path = format!("/code-pools/{pool}/imports/{upload}");
     let mut seen = Vec::new();
@@ -239,9 +240,9 @@ async fn a_hundred_thousand_rows_load_and_one_more_loads_none() {
     .await;
     seen.push(done["read"].as_u64().unwrap());
     let done = api.imported(&pool, &upload).await;
-    assert_eq!([&done["rows"], &done["added"], &done["read"]], [&json!(100_000); 3], "{done}");
+    assert_eq!([&done["rows"], &done["added"], &done["read"]], [&json!(count); 3], "{done}");
     assert!(seen[0] > 0 && done["rows_per_second"].as_f64().unwrap() > 0.0);
-    println!("100,000 rows at {} rows/s, first seen at {}", done["rows_per_second"], seen[0]);
+    println!("{count} rows at {} rows/s, first seen at {}", done["rows_per_second"], seen[0]);
 }
 
 #[tokio::test]

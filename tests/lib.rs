@@ -140,6 +140,11 @@ pub fn in_flight(wanted: usize) -> usize {
     TARGET.as_ref().and_then(|target| target.in_flight).map_or(wanted, |most| wanted.min(most))
 }
 
+/// So many of what a scenario does much of, or a share of it where the store takes its time.
+pub fn many(wanted: usize) -> usize {
+    wanted / slowness() as usize
+}
+
 /// Says that the running test can't be done here.
 pub fn skipped<T>(why: &str) -> Option<T> {
     use std::io::Write as _;

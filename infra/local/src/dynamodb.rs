@@ -125,19 +125,24 @@ impl DynamoDb {
 /// Makes the table unless it is there; whether it wasn't. What an existing table is declared like
 /// is not compared: a changed declaration takes a new data directory.
 async fn make_table(caller: &Caller, table: &template::Table) -> Result<bool, PlatformError> {
-    match caller.call("DynamoDB_20120810.CreateTable", table.json.clone()).await {
-        Ok(_) => {}
-        Err(refusal) if refusal.code == "ResourceInUseException" => return Ok(false),
+    let made = match caller.call("DynamoDB_20120810.CreateTable", table.json.clone()).await {
+        Ok(_) => true,
+        Err(refusal) if refusal.code == "ResourceInUseException" => false,
         Err(refusal) => return Err(refusal.into()),
-    }
+    };
+    // Also of a table that is there: a process may have died before it came to this.
     if let Some(attribute) = &table.ttl_attribute {
         let request = json!({
             "TableName": table.name,
             "TimeToLiveSpecification": { "AttributeName": attribute, "Enabled": true },
         });
-        caller.call("DynamoDB_20120810.UpdateTimeToLive", request).await?;
+        match caller.call("DynamoDB_20120810.UpdateTimeToLive", request).await {
+            // It is on.
+            Err(refusal) if !made && refusal.code == "ValidationException" => {}
+            answer => drop(answer?),
+        }
     }
-    Ok(true)
+    Ok(made)
 }
 
 /// The table's items, read past the functions and their meters.
@@ -168,8 +173,18 @@ impl Items {
             for narrower in ["Select", "FilterExpression", "ProjectionExpression"] {
                 query.remove(narrower);
             }
+            // Names and values that no expression has any more are refused.
+            let keys = query["KeyConditionExpression"].as_str().unwrap_or_default().to_owned();
+            for substitutes in ["ExpressionAttributeNames", "ExpressionAttributeValues"] {
+                if let Some(substitutes) = query.get_mut(substitutes).and_then(Value::as_object_mut) {
+                    substitutes.retain(|name, _| mentions(&keys, name));
+                }
+            }
         }
-        let answer = self.caller.call("DynamoDB_20120810.Query", query).await.unwrap_or_default();
+        let answer = self.caller.call("DynamoDB_20120810.Query", query).await.unwrap_or_else(|refusal| {
+            tracing::error!(?refusal, "what a query looked at is not known");
+            Value::Null
+        });
         answer["Items"]
             .as_array()
             .into_iter()
@@ -177,6 +192,10 @@ impl Items {
             .filter_map(|item| item.as_object().cloned())
             .collect()
     }
+}
+
+fn mentions(expression: &str, name: &str) -> bool {
+    expression.split(|c: char| !c.is_alphanumeric() && !['#', ':', '_'].contains(&c)).any(|word| word == name)
 }
 
 /// Why a call came to nothing.

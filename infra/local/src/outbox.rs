@@ -554,6 +554,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn it_is_shown_to_those_who_call_this_machine_by_its_own_name() {
+        let outbox = open(&TempDir::new().unwrap());
+        let hosts =
+            [("localhost:3000", 200), ("127.0.0.1:3000", 200), ("[::1]:3000", 200), ("localhost", 200)];
+        let others = ["evil.example:3000", "localhost.evil.example", "evil@localhost.example", "", "\u{e9}"];
+        for (host, status) in hosts.into_iter().chain(others.map(|host| (host, 403))) {
+            for path in ["/outbox", "/outbox.json", "/outbox/x"] {
+                let request = Request::get(path).header("host", host).body(Body::empty()).unwrap();
+                let response = outbox.page_router().oneshot(request).await.unwrap();
+                let expected = if status == 200 && path == "/outbox/x" { 404 } else { status };
+                assert_eq!(response.status(), expected, "{path} at {host:?}");
+            }
+        }
+    }
+
+    #[tokio::test]
     async fn an_outbox_of_an_earlier_version_opens_with_its_mails() {
         let directory = TempDir::new().unwrap();
         let database = Connection::open(directory.path().join("outbox.db")).unwrap();

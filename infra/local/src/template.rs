@@ -197,7 +197,12 @@ impl Declaration {
         let bucket = document.properties(bucket_id, bucket)?;
         let functions =
             template.all(FUNCTION).into_iter().map(|(document, id)| function(document, id, api_id));
-        let functions = functions.collect::<Result<_>>()?;
+        let functions = functions.collect::<Result<Vec<_>>>()?;
+        let sources = functions.iter().flat_map(|function| &function.sources);
+        if sources.filter(|source| matches!(source, Source::Stream { .. })).count() > 1 {
+            // It trims what it has read.
+            return Err(template.refuse(FUNCTION.to_owned(), "has a second reader of the stream"));
+        }
         let queues = template.all(QUEUE).into_iter();
         let queues = queues.map(|(document, id)| document.properties(id, |fields| queue(id, fields)));
         let queues = queues.collect::<Result<_>>()?;

@@ -6,14 +6,17 @@
 //! - All that a message says is escaped. A mail's HTML is shown in a frame without scripts, and by
 //!   the pages' policy it loads nothing, so that looking at a mail tells nobody.
 //! - The forms are these pages' and those of programs like curl: what another site's page has its
-//!   reader's browser post is refused.
+//!   reader's browser post is refused. So is whoever calls this machine by another name than its own: a site
+//!   whose name leads here for once would be of the same origin, and read along.
 
 use std::fmt::{self, Display, Write as _};
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{Path as UrlPath, Query, State};
+use axum::extract::{Path as UrlPath, Query, Request, State};
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::{Next, from_fn};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -47,7 +50,22 @@ pub fn router(outbox: Outbox) -> Router {
         .route("/outbox/{id}", get(message_page))
         .route("/outbox/{id}/reply", post(reply))
         .route("/outbox/{id}/status", post(status))
+        .layer(from_fn(by_its_own_name))
         .with_state(outbox)
+}
+
+async fn by_its_own_name(request: Request, next: Next) -> Response {
+    let own = |host: &str| {
+        let name = host.parse::<Authority>();
+        name.is_ok_and(|name| ["localhost", "127.0.0.1", "[::1]"].contains(&name.host()))
+    };
+    match request.headers().get("host").map(|host| host.to_str().unwrap_or_default()) {
+        Some(host) if !own(host) => {
+            Failure::refused(StatusCode::FORBIDDEN, "The outbox is at localhost and 127.0.0.1 only.")
+                .into_response()
+        }
+        _ => next.run(request).await,
+    }
 }
 
 #[derive(Deserialize)]

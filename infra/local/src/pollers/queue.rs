@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::{sync::Notify, task::AbortHandle};
 
 use super::{MAX_CONCURRENCY, next_messages};
@@ -48,21 +48,17 @@ impl QueuePoller {
             messages.iter().map(|message| message.clone().into_lambda_record(&arn)).collect();
         let answer = self.functions.invoke(&self.function, json!({ "Records": records })).await;
         self.written.notify_one();
-        let failed: Vec<String> = match answer {
-            Ok(answer) if self.report_failures => answer["batchItemFailures"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .filter_map(|failure| failure["itemIdentifier"].as_str().map(str::to_owned))
-                .collect(),
+        let ids: Vec<&str> = messages.iter().map(|message| &*message.message_id).collect();
+        let failed = match answer {
+            Ok(answer) if self.report_failures => failures(&answer, &ids),
             Ok(_) => Vec::new(),
             Err(error) => {
                 tracing::error!(function = self.function, cause = error, "queue batch failed");
-                messages.iter().map(|message| message.message_id.clone()).collect()
+                ids
             }
         };
         for message in &messages {
-            let settled = if failed.contains(&message.message_id) {
+            let settled = if failed.contains(&&*message.message_id) {
                 // Lambda waits for the visibility timeout; minutes are long at one's desk.
                 let delay = Duration::from_millis(250 << message.receive_count().min(8)).min(MAX_RETRY_DELAY);
                 self.sqs.give_back(&self.queue, &message.receipt_handle, delay)
@@ -73,5 +69,36 @@ impl QueuePoller {
                 tracing::warn!(queue = self.queue, cause = %error, "message not settled; it comes again");
             }
         }
+    }
+}
+
+/// The messages that the function reported as failed.
+fn failures<'m>(answer: &Value, ids: &[&'m str]) -> Vec<&'m str> {
+    let entries = answer["batchItemFailures"].as_array().into_iter().flatten();
+    let failed = entries.map(|entry| {
+        let failed = entry["itemIdentifier"].as_str()?;
+        ids.iter().copied().find(|id| *id == failed)
+    });
+    // An entry without a known id fails the whole batch.
+    failed.collect::<Option<_>>().unwrap_or_else(|| ids.to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_that_names_no_message_fails_them_all() {
+        let failed = |entries: Value| failures(&json!({ "batchItemFailures": entries }), &["1", "2"]);
+        assert_eq!(failed(json!([{ "itemIdentifier": "2" }])), ["2"]);
+        for entry in
+            [json!({ "itemIdentifier": "" }), json!({ "itemIdentifier": null }), json!({ "id": "2" })]
+        {
+            assert_eq!(failed(json!([{ "itemIdentifier": "2" }, entry])), ["1", "2"]);
+        }
+        for none in [json!([]), Value::Null] {
+            assert!(failed(none).is_empty());
+        }
+        assert!(failures(&Value::Null, &["1"]).is_empty());
     }
 }

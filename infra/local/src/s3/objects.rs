@@ -43,7 +43,8 @@ macro_rules! left_to_the_files {
     )*};
 }
 
-/// Each with the reason that S3 gives for its event.
+/// Each with the reason that S3 gives for its event. Once begun it is done to its end: a client that hangs
+/// up with its last byte must not leave an object without its event.
 macro_rules! creating_an_object {
     ($($method:ident($input:ident) -> $output:ident: $reason:literal;)*) => {$(
         fn $method<'s, 'f>(&'s self, request: S3Request<$input>) -> Answer<'f, $output>
@@ -51,12 +52,14 @@ macro_rules! creating_an_object {
             's: 'f,
             Self: 'f,
         {
-            Box::pin(async move {
+            let objects = self.clone();
+            let creating = async move {
                 let (bucket, key) = (request.input.bucket.clone(), request.input.key.clone());
-                let response = self.files.$method(request).await?;
-                self.created(bucket, key, $reason).await?;
+                let response = objects.files.$method(request).await?;
+                objects.created(bucket, key, $reason).await?;
                 Ok(response)
-            })
+            };
+            Box::pin(async { tokio::spawn(creating).await.map_err(S3Error::internal_error)? })
         }
     )*};
 }

@@ -155,7 +155,7 @@ impl Document<'_> {
         }
     }
 
-    fn refuse(&self, path: String, reason: impl Into<String>) -> TemplateError {
+    pub fn refuse(&self, path: String, reason: impl Into<String>) -> TemplateError {
         TemplateError { document: self.name, path, reason: reason.into() }
     }
 

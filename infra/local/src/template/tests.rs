@@ -263,6 +263,15 @@ fn intrinsic_functions_have_every_form() {
 #[test]
 fn what_cannot_be_honoured_is_refused_by_name() {
     let auth = "Method: ANY, Auth: { ApiKeyRequired: true } }";
+    let again = "Again:
+          Type: DynamoDB
+          Properties:
+            Stream: !GetAtt Storage.Outputs.TableStreamArn
+            StartingPosition: TRIM_HORIZON
+            FunctionResponseTypes: [ReportBatchItemFailures]
+            MaximumRetryAttempts: 1
+            DestinationConfig: { OnFailure: { Type: SQS, Destination: !GetAtt Storage.Outputs.ProjectorDeadLettersArn } }
+        Changes:";
     for (from, to, refused) in [
         ("Resources:\n", "Mappings: {}\nResources:\n", "Mappings"),
         ("AWS::KMS::Key", "AWS::SNS::Topic", "Resources.Key has type AWS::SNS::Topic"),
@@ -275,6 +284,7 @@ fn what_cannot_be_honoured_is_refused_by_name() {
         ("Method: ANY }", auth, "Events.Account.Properties.Auth asks for something other"),
         ("Parallelization", "Tumbling", "Events.Changes.Properties.TumblingFactor"),
         ("ionFactor: 1", "ionFactor: 2", "Events.Changes.Properties.ParallelizationFactor is 2"),
+        ("Changes:", again, "AWS::Serverless::Function has a second reader of the stream"),
         ("Outputs.TableStreamArn", "Outputs.TableArn", "Events.Changes.Properties.Stream is"),
         ("Outputs.ProjectorDeadLettersArn", "Outputs.TableArn", "OnFailure.Destination is arn:"),
         ("MaximumEventAgeInSeconds: 21600", "Qualifier: live", "EventInvokeConfig.Qualifier"),
