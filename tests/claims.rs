@@ -125,7 +125,7 @@ async fn a_thousand_claimers_get_each_code_once() {
         let pool = api.pool(json!({})).await;
         assert_eq!(api.import(&pool, csv(codes)).await["added"], codes);
         let before = attempts();
-        let history = rush(&|| api.clone(), &pool, users, in_flight(128), codes as u64).await;
+        let history = rush(&|| api.clone(), &pool, users, in_flight(many(128)), codes as u64).await;
         let attempts = attempts() - before;
         let given = history.check(codes, users);
         let claimed = statuses(&api, &pool).await.get("claimed").copied().unwrap_or_default();
