@@ -558,12 +558,24 @@ pub async fn patiently<T, F: Future<Output = Option<T>>>(
     patience: Duration,
     mut look: impl FnMut() -> F,
 ) -> T {
+    let looking = || {
+        let looked = look();
+        async { looked.await.ok_or("it never came to be") }
+    };
+    until(patience, looking).await
+}
+
+/// The same, and fails with what was the matter at last.
+pub async fn until<T, E: std::fmt::Display, F: Future<Output = Result<T, E>>>(
+    patience: Duration,
+    mut look: impl FnMut() -> F,
+) -> T {
     let deadline = tokio::time::Instant::now() + patience * slowness();
     loop {
-        if let Some(found) = look().await {
-            return found;
+        match look().await {
+            Ok(found) => return found,
+            Err(matter) => assert!(tokio::time::Instant::now() < deadline, "{matter}"),
         }
-        assert!(tokio::time::Instant::now() < deadline, "it never came to be");
         tokio::time::sleep(Duration::from_millis(20) * slowness()).await;
     }
 }
