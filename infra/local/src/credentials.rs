@@ -7,7 +7,7 @@ use jobs::account::AccountRequest;
 use serde::{Deserialize, Serialize};
 use store::Table;
 
-use crate::{ACCESS_KEY, PlatformError, SECRET_KEY};
+use crate::PlatformError;
 
 const FILE: &str = "credentials.json";
 
@@ -41,39 +41,40 @@ pub struct Credentials {
     pub aws_secret_access_key: String,
 }
 
-/// Takes the credentials from the file, or makes an account, and writes them there as they are now.
-pub async fn prepare(
-    data: &Path,
-    url: &str,
-    s3_endpoint: &str,
-    bucket: &str,
-    table: &Table,
-) -> Result<Credentials, PlatformError> {
+/// What the file says, where there is one.
+pub fn known(data: &Path) -> Result<Option<Credentials>, PlatformError> {
     let path = data.join(FILE);
-    let file = |source| PlatformError::File { path: path.clone(), source };
     let known = match std::fs::read(&path) {
-        Ok(bytes) => Some(serde_json::from_slice(&bytes).map_err(|error| file(error.into()))?),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-        Err(error) => return Err(file(error)),
+        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(std::io::Error::from),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     };
-    let credentials = match known {
-        Some(known) => known,
+    known.map_err(|source| PlatformError::File { path, source })
+}
+
+/// Opens what the platform plays of AWS: as long as the directory lives, and nowhere else.
+pub fn aws_secret_of(known: Option<&Credentials>) -> String {
+    match known {
+        Some(known) if !known.aws_secret_access_key.is_empty() => known.aws_secret_access_key.clone(),
+        _ => secret::encode(&secret::random::<30>()),
+    }
+}
+
+/// The demo account, made unless it is known.
+pub async fn demo(known: Option<Credentials>, table: &Table) -> Result<Credentials, PlatformError> {
+    match known {
+        Some(known) => Ok(known),
         None => make_account(table, "Demo", "owner@example.com")
             .await
-            .map_err(|error| PlatformError::part("demo account")(&error))?,
-    };
-    // The ports may be others than the last time.
-    let credentials = Credentials {
-        api: format!("{url}/api/v1"),
-        oidc_issuer: format!("{url}/oidc"),
-        s3_endpoint: s3_endpoint.to_owned(),
-        bucket: bucket.to_owned(),
-        aws_access_key_id: ACCESS_KEY.to_owned(),
-        aws_secret_access_key: SECRET_KEY.to_owned(),
-        ..credentials
-    };
-    write_private(&path, &serde_json::to_vec_pretty(&credentials).unwrap_or_default()).map_err(file)?;
-    Ok(credentials)
+            .map_err(|error| PlatformError::part("demo account")(&error)),
+    }
+}
+
+/// Puts them into the file.
+pub fn write(data: &Path, credentials: &Credentials) -> Result<(), PlatformError> {
+    let path = data.join(FILE);
+    write_private(&path, &serde_json::to_vec_pretty(credentials).unwrap_or_default())
+        .map_err(|source| PlatformError::File { path, source })
 }
 
 /// Writes a file that only its owner may read.
@@ -119,14 +120,33 @@ pub async fn make_account(
 mod tests {
     use super::*;
 
+    /// As it was before the bucket could be reached.
+    const OLD: &str = r#"{
+        "api": "http://127.0.0.1:3000/api/v1", "account_id": "acct_01kaj5v7p8e4w9t2r6y3q5x8zc",
+        "publishable_key": "pk", "secret_key": "sk", "oidc_issuer": "http://127.0.0.1:3000/oidc",
+        "oidc_username": "owner@example.com", "oidc_password": "password"
+    }"#;
+
     #[test]
-    fn a_file_from_before_the_bucket_could_be_reached_is_read() {
-        let file = r#"{
-            "api": "http://127.0.0.1:3000/api/v1", "account_id": "acct_01kaj5v7p8e4w9t2r6y3q5x8zc",
-            "publishable_key": "pk", "secret_key": "sk", "oidc_issuer": "http://127.0.0.1:3000/oidc",
-            "oidc_username": "owner@example.com", "oidc_password": "password"
-        }"#;
-        let credentials: Credentials = serde_json::from_str(file).unwrap();
-        assert_eq!((&*credentials.secret_key, &*credentials.s3_endpoint), ("sk", ""));
+    fn a_directory_gets_a_key_of_its_own_and_keeps_it() {
+        let data = tempfile::tempdir().unwrap();
+        assert_eq!(known(data.path()).unwrap(), None);
+        assert_ne!(aws_secret_of(None), aws_secret_of(None));
+
+        std::fs::write(data.path().join(FILE), OLD).unwrap();
+        let old = known(data.path()).unwrap().unwrap();
+        assert_eq!((&*old.secret_key, &*old.s3_endpoint), ("sk", ""));
+        let secret = aws_secret_of(Some(&old));
+        assert_ne!(secret, "");
+
+        write(data.path(), &Credentials { aws_secret_access_key: secret.clone(), ..old }).unwrap();
+        assert_eq!(aws_secret_of(known(data.path()).unwrap().as_ref()), secret);
+    }
+
+    #[test]
+    fn a_file_that_is_none_stops_the_platform_rather_than_be_written_over() {
+        let data = tempfile::tempdir().unwrap();
+        std::fs::write(data.path().join(FILE), "{").unwrap();
+        assert!(matches!(known(data.path()), Err(PlatformError::File { .. })));
     }
 }

@@ -55,9 +55,8 @@ use crate::{
     template::{Declaration, Function, Source, Surroundings},
 };
 
-/// The key pair of the embedded services; they are reached from this machine only.
+/// What the key pair of the embedded services is called; its secret is the data directory's own.
 const ACCESS_KEY: &str = "groundswell";
-const SECRET_KEY: &str = "groundswell-local";
 const REGION: &str = "us-east-1";
 const OIDC_AUDIENCE: &str = "groundswell";
 /// The function whose environment names both the table and the bucket.
@@ -145,6 +144,8 @@ impl Platform {
     pub async fn start(options: Options) -> Result<Self, PlatformError> {
         let data = &options.data_dir;
         let lock = lock(data)?;
+        let known = credentials::known(data)?;
+        let aws_secret = credentials::aws_secret_of(known.as_ref());
         let address = SocketAddr::from(([127, 0, 0, 1], options.port));
         let port = |source| PlatformError::Port { port: options.port, source };
         let listener = TcpListener::bind(address).await.map_err(port)?;
@@ -168,7 +169,7 @@ impl Platform {
         tasks.push(serve(sqs_listener, sqs.router()));
         let events = EventBridge::new(&declaration.functions, sqs.clone());
         let bucket = &declaration.bucket;
-        let s3 = S3::open(&data.join("s3"), ACCESS_KEY, SECRET_KEY, &bucket.name, events)
+        let s3 = S3::open(&data.join("s3"), ACCESS_KEY, &aws_secret, &bucket.name, events)
             .map_err(|error| PlatformError::part("S3")(&error))?;
         let s3_listener = next_to(options.port).await?;
         let s3_url = url_of(&s3_listener)?;
@@ -204,7 +205,7 @@ impl Platform {
             ("AWS_ENDPOINT_URL_SESV2", ses_url),
             ("TWILIO_URL", twilio_url),
             ("AWS_ACCESS_KEY_ID", ACCESS_KEY.to_owned()),
-            ("AWS_SECRET_ACCESS_KEY", SECRET_KEY.to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", aws_secret.clone()),
             ("AWS_REGION", REGION.to_owned()),
         ];
         let http = options.faults.wrap(aws::plain_http_client(), &dynamodb.endpoint);
@@ -230,8 +231,18 @@ impl Platform {
         let files =
             files::Bucket::from_env(&importer).map_err(|error| PlatformError::part("bucket")(&error))?;
 
-        let credentials = credentials::prepare(data, &url, &s3_url, &bucket.name, &table).await?;
         let issuer = format!("{url}/oidc");
+        // The ports may be others than the last time.
+        let credentials = Credentials {
+            api: format!("{url}/api/v1"),
+            oidc_issuer: issuer.clone(),
+            s3_endpoint: s3_url,
+            bucket: bucket.name.clone(),
+            aws_access_key_id: ACCESS_KEY.to_owned(),
+            aws_secret_access_key: aws_secret,
+            ..credentials::demo(known, &table).await?
+        };
+        credentials::write(data, &credentials)?;
         let password = credentials.oidc_password.clone();
         let oidc = Oidc::open(&data.join("oidc-key.pkcs8"), issuer, OIDC_AUDIENCE.to_owned(), password)
             .map_err(|error| PlatformError::part("OIDC issuer")(&error))?;
@@ -349,7 +360,12 @@ fn parameters(url: &str) -> HashMap<String, String> {
 /// Makes the directory ours as long as the file is open.
 fn lock(data: &Path) -> Result<std::fs::File, PlatformError> {
     let file = |path: PathBuf| move |source| PlatformError::File { path, source };
-    std::fs::create_dir_all(data).map_err(file(data.to_owned()))?;
+    let mut directory = std::fs::DirBuilder::new();
+    directory.recursive(true);
+    // Subscribers' addresses, codes and keys will be in it.
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut directory, 0o700);
+    directory.create(data).map_err(file(data.to_owned()))?;
     let path = data.join("lock");
     let lock = std::fs::File::create(&path).map_err(file(path))?;
     match lock.try_lock() {
