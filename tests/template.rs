@@ -526,6 +526,9 @@ fn every_source_gives_back_what_failed(project: &Project) -> Vec<String> {
                 if !each(&event["FunctionResponseTypes"]).contains(&json!("ReportBatchItemFailures")) {
                     complaints.push(format!("{id}.{name} gives no partial responses"));
                 }
+                if kind == "SQS" && !event["ScalingConfig"]["MaximumConcurrency"].is_u64() {
+                    complaints.push(format!("{id}.{name} may take all of the account's concurrency"));
+                }
                 let to = target(&event["DestinationConfig"]["OnFailure"]["Destination"]);
                 if kind != "SQS"
                     && !(to.ends_with("DeadLettersArn") && event["MaximumRetryAttempts"].is_u64())
@@ -546,6 +549,28 @@ fn every_source_gives_back_what_failed(project: &Project) -> Vec<String> {
             &function.property("EventInvokeConfig")["DestinationConfig"]["OnFailure"]["Destination"];
         if !function.events("EventBridgeRule").is_empty() && !target(given_up).ends_with("DeadLettersArn") {
             complaints.push(format!("{id} loses events that it fails at"));
+        }
+    }
+    complaints
+}
+
+/// Lambda takes a function that is invoked again and again by what it sends for a mistake, and after some sixteen
+/// rounds gives what it sends to the dead letters, unless it is told that this is meant.
+fn who_goes_on_by_a_queue_is_let(project: &Project) -> Vec<String> {
+    let mut complaints = Vec::new();
+    let template = project.template(TEMPLATE);
+    for function in project.functions() {
+        let sources: BTreeSet<_> =
+            function.events("SQS").iter().map(|(_, event)| target(&event["Queue"])).collect();
+        let sent: BTreeSet<_> = statements(&template["Resources"][format!("{}Role", function.name)])
+            .iter()
+            .filter(|statement| each(&statement["Action"]).contains(&json!("sqs:SendMessage")))
+            .flat_map(|statement| each(&statement["Resource"]).iter().map(target).collect::<Vec<_>>())
+            .collect();
+        let goes_on = !sources.is_disjoint(&sent);
+        if goes_on != (function.property("RecursiveLoop") == "Allow") {
+            let what = if goes_on { "would be stopped" } else { "needs no loop" };
+            complaints.push(format!("{} {what}", function.id));
         }
     }
     complaints
@@ -625,7 +650,7 @@ fn every_environment_is_complete(project: &Project) -> Vec<String> {
     complaints
 }
 
-const RULES: [(&str, Rule); 12] = [
+const RULES: [(&str, Rule); 13] = [
     ("every_function_is_deployed", every_function_is_deployed),
     ("every_function_is_bounded_and_published", every_function_is_bounded_and_published),
     ("a_changed_variable_makes_a_version", a_changed_variable_makes_a_version),
@@ -636,6 +661,7 @@ const RULES: [(&str, Rule); 12] = [
     ("what_keeps_state_is_kept", what_keeps_state_is_kept),
     ("every_queue_has_dead_letters", every_queue_has_dead_letters),
     ("every_source_gives_back_what_failed", every_source_gives_back_what_failed),
+    ("who_goes_on_by_a_queue_is_let", who_goes_on_by_a_queue_is_let),
     ("nested_stacks_fit", nested_stacks_fit),
     ("every_environment_is_complete", every_environment_is_complete),
 ];
@@ -841,9 +867,26 @@ const BREAKS: &[(&str, &str, &[Break])] = &[
         &[("Value: !Ref ProjectorDeadLetters }", "Value: x }", "ProjectorDeadLetters has no alarm")],
     ),
     (
+        "who_goes_on_by_a_queue_is_let",
+        TEMPLATE,
+        &[
+            ("      RecursiveLoop: Allow\n", "", "CampaignSchedulerFunction would be stopped"),
+            (
+                "CodeUri: functions/stamp\n",
+                "CodeUri: functions/stamp\n      RecursiveLoop: Allow\n",
+                "StampFunction needs no loop",
+            ),
+        ],
+    ),
+    (
         "every_source_gives_back_what_failed",
         TEMPLATE,
         &[
+            (
+                "            ScalingConfig:\n              MaximumConcurrency: 24\n",
+                "",
+                "MessageSenderFunction.CampaignMessages may take all",
+            ),
             (
                 "            FunctionResponseTypes:\n              - ReportBatchItemFailures\n",
                 "",

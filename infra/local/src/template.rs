@@ -259,6 +259,8 @@ fn function(document: &Document, id: &str, api: &str) -> Result<Function> {
         fields.ignore(&["AutoPublishAlias", "AutoPublishAliasAllProperties", "VersionDescription"]);
         fields.ignore(&["DeploymentPreference"]);
         fields.ignore(&["Role", "Tracing", "LoggingConfig", "Description", "Tags"]);
+        // No loop is looked for here, whoever is allowed one.
+        fields.ignore(&["RecursiveLoop"]);
 
         let environment = fields.part("Environment", |environment| {
             environment.required_part("Variables", |variables| variables.texts())
