@@ -119,7 +119,7 @@ fn sources_name_their_queues() {
     let sources = [queue("campaign-messages", 10, 24), queue("messages", 10, 10)];
     assert_eq!(function(declaration(), "MessageSenderFunction").sources, sources);
     let jobs = function(declaration(), "JobsFunction").sources;
-    assert!(jobs.contains(&queue("jobs", 1, ACCOUNT_CONCURRENCY)));
+    assert!(jobs.contains(&queue("jobs", 1, 10)));
 }
 
 #[test]
