@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use groundswell::faults::Faults;
-use scenarios::{Api, Dice, address, eventually, platform};
+use scenarios::{Api, Dice, address, embedded, eventually, platform};
 use serde_json::{Value, json};
 
 use crate::process::Victim;
@@ -264,4 +264,63 @@ async fn two_projectors_at_once_count_everything_once() {
     }
     assert_eq!(picture(&api, &waitlist).await, before);
     tokio::time::timeout(Duration::from_secs(60), check(&api, &waitlist)).await.unwrap();
+}
+
+/// Lambda begins the next batch with the record that a function reports, and halves a batch only when the function
+/// fails: so a record that can't be read is given up alone.
+#[tokio::test]
+async fn a_change_that_cannot_be_read_takes_no_other_along() {
+    let Some(platform) = embedded() else { return };
+    let record = |number: u32, kind: &str| {
+        let key = json!({ "PK": { "S": "X" }, "SK": { "S": number.to_string() } });
+        json!({
+            "eventID": number.to_string(), "eventName": "INSERT", "eventSource": "aws:dynamodb",
+            "awsRegion": "us-east-1",
+            "dynamodb": {
+                "ApproximateCreationDateTime": 1_795_167_000, "Keys": key, "SequenceNumber": number.to_string(),
+                "SizeBytes": 10, "StreamViewType": "NEW_AND_OLD_IMAGES",
+                "NewImage": { "PK": key["PK"], "SK": key["SK"], "_type": { "S": kind } },
+            },
+        })
+    };
+    let (good, bad) = (|number| record(number, "of no interest"), |number| record(number, "subscriber"));
+    let failures = |answer: Value| answer["batchItemFailures"].clone();
+    let handle = |records: Vec<Value>| platform.invoke("ProjectorFunction", json!({ "Records": records }));
+
+    let answer = handle(vec![good(1), bad(2), good(3)]).await.unwrap();
+    assert_eq!(failures(answer), json!([{ "itemIdentifier": "2" }]), "what comes before it is done");
+    assert!(handle(vec![bad(2), good(3)]).await.is_err(), "the batch is halved");
+    let answer = handle(vec![bad(2)]).await.unwrap();
+    assert_eq!(failures(answer), json!([{ "itemIdentifier": "2" }]), "and in the end it is alone");
+}
+
+#[tokio::test]
+async fn what_is_due_does_not_wait_behind_what_cannot_be_read() {
+    let data = tempfile::tempdir().unwrap();
+    let Some(platform) = platform(data.path(), false, Faults::default()).await else { return };
+    for (partition, kind) in [("DUE#0", "send"), ("DELIVERDUE#0", "delivery")] {
+        let text = |text: &str| json!({ "S": text });
+        let item = json!({
+            "PK": text("X"), "SK": text(kind), "_type": text(kind), "GSI2PK": text(partition), "GSI2SK": text("000#x"),
+        });
+        let scope = "groundswell/20260101/us-east-1/dynamodb/aws4_request";
+        let put = reqwest::Client::new()
+            .post(platform.dynamodb_endpoint())
+            .header("x-amz-target", "DynamoDB_20120810.PutItem")
+            .header("content-type", "application/x-amz-json-1.0")
+            .header("x-amz-date", "20260101T000000Z")
+            .header(
+                "authorization",
+                format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=none"),
+            )
+            .body(json!({ "TableName": platform_table(&platform), "Item": item }).to_string());
+        assert_eq!(put.send().await.unwrap().status(), 200);
+    }
+    let now = jiff::Timestamp::now();
+    assert_eq!(store::sends::due(&platform.table, 0, now, 1).await.unwrap().len(), 0);
+    assert_eq!(store::webhooks::due(&platform.table, 0, now, 1).await.unwrap().len(), 0);
+}
+
+fn platform_table(platform: &groundswell::Platform) -> String {
+    platform.environment("ProjectorFunction").unwrap()["TABLE_NAME"].clone()
 }

@@ -223,7 +223,7 @@ fn month() -> String {
         one.logs += times * logs;
         bytes += times * cost.bytes;
         requests += times * cost.requests;
-        // The authorizer and the function are one trace with their request.
+        // The API has no trace, so that the authorizer and the function have one each.
         workers += times * (cost.invocations - 2.0 * cost.requests).max(0.0);
     }
     let sizes = [10_000.0, MILLION, 10.0 * MILLION];
@@ -231,7 +231,7 @@ fn month() -> String {
         std::iter::once(name.to_owned()).chain(sizes.map(|people| dollars(price(people)))).collect()
     };
     let stored = |people: f64| people * bytes / GB * STORED_GB;
-    let traced = |people: f64| (traces(people * requests) + traces(people * workers)) * TRACE;
+    let traced = |people: f64| (2.0 * traces(people * requests) + traces(people * workers)) * TRACE;
     let all = |people: f64| people * one.total() + stored(people) + traced(people) + FIXED;
     let rows = [
         row("API Gateway", &|people| people * one.gateway),

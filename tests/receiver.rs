@@ -23,6 +23,8 @@ pub enum Reply {
     Status(u16),
     /// A status and header lines, whole ones.
     With(u16, String),
+    /// A status and a body: it plays another service.
+    Json(u16, Value),
     /// The status once it is [released](Receiver::release).
     Held(u16),
     /// Nothing, until the client gives up.
@@ -124,9 +126,14 @@ async fn serve(mut stream: TcpStream, inner: Arc<Inner>) -> io::Result<()> {
             told.push(request.clone());
             before
         };
+        let mut body = "noted".to_owned();
         let (status, headers) = match (inner.behave)(&request, before) {
             Reply::Status(status) => (status, String::new()),
             Reply::With(status, headers) => (status, headers),
+            Reply::Json(status, json) => {
+                body = json.to_string();
+                (status, String::new())
+            }
             Reply::Held(status) => {
                 // Whoever let go of the sender has released all.
                 let _ = inner.released.subscribe().wait_for(|released| *released).await;
@@ -147,7 +154,7 @@ async fn serve(mut stream: TcpStream, inner: Arc<Inner>) -> io::Result<()> {
                 return Ok(());
             }
         };
-        stream.write_all(answer(status, "text/plain", &headers, "noted").as_bytes()).await?;
+        stream.write_all(answer(status, "text/plain", &headers, &body).as_bytes()).await?;
         if request.closes {
             break;
         }

@@ -1,6 +1,10 @@
 //! Subscribers: joining, verifying, inviting, erasing, exporting.
 
-use scenarios::{Api, Reply, address, embedded, eventually, lacks, link_token, unique};
+use scenarios::{
+    Api, Reply, address, embedded, eventually, lacks, link_token,
+    receiver::{self, Receiver},
+    unique,
+};
 use serde_json::{Value, json};
 
 /// The kinds of events of a subscriber, oldest first, once there are that many.
@@ -122,6 +126,40 @@ async fn an_idempotency_key_repeats_the_answer_with_its_token() {
     let elsewhere =
         api.secret("POST", "/subscribers").header("idempotency-key", &key).json(body).send().await;
     assert_eq!(elsewhere.status, 200, "{}", elsewhere.text);
+}
+
+#[tokio::test]
+async fn a_mail_waits_until_ses_takes_it_and_one_that_it_never_takes_is_dropped() {
+    let Some(platform) = embedded() else { return };
+    let api = Api::shared();
+    let waitlist = api.waitlist(json!({ "verification_policy": "double_opt_in" })).await;
+    let email = address("ada");
+    api.join(&waitlist, &email, None).await;
+    let found = api.get(&format!("/subscribers?waitlist_id={waitlist}&email={email}")).await.ok();
+    let subscriber = found["data"][0]["id"].as_str().unwrap();
+
+    let refused = |status, code| receiver::Reply::Json(status, json!({ "__type": code, "message": "No." }));
+    let ses = Receiver::start(move |_, before| match before {
+        0 | 1 => refused(429, "TooManyRequestsException"),
+        2 => receiver::Reply::Json(200, json!({ "MessageId": "taken" })),
+        _ => refused(400, "MessageRejected"),
+    })
+    .await;
+    let mut variables = platform.environment("MessageSenderFunction").unwrap();
+    variables.insert("AWS_ENDPOINT_URL_SESV2".to_owned(), ses.url.replace("/hook", ""));
+    let env = aws::Env::new(variables, aws::plain_http_client());
+    let sender = message_sender::MessageSender::from_env(&env).unwrap();
+    for (message_id, asked) in [("patient", 3), ("refused", 4)] {
+        let message_id = format!("{message_id}-{subscriber}");
+        for _ in ["first", "again"] {
+            let body =
+                json!({ "kind": "subscriber_mail", "subscriber_id": subscriber, "message_id": message_id });
+            let event = json!({ "Records": [{ "messageId": "1", "body": body.to_string() }] });
+            let answer = sender.handle(serde_json::from_value(event).unwrap()).await.unwrap();
+            assert!(answer.batch_item_failures.is_empty(), "{message_id}");
+            assert_eq!(ses.told().len(), asked, "{message_id}");
+        }
+    }
 }
 
 #[tokio::test]

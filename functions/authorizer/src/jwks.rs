@@ -1,6 +1,6 @@
 //! The issuer's public keys, fetched when they are needed and kept.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use aws_smithy_runtime_api::client::{http::HttpConnector, orchestrator::HttpRequest};
 use jiff::Timestamp;
@@ -12,6 +12,9 @@ use crate::Refusal;
 /// An unknown key id makes us look again, but not more often than this: anybody
 /// may send tokens with key ids of their invention.
 const LOOK_AGAIN_AFTER: i64 = 30;
+/// Nor is an issuer asked again at once that gave no answer: whoever brings an API key must not wait behind those.
+const REST: i64 = 10;
+const PATIENCE: Duration = Duration::from_secs(3);
 /// Keys that the issuer withdrew are forgotten after this.
 const TRUST_FOR: i64 = 3600;
 
@@ -19,6 +22,7 @@ const TRUST_FOR: i64 = 3600;
 struct Known {
     keys: HashMap<String, Arc<DecodingKey>>,
     fetched_at: Option<Timestamp>,
+    failed_at: Option<Timestamp>,
 }
 
 pub struct Jwks {
@@ -34,10 +38,20 @@ impl Jwks {
     /// The key with this id, if the issuer has it.
     pub async fn key(&self, id: &str, now: Timestamp) -> Result<Option<Arc<DecodingKey>>, Refusal> {
         let mut known = self.known.lock().await;
-        let age = known.fetched_at.map_or(i64::MAX, |at| now.as_second() - at.as_second());
+        let since = |at: Option<Timestamp>| at.map_or(i64::MAX, |at| now.as_second() - at.as_second());
+        let age = since(known.fetched_at);
         if age >= TRUST_FOR || (age >= LOOK_AGAIN_AFTER && !known.keys.contains_key(id)) {
-            known.keys = self.fetch().await?;
-            known.fetched_at = Some(now);
+            if since(known.failed_at) < REST {
+                return Err(Refusal::Issuer("as it was a moment ago".to_owned()));
+            }
+            let fetched = tokio::time::timeout(PATIENCE, self.fetch()).await;
+            match fetched.unwrap_or_else(|_| Err(Refusal::Issuer("no answer in time".to_owned()))) {
+                Ok(keys) => *known = Known { keys, fetched_at: Some(now), failed_at: None },
+                Err(error) => {
+                    known.failed_at = Some(now);
+                    return Err(error);
+                }
+            }
         }
         Ok(known.keys.get(id).cloned())
     }
@@ -61,5 +75,64 @@ impl Jwks {
                 Some((jwk.common.key_id.clone()?, Arc::new(key)))
             })
             .collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read as _, Write as _},
+        net::TcpListener,
+        sync::atomic::{AtomicUsize, Ordering},
+    };
+
+    use super::*;
+
+    const KEYS: &str = r#"{"keys": [{"kty": "RSA", "kid": "known", "n": "AQAB", "e": "AQAB"}]}"#;
+
+    /// An issuer that answers each request with the next of these statuses, and its keys; how often it was asked.
+    fn issuer(statuses: &'static [u16]) -> (Jwks, Arc<AtomicUsize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let jwks = Jwks::new(format!("http://{}/keys", listener.local_addr().unwrap()));
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&asked);
+        std::thread::spawn(move || {
+            for status in statuses {
+                let (mut stream, _) = listener.accept().unwrap();
+                counter.fetch_add(1, Ordering::SeqCst);
+                let _ = stream.read(&mut [0; 4096]).unwrap();
+                let head =
+                    format!("HTTP/1.1 {status} Well\r\nConnection: close\r\nContent-Length: {}", KEYS.len());
+                stream.write_all(format!("{head}\r\n\r\n{KEYS}").as_bytes()).unwrap();
+            }
+        });
+        (jwks, asked)
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + second).unwrap()
+    }
+
+    #[tokio::test]
+    async fn invented_key_ids_ask_the_issuer_twice_a_minute_at_most() {
+        let (jwks, asked) = issuer(&[200, 200]);
+        assert!(jwks.key("known", at(0)).await.unwrap().is_some());
+        assert!(jwks.key("invented", at(LOOK_AGAIN_AFTER - 1)).await.unwrap().is_none());
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
+        assert!(jwks.key("invented", at(LOOK_AGAIN_AFTER)).await.unwrap().is_none());
+        assert_eq!(asked.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test]
+    async fn an_issuer_that_fails_is_left_alone_for_a_while() {
+        let (jwks, asked) = issuer(&[200, 500, 200]);
+        assert!(jwks.key("known", at(0)).await.unwrap().is_some());
+        for second in [40, 41, 40 + REST - 1] {
+            assert!(matches!(jwks.key("invented", at(second)).await, Err(Refusal::Issuer(_))));
+            assert!(jwks.key("known", at(second)).await.unwrap().is_some(), "what is known serves");
+        }
+        assert_eq!(asked.load(Ordering::SeqCst), 2);
+        assert!(jwks.key("invented", at(40 + REST)).await.unwrap().is_none());
+        assert_eq!(asked.load(Ordering::SeqCst), 3);
     }
 }

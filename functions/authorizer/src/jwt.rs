@@ -84,7 +84,13 @@ impl Issuer {
             Err(error) if matches!(error.kind(), ErrorKind::ExpiredSignature) => {
                 Err(ProblemKind::ExpiredToken.into())
             }
-            Err(_) => Err(ProblemKind::InvalidToken.into()),
+            Err(error) => {
+                // Rightly signed and made out to another: that may be how this function is set up.
+                if matches!(error.kind(), ErrorKind::InvalidIssuer | ErrorKind::InvalidAudience) {
+                    tracing::warn!(cause = %error, "a token of the issuer was refused");
+                }
+                Err(ProblemKind::InvalidToken.into())
+            }
         }
     }
 }

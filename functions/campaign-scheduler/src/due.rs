@@ -42,18 +42,21 @@ impl CampaignScheduler {
     async fn look_at_shard(&self, shard: u8, now: Timestamp, began: Instant) -> Result<(), SchedulerError> {
         loop {
             let due = sends::due(&self.table, shard, now, AT_ONCE).await?;
+            let mut outcome = Ok(());
             for together in due.chunks(TOGETHER) {
                 if began.elapsed() > PATIENCE {
-                    return Ok(());
+                    return outcome;
                 }
                 let moved = join_all(together.iter().map(|send| self.move_on(send.id.clone(), now))).await;
                 let (queued, failed): (Vec<_>, Vec<_>) = moved.into_iter().partition(Result::is_ok);
                 let queued: Vec<SendId> = queued.into_iter().flatten().flatten().collect();
                 self.queue(&queued).await?;
-                failed.into_iter().collect::<Result<Vec<_>, _>>()?;
+                // One message's trouble is not the others'.
+                let failed = failed.into_iter().collect::<Result<Vec<_>, _>>();
+                outcome = failed.map_err(SchedulerError::from).map(drop).and(outcome);
             }
-            if due.len() < AT_ONCE {
-                return Ok(());
+            if due.len() < AT_ONCE || outcome.is_err() {
+                return outcome;
             }
         }
     }

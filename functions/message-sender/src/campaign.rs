@@ -349,7 +349,7 @@ impl MessageSender {
 
     async fn hand_over(&self, message: &Ready, held: Held) -> Result<(), SendError> {
         let answer = match &message.outgoing {
-            Outgoing::Mail(mail) => self.hand_over_mail(mail.clone()).await,
+            Outgoing::Mail(mail) => self.hand_over_mail(mail).await,
             Outgoing::Twilio { account, form } => {
                 self.twilio.send(&account.account_sid, account.auth_token.reveal(), form).await
             }

@@ -13,7 +13,11 @@ mod codes;
 mod mail;
 mod twilio;
 
-use std::{collections::BTreeMap, num::NonZero};
+use std::{
+    collections::BTreeMap,
+    num::NonZero,
+    time::{Duration, Instant},
+};
 
 use api::{
     StartError,
@@ -27,6 +31,7 @@ use aws_sdk_sesv2::{
 use domain::{
     id::{AccountId, SendId, SubscriberId, WebhookEndpointId},
     scope::Role,
+    secret,
 };
 use jiff::{SignedDuration, Timestamp};
 use queues::MessageTask;
@@ -41,6 +46,9 @@ use crate::{
     twilio::{Answer, Twilio},
 };
 
+/// So long after its batch came a mail is begun: Lambda ends a worker after sixty seconds, and SES may take five.
+const BEGUN_WITHIN: Duration = Duration::from_secs(40);
+
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
     #[error(transparent)]
@@ -54,6 +62,8 @@ pub enum SendError {
     NoSender,
     #[error("no turn to send at: {0}")]
     Pace(String),
+    #[error("no time left for it in this batch")]
+    Late,
     #[error("the message keeps changing")]
     Busy,
 }
@@ -90,18 +100,19 @@ impl MessageSender {
     /// Never: the type is that of all workers.
     pub async fn handle(&self, event: SqsEvent) -> Result<SqsBatchResponse, SendError> {
         let messages = event.records.len();
+        let until = Instant::now() + BEGUN_WITHIN;
         let mut failures: Vec<(String, SendError)> = Vec::new();
         let mut campaign: BTreeMap<SendId, Vec<String>> = BTreeMap::new();
         for message in event.records {
             let id = message.message_id.unwrap_or_default();
             match serde_json::from_str(message.body.as_deref().unwrap_or_default()) {
                 Ok(MessageTask::SubscriberMail { subscriber_id, message_id }) => {
-                    if let Err(error) = self.mail(&subscriber_id, &message_id).await {
+                    if let Err(error) = self.mail(&subscriber_id, &message_id, until).await {
                         failures.push((id, error));
                     }
                 }
                 Ok(MessageTask::TellOfEndpoint { account_id, endpoint_id, rev }) => {
-                    if let Err(error) = self.tell_owners(&account_id, &endpoint_id, rev).await {
+                    if let Err(error) = self.tell_owners(&account_id, &endpoint_id, rev, until).await {
                         failures.push((id, error));
                     }
                 }
@@ -125,12 +136,20 @@ impl MessageSender {
         Ok(response)
     }
 
-    async fn mail(&self, subscriber: &SubscriberId, message_id: &str) -> Result<(), SendError> {
-        if messages::state(&self.table, message_id).await?.is_some() {
+    async fn mail(
+        &self,
+        subscriber: &SubscriberId,
+        message_id: &str,
+        until: Instant,
+    ) -> Result<(), SendError> {
+        if let Some(state) = messages::state(&self.table, message_id).await? {
+            if state == MessageState::Sending {
+                tracing::warn!(message_id, "a mail was begun by another worker and is not sent again");
+            }
             return Ok(());
         }
         let mail = self.subscriber_mail(subscriber).await?;
-        self.mail_once(mail, message_id).await
+        self.mail_once(mail, message_id, until).await
     }
 
     /// Tells each owner of an account that this endpoint was disabled, if it still is.
@@ -139,35 +158,55 @@ impl MessageSender {
         account: &AccountId,
         endpoint: &WebhookEndpointId,
         rev: u64,
+        until: Instant,
     ) -> Result<(), SendError> {
         let found = webhooks::endpoint(&self.table, account, endpoint).await?;
         let Some(endpoint) = found.filter(|endpoint| endpoint.rev == rev) else { return Ok(()) };
+        let mut outcome = Ok(());
         for owner in accounts::members(&self.table, account).await? {
             if owner.role == Role::Owner {
                 let message_id = format!("{}:{rev}:{}", endpoint.id, owner.id);
-                self.mail_once(Some(Mail::of_endpoint(owner.email, &endpoint)), &message_id).await?;
+                let mail = Mail::of_endpoint(owner.email, &endpoint);
+                // What is wrong with one of them is not the others' fate.
+                outcome = self.mail_once(Some(mail), &message_id, until).await.and(outcome);
             }
         }
-        Ok(())
+        outcome
     }
 
     /// Sends a mail, or notes that there is none to send; not again what was sent under this id.
-    async fn mail_once(&self, mail: Option<Mail>, message_id: &str) -> Result<(), SendError> {
+    async fn mail_once(&self, mail: Option<Mail>, message_id: &str, until: Instant) -> Result<(), SendError> {
         let record =
             |state, rev| MessageRecord { id: message_id.to_owned(), state, at: Timestamp::now(), rev };
         let Some(mail) = mail else {
             return Ok(messages::settle(&self.table, &record(MessageState::Dropped, 1)).await?);
         };
+        if Instant::now() > until {
+            return Err(SendError::Late);
+        }
         if !messages::take(&self.table, &record(MessageState::Sending, 1)).await? {
             return Ok(());
         }
-        match self.hand_over_mail(mail).await {
+        let answer = loop {
+            match self.hand_over_mail(&mail).await {
+                // SES takes so many a second. Left to the queue, the mail would use up its attempts by that.
+                Answer::TooMany { .. } if Instant::now() < until => {
+                    let [spread] = secret::random::<1>();
+                    tokio::time::sleep(Duration::from_millis(500 + 4 * u64::from(spread))).await;
+                }
+                answer => break answer,
+            }
+        };
+        match answer {
             Answer::Taken { .. } | Answer::Unknown(_) => {
                 Ok(messages::settle(&self.table, &record(MessageState::Sent, 2)).await?)
             }
-            Answer::Refused { .. } | Answer::TooMany { .. } => {
-                Err(self.release(message_id, "refused").await?)
+            // It always will be.
+            Answer::Refused { .. } => {
+                tracing::warn!(message_id, "a mail was refused for good");
+                Ok(messages::settle(&self.table, &record(MessageState::Dropped, 2)).await?)
             }
+            Answer::TooMany { .. } => Err(self.release(message_id, "too many").await?),
             Answer::NotSent(cause) => Err(self.release(message_id, &cause).await?),
         }
     }
@@ -187,8 +226,8 @@ impl MessageSender {
         Ok(Mail::to(&subscriber, &waitlist, &signing.signing_key, &self.public_url, Timestamp::now()))
     }
 
-    async fn hand_over_mail(&self, mail: Mail) -> Answer {
-        let message = match simple(&mail) {
+    async fn hand_over_mail(&self, mail: &Mail) -> Answer {
+        let message = match simple(mail) {
             Ok(message) => message,
             Err(error) => return Answer::NotSent(error.to_string()),
         };
@@ -196,7 +235,7 @@ impl MessageSender {
             .ses
             .send_email()
             .from_email_address(&self.from)
-            .destination(Destination::builder().to_addresses(mail.to).build())
+            .destination(Destination::builder().to_addresses(&mail.to).build())
             .content(EmailContent::builder().simple(message).build())
             .send()
             .await;

@@ -91,10 +91,12 @@ impl Projector {
 
     /// Counts a batch. When something fails, the batch is repeated from its first
     /// record: what was counted already changes nothing. A record that can't be
-    /// read is reported itself, so that the batch is cut down to it.
+    /// read is reported itself, so that the next batch begins with it. One that stands
+    /// at the beginning fails the invocation: only then does Lambda halve the batch,
+    /// until the record is alone and given up without the others.
     ///
     /// # Errors
-    /// When the table or a queue is out of reach.
+    /// When the table or a queue is out of reach, or the first record can't be read.
     pub async fn handle(&self, event: dynamodb::Event) -> Result<DynamoDbEventResponse, ProjectorError> {
         let mut batch = Batch::default();
         let mut unreadable = None;
@@ -105,12 +107,15 @@ impl Projector {
             .iter()
             .map(|record| record.change.approximate_creation_date_time.timestamp_millis());
         let oldest = written.min().unwrap_or_default();
-        for record in event.records {
+        for (place, record) in event.records.into_iter().enumerate() {
             let sequence_number = record.change.sequence_number.clone();
             match Record::read(record) {
                 Ok(record) => batch.add(record),
                 Err(error) => {
                     tracing::error!(cause = %error, "unreadable stream record");
+                    if place == 0 && records > 1.0 {
+                        return Err(error);
+                    }
                     unreadable = Some(sequence_number);
                     break;
                 }

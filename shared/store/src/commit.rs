@@ -38,7 +38,6 @@ pub enum CommitError {
 }
 
 /// A write whose condition did not hold.
-#[derive(Debug)]
 pub struct Failed {
     /// The name that the caller gave the write.
     pub label: &'static str,
@@ -46,6 +45,18 @@ pub struct Failed {
     pub position: usize,
     /// What is there instead, if anything.
     pub found: Option<Item>,
+}
+
+/// Without what was found: that may be about people, and errors get into logs.
+impl std::fmt::Debug for Failed {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { label, position, .. } = self;
+        formatter
+            .debug_struct("Failed")
+            .field("label", label)
+            .field("position", position)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Leaves out the items at these positions: those whose writes were refused.

@@ -419,7 +419,8 @@ impl Table {
         Ok(Page::cut(found, limit, |(key, _)| key.clone()).map(|(_, entity)| entity))
     }
 
-    /// What is due by now in a partition, the most overdue first.
+    /// What is due by now in a partition, the most overdue first. What can't be read is passed over, since the rest
+    /// would wait behind it for ever.
     pub(crate) async fn due<E: Entity>(
         &self,
         pattern: &'static Pattern,
@@ -428,7 +429,25 @@ impl Table {
         limit: usize,
     ) -> Result<Vec<E>, StoreError> {
         let range = Range::Before(due_at(now));
-        self.query(pattern, Query { range, limit: Some(limit), ..Query::partition(partition) }).await
+        let query = Query { range, limit: Some(limit), ..Query::partition(partition) };
+        let mut due = Vec::new();
+        self.each_item(pattern, query, |item| {
+            let key = item.get(PK).and_then(|key| key.as_s().ok()).cloned();
+            match E::from_item(item) {
+                Ok(entity) if is_current(&entity) => {
+                    due.push(entity);
+                    true
+                }
+                Ok(_) => false,
+                Err(error) => {
+                    tracing::error!(cause = %error, key, "something that is due can't be read");
+                    false
+                }
+            }
+        })
+        .await?;
+        due.truncate(limit);
+        Ok(due)
     }
 
     /// Counts the items of a partition that are in range.

@@ -88,8 +88,8 @@ impl StreamPoller {
                 return 0;
             }
         };
-        if let Err(error) = self.deliver(progress, place, &records).await {
-            self.put_back(progress, place, &records, &error).await;
+        if let Err(failure) = self.deliver(progress, place, &records).await {
+            self.put_back(progress, place, &records, &failure).await;
             return 0;
         }
         let reader = progress.reader(place);
@@ -116,12 +116,7 @@ impl StreamPoller {
     }
 
     /// Hands one batch to the function.
-    async fn deliver(
-        &self,
-        progress: &mut Progress,
-        place: usize,
-        records: &[Value],
-    ) -> Result<(), PlatformError> {
+    async fn deliver(&self, progress: &mut Progress, place: usize, records: &[Value]) -> Result<(), Failure> {
         let Some(last) = records.last().map(sequence_number) else { return Ok(()) };
         let wanted = records.iter().filter(|record| self.filters.is_empty() || self.wants(record));
         let wanted: Vec<_> = wanted.collect();
@@ -138,10 +133,11 @@ impl StreamPoller {
                     self.advance(progress, place, numbers[failed - 1].clone())?;
                 }
                 let reason = format!("reported record {}", numbers[failed]);
-                return Err(PlatformError::Function { name: self.function.clone(), reason });
+                let error = PlatformError::Function { name: self.function.clone(), reason };
+                return Err(Failure { error, reported: true });
             }
         }
-        self.advance(progress, place, last)
+        Ok(self.advance(progress, place, last)?)
     }
 
     fn wants(&self, record: &Value) -> bool {
@@ -157,13 +153,14 @@ impl StreamPoller {
         written
     }
 
-    /// Has a batch, or what is left of it, come again: in halves if they are wanted, and not for ever.
+    /// Has a batch, or what is left of it, come again: in halves if they are wanted and the function didn't say itself
+    /// where to begin, and not for ever.
     async fn put_back(
         &self,
         progress: &mut Progress,
         place: usize,
         records: &[Value],
-        error: &PlatformError,
+        Failure { error, reported }: &Failure,
     ) {
         let reader = progress.reader(place);
         let size = reader.size.unwrap_or(self.batch_size);
@@ -171,7 +168,7 @@ impl StreamPoller {
         reader.attempt += 1;
         let attempt = reader.attempt;
         tracing::warn!(function = self.function, attempt, size, cause = %error, "stream batch failed");
-        if self.bisect && size > 1 {
+        if self.bisect && size > 1 && !reported {
             reader.size = Some(size / 2);
         } else if attempt > self.max_retries {
             reader.attempt = 0;
@@ -217,6 +214,19 @@ impl StreamPoller {
 
 fn sequence_number(record: &Value) -> String {
     record["dynamodb"]["SequenceNumber"].as_str().unwrap_or_default().to_owned()
+}
+
+/// Why a batch comes again.
+struct Failure {
+    error: PlatformError,
+    /// The function named the record, instead of failing.
+    reported: bool,
+}
+
+impl From<PlatformError> for Failure {
+    fn from(error: PlatformError) -> Self {
+        Self { error, reported: false }
+    }
 }
 
 /// The first record that the function reported as failed.
