@@ -140,7 +140,7 @@ pub fn in_flight(wanted: usize) -> usize {
     TARGET.as_ref().and_then(|target| target.in_flight).map_or(wanted, |most| wanted.min(most))
 }
 
-/// So many of what a scenario does much of, or a share of it where the store takes its time.
+/// So many of what a scenario does much of, or a share of it where all takes its time.
 pub fn many(wanted: usize) -> usize {
     wanted / slowness() as usize
 }
@@ -548,9 +548,13 @@ pub async fn eventually<T, F: Future<Output = Option<T>>>(look: impl FnMut() -> 
     patiently(Duration::from_secs(30), look).await
 }
 
-/// How many times as long as the embedded store another one may take.
+/// How many times as long as the embedded platform another store, or another's platform, may take.
 fn slowness() -> u32 {
-    if std::env::var_os("GROUNDSWELL_DYNAMODB").is_some() { 10 } else { 1 }
+    match (std::env::var_os("GROUNDSWELL_DYNAMODB"), TARGET.is_some()) {
+        (Some(_), _) => 10,
+        (None, true) => 4,
+        (None, false) => 1,
+    }
 }
 
 /// Waits until something is so, and gives it; fails when the patience is over.
