@@ -302,7 +302,7 @@ fn sid(prefix: &str) -> String {
 fn answer(form: &BTreeMap<String, String>, before: usize) -> Behaviour {
     match (form["To"].chars().last(), before) {
         (Some('1'), _) => Behaviour::Refuse { status: 400, code: 21610 },
-        (Some('2'), 0) => Behaviour::Refuse { status: 429, code: 20429 },
+        (Some('2'), 0) => Behaviour::TooMany { retry_after: 1 },
         _ => Behaviour::Accept,
     }
 }

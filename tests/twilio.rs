@@ -37,8 +37,10 @@ pub enum Behaviour {
     AcceptAndHang,
     /// Doesn't take it, and resets the connection: a client can't tell it from `AcceptAndDrop`.
     Drop,
-    /// Refuses it, with a code of Twilio's dictionary: 400 and 21211, say, or 429 and 20429.
+    /// Refuses it, with a code of Twilio's dictionary: 400 and 21211, say.
     Refuse { status: u16, code: u32 },
+    /// Refuses it, because there are too many: it may come again after so many seconds.
+    TooMany { retry_after: u32 },
     /// Fails with nothing of use in the body, and may have taken the message all the same.
     Broken { status: u16, taken: bool },
 }
@@ -48,7 +50,7 @@ impl Behaviour {
         match self {
             Self::Accept | Self::AcceptAndDrop | Self::AcceptAndHang => true,
             Self::Broken { taken, .. } => taken,
-            Self::Drop | Self::Refuse { .. } => false,
+            Self::Drop | Self::Refuse { .. } | Self::TooMany { .. } => false,
         }
     }
 }
@@ -333,7 +335,7 @@ impl Server {
 
 const JSON: &str = "application/json;charset=utf-8";
 
-fn refused(status: u16, code: u32, to: &str) -> String {
+fn refused(status: u16, code: u32, header: &str, to: &str) -> String {
     // It repeats the number, as Twilio does.
     let invalid = format!("The 'To' number {to} is not a valid phone number.");
     let message = match code {
@@ -362,8 +364,7 @@ fn refused(status: u16, code: u32, to: &str) -> String {
     };
     let header = match status {
         401 => "WWW-Authenticate: Basic realm=\"Twilio API\"\r\n",
-        429 => "Retry-After: 1\r\n",
-        _ => "",
+        _ => header,
     };
     let more_info = format!("https://www.twilio.com/docs/errors/{code}");
     let problem = json!({ "code": code, "message": message, "more_info": more_info, "status": status });
@@ -416,7 +417,10 @@ async fn serve(mut stream: TcpStream, server: Arc<Server>) -> io::Result<()> {
                 while stream.read(&mut rest).await? > 0 {}
                 return Ok(());
             }
-            Behaviour::Refuse { status, code } => refused(status, code, &arrival.to),
+            Behaviour::Refuse { status, code } => refused(status, code, "", &arrival.to),
+            Behaviour::TooMany { retry_after } => {
+                refused(429, 20429, &format!("Retry-After: {retry_after}\r\n"), &arrival.to)
+            }
             Behaviour::Broken { status, .. } => answer(status, "text/html", "", "<html></html>"),
         };
         stream.write_all(answer.as_bytes()).await?;

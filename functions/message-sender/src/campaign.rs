@@ -316,7 +316,7 @@ impl MessageSender {
             lease = match self.lease(&message.turns, 1).await {
                 Ok(next) => next,
                 Err(error) => {
-                    self.put_off(message.send, Some(taken), Timestamp::now()).await?;
+                    self.give_back(taken).await?;
                     return Err(SendError::Pace(error.to_string()));
                 }
             };
@@ -372,7 +372,7 @@ impl MessageSender {
                         store::customers::set_consent(&self.table, customer, false, OPTED_OUT, now).await;
                     if let Err(error) = noted {
                         // The message comes again, and the provider says it again.
-                        self.put_off(held.send.clone(), Some(held), now).await?;
+                        self.give_back(held).await?;
                         return Err(error.into());
                     }
                 }
@@ -387,28 +387,26 @@ impl MessageSender {
                 Ok(stopped?)
             }
             Answer::NotSent(cause) => {
-                self.put_off(held.send.clone(), Some(held), now).await?;
+                self.give_back(held).await?;
                 Err(SendError::Refused(cause))
             }
         }
     }
 
-    /// Puts a message off that was not sent, given back if it was taken: to that time, or to when the queue
-    /// brings it again.
+    /// Puts a message off that was not sent, given back if it was taken. From then on it is the schedule that has
+    /// it queued again, even if its time is over by now: the queue forgets it.
     async fn put_off(&self, send: Send, held: Option<Held>, until: Timestamp) -> Result<(), SendError> {
         let now = Timestamp::now();
         let (send, cap) = match held {
             Some(held) => (Send { put_off: send.put_off, ..held.send }, held.cap),
             None => (send, None),
         };
-        let after = match until > now {
-            true => Send { due_at: Some(until), ..send.now(SendStatus::Deferred, now) },
-            false => send.now(SendStatus::Queued, now),
-        };
+        let after = Send { due_at: Some(until), ..send.now(SendStatus::Deferred, now) };
         self.finish(&after, cap.as_ref()).await
     }
 
-    /// Gives back a message that was taken, as it is then; `None` when something was heard of it: then it was sent.
+    /// Gives back a message that was taken, for whoever has it now or for the queue to bring again, as it is then;
+    /// `None` when something was heard of it: then it was sent.
     async fn give_back(&self, held: Held) -> Result<Option<Send>, SendError> {
         let queued = held.send.now(SendStatus::Queued, Timestamp::now());
         let given = sends::give_back(&self.table, &queued, held.cap.as_ref()).await?;
