@@ -223,6 +223,25 @@ async fn votes_survive_throttles_conflicts_and_lost_answers() {
 }
 
 #[tokio::test]
+async fn a_vote_sent_again_by_its_key_does_not_undo_that_it_was_taken_back() {
+    let api = Api::shared();
+    let waitlist = api.waitlist(json!({})).await;
+    let (id, voter) = (feature(&api, &waitlist, "x").await, voter(&api, &waitlist).await);
+    let keyed = async |key: &str| {
+        let call = api.public("POST", &format!("/features/{id}/vote")).header("idempotency-key", key);
+        call.header("x-subscriber-token", &voter.token).json(json!({})).send().await.ok()
+    };
+    // The second one finds the vote cast, and is answered all the same.
+    keyed("first").await;
+    let answered = keyed("second").await;
+    assert_eq!(unvote(&api, &id, &voter).await.ok()["voted"], false);
+    for key in ["first", "second"] {
+        assert_eq!(keyed(key).await, answered);
+        assert_eq!(api.all(&format!("/features/{id}/votes")).await, Vec::<Value>::new(), "{key}");
+    }
+}
+
+#[tokio::test]
 async fn who_may_vote_is_on_the_list_verified_and_in_time() {
     let api = Api::shared();
     let waitlist = api.waitlist(json!({ "allowed_origins": ["https://shop.example"] })).await;

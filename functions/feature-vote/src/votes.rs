@@ -93,10 +93,7 @@ pub async fn cast(
         let view = VoteView { feature_id: ballot.feature.id.clone(), voted: true };
         let body = serde_json::to_string(&view)?;
         let answer = store::Answer { status: StatusCode::OK.as_u16(), body, location: None };
-        let Some(commit) = ballot.cast(app.now()) else {
-            return Ok(rate_limited(respond(answer), Some(verdict)));
-        };
-        match post.commit(&app, commit, &answer).await {
+        match post.commit(&app, ballot.cast(app.now()), &answer).await {
             Ok(committed) => return Ok(rate_limited(respond(committed.answer_or(answer)), Some(verdict))),
             Err(problem) if problem.is("vote") || problem.is("subscriber") => store::back_off(attempt).await,
             Err(problem) => return Err(problem.into()),

@@ -224,12 +224,13 @@ pub async fn ballot(
 }
 
 impl Ballot {
-    /// The writes that cast the vote; `None` when it stands. The labels `vote` and `subscriber` fail when either has
+    /// The writes that cast the vote: none when it stands. The labels `vote` and `subscriber` fail when either has
     /// changed meanwhile.
-    pub fn cast(&self, now: Timestamp) -> Option<Commit> {
+    pub fn cast(&self, now: Timestamp) -> Commit {
         let Self { feature, subscriber, vote, .. } = self;
+        let commit = Commit::new(&patterns::VOTE_WRITE);
         if vote.as_ref().is_some_and(|vote| vote.stands) {
-            return None;
+            return commit;
         }
         let after = Vote::after(vote.as_ref(), &feature.id, subscriber, true, now);
         let voter = Subscriber {
@@ -238,8 +239,7 @@ impl Ballot {
             rev: subscriber.rev + 1,
             ..subscriber.clone()
         };
-        let commit = put(Commit::new(&patterns::VOTE_WRITE), &after);
-        Some(commit.replace("subscriber", &voter, subscriber.rev))
+        put(commit, &after).replace("subscriber", &voter, subscriber.rev)
     }
 
     /// The writes that take the vote back, wherever it lies; `None` when there is none. The labels are the same.
