@@ -108,9 +108,11 @@ async fn an_endpoint_is_told_of_what_it_wants_signed_as_the_specification_says()
         let alone = api.get(&format!("/deliveries/{}", delivery["id"].as_str().unwrap())).await.ok();
         assert_eq!(alone, *delivery);
     }
-    // Nothing of one account reaches another, and nobody is told twice.
-    stranger.waitlist(json!({})).await;
-    assert!(strangers.told().is_empty());
+    // Another account is told of its own waitlist's subscriber and of nothing else, and nobody is told twice.
+    let theirs = stranger.waitlist(json!({})).await;
+    stranger.join(&theirs, &address("eve"), None).await.ok();
+    told(&strangers, "subscriber.joined", 1).await;
+    assert!(strangers.told().iter().all(|request| request.json()["data"]["waitlist_id"] == theirs.as_str()));
     assert!(some.ids().values().chain(all.ids().values()).all(|times| *times == 1));
 }
 
