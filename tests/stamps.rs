@@ -22,7 +22,7 @@ async fn card(api: &Api, program: &str, customer: &str) -> Value {
     api.get(&format!("/customers/{customer}/card?program_id={program}")).await.ok()
 }
 
-async fn rewards(api: &Api, customer: &str) -> Vec<Value> {
+pub async fn rewards(api: &Api, customer: &str) -> Vec<Value> {
     let list = api.get(&format!("/customers/{customer}/rewards")).await.ok();
     list["data"].as_array().unwrap().clone()
 }
@@ -49,7 +49,7 @@ fn outcomes(synced: &[Value]) -> BTreeMap<&str, usize> {
 }
 
 /// A customer's card is what the ledger of stamps and rewards says.
-async fn check_ledger(api: &Api, program: &str, customer: &str) -> Value {
+pub async fn check_ledger(api: &Api, program: &str, customer: &str) -> Value {
     let number = |value: &Value| value.as_u64().unwrap();
     let stamps = api.all(&format!("/customers/{customer}/stamps")).await;
     let valid: Vec<_> = stamps.iter().filter(|stamp| stamp["status"] == "valid").collect();
@@ -513,6 +513,7 @@ async fn whatever_tills_do_in_whatever_order_the_card_is_what_the_ledger_says() 
         let required = 1 + dice.below(6);
         let program = api.program(json!({ "stamps_required": required })).await;
         let customer = api.customer(&program).await;
+        let mut done = 0;
         for _ in 0..6 {
             let stamps = api.all(&format!("/customers/{customer}/stamps")).await;
             let held = rewards(&api, &customer).await;
@@ -537,12 +538,15 @@ async fn whatever_tills_do_in_whatever_order_the_card_is_what_the_ledger_says() 
                         _ => stamp(&api, &program, &customer, count).await,
                     };
                     assert!(!reply.status.is_server_error() || reply.status == 503, "{}", reply.text);
+                    usize::from(reply.status.is_success())
                 }
             });
             let doing: Vec<_> = doing.collect();
-            futures_util::stream::iter(doing).buffer_unordered(5).collect::<Vec<_>>().await;
+            let succeeded = futures_util::stream::iter(doing).buffer_unordered(5).collect::<Vec<_>>().await;
+            done += succeeded.into_iter().sum::<usize>();
             check_ledger(&api, &program, &customer).await;
         }
+        assert!(done > 10, "only {done} of 30 things were done");
     }
 }
 
