@@ -16,6 +16,7 @@ mod features;
 mod histories;
 mod imports;
 mod input;
+mod mails;
 mod positions;
 mod process;
 mod records;

@@ -4,11 +4,18 @@ use std::{
     fs::File,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
-use groundswell::{Credentials, faults::Faults};
+use groundswell::{
+    Credentials,
+    faults::{Faults, SesTrouble},
+};
 use scenarios::{Api, address, embedded, eventually, platform};
 use serde_json::json;
+
+/// Milliseconds, for the process that gets killed.
+const SES_ANSWERS_IN: &str = "GROUNDSWELL_VICTIM_SES_ANSWERS_IN";
 
 /// The platform as a process that can be killed: this test binary, running one test of its own.
 pub struct Victim {
@@ -24,12 +31,21 @@ impl Victim {
 
     /// The same, with another player of Twilio.
     pub async fn start_with(data: &Path, twilio: Option<&str>) -> Option<Self> {
+        Self::start_in(data, twilio.map(|url| ("GROUNDSWELL_TWILIO", url.to_owned()))).await
+    }
+
+    /// The same, with an Amazon SES that takes so long to answer.
+    pub async fn start_with_slow_ses(data: &Path, answers_in: Duration) -> Option<Self> {
+        Self::start_in(data, Some((SES_ANSWERS_IN, answers_in.as_millis().to_string()))).await
+    }
+
+    async fn start_in(data: &Path, variable: Option<(&str, String)>) -> Option<Self> {
         embedded()?;
         let _ = std::fs::remove_file(data.join("ready"));
         let process = Command::new(std::env::current_exe().unwrap())
             .args(["--ignored", "--exact", "process::the_process_that_gets_killed", "--nocapture"])
             .env("GROUNDSWELL_VICTIM", data)
-            .envs(twilio.map(|url| ("GROUNDSWELL_TWILIO", url)))
+            .envs(variable)
             .env("LOG_LEVEL", format!("warn,{}", api::telemetry::own_crates("debug")))
             .stdout(File::create(data.join("log")).unwrap())
             .stderr(Stdio::null())
@@ -58,7 +74,12 @@ impl Drop for Victim {
 #[ignore = "runs for ever: it is started, and killed, by another test"]
 async fn the_process_that_gets_killed() {
     let Some(data) = std::env::var_os("GROUNDSWELL_VICTIM").map(PathBuf::from) else { return };
-    let _running = platform(&data, false, Faults::default()).await.unwrap();
+    let faults = Faults::default();
+    if let Ok(millis) = std::env::var(SES_ANSWERS_IN) {
+        let delay = Duration::from_millis(millis.parse().unwrap());
+        faults.ses.set(SesTrouble { delay, ..SesTrouble::default() });
+    }
+    let _running = platform(&data, false, faults).await.unwrap();
     std::fs::write(data.join("ready"), "").unwrap();
     std::future::pending::<()>().await;
 }

@@ -28,9 +28,10 @@ const HEARD_WITHIN: SignedDuration = SignedDuration::from_hours(24);
 
 impl CampaignScheduler {
     pub(crate) async fn look(&self, now: Timestamp) -> Result<(), SchedulerError> {
+        let mails = self.look_at_mails(now).await;
         let due = self.look_at_messages(now).await;
         let timed = self.look_at_campaigns(now).await;
-        due.and(timed)
+        mails.and(due).and(timed)
     }
 
     async fn look_at_messages(&self, now: Timestamp) -> Result<(), SchedulerError> {

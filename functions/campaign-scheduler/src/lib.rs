@@ -4,13 +4,17 @@
 //! them into the senders' queue, and asks for the next page. So a campaign of any size takes the same memory,
 //! and a task that comes twice, or is cut off, makes no message twice. Once a minute, and when a campaign is
 //! set going, it looks at what time has brought: quiet hours that are over, outcomes that nobody has told,
-//! absences and birthdays.
+//! absences and birthdays. Mails that somebody waits for are kept in the table as well: those that are due are queued
+//! again.
 //!
-//! Access patterns: `campaign.read`, `campaign.triggered`, `campaign.looked`, `customer.list`, `customer.batch`,
+//! Access patterns: `message.due`, `message.note`, `rate.stopped`, `campaign.read`, `campaign.triggered`, `campaign.looked`, `customer.list`, `customer.batch`,
 //! `program.read`, `send.create`, `send.list`, `send.read`, `send.due`, `send.note`, `send.park`.
 
 mod audience;
 mod due;
+mod mails;
+
+use std::num::NonZero;
 
 use api::{
     StartError,
@@ -50,6 +54,8 @@ pub struct CampaignScheduler {
     table: Table,
     tasks: Queue,
     messages: Queue,
+    mails: Queue,
+    mails_per_second: NonZero<u32>,
 }
 
 impl CampaignScheduler {
@@ -61,6 +67,8 @@ impl CampaignScheduler {
             table: Table::from_env(env)?,
             tasks: Queue::new(&sqs, env.require("CAMPAIGN_TASKS_QUEUE_URL")?),
             messages: Queue::new(&sqs, env.require("CAMPAIGN_MESSAGES_QUEUE_URL")?),
+            mails: Queue::new(&sqs, env.require("MESSAGES_QUEUE_URL")?),
+            mails_per_second: env.parse("CAMPAIGN_MAILS_PER_SECOND")?,
         })
     }
 

@@ -2,15 +2,21 @@
 //!
 //! A message names a subscriber, a message of a campaign or a webhook endpoint, and nothing personal; what to write, and whether
 //! it is still wanted, is decided when its turn comes. Each message is taken in the table before it is handed
-//! over, so that one which the queue delivers twice is sent once. When the outcome of a hand-over is unknown it
-//! is not tried again: rather a message too few than two.
+//! over, so that one which the queue delivers twice is sent once.
 //!
-//! Access patterns: `message.state`, `subscriber.find`, `waitlist.read`, `account.read`, `send.*`, `claim.*`,
+//! A campaign's message is sent at most once: when the outcome of a hand-over is unknown, it is not tried again. A
+//! confirmation, an invitation and word to an owner are sent at least once: a mail whose worker is lost, or whose
+//! outcome is unknown, is sent again (`docs/adr/0018-mails-at-least-once.md`). Such a mail is kept in the table, with
+//! the time at which it is due. Whatever SES refuses, the queue message is acknowledged: a mail uses up its receives
+//! only when its record can't be written.
+//!
+//! Access patterns: `message.state`, `message.note`, `subscriber.find`, `waitlist.read`, `account.read`, `send.*`, `claim.*`,
 //! `customer.consent`, `rate.count`, `webhook.endpoint`, `account.members`.
 
 mod campaign;
 mod codes;
 mod mail;
+mod ses;
 mod twilio;
 
 use std::{
@@ -26,7 +32,7 @@ use api::{
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use aws_sdk_sesv2::{
     error::{DisplayErrorContext, ProvideErrorMetadata as _, SdkError},
-    types::{Body, Content, Destination, EmailContent, Message, MessageHeader},
+    types::{Destination, EmailContent},
 };
 use domain::{
     id::{AccountId, SendId, SubscriberId, WebhookEndpointId},
@@ -37,23 +43,35 @@ use jiff::{SignedDuration, Timestamp};
 use queues::MessageTask;
 use store::{
     StoreError, Table, accounts,
-    entities::{MessageRecord, MessageState},
-    messages, subscribers, waitlists, webhooks,
+    entities::{MailTask, MessageRecord, MessageState},
+    messages,
+    rates::{self, Sender},
+    subscribers, waitlists, webhooks,
 };
 
 use crate::{
     mail::Mail,
+    ses::Refusal,
     twilio::{Answer, Twilio},
 };
 
 /// So long after its batch came a mail is begun: Lambda ends a worker after sixty seconds, and SES may take five.
 const BEGUN_WITHIN: Duration = Duration::from_secs(40);
+/// SES's own advice when the daily quota is used up: wait up to ten minutes, and try again.
+const STOPPED_FOR: Duration = Duration::from_secs(600);
+/// A mail that could not be begun in time, or that certainly was not sent, is due again after this.
+const NOT_SENT_REST: SignedDuration = SignedDuration::from_mins(1);
+/// A mail whose outcome is unknown is sent again after a minute, and each time after twice as long, up to six hours.
+const UNKNOWN_REST: SignedDuration = SignedDuration::from_mins(1);
+const UNKNOWN_REST_AT_MOST: SignedDuration = SignedDuration::from_hours(6);
+/// Attempts that may have sent a mail, within some three days: then the mail is given up.
+const TRIES: u32 = 18;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The provider certainly did not take the message.
+    /// The provider certainly did not take a campaign's message.
     #[error("the provider did not take the message: {0}")]
     Refused(String),
     #[error("the message can't be read: {0}")]
@@ -62,8 +80,6 @@ pub enum SendError {
     NoSender,
     #[error("no turn to send at: {0}")]
     Pace(String),
-    #[error("no time left for it in this batch")]
-    Late,
     #[error("the message keeps changing")]
     Busy,
 }
@@ -107,7 +123,13 @@ impl MessageSender {
             let id = message.message_id.unwrap_or_default();
             match serde_json::from_str(message.body.as_deref().unwrap_or_default()) {
                 Ok(MessageTask::SubscriberMail { subscriber_id, message_id }) => {
-                    if let Err(error) = self.mail(&subscriber_id, &message_id, until).await {
+                    let task = MailTask::Subscriber { subscriber_id };
+                    if let Err(error) = self.mail(&message_id, Some(task), until).await {
+                        failures.push((id, error));
+                    }
+                }
+                Ok(MessageTask::Mail { message_id }) => {
+                    if let Err(error) = self.mail(&message_id, None, until).await {
                         failures.push((id, error));
                     }
                 }
@@ -136,85 +158,91 @@ impl MessageSender {
         Ok(response)
     }
 
-    async fn mail(
-        &self,
-        subscriber: &SubscriberId,
-        message_id: &str,
-        until: Instant,
-    ) -> Result<(), SendError> {
-        if let Some(state) = messages::state(&self.table, message_id).await? {
-            if state == MessageState::Sending {
-                tracing::warn!(message_id, "a mail was begun by another worker and is not sent again");
-            }
-            return Ok(());
-        }
-        let mail = self.subscriber_mail(subscriber).await?;
-        self.mail_once(mail, message_id, until).await
-    }
-
     /// Tells each owner of an account that this endpoint was disabled, if it still is.
     async fn tell_owners(
         &self,
-        account: &AccountId,
-        endpoint: &WebhookEndpointId,
+        account_id: &AccountId,
+        endpoint_id: &WebhookEndpointId,
         rev: u64,
         until: Instant,
     ) -> Result<(), SendError> {
-        let found = webhooks::endpoint(&self.table, account, endpoint).await?;
-        let Some(endpoint) = found.filter(|endpoint| endpoint.rev == rev) else { return Ok(()) };
         let mut outcome = Ok(());
-        for owner in accounts::members(&self.table, account).await? {
-            if owner.role == Role::Owner {
-                let message_id = format!("{}:{rev}:{}", endpoint.id, owner.id);
-                let mail = Mail::of_endpoint(owner.email, &endpoint);
+        for member in accounts::members(&self.table, account_id).await? {
+            if member.role == Role::Owner {
+                let message_id = format!("{endpoint_id}:{rev}:{}", member.id);
+                let (account_id, endpoint_id) = (account_id.clone(), endpoint_id.clone());
+                let task = MailTask::Endpoint { account_id, endpoint_id, rev, member_id: member.id };
                 // What is wrong with one of them is not the others' fate.
-                outcome = self.mail_once(Some(mail), &message_id, until).await.and(outcome);
+                outcome = self.mail(&message_id, Some(task), until).await.and(outcome);
             }
         }
         outcome
     }
 
-    /// Sends a mail, or notes that there is none to send; not again what was sent under this id.
-    async fn mail_once(&self, mail: Option<Mail>, message_id: &str, until: Instant) -> Result<(), SendError> {
-        let record =
-            |state, rev| MessageRecord { id: message_id.to_owned(), state, at: Timestamp::now(), rev };
-        let Some(mail) = mail else {
-            return Ok(messages::settle(&self.table, &record(MessageState::Dropped, 1)).await?);
+    /// Sends a mail, unless it is done with, put off, or held by another worker: then the schedule looks after it.
+    /// A mail that is due again has its task in its record.
+    async fn mail(&self, id: &str, task: Option<MailTask>, until: Instant) -> Result<(), SendError> {
+        let now = Timestamp::now();
+        let messages::Found { record, stopped_until } = messages::read(&self.table, id).await?;
+        let known = record.as_ref().and_then(|record| record.task.clone());
+        let Some(task) = task.or(known) else { return Ok(()) };
+        let record = match record {
+            Some(record) if !record.is_free(now) => return Ok(()),
+            Some(record) => MessageRecord { task: Some(task.clone()), ..record },
+            None => MessageRecord::new(id, task.clone(), now),
         };
-        if Instant::now() > until {
-            return Err(SendError::Late);
+        if let Some(stopped) = stopped_until.filter(|stopped| *stopped > now) {
+            return self.note(&record.deferred(stopped, now)).await;
         }
-        if !messages::take(&self.table, &record(MessageState::Sending, 1)).await? {
+        if Instant::now() > until {
+            return self.note(&record.deferred(now + NOT_SENT_REST, now)).await;
+        }
+        if record.tries >= TRIES {
+            tracing::error!(message_id = id, "a mail is given up: nobody knows whether it was sent");
+            return self.note(&record.settled(MessageState::Unknown, now)).await;
+        }
+        let Some(mail) = self.mail_of(&task).await? else {
+            return self.note(&record.settled(MessageState::Dropped, now)).await;
+        };
+        let held = record.taken(Timestamp::now());
+        if !messages::write(&self.table, &held).await? {
             return Ok(());
         }
         let answer = loop {
             match self.hand_over_mail(&mail).await {
-                // SES takes so many a second. Left to the queue, the mail would use up its attempts by that.
-                Answer::TooMany { .. } if Instant::now() < until => {
+                // SES takes so many a second.
+                Answer::TooMany { retry_after: None } if Instant::now() < until => {
                     let [spread] = secret::random::<1>();
                     tokio::time::sleep(Duration::from_millis(500 + 4 * u64::from(spread))).await;
                 }
                 answer => break answer,
             }
         };
-        match answer {
-            Answer::Taken { .. } | Answer::Unknown(_) => {
-                Ok(messages::settle(&self.table, &record(MessageState::Sent, 2)).await?)
-            }
-            // It always will be.
-            Answer::Refused { .. } => {
-                tracing::warn!(message_id, "a mail was refused for good");
-                Ok(messages::settle(&self.table, &record(MessageState::Dropped, 2)).await?)
-            }
-            Answer::TooMany { .. } => Err(self.release(message_id, "too many").await?),
-            Answer::NotSent(cause) => Err(self.release(message_id, &cause).await?),
-        }
+        self.note(&after(&held, &record, answer, Timestamp::now())).await
     }
 
-    /// Gives back a mail that was not sent; why it comes again.
-    async fn release(&self, message_id: &str, cause: &str) -> Result<SendError, SendError> {
-        messages::release(&self.table, message_id).await?;
-        Ok(SendError::Refused(cause.to_owned()))
+    /// Notes what became of a mail. A record that has changed meanwhile is another worker's.
+    async fn note(&self, after: &MessageRecord) -> Result<(), SendError> {
+        if after.state == MessageState::Deferred {
+            metrics::record(&[("Deferred", Unit::Count, 1.0)], &[]);
+        }
+        messages::write(&self.table, after).await?;
+        Ok(())
+    }
+
+    /// The mail as things are now; `None` when it is not wanted any more.
+    async fn mail_of(&self, task: &MailTask) -> Result<Option<Mail>, SendError> {
+        match task {
+            MailTask::Subscriber { subscriber_id } => self.subscriber_mail(subscriber_id).await,
+            MailTask::Endpoint { account_id, endpoint_id, rev, member_id } => {
+                let found = webhooks::endpoint(&self.table, account_id, endpoint_id).await?;
+                let Some(endpoint) = found.filter(|endpoint| endpoint.rev == *rev) else { return Ok(None) };
+                let members = accounts::members(&self.table, account_id).await?;
+                let owner =
+                    members.into_iter().find(|member| member.id == *member_id && member.role == Role::Owner);
+                Ok(owner.map(|owner| Mail::of_endpoint(owner.email, &endpoint)))
+            }
+        }
     }
 
     /// The mail that the subscriber should get as things are now, if any.
@@ -227,7 +255,7 @@ impl MessageSender {
     }
 
     async fn hand_over_mail(&self, mail: &Mail) -> Answer {
-        let message = match simple(mail) {
+        let message = match ses::message(mail) {
             Ok(message) => message,
             Err(error) => return Answer::NotSent(error.to_string()),
         };
@@ -239,52 +267,118 @@ impl MessageSender {
             .content(EmailContent::builder().simple(message).build())
             .send()
             .await;
-        match sent {
-            Ok(sent) => Answer::Taken { sid: sent.message_id.unwrap_or_default() },
-            Err(error)
-                if matches!(error.code(), Some("TooManyRequestsException" | "ThrottlingException")) =>
-            {
-                Answer::TooMany { retry_after: None }
-            }
+        let error = match sent {
+            Ok(sent) => return Answer::Taken { sid: sent.message_id.unwrap_or_default() },
+            Err(error) => error,
+        };
+        let code = error.code().unwrap_or("no code");
+        // SES's messages may name the recipient: they are not for the log.
+        let refusal = ses::refusal(code, error.message().unwrap_or_default(), &self.from);
+        match error {
+            SdkError::ServiceError(_) if refusal == Refusal::Rate => Answer::TooMany { retry_after: None },
             // It may have been taken before what failed failed.
-            Err(SdkError::ServiceError(failed)) if failed.raw().status().is_server_error() => {
+            SdkError::ServiceError(failed) if failed.raw().status().is_server_error() => {
                 Answer::Unknown(format!("status {}", failed.raw().status().as_u16()))
             }
-            // Of a sender that is not verified SES says so, by the same code as of a mail that it rejects.
-            Err(error)
-                if matches!(error.code(), Some("MessageRejected" | "BadRequestException"))
-                    && !error.message().is_some_and(|message| message.contains("not verified")) =>
-            {
-                Answer::Refused { code: None }
-            }
-            // SES answered, or was never asked: nothing was sent. Its message may name the recipient, which
-            // is not for the log.
-            Err(error @ (SdkError::ServiceError(_) | SdkError::ConstructionFailure(_))) => {
-                Answer::NotSent(error.code().unwrap_or("no code").to_owned())
-            }
-            Err(SdkError::DispatchFailure(failure))
+            SdkError::ServiceError(failed) => match refusal {
+                Refusal::Stopped => {
+                    self.stop(failed.err().code().unwrap_or("no code")).await;
+                    Answer::TooMany { retry_after: Some(STOPPED_FOR) }
+                }
+                Refusal::Mail => Answer::Refused { code: None },
+                Refusal::Rate | Refusal::Other => {
+                    Answer::NotSent(failed.err().code().unwrap_or("no code").to_owned())
+                }
+            },
+            SdkError::ConstructionFailure(_) => Answer::NotSent("no request".to_owned()),
+            SdkError::DispatchFailure(failure)
                 if failure.as_connector_error().is_some_and(aws::was_never_sent) =>
             {
                 Answer::NotSent("no connection".to_owned())
             }
             // Asked, and no answer: it may have been sent.
-            Err(error) => {
+            error => {
                 tracing::warn!(cause = %DisplayErrorContext(&error), "outcome of a mail unknown");
                 Answer::Unknown("no answer".to_owned())
             }
         }
     }
+
+    /// Lets no worker ask SES for a while: it takes no mail of the account.
+    async fn stop(&self, code: &str) {
+        tracing::error!(code, "Amazon SES takes no mail of this account; mails wait");
+        metrics::record(&[("SendingStopped", Unit::Count, 1.0)], &[]);
+        let until = Timestamp::now() + STOPPED_FOR;
+        for sender in [Sender::ses_account(), Sender::ses(self.from.clone())] {
+            if let Err(error) = rates::stop_until(&self.table, &sender, until).await {
+                // The next mail finds out as well.
+                tracing::warn!(cause = %error, "the stop of a sender not noted");
+            }
+        }
+    }
 }
 
-fn simple(mail: &Mail) -> Result<Message, aws_sdk_sesv2::error::BuildError> {
-    let text = |data: &str| Content::builder().data(data).charset("UTF-8").build();
-    let header = |name: &str, value: &str| MessageHeader::builder().name(name).value(value).build();
-    let message = Message::builder()
-        .subject(text(&mail.subject)?)
-        .body(Body::builder().text(text(&mail.text)?).build());
-    let Some(unsubscribe_url) = &mail.unsubscribe_url else { return Ok(message.build()) };
-    Ok(message
-        .headers(header("List-Unsubscribe", &format!("<{unsubscribe_url}>"))?)
-        .headers(header("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")?)
-        .build())
+/// The next revision of a mail that was handed over, as SES answered. `before` is the mail as it was before it was
+/// taken: an attempt that certainly sent nothing doesn't count.
+fn after(held: &MessageRecord, before: &MessageRecord, answer: Answer, now: Timestamp) -> MessageRecord {
+    let id = &*held.id;
+    let not_sent = |rest| MessageRecord { tries: before.tries, ..held.deferred(now + rest, now) };
+    match answer {
+        Answer::Taken { .. } => held.settled(MessageState::Sent, now),
+        // SES rejects this mail permanently.
+        Answer::Refused { .. } => {
+            tracing::warn!(message_id = id, "a mail was refused for good");
+            held.settled(MessageState::Dropped, now)
+        }
+        Answer::TooMany { retry_after: Some(rest) } => {
+            not_sent(SignedDuration::try_from(rest).unwrap_or(NOT_SENT_REST))
+        }
+        Answer::TooMany { retry_after: None } => not_sent(NOT_SENT_REST),
+        Answer::NotSent(cause) => {
+            tracing::error!(message_id = id, cause, "a mail was not sent, and is tried again");
+            not_sent(NOT_SENT_REST)
+        }
+        Answer::Unknown(cause) => {
+            tracing::warn!(message_id = id, cause, "a mail may not have been sent, and is sent again");
+            held.deferred(now + unknown_rest(held.tries), now)
+        }
+    }
+}
+
+/// How long a mail rests after so many attempts that may have sent it.
+fn unknown_rest(tries: u32) -> SignedDuration {
+    let doubled = UNKNOWN_REST.checked_mul(1 << tries.saturating_sub(1).min(16));
+    doubled.unwrap_or(UNKNOWN_REST_AT_MOST).min(UNKNOWN_REST_AT_MOST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attempt_counts_when_it_may_have_sent_the_mail_and_eighteen_take_some_three_days() {
+        let mut now: Timestamp = "2026-11-30T03:00:00Z".parse().unwrap();
+        let subscriber_id = "sub_01m7yhxdqhbwa008tz019wpw3d".parse().unwrap();
+        let mut mail = MessageRecord::new("sub_1:1", MailTask::Subscriber { subscriber_id }, now);
+        let answers = [
+            Answer::TooMany { retry_after: None },
+            Answer::TooMany { retry_after: Some(STOPPED_FOR) },
+            Answer::NotSent("no connection".to_owned()),
+        ];
+        for answer in answers.iter().cycle().take(1000) {
+            let held = mail.taken(now);
+            assert!(!held.is_free(now));
+            mail = after(&held, &mail, answer.clone(), now);
+            now = mail.due_at.unwrap();
+            assert!(mail.is_free(now) && mail.tries == 0);
+        }
+        let began = now;
+        for tries in 1..=TRIES {
+            mail = after(&mail.taken(now), &mail, Answer::Unknown("status 500".to_owned()), now);
+            assert_eq!(mail.tries, tries);
+            now = mail.due_at.unwrap();
+        }
+        let took = now.duration_since(began);
+        assert!(took > SignedDuration::from_hours(48) && took < SignedDuration::from_hours(96), "{took}");
+    }
 }

@@ -1,12 +1,17 @@
 //! Faults on the way to DynamoDB that the emulator never has: throttles,
-//! conflicts of transactions, answers that get lost.
+//! conflicts of transactions, answers that get lost. And those of Amazon SES: its limits, a paused account,
+//! failures ([`Ses`]).
 //!
-//! They are injected into the HTTP client that all SDK clients share, below the
-//! SDK's own retries, from a seeded sequence.
+//! Those of DynamoDB are injected into the HTTP client that all SDK clients share, below the
+//! SDK's own retries, from a seeded sequence. Those of SES are the outbox's answers, and can be switched while the
+//! platform runs.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use aws_smithy_runtime_api::{
@@ -33,12 +38,64 @@ pub struct Faults {
     /// The call is carried out and its answer is lost.
     unanswered: u64,
     state: Arc<AtomicU64>,
+    /// What is wrong at Amazon SES.
+    pub ses: Ses,
+}
+
+/// Amazon SES as the outbox plays it. Clones are one SES.
+#[derive(Clone, Debug, Default)]
+pub struct Ses {
+    state: Arc<Mutex<(SesTrouble, u64)>>,
+}
+
+/// What is wrong at Amazon SES; by default nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SesTrouble {
+    /// Mails that SES takes within a second, and within 24 hours. As in SES, what is refused does not count.
+    pub per_second: Option<u32>,
+    pub per_day: Option<u32>,
+    /// Nothing of the account is taken until somebody has seen to it.
+    pub paused: bool,
+    /// SES answers with a status of 500.
+    pub broken: Option<Broken>,
+    /// How long an answer takes; the mail is taken in the middle of it.
+    pub delay: Duration,
+}
+
+/// A client can't tell one from the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Broken {
+    BeforeTaking,
+    AfterTaking,
+}
+
+impl Ses {
+    pub fn set(&self, trouble: SesTrouble) {
+        self.state().0 = trouble;
+    }
+
+    /// How many mails SES was asked to send.
+    pub fn asked(&self) -> u64 {
+        self.state().1
+    }
+
+    /// Counts a request; what is wrong when it comes.
+    pub(crate) fn ask(&self) -> SesTrouble {
+        let mut state = self.state();
+        state.1 += 1;
+        state.0
+    }
+
+    fn state(&self) -> MutexGuard<'_, (SesTrouble, u64)> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Faults {
     /// Faults in these parts per thousand, in a sequence that the seed decides.
     pub fn seeded(seed: u64, throttled: u64, conflicted: u64, unanswered: u64) -> Self {
-        Self { throttled, conflicted, unanswered, state: Arc::new(AtomicU64::new(seed)) }
+        let state = Arc::new(AtomicU64::new(seed));
+        Self { throttled, conflicted, unanswered, state, ses: Ses::default() }
     }
 
     /// The client with these faults; the client itself when there are none.

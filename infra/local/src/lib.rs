@@ -177,6 +177,7 @@ impl Platform {
         tasks.push(tokio::spawn(s3.keep_expiring(bucket.clone())).abort_handle());
         let outbox =
             Outbox::open(&data.join("outbox.db")).map_err(|error| PlatformError::part("outbox")(&error))?;
+        let outbox = outbox.with_ses(options.faults.ses.clone());
         let ses_listener = loopback().await?;
         let ses_url = url_of(&ses_listener)?;
         tasks.push(serve(ses_listener, outbox.ses_router()));

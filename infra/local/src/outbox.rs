@@ -6,6 +6,9 @@
 //! - A message is acknowledged only after it is committed. The SQLite file uses WAL with
 //!   `synchronous = NORMAL`: a killed process loses no acknowledged message, a power loss may lose
 //!   the last few.
+//! - SES's limits, a paused account and its failures are what [`crate::faults::Ses`] says, with SES's own codes and
+//!   messages. Sources: the SESv2 API reference, `SendEmail`; the SES developer guide, "Errors related to the sending
+//!   quotas".
 //! - What SES would do and the outbox would not is refused by name, never ignored: templates, raw
 //!   mails, attachments, copies. Tags and the configuration set change nothing about the mail
 //!   itself, and are accepted and dropped.
@@ -32,6 +35,7 @@ use serde::de::{DeserializeOwned, Error as _, IgnoredAny};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
 
+use crate::faults::{Broken, Ses, SesTrouble};
 use crate::twilio::{Caller, Content, Envelope, Status};
 
 /// Of a request, and so of the mail in it.
@@ -74,6 +78,11 @@ const INSERT: &str = "
     insert into mail (sender, recipient, subject, text, html, headers)
     values (?1, ?2, ?3, ?4, ?5, ?6) returning id";
 
+/// Mails that were taken since a moment that the parameter, a modifier of SQLite's, leads to from now.
+const TAKEN_SINCE: &str = "
+    select count(*) from mail
+    where channel = 'email' and at > strftime('%Y-%m-%dT%H:%M:%fZ', 'now', ?1)";
+
 const INSERT_TWILIO: &str = "
     insert into mail (subject, headers, status, channel, sender, recipient, text, content_sid, variables,
         sid, account_sid, auth_token, status_callback)
@@ -105,7 +114,27 @@ impl IntoResponse for OutboxError {
 pub struct Outbox {
     database: Arc<Mutex<Connection>>,
     caller: Caller,
+    ses: Ses,
 }
+
+/// An error of SES: status, code and message.
+type SesError = (StatusCode, &'static str, &'static str);
+
+const RATE_EXCEEDED: SesError =
+    (StatusCode::TOO_MANY_REQUESTS, "TooManyRequestsException", "Maximum sending rate exceeded.");
+const QUOTA_EXCEEDED: SesError =
+    (StatusCode::TOO_MANY_REQUESTS, "TooManyRequestsException", "Daily message quota exceeded.");
+const PAUSED: SesError = (
+    StatusCode::BAD_REQUEST,
+    "SendingPausedException",
+    "Sending paused for this account. For more information, please check the inbox of the email address associated \
+     with your AWS account.",
+);
+const BROKEN: SesError = (
+    StatusCode::INTERNAL_SERVER_ERROR,
+    "InternalServiceErrorException",
+    "The request couldn't be processed.",
+);
 
 /// How a message gets to whoever it is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -259,7 +288,12 @@ impl Outbox {
             transaction.pragma_update(None, "user_version", number)?;
         }
         transaction.commit()?;
-        Ok(Self { database: Arc::new(Mutex::new(database)), caller: Caller::default() })
+        Ok(Self { database: Arc::new(Mutex::new(database)), caller: Caller::default(), ses: Ses::default() })
+    }
+
+    /// The same, with what is wrong at Amazon SES.
+    pub fn with_ses(self, ses: Ses) -> Self {
+        Self { ses, ..self }
     }
 
     /// The one operation of SES, to be served at `/` of its own port.
@@ -286,15 +320,27 @@ impl Outbox {
         self.database.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps a mail and returns its id.
-    fn keep(&self, mail: SendEmail) -> Result<String, OutboxError> {
+    /// Keeps a mail and returns its id, unless that is more than SES takes.
+    fn keep(&self, mail: SendEmail, trouble: &SesTrouble) -> Result<Result<String, SesError>, OutboxError> {
         let SimpleMail { subject, body, headers } = mail.content.simple;
         let [text, html] = [body.text, body.html].map(|content| content.map(|content| content.data));
         let headers: BTreeMap<_, _> = headers.into_iter().map(|header| (header.name, header.value)).collect();
         let headers = json!(headers).to_string();
         let values =
             params![mail.from_email_address, mail.destination.to_address, subject.data, text, html, headers];
-        Ok(self.database().prepare_cached(INSERT)?.query_row(values, |row| row.get(0))?)
+        let database = self.database();
+        let limits = [
+            (trouble.per_day, "-24 hours", QUOTA_EXCEEDED),
+            (trouble.per_second, "-1 seconds", RATE_EXCEEDED),
+        ];
+        for (limit, since, error) in limits {
+            let Some(limit) = limit else { continue };
+            let taken: u32 = database.prepare_cached(TAKEN_SINCE)?.query_row([since], |row| row.get(0))?;
+            if taken >= limit {
+                return Ok(Err(error));
+            }
+        }
+        Ok(Ok(database.prepare_cached(INSERT)?.query_row(values, |row| row.get(0))?))
     }
 
     /// Keeps a message for Twilio and returns its id here.
@@ -393,10 +439,23 @@ fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> rusqlite
 }
 
 async fn send_email(State(outbox): State<Outbox>, body: Result<Bytes, BytesRejection>) -> Response {
-    let mail = body.map_err(|rejection| rejection.body_text()).and_then(|body| accept(&body));
-    match mail.map(|mail| outbox.keep(mail)) {
-        Ok(kept) => kept.map(|id| Json(json!({ "MessageId": id }))).into_response(),
-        Err(reason) => bad_request(&reason),
+    let trouble = outbox.ses.ask();
+    tokio::time::sleep(trouble.delay / 2).await;
+    let mail = match body.map_err(|rejection| rejection.body_text()).and_then(|body| accept(&body)) {
+        Ok(mail) => mail,
+        Err(reason) => return bad_request(&reason),
+    };
+    let kept = match trouble {
+        SesTrouble { paused: true, .. } => Ok(Err(PAUSED)),
+        SesTrouble { broken: Some(Broken::BeforeTaking), .. } => Ok(Err(BROKEN)),
+        _ => outbox.keep(mail, &trouble),
+    };
+    tokio::time::sleep(trouble.delay / 2).await;
+    match kept {
+        Ok(Ok(_)) if trouble.broken.is_some() => ses_error(BROKEN),
+        Ok(Ok(id)) => Json(json!({ "MessageId": id })).into_response(),
+        Ok(Err(error)) => ses_error(error),
+        Err(error) => error.into_response(),
     }
 }
 
@@ -425,8 +484,15 @@ fn accept(body: &[u8]) -> Result<SendEmail, String> {
 }
 
 fn bad_request(reason: &str) -> Response {
-    let error_type = [("x-amzn-errortype", "BadRequestException")];
-    (StatusCode::BAD_REQUEST, error_type, Json(json!({ "message": reason }))).into_response()
+    refusal(StatusCode::BAD_REQUEST, "BadRequestException", reason)
+}
+
+fn ses_error((status, code, message): SesError) -> Response {
+    refusal(status, code, message)
+}
+
+fn refusal(status: StatusCode, code: &'static str, message: &str) -> Response {
+    (status, [("x-amzn-errortype", code)], Json(json!({ "message": message }))).into_response()
 }
 
 #[cfg(test)]
@@ -551,6 +617,41 @@ mod tests {
             assert!(body["message"].as_str().unwrap().contains(reason), "{body}");
         }
         assert!(subjects(&outbox, "").await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn ses_refuses_by_its_own_codes_and_words_and_what_it_refuses_is_not_there() {
+        let ses = Ses::default();
+        let outbox = open(&TempDir::new().unwrap()).with_ses(ses.clone());
+        let nothing = SesTrouble::default();
+        for (trouble, status, code, words, taken) in [
+            (nothing, 200, "", "", 1),
+            (SesTrouble { per_second: Some(0), ..nothing }, 429, "TooManyRequestsException", "rate", 1),
+            (SesTrouble { per_day: Some(1), ..nothing }, 429, "TooManyRequestsException", "Daily", 1),
+            (SesTrouble { per_day: Some(2), ..nothing }, 200, "", "", 2),
+            (SesTrouble { paused: true, ..nothing }, 400, "SendingPausedException", "paused", 2),
+            (
+                SesTrouble { broken: Some(Broken::BeforeTaking), ..nothing },
+                500,
+                "InternalServiceErrorException",
+                "",
+                2,
+            ),
+            (
+                SesTrouble { broken: Some(Broken::AfterTaking), ..nothing },
+                500,
+                "InternalServiceErrorException",
+                "",
+                3,
+            ),
+        ] {
+            ses.set(trouble);
+            let (found, error, body) = send(&outbox, mail("ada@example.com", "Hello")).await;
+            assert_eq!((found.as_u16(), error.as_str()), (status, code), "{trouble:?}");
+            assert!(body["message"].as_str().unwrap_or_default().contains(words), "{body}");
+            assert_eq!(subjects(&outbox, "").await.len(), taken, "{trouble:?}");
+        }
+        assert_eq!(ses.asked(), 7);
     }
 
     #[tokio::test]

@@ -19,6 +19,10 @@ pub enum MessageTask {
         /// The same whenever the mail is asked for again.
         message_id: String,
     },
+    /// A mail that is due again; its record says what it is about.
+    Mail {
+        message_id: String,
+    },
     CampaignMessage {
         send_id: SendId,
     },

@@ -1,35 +1,49 @@
-//! Messages sent once.
+//! Mails that somebody waits for: confirmations, invitations, word to owners. Each is sent at least once.
+//!
+//! A worker takes a mail under a lease, in the mail's record, before it hands the mail over. A mail whose lease lapsed,
+//! or that is put off, lies in an index by when it is due; the schedule queues it again. So a queue message may be
+//! acknowledged as soon as there is a record: the record, not the queue, keeps the mail.
+
+use jiff::Timestamp;
 
 use crate::{
-    Commit, CommitError, StoreError, Table,
-    entities::{MessageRecord, MessageState},
-    patterns,
+    Commit, StoreError, Table,
+    entities::{Entity, MessageRecord, mails_due},
+    patterns, rates,
 };
 
-/// Takes the message for sending. `false` when it was taken before.
-pub async fn take(table: &Table, record: &MessageRecord) -> Result<bool, StoreError> {
-    Commit::new(&patterns::MESSAGE).create("message", record).applies(table).await
+/// A mail as a worker finds it.
+pub struct Found {
+    /// `None` when no worker has seen the mail yet.
+    pub record: Option<MessageRecord>,
+    /// Until when Amazon SES is asked for nothing; may be over.
+    pub stopped_until: Option<Timestamp>,
 }
 
-pub async fn state(table: &Table, id: &str) -> Result<Option<MessageState>, StoreError> {
-    let record: Option<MessageRecord> = table.get(&patterns::MESSAGE, &MessageRecord::key_of(id)).await?;
-    Ok(record.map(|record| record.state))
+pub async fn read(table: &Table, id: &str) -> Result<Found, StoreError> {
+    let keys = [MessageRecord::key_of(id), rates::Sender::ses_account().key()];
+    let mut found = table.batch_get(&patterns::MESSAGE, &keys).await?;
+    let record = found.remove(&keys[0]).map(MessageRecord::from_item).transpose()?;
+    let stopped_until = found.get(&keys[1]).and_then(crate::table::clock_of);
+    Ok(Found { record, stopped_until })
 }
 
-/// Notes the outcome of a message that was taken.
-pub async fn settle(table: &Table, record: &MessageRecord) -> Result<(), StoreError> {
-    match Commit::new(&patterns::MESSAGE).overwrite("message", record).apply(table).await {
-        Ok(()) => Ok(()),
-        Err(CommitError::Store(error)) => Err(error),
-        Err(CommitError::Condition(_)) => unreachable!("there is no condition"),
-    }
+/// Writes the next revision of a mail over the one that was read; `false` when it has changed meanwhile.
+pub async fn write(table: &Table, after: &MessageRecord) -> Result<bool, StoreError> {
+    let commit = Commit::new(&patterns::MESSAGE_NOTE);
+    let commit = match after.rev - 1 {
+        0 => commit.create("message", after),
+        rev => commit.replace("message", after, rev),
+    };
+    commit.applies(table).await
 }
 
-/// Gives a message back that certainly was not sent, so that a later attempt may take it.
-pub async fn release(table: &Table, id: &str) -> Result<(), StoreError> {
-    match Commit::new(&patterns::MESSAGE).purge("message", &MessageRecord::key_of(id)).apply(table).await {
-        Ok(()) => Ok(()),
-        Err(CommitError::Store(error)) => Err(error),
-        Err(CommitError::Condition(_)) => unreachable!("there is no condition"),
-    }
+/// Mails of a shard that have to be queued again by now, the most overdue first.
+pub async fn due(
+    table: &Table,
+    shard: u8,
+    now: Timestamp,
+    limit: usize,
+) -> Result<Vec<MessageRecord>, StoreError> {
+    table.due(&patterns::MESSAGES_DUE, mails_due(shard), now, limit).await
 }

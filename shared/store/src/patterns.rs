@@ -112,6 +112,7 @@ patterns! {
 
     IDEMPOTENCY "idempotency.read" "account, campaign, code-distribution, feature-vote, referral, stamp, subscriber, waitlist" [Get] None, "`IDEM#account#principal#key` / `META`", "What was answered to this Idempotency-Key?";
     RATE "rate.count" "analytics, campaign, code-distribution, feature-vote, message-sender, stamp, subscriber" [Update] None, "`RATE#account#limit#caller` / META", "How often did this caller come within a minute?";
+    SENDER_STOPPED "rate.stopped" "campaign-scheduler" [Get] None, "`RATE#sender#ses-account#all` / META", "Until when does SES take no mail?";
 
     WAITLIST "waitlist.read" "analytics, waitlist, subscriber, referral, feature-vote, jobs, message-sender, projector" [Get] None, "`WL#waitlist` / `META`", "One waitlist";
     WAITLISTS "waitlist.list" "waitlist" [Query] Some(GSI1), "`ACCTWLS#account` / `wl_…`", "The account's waitlists, oldest first";
@@ -268,7 +269,9 @@ patterns! {
     DELIVERIES_DUE "delivery.due" "webhook-sender" [Query] Some(GSI2), "`DELIVERDUE#shard` / time", "Which deliveries have to be tried again?";
     DELIVERY_QUEUED "delivery.queued" "webhook-sender" [Put Delete] None, "`DELIVERIES#endpoint#shard` / `dlv_…`", "Note that a delivery is on its way again, or forget one to an endpoint that was deleted";
 
-    MESSAGE "message.state" "message-sender" [Get Put Delete] None, "`MSG#message` / `META`", "Was this message sent?";
+    MESSAGE "message.state" "message-sender" [BatchGet] None, "`MSG#message` / `META`; `RATE#sender#ses-account#all` / META", "Was this mail sent, does somebody hold it, and does SES take any?";
+    MESSAGE_NOTE "message.note" "campaign-scheduler, message-sender" [Put] None, "`MSG#message` / `META`", "Take a mail for sending, put it off, or note what became of it";
+    MESSAGES_DUE "message.due" "campaign-scheduler" [Query] Some(GSI2), "`MAILDUE#shard` / time", "Which mails have to be queued again?";
 }
 
 /// What a function asks of the table (`None`) and of each index, all its patterns together.

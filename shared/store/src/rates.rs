@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::{
     StoreError, Table,
     entities::{TwilioAccount, rate_key, sender_key},
+    keys::Key,
     patterns,
     table::{Clock, Moved},
 };
@@ -58,6 +59,15 @@ impl Sender {
     pub fn ses(address: String) -> Self {
         Self { account: "ses".to_owned(), address }
     }
+
+    /// The account at Amazon SES, whatever it sends: stopped while SES takes no mail of it.
+    pub fn ses_account() -> Self {
+        Self { account: "ses-account".to_owned(), address: "all".to_owned() }
+    }
+
+    pub(crate) fn key(&self) -> Key {
+        sender_key(&self.account, &self.address)
+    }
 }
 
 /// Times at which a sender may send.
@@ -80,7 +90,7 @@ pub async fn lease(
     horizon: SignedDuration,
     now: Timestamp,
 ) -> Result<Lease, StoreError> {
-    let key = sender_key(&sender.account, &sender.address);
+    let key = sender.key();
     let micros = |duration: SignedDuration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
     let step = micros(pace).saturating_mul(i64::from(count));
     let at = |micros: i64| Timestamp::from_microsecond(micros).unwrap_or(now);
@@ -98,7 +108,11 @@ pub async fn lease(
 
 /// Lets a sender send nothing until then.
 pub async fn stop_until(table: &Table, sender: &Sender, until: Timestamp) -> Result<(), StoreError> {
-    let key = sender_key(&sender.account, &sender.address);
     let clock = Clock::Restarted { at: until.as_microsecond() };
-    table.move_clock(&patterns::RATE, &key, clock, 0).await.map(drop)
+    table.move_clock(&patterns::RATE, &sender.key(), clock, 0).await.map(drop)
+}
+
+/// Until when a sender was stopped last; `None` when that is long over.
+pub async fn stopped_until(table: &Table, sender: &Sender) -> Result<Option<Timestamp>, StoreError> {
+    table.clock(&patterns::SENDER_STOPPED, &sender.key()).await
 }

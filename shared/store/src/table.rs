@@ -494,6 +494,15 @@ impl Table {
         Ok(self.update(pattern, key, update).await?.ok().map(|item| counters_of(&item)))
     }
 
+    /// Where a clock stands; `None` when there is none.
+    pub(crate) async fn clock(
+        &self,
+        pattern: &'static Pattern,
+        key: &Key,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        Ok(self.get_item(pattern, key, true).await?.as_ref().and_then(clock_of))
+    }
+
     /// Moves a clock by `step`; both are in microseconds. A clock is forgotten three minutes after the
     /// latest time that it may show.
     pub(crate) async fn move_clock(
@@ -577,6 +586,11 @@ impl Table {
 const CLOCK: &str = "arrival";
 /// How long a clock is kept after it was moved, in seconds.
 const CLOCK_KEPT: i64 = 180;
+
+/// Where a clock stands.
+pub(crate) fn clock_of(item: &Item) -> Option<Timestamp> {
+    counters_of(item).get(CLOCK).and_then(|micros| Timestamp::from_microsecond(*micros).ok())
+}
 
 /// From where a clock is moved.
 #[derive(Clone, Copy)]

@@ -48,9 +48,10 @@ pub use subscriber::{
 pub(crate) use subscriber::{
     hot_partition, leaderboard_partition, list_partition as subscriber_list_partition,
 };
+pub(crate) use support::mails_due;
 pub use support::{
-    Event, Export, ExportStatus, IdempotencyRecord, Job, JobKind, MessageRecord, MessageState, Tally,
-    rate_key, sender_key,
+    Event, Export, ExportStatus, IdempotencyRecord, Job, JobKind, MailTask, MessageRecord, MessageState,
+    Tally, rate_key, sender_key,
 };
 pub(crate) use waitlist::waitlists_of;
 pub use waitlist::{SlugClaim, line_left_key, line_numbers_key, waitlist_key, waitlist_stats_key};

@@ -234,7 +234,29 @@ fn items_of_support() {
         completed_at: None,
         rev: 1,
     });
-    golden(&MessageRecord { id: "sub_1:1".to_owned(), state: MessageState::Sent, at: now(), rev: 2 });
+    let mail = MessageRecord::new(
+        "sub_1:1",
+        MailTask::Endpoint { account_id: id("acct"), endpoint_id: id("we"), rev: 3, member_id: id("mem") },
+        now(),
+    );
+    golden(&mail.taken(now()));
+}
+
+#[test]
+fn a_mail_of_an_earlier_version_is_read_and_its_lease_lapses() {
+    let now = now();
+    let text = |text: &str| AttributeValue::S(text.to_owned());
+    let stored = |state: &str| {
+        let fields =
+            [("id", "sub_1:1"), ("state", state), ("at", "2026-11-21T08:00:00Z"), ("_type", "message")];
+        let mut item: Item = fields.iter().map(|(name, value)| ((*name).to_owned(), text(value))).collect();
+        item.insert("rev".to_owned(), AttributeValue::N("1".to_owned()));
+        MessageRecord::from_item(item).unwrap()
+    };
+    assert!(!stored("sent").is_free(now + jiff::SignedDuration::from_hours(1)));
+    assert!(!stored("sending").is_free(now + jiff::SignedDuration::from_secs(119)));
+    assert!(stored("sending").is_free(now + jiff::SignedDuration::from_secs(120)));
+    assert!(stored("sending").index_keys().is_empty());
 }
 
 #[test]

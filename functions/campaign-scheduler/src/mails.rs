@@ -1,0 +1,48 @@
+//! Mails that are due again: put off because SES took none, of unknown outcome, or of a worker that was lost.
+
+use futures_util::future::join_all;
+use jiff::{SignedDuration, Timestamp};
+use queues::MessageTask;
+use store::{
+    LIST_SHARDS, messages,
+    rates::{self, Sender},
+};
+
+use crate::{CampaignScheduler, SchedulerError};
+
+/// Mails that are noted together, and then queued: what a crash in between leaves comes again.
+const TOGETHER: usize = 10;
+/// A mail that was queued so long ago, and that no worker has taken, is queued once more.
+const QUEUED_WITHIN: SignedDuration = SignedDuration::from_mins(15);
+/// From one look to the next, in seconds.
+const BETWEEN_LOOKS: usize = 60;
+
+impl CampaignScheduler {
+    /// Queues mails that are due, no more than can be sent until the next look: after a day without SES there may be
+    /// a hundred thousand of them, and a mail that is asked for now must not wait behind them. While SES takes none,
+    /// none is queued.
+    pub(crate) async fn look_at_mails(&self, now: Timestamp) -> Result<(), SchedulerError> {
+        let stopped = rates::stopped_until(&self.table, &Sender::ses_account()).await?;
+        if stopped.is_some_and(|until| until > now) {
+            return Ok(());
+        }
+        let each = self.mails_per_second.get() as usize * BETWEEN_LOOKS / usize::from(LIST_SHARDS);
+        let looks = (0..LIST_SHARDS).map(|shard| self.queue_mails(shard, now, each));
+        join_all(looks).await.into_iter().collect()
+    }
+
+    async fn queue_mails(&self, shard: u8, now: Timestamp, most: usize) -> Result<(), SchedulerError> {
+        let due = messages::due(&self.table, shard, now, most).await?;
+        for together in due.chunks(TOGETHER) {
+            let noted = join_all(together.iter().map(async |mail| {
+                let noted = messages::write(&self.table, &mail.queued(now + QUEUED_WITHIN, now)).await?;
+                Ok::<_, SchedulerError>(noted.then(|| MessageTask::Mail { message_id: mail.id.clone() }))
+            }));
+            let (noted, failed): (Vec<_>, Vec<_>) = noted.await.into_iter().partition(Result::is_ok);
+            let tasks = noted.into_iter().flatten().flatten().map(|task| (None, task));
+            self.mails.send_all(tasks.collect()).await?;
+            failed.into_iter().collect::<Result<Vec<_>, _>>()?;
+        }
+        Ok(())
+    }
+}
