@@ -210,6 +210,13 @@ async fn a_day_without_ses_loses_no_mail_and_makes_no_dead_letter() {
     let paused = SesTrouble { paused: true, ..SesTrouble::default() };
     ses.set(quota);
     api.post(&format!("/campaigns/{campaign}/activate"), json!({})).await.ok();
+    // No time passes while a worker is at it: it would be taken for lost.
+    eventually(|| async {
+        let sends = api.all(&format!("/campaigns/{campaign}/sends")).await;
+        let deferred = sends.iter().filter(|send| send["status"] == "deferred").count();
+        (deferred == customers.len()).then_some(())
+    })
+    .await;
     let mut most_asked = 0;
     for step in 0..24 * 6 {
         if step == 12 * 6 {
