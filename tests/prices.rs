@@ -345,8 +345,8 @@ pub const COSTS: &[Cost] = &[
         transactions: 4.0,
         messages: 1.0,
         mails: 1.0,
-        reads: 13.0,
-        writes: 22.0,
+        reads: 14.0,
+        writes: 24.0,
         bytes: 3119.25,
     },
     Cost {
