@@ -444,6 +444,7 @@ impl Traffic {
             user: "pseudonym".to_owned(),
             device: None,
             status: ClaimStatus::Reserved,
+            by_server: false,
             code_id: code.id.clone(),
             code: code.code.clone(),
             masked: code.masked.clone(),

@@ -43,6 +43,7 @@ pub async fn claim_at(platform: &Platform, api: &Api, pool: &str, user: &str, at
         account_id: account.clone(),
         user: "somebody".to_owned(),
         device: None,
+        by_server: true,
         reserved_until: None,
         at,
     };
@@ -368,6 +369,87 @@ async fn a_confirmed_reservation_is_a_claim() {
     assert_eq!((asked.status.as_u16(), asked.text_at("status")), (200, "claimed".to_owned()));
     assert_ne!(asked.text_at("code"), confirmed.text_at("code"));
     eventually(|| async { (counts(&api, &pool).await["claimed"] == 2).then_some(()) }).await;
+}
+
+/// A page names whatever user it likes: where that is too little, only servers claim.
+#[tokio::test]
+async fn a_pool_for_servers_gives_pages_nothing() {
+    let api = Api::shared();
+    let pool = pool_of(&api, json!({ "claims": "server_only" }), &["SERVED-CODE-01", "SERVED-CODE-02"]).await;
+    let given = api.claim(&pool, "ada").await;
+    assert_eq!(given.status, 201, "{}", given.text);
+    for body in [
+        json!({ "user": "ada" }),
+        json!({ "user": "ada", "reserve": true }),
+        json!({ "user": "a stranger" }),
+        json!({ "user": "a stranger", "reserve": 60 }),
+    ] {
+        let refused = claim(&api, &pool, body).await;
+        refused.is_problem(403, "server-only");
+        assert!(!refused.text.contains("SERVED") && !refused.text.contains("DED"), "{}", refused.text);
+    }
+    assert_eq!(counts(&api, &pool).await["remaining"], 1, "pages took nothing");
+    // What a page reserved before the pool was closed to pages, pages settle no more.
+    let set = async |claims: &str| {
+        let call = api.secret("PATCH", &format!("/code-pools/{pool}")).header("if-match", "*");
+        call.json(json!({ "claims": claims })).send().await.ok()
+    };
+    set("anyone").await;
+    let reserved = claim(&api, &pool, json!({ "user": "bo", "reserve": true })).await;
+    assert_eq!(reserved.status, 201, "{}", reserved.text);
+    assert_eq!(set("server_only").await["claims"], "server_only");
+    for step in ["confirm", "release"] {
+        let path = format!("/claims/{}/{step}", reserved.text_at("claim_id"));
+        api.public("POST", &path).json(json!({})).send().await.is_problem(403, "server-only");
+    }
+    let confirm = format!("/claims/{}/confirm", reserved.text_at("claim_id"));
+    assert_eq!(api.post(&confirm, json!({})).await.text_at("status"), "claimed");
+    let unknown = api.secret("PATCH", &format!("/code-pools/{pool}")).header("if-match", "*");
+    unknown.json(json!({ "claims": "nobody" })).send().await.refuses("claims");
+}
+
+/// Whatever the pool says, a page has no say in what a server claimed or reserved for somebody.
+#[tokio::test]
+async fn what_a_server_reserves_or_claims_no_page_gets() {
+    let api = Api::shared();
+    let lines = ["SERVER-CODE-01", "SERVER-CODE-02", "SERVER-CODE-03"];
+    let pool = pool_of(&api, json!({}), &lines).await;
+    let distribute = format!("/distribute/{pool}");
+    let settle = async |claim: &str, step: &str| {
+        api.public("POST", &format!("/claims/{claim}/{step}")).json(json!({})).send().await
+    };
+    let status = async |claim: &str| api.get(&format!("/claims/{claim}")).await.ok()["status"].clone();
+    let reserved = api.post(&distribute, json!({ "user": "ada", "reserve": 600 })).await.text_at("claim_id");
+    // A page that was there first keeps no hold on what the server goes on with.
+    let first = claim(&api, &pool, json!({ "user": "bo", "reserve": true })).await.text_at("claim_id");
+    let taken = api.post(&distribute, json!({ "user": "bo", "reserve": true })).await;
+    assert_eq!((taken.status.as_u16(), taken.text_at("claim_id")), (200, first.clone()));
+    for (user, id) in [("ada", &reserved), ("bo", &first)] {
+        for step in ["confirm", "release"] {
+            settle(id, step).await.is_problem(403, "server-only");
+        }
+        for body in [json!({ "user": user }), json!({ "user": user, "reserve": true })] {
+            let refused = claim(&api, &pool, body).await;
+            refused.is_problem(403, "server-only");
+            assert!(!refused.text.contains("SER•"), "not even masked: {}", refused.text);
+        }
+        assert_eq!(status(id).await, "reserved", "the page changed nothing");
+    }
+    // Confirmed or claimed, it still is the server's to show.
+    assert_eq!(
+        api.post(&format!("/claims/{reserved}/confirm"), json!({})).await.text_at("status"),
+        "claimed"
+    );
+    let given = api.claim(&pool, "cy").await.text_at("claim_id");
+    for (user, id) in [("ada", &reserved), ("cy", &given)] {
+        claim(&api, &pool, json!({ "user": user })).await.is_problem(403, "server-only");
+        settle(id, "confirm").await.is_problem(403, "server-only");
+    }
+    assert_eq!(api.claim(&pool, "ada").await.status, 200, "the server sees it again");
+    // What a page reserved, the page confirms.
+    assert_eq!(api.post(&format!("/claims/{first}/release"), json!({})).await.text_at("status"), "released");
+    let own = claim(&api, &pool, json!({ "user": "di", "reserve": true })).await.text_at("claim_id");
+    assert_eq!(settle(&own, "confirm").await.text_at("status"), "claimed");
 }
 
 #[tokio::test]

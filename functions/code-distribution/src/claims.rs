@@ -16,7 +16,7 @@ use axum::{
 };
 use domain::{
     claim::{Claim, ClaimStatus},
-    code_pool::{Closed, CodePool, Platform},
+    code_pool::{ClaimPolicy, Closed, CodePool, Platform},
     id::{ClaimId, CodePoolId},
     rate::Verdict,
 };
@@ -57,6 +57,24 @@ fn require_open(pool: &CodePool, now: Timestamp) -> Result<(), Problem> {
         Some(Closed::Completed) => Err(ProblemKind::CodePoolCompleted.into()),
         Some(Closed::Expired) => Err(ProblemKind::CodePoolExpired.into()),
     }
+}
+
+/// Refuses a page where the pool's owner lets only servers claim.
+fn require_claimer(pool: &CodePool, principal: &Principal) -> Result<(), Problem> {
+    match pool.settings.claims {
+        ClaimPolicy::ServerOnly if principal.is_publishable() => {
+            Err(ProblemKind::ServerOnly.because("Only servers claim from this code pool."))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a page that asks for what a server claimed or reserved: a page names whatever user it likes.
+fn require_own_kind(claim: &Claim, principal: &Principal) -> Result<(), Problem> {
+    if claim.by_server && principal.is_publishable() {
+        return Err(ProblemKind::ServerOnly.because("A server claimed or reserved this user's code."));
+    }
+    Ok(())
 }
 
 /// Whether there is a code to be had. Never gives one: links are followed by machines, too.
@@ -106,6 +124,7 @@ pub async fn claim(
 ) -> Result<Response, Problem> {
     let counter = counter(&app, &principal, &id).await?;
     require_origin(&counter.pool.settings.allowed_origins, &client.headers)?;
+    require_claimer(&counter.pool, &principal)?;
     let verdict = limit(&app, &principal, &client, &counter).await?;
     let platform = platform_of(&counter.pool, post.body.platform)?;
     let (answer, claim) = match post.answered(&app).await? {
@@ -157,7 +176,8 @@ async fn allot(
         let (previous, shelf) = claims::context(&app.table, &id).await?;
         let now = app.now();
         if let Some(current) = previous.as_ref().filter(|claim| claim.is_current(now)) {
-            match again(app, post, counter, current, now).await? {
+            require_own_kind(current, principal)?;
+            match again(app, principal, post, counter, current, now).await? {
                 Some(allotment) => return Ok(allotment),
                 None => continue,
             }
@@ -180,6 +200,7 @@ async fn allot(
             account_id: counter.account.id.clone(),
             user: key.pseudonym("user", post.body.user.identity()),
             device: post.body.fingerprint.as_ref().map(|device| key.pseudonym("device", device.as_str())),
+            by_server: !principal.is_publishable(),
             // A code can't be confirmed when it is no good any more.
             reserved_until: held_until(counter, principal, post.body.reserve, now)
                 .map(|held| stock.valid_until().map_or(held, |end| held.min(end))),
@@ -219,15 +240,21 @@ fn held_until(
 /// changed meanwhile.
 async fn again(
     app: &App,
+    principal: &Principal,
     post: &Post<ClaimRequest>,
     counter: &Counter,
     current: &Claim,
     now: Timestamp,
 ) -> Result<Option<Allotment>, Problem> {
     let confirms = current.status == ClaimStatus::Reserved && post.body.reserve == Reserve::No;
+    // Or else a page could reserve for somebody first, and then settle what the server reserves.
+    let takes_over =
+        current.status == ClaimStatus::Reserved && !current.by_server && !principal.is_publishable();
     let (claim, commit) = if confirms {
         require_promised(&counter.pool, now)?;
-        claims::confirm(current, now)
+        claims::confirm(&Claim { by_server: current.by_server || takes_over, ..current.clone() }, now)
+    } else if takes_over {
+        claims::take_over(current)
     } else {
         (current.clone(), Commit::new(&store::patterns::CLAIM_WRITE))
     };
@@ -340,6 +367,9 @@ async fn settle(
 ) -> Result<Allotment, Problem> {
     for _ in 0..10 {
         let claim = own(app, principal, id).await?;
+        require_own_kind(&claim, principal)?;
+        let pool = counter(app, principal, &id.pool()).await?.pool;
+        require_claimer(&pool, principal)?;
         let now = app.now();
         let (settled, commit) = match (claim.status, settlement) {
             (ClaimStatus::Claimed, Settlement::Confirm) | (ClaimStatus::Released, Settlement::Release) => {
@@ -353,7 +383,7 @@ async fn settle(
                 return Err(ProblemKind::ReservationLapsed.into());
             }
             (ClaimStatus::Reserved, Settlement::Confirm) => {
-                require_promised(&counter(app, principal, &id.pool()).await?.pool, now)?;
+                require_promised(&pool, now)?;
                 claims::confirm(&claim, now)
             }
             (ClaimStatus::Reserved, Settlement::Release) => {

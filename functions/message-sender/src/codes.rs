@@ -47,6 +47,7 @@ pub async fn of(table: &Table, send: &Send, pool: &CodePoolId) -> Result<Option<
             account_id: account.clone(),
             user: key.pseudonym("user", customer.as_str()),
             device: None,
+            by_server: true,
             reserved_until: None,
             at: now,
         };

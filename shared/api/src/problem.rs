@@ -57,6 +57,7 @@ kinds! {
     InsufficientScope "insufficient-scope" FORBIDDEN "The credentials do not allow this";
     SecretKeyRequired "secret-key-required" FORBIDDEN "A publishable key is not enough";
     SubscriberTokenRequired "subscriber-token-required" FORBIDDEN "The subscriber's own token is needed";
+    ServerOnly "server-only" FORBIDDEN "Only a server may do this here";
     OriginNotAllowed "origin-not-allowed" FORBIDDEN "Pages of this origin may not call";
     NotFound "not-found" NOT_FOUND "Not found";
     MethodNotAllowed "method-not-allowed" METHOD_NOT_ALLOWED "The path has no such method";
@@ -101,6 +102,7 @@ kinds! {
     RewardWithdrawn "reward-withdrawn" CONFLICT "The reward was taken back";
     StampTokenExpired "stamp-token-expired" GONE "The customer's code has expired";
     RewardExpired "reward-expired" GONE "The reward has expired";
+    CountryNotServed "country-not-served" UNPROCESSABLE_ENTITY "Numbers of this country are not served";
     StampTimeRefused "stamp-time-refused" UNPROCESSABLE_ENTITY "The time of the stamp is not possible";
     StampCooldown "stamp-cooldown" TOO_MANY_REQUESTS "The last visit was a moment ago";
     IdempotencyKeyReused "idempotency-key-reused" UNPROCESSABLE_ENTITY "The Idempotency-Key belongs to another request";

@@ -95,6 +95,9 @@ pub struct Claim {
     /// A pseudonym of the fingerprint, if there was one.
     pub device: Option<String>,
     pub status: ClaimStatus,
+    /// Whether a secret key, a member or a campaign claimed or reserved the code, and not a page.
+    #[serde(default)]
+    pub by_server: bool,
     pub code_id: CodeId,
     /// `None` once archived.
     pub code: Option<PromoCode>,

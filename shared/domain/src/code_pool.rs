@@ -68,6 +68,19 @@ pub enum CodePoolStatus {
     Completed,
 }
 
+/// Whose claims a pool takes.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum ClaimPolicy {
+    /// Web pages with a publishable key claim for the user that they name.
+    #[default]
+    Anyone,
+    /// Only secret keys and members claim, confirm and release.
+    ServerOnly,
+}
+
 bounded_number! {
     /// How long a reservation holds its code, in seconds, 1–86,400.
     ReservationSeconds: u32 = 1..=86_400;
@@ -130,6 +143,8 @@ pub struct CodePoolSettings {
     /// Pages that may claim; all, when there is none.
     #[serde(default)]
     pub allowed_origins: AllowedOrigins,
+    #[serde(default)]
+    pub claims: ClaimPolicy,
 }
 
 fn universal() -> Platform {

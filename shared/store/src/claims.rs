@@ -206,6 +206,8 @@ pub struct Claimant {
     /// Pseudonyms of the user and the device.
     pub user: String,
     pub device: Option<String>,
+    /// Whether a server claims, and not a page.
+    pub by_server: bool,
     /// Until when the code is held, if it is only reserved.
     pub reserved_until: Option<Timestamp>,
     pub at: Timestamp,
@@ -216,7 +218,7 @@ pub struct Claimant {
 ///
 /// `previous` is what the user had before.
 pub fn take(claimant: Claimant, previous: Option<&Claim>, stock: &Stock) -> (Claim, Commit) {
-    let Claimant { id, account_id, user, device, reserved_until, at } = claimant;
+    let Claimant { id, account_id, user, device, by_server, reserved_until, at } = claimant;
     let mut claim = Claim {
         pool_id: id.pool(),
         id,
@@ -224,6 +226,7 @@ pub fn take(claimant: Claimant, previous: Option<&Claim>, stock: &Stock) -> (Cla
         user,
         device,
         status: if reserved_until.is_some() { ClaimStatus::Reserved } else { ClaimStatus::Claimed },
+        by_server,
         code_id: stock.code_id.clone(),
         code: Some(stock.code.clone()),
         masked: stock.code.masked(),
@@ -269,6 +272,13 @@ pub fn confirm(reserved: &Claim, now: Timestamp) -> (Claim, Commit) {
     let commit = Commit::new(&patterns::CLAIM_WRITE)
         .delete("stock", &Stock::key_of(&claim.code_id, claim.lot), reserved.stock_rev.unwrap_or_default())
         .replace("claim", &claim, reserved.rev);
+    (claim, commit)
+}
+
+/// Makes a page's reservation a server's; the label `claim` fails when the claim has changed.
+pub fn take_over(reserved: &Claim) -> (Claim, Commit) {
+    let claim = Claim { by_server: true, rev: reserved.rev + 1, ..reserved.clone() };
+    let commit = Commit::new(&patterns::CLAIM_WRITE).replace("claim", &claim, reserved.rev);
     (claim, commit)
 }
 
