@@ -779,6 +779,141 @@ async fn a_message_tells_the_customer_a_code_of_their_own() {
     assert_eq!((refused.len(), people.len()), (1, 4));
 }
 
+/// A page enrols a stranger's number under an address of its own: neither gets a message before somebody who may has
+/// confirmed it, and a code goes to no address but a confirmed one.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_page_says_reaches_nobody_until_it_is_confirmed() {
+    let Some(stage) = Stage::new(accept).await else { return };
+    let api = &stage.api;
+    let person = stage.customers(1).await.remove(0);
+    let (mallory, ada) = (address("mallory"), address("ada"));
+    let numbers = [phone(), phone()];
+    for number in &numbers {
+        let body = json!({ "program_id": stage.program, "phone": number, "email": mallory, "name": "Mallory",
+            "birthday": "1990-01-02", "consent": true });
+        assert_eq!(api.public("POST", "/enrollments").json(body).send().await.status, 202);
+    }
+    let ids: Vec<String> = {
+        let customers = api.all(&format!("/customers?program_id={}", stage.program)).await;
+        let of =
+            |number: &String| customers.iter().find(|customer| customer["phone"] == number.as_str()).unwrap();
+        numbers.iter().map(|number| of(number)["id"].as_str().unwrap().to_owned()).collect()
+    };
+    let pool = api.pool(json!({ "claims": "server_only" })).await;
+    api.import(&pool, "code\nMISS-0001\nMISS-0002\n").await;
+    let mail = json!({ "channel": "email", "subject": "For {{name|you}}", "text": "Take {{code}}" });
+    let sms = json!({ "channel": "sms", "text": "Hello {{name|friend}}" });
+    let with_code = json!({ "code_pool_id": pool, "template": mail });
+    // By its number, and by its mail.
+    for change in [json!({ "template": sms }), with_code.clone()] {
+        let campaign = stage.campaign(change).await;
+        stage.step(&campaign, "activate").await;
+        stage.settled(&campaign, 3).await;
+        let sends = stage.sends(&campaign).await;
+        for id in &ids {
+            assert_eq!(
+                (&sends[id]["status"], &sends[id]["reason"]),
+                (&json!("refused"), &json!("unconfirmed"))
+            );
+        }
+    }
+    let taken = stage.twilio.taken();
+    assert_eq!(taken.len(), 1, "the customer whom the shop enrolled");
+    let outcome = async |change: Value, id: &String| {
+        let campaign = stage.campaign(change).await;
+        let sent = api.post(&format!("/campaigns/{campaign}/test"), json!({ "customer_id": id })).await;
+        assert_eq!(sent.status, 202, "{}", sent.text);
+        patiently(Duration::from_secs(30), || async {
+            let send = stage.sends(&campaign).await.remove(id)?;
+            (send["status"] == "sent" || send["status"] == "refused").then_some(send)
+        })
+        .await
+    };
+    // START from the number proves the number, and nothing else that was said.
+    let said = Arrival { to: numbers[0].clone(), ..of(&taken, &person).unwrap().clone() };
+    assert_eq!(stage.twilio.reply(&said, "START").await, 200);
+    assert_eq!(outcome(json!({ "template": sms }), &ids[0]).await["status"], "sent");
+    let greeted = stage.twilio.taken().into_iter().find(|message| message.to == numbers[0]).unwrap();
+    assert_eq!(greeted.form["Body"], "Hello friend");
+    assert_eq!(outcome(with_code.clone(), &ids[0]).await["reason"], "unconfirmed");
+    // So does a card shown at the till: the address stays unconfirmed.
+    let path = format!("/customers/{}/card?program_id={}", ids[1], stage.program);
+    let token = api.get(&path).await.text_at("token");
+    assert_eq!(api.post("/stamps", json!({ "token": token })).await.status, 201);
+    assert_eq!(outcome(json!({ "template": sms }), &ids[1]).await["status"], "sent");
+    assert_eq!(outcome(with_code.clone(), &ids[1]).await["reason"], "unconfirmed");
+    // The shop confirms its customer's own address.
+    let shop = json!({ "program_id": stage.program, "phone": numbers[1], "email": ada, "consent": true });
+    assert_eq!(api.post("/enrollments", shop).await.status, 200);
+    assert_eq!(outcome(with_code.clone(), &ids[1]).await["status"], "sent");
+    assert!(api.mail(&ada).await["text"].as_str().unwrap().contains("Take MISS-000"));
+    let outbox = api.call("GET", &format!("//outbox.json?to={mallory}")).send().await;
+    assert_eq!(outbox.json["data"], json!([]), "{}", outbox.text);
+    let codes = api.all(&format!("/code-pools/{pool}/codes")).await;
+    let left = codes.iter().filter(|code| code["status"] == "available").count();
+    assert_eq!(left, 1, "no code was spent on what was refused");
+    // What the shop refuses on a customer's behalf is final, whatever pages say.
+    let shop = json!({ "program_id": stage.program, "phone": numbers[1], "consent": false });
+    api.post("/enrollments", shop).await.ok();
+    let page = json!({ "program_id": stage.program, "phone": numbers[1], "consent": true });
+    api.public("POST", "/enrollments").json(page).send().await.ok();
+    assert_eq!(outcome(json!({ "template": sms }), &ids[1]).await["reason"], "opted_out");
+}
+
+/// A page can give a known customer another program's card: no message follows from it before a visit.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_card_that_a_page_gave_brings_no_messages_before_a_visit() {
+    let Some(stage) = Stage::new(accept).await else { return };
+    let api = &stage.api;
+    let person = stage.customers(1).await.remove(0);
+    let other = api.program(json!({})).await;
+    let body = json!({ "program_id": other, "phone": person.phone, "consent": true });
+    assert_eq!(api.public("POST", "/enrollments").json(body.clone()).send().await.status, 202);
+    let template = json!({ "channel": "sms", "text": "Hello" });
+    let reasons = async || {
+        let campaign = campaign(api, &other, json!({ "template": template })).await;
+        let path = format!("/campaigns/{campaign}/test");
+        api.post(&path, json!({ "customer_id": person.id })).await.ok();
+        patiently(Duration::from_secs(30), || async {
+            let send = stage.sends(&campaign).await.remove(&person.id)?;
+            (send["status"] == "sent" || send["status"] == "refused").then(|| send["reason"].clone())
+        })
+        .await
+    };
+    assert_eq!(reasons().await, "unconfirmed");
+    assert_eq!(stage.twilio.taken().len(), 0);
+    let visit = json!({ "program_id": other, "customer_id": person.id });
+    assert_eq!(api.post("/stamps", visit).await.status, 201);
+    assert_eq!(reasons().await, Value::Null);
+    assert_eq!(stage.twilio.taken().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_outside_the_programs_countries_get_no_message() {
+    let Some(stage) = Stage::new(accept).await else { return };
+    let api = &stage.api;
+    let person = stage.customers(1).await.remove(0);
+    let abroad = format!("+1876{:07}", unique() % 10_000_000);
+    let body =
+        json!({ "program_id": stage.program, "phone": abroad, "email": address("jo"), "consent": true });
+    let jo = api.post("/enrollments", body).await.text_at("customer_id");
+    let change = api.secret("PATCH", &format!("/programs/{}", stage.program)).header("if-match", "*");
+    change.json(json!({ "countries": ["DE"] })).send().await.ok();
+    let campaign = stage.campaign(json!({ "template": { "channel": "sms", "text": "Hello" } })).await;
+    stage.step(&campaign, "activate").await;
+    let counts = stage.settled(&campaign, 2).await;
+    assert_eq!((&counts["sent"], &counts["refused"]), (&json!(1), &json!(1)));
+    assert_eq!(stage.sends(&campaign).await[&jo]["reason"], "country_not_served");
+    let taken = stage.twilio.taken();
+    assert!(taken.len() == 1 && taken[0].to == person.phone, "{taken:?}");
+    // A mail goes to no country.
+    let template = json!({ "channel": "email", "subject": "Hi", "text": "Hello" });
+    let campaign = stage.campaign(json!({ "template": template })).await;
+    stage.step(&campaign, "activate").await;
+    stage.settled(&campaign, 2).await;
+    assert_eq!(stage.sends(&campaign).await[&jo]["status"], "sent");
+}
+
 /// A code that was claimed long ago has left the table.
 #[tokio::test(flavor = "multi_thread")]
 async fn whose_code_was_archived_gets_another() {

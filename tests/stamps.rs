@@ -181,6 +181,171 @@ async fn a_page_enrols_and_learns_nothing() {
     enrol("https://cafe.example").await.is_problem(409, "program-paused");
 }
 
+/// The customer of a program with this number.
+async fn with_number(api: &Api, program: &str, number: &str) -> Value {
+    let found = api.get(&format!("/customers?program_id={program}&phone=%2B{}", &number[1..])).await.ok();
+    let mut customer = found["data"][0].clone();
+    customer.as_object_mut().unwrap().remove("card");
+    customer
+}
+
+fn enrolment(program: &str, number: &str, email: &str, consent: bool) -> Value {
+    json!({ "program_id": program, "phone": number, "name": "Eve", "email": email, "birthday": "1990-01-02",
+        "time_zone": "Asia/Tokyo", "consent": { "granted": consent, "text": "v1" } })
+}
+
+/// Anybody can type anybody's number into a page.
+#[tokio::test]
+async fn what_a_page_says_is_provisional_and_the_shop_overrides_it() {
+    let api = Api::shared();
+    let program = api.program(json!({})).await;
+    let number = phone();
+    let (mallory, ada) = (address("mallory"), address("ada"));
+    let page = async |email: &str, consent: bool| {
+        let body = enrolment(&program, &number, email, consent);
+        let reply = api.public("POST", "/enrollments").json(body).send().await;
+        assert_eq!((reply.status.as_u16(), reply.text.as_str()), (202, r#"{"status":"enrolled"}"#));
+    };
+    page(&mallory, true).await;
+    let first = with_number(&api, &program, &number).await;
+    for field in ["email", "name", "birthday", "time_zone"] {
+        assert_eq!(first[field], Value::Null, "{field}");
+    }
+    assert_eq!(first["consent"]["granted"], false);
+    let said = &first["provisional"];
+    assert_eq!((&said["email"], &said["name"]), (&json!(mallory), &json!("Eve")));
+    assert_eq!((&said["birthday"], &said["time_zone"]), (&json!("1990-01-02"), &json!("Asia/Tokyo")));
+    assert_eq!(said["consent"]["granted"], true);
+    // A second page, or the same one again, changes nothing.
+    page(&address("eve"), false).await;
+    assert_eq!(with_number(&api, &program, &number).await, first);
+    // The shop says something else, and has the last word.
+    let shop =
+        json!({ "program_id": program, "phone": number, "name": "Ada", "email": ada, "consent": false });
+    assert_eq!(api.post("/enrollments", shop).await.status, 200);
+    let known = with_number(&api, &program, &number).await;
+    assert_eq!((&known["email"], &known["name"]), (&json!(ada), &json!("Ada")));
+    assert_eq!((&known["consent"]["granted"], &known["provisional"]), (&json!(false), &Value::Null));
+    page(&mallory, true).await;
+    assert_eq!(with_number(&api, &program, &number).await, known);
+}
+
+#[tokio::test]
+async fn a_no_of_the_shop_wins_and_a_no_of_a_page_silences_nobody() {
+    let api = Api::shared();
+    let program = api.program(json!({})).await;
+    let number = phone();
+    let enrol = |consent: bool| json!({ "program_id": program, "phone": number, "consent": consent });
+    let granted = async || with_number(&api, &program, &number).await["consent"]["granted"].clone();
+    let id = api.post("/enrollments", enrol(true)).await.text_at("customer_id");
+    api.public("POST", "/enrollments").json(enrol(false)).send().await.ok();
+    assert_eq!(granted().await, true, "a page silences nobody");
+    assert_eq!(api.post("/enrollments", enrol(false)).await.status, 200);
+    assert_eq!(granted().await, false, "the shop does");
+    assert_eq!(api.post("/enrollments", enrol(true)).await.status, 200);
+    assert_eq!(granted().await, false, "to agree again is the customer's, or an explicit change");
+    let change = api.secret("PATCH", &format!("/customers/{id}")).header("if-match", "*");
+    change.json(json!({ "consent": true })).send().await.ok();
+    assert_eq!(granted().await, true);
+    // A member's no counts as a server's does.
+    let Some(platform) = embedded() else { return };
+    let member = platform.oidc.id_token(&api.credentials.oidc_username, std::time::Duration::from_secs(600));
+    let call = api.call("POST", "/enrollments").key(&member).json(enrol(false)).send().await;
+    assert_eq!((call.status.as_u16(), granted().await), (200, json!(false)), "{}", call.text);
+}
+
+#[tokio::test]
+async fn a_change_by_the_shop_ends_what_is_provisional_field_by_field() {
+    let api = Api::shared();
+    let program = api.program(json!({})).await;
+    let number = phone();
+    let body = enrolment(&program, &number, &address("mallory"), true);
+    api.public("POST", "/enrollments").json(body).send().await.ok();
+    let id = with_number(&api, &program, &number).await["id"].as_str().unwrap().to_owned();
+    let change = |body: Value| {
+        api.secret("PATCH", &format!("/customers/{id}")).header("if-match", "*").json(body).send()
+    };
+    let named = change(json!({ "name": "Ada", "email": null })).await.ok();
+    assert_eq!((&named["name"], &named["email"]), (&json!("Ada"), &Value::Null));
+    let left = &named["provisional"];
+    assert_eq!((&left["name"], &left["email"]), (&Value::Null, &Value::Null));
+    assert_eq!((&left["birthday"], &left["consent"]["granted"]), (&json!("1990-01-02"), &json!(true)));
+    let refused = change(json!({ "consent": false })).await.ok();
+    assert_eq!(
+        (&refused["consent"]["granted"], &refused["provisional"]["consent"]),
+        (&json!(false), &Value::Null)
+    );
+    let rest = change(json!({ "birthday": null, "time_zone": "Europe/Berlin" })).await.ok();
+    assert_eq!((&rest["time_zone"], &rest["provisional"]), (&json!("Europe/Berlin"), &Value::Null));
+    change(json!({ "provisional": { "consent": true } })).await.refuses("provisional");
+}
+
+#[tokio::test]
+async fn a_customer_who_shows_her_card_at_a_till_is_confirmed_but_for_the_address() {
+    let api = Api::shared();
+    let program = api.program(json!({})).await;
+    let number = phone();
+    let mallory = address("mallory");
+    let body = enrolment(&program, &number, &mallory, true);
+    api.public("POST", "/enrollments").json(body).send().await.ok();
+    let enrolled = with_number(&api, &program, &number).await;
+    let id = enrolled["id"].as_str().unwrap().to_owned();
+    // Who names a number at the till has not shown that it is theirs.
+    assert_eq!(stamp(&api, &program, &id, 1).await.status, 201);
+    assert_eq!(with_number(&api, &program, &number).await, enrolled);
+    let token = async || card(&api, &program, &id).await["token"].as_str().unwrap().to_owned();
+    let (one, other) = (token().await, token().await);
+    let (one, other) = futures_util::join!(
+        api.post("/stamps", json!({ "token": one })),
+        api.post("/stamps", json!({ "token": other }))
+    );
+    assert_eq!((one.status.as_u16(), other.status.as_u16()), (201, 201), "{} {}", one.text, other.text);
+    let seen = with_number(&api, &program, &number).await;
+    assert_eq!((&seen["name"], &seen["birthday"]), (&json!("Eve"), &json!("1990-01-02")));
+    assert_eq!((&seen["consent"]["granted"], &seen["consent"]["text"]), (&json!(true), &json!("v1")));
+    assert_eq!((&seen["email"], &seen["provisional"]["email"]), (&Value::Null, &json!(mallory)));
+    assert_eq!((&seen["provisional"]["name"], &seen["provisional"]["consent"]), (&Value::Null, &Value::Null));
+    check_ledger(&api, &program, &id).await;
+    let audit = api.get("/audit-log?limit=100").await.ok();
+    let confirmed = audit["data"].as_array().unwrap().iter();
+    let confirmed =
+        confirmed.filter(|entry| entry["action"] == "customer.confirmed" && entry["target"] == id.as_str());
+    assert_eq!(confirmed.count(), 1, "once, with two codes shown at the same time");
+    // The next visit confirms nothing more.
+    api.post("/stamps", json!({ "token": token().await })).await.ok();
+    assert_eq!(with_number(&api, &program, &number).await, seen);
+}
+
+#[tokio::test]
+async fn a_program_can_refuse_pages_and_other_countries() {
+    let api = Api::shared();
+    let program = api.program(json!({ "enrollment": "server_only", "countries": ["at", "DE"] })).await;
+    let read = api.get(&format!("/programs/{program}")).await.ok();
+    assert_eq!((&read["enrollment"], &read["countries"]), (&json!("server_only"), &json!(["AT", "DE"])));
+    let enrol = |number: &str| json!({ "program_id": program, "phone": number, "consent": true });
+    let page = |number: &str| api.public("POST", "/enrollments").json(enrol(number)).send();
+    let number = phone();
+    page(&number).await.is_problem(403, "server-only");
+    assert_eq!(api.all(&format!("/customers?program_id={program}")).await.len(), 0);
+    assert_eq!(api.post("/enrollments", enrol(&number)).await.status, 201);
+    page(&number).await.is_problem(403, "server-only");
+    let change = |body: Value| {
+        api.secret("PATCH", &format!("/programs/{program}")).header("if-match", "*").json(body).send()
+    };
+    change(json!({ "enrollment": "anyone" })).await.ok();
+    assert_eq!(page(&phone()).await.status, 202);
+    // Jamaica shares +1, Kazakhstan +7; a satellite is no country.
+    for number in ["+18765550123", "+12025550123", "+77011234567", "+881612345678"] {
+        page(number).await.is_problem(422, "country-not-served");
+        api.post("/enrollments", enrol(number)).await.is_problem(422, "country-not-served");
+    }
+    change(json!({ "countries": ["DE", "XX"] })).await.refuses("countries[1]");
+    let unknown = change(json!({ "enrollment": "nobody" })).await;
+    unknown.refuses("enrollment");
+    change(json!({ "countries": [] })).await.ok();
+    assert_eq!(page(&format!("+1202{:07}", unique() % 10_000_000)).await.status, 202);
+}
+
 #[tokio::test]
 async fn a_customer_is_changed_and_keeps_a_number_of_their_own() {
     let api = Api::shared();

@@ -165,8 +165,8 @@ impl MessageSender {
             Ok(recipient) => recipient,
             Err(reason) => return refuse(reason),
         };
-        if !recipient.customer.consent.granted {
-            return refuse(SendReason::OptedOut);
+        if let Some(reason) = unwanted(&recipient) {
+            return refuse(reason);
         }
         let zone = recipient.customer.time_zone.as_ref().unwrap_or(&campaign.settings.time_zone).zone();
         let quiet = campaign.settings.quiet_hours.filter(|_| !send.test).map(|hours| (hours, zone));
@@ -175,8 +175,14 @@ impl MessageSender {
         }
         // Codes are for those who will get the message.
         let Some(route) = route(&campaign.settings.template, &recipient)? else {
-            return refuse(SendReason::NoAddress);
+            let provisional = recipient.customer.provisional.as_ref();
+            let said = provisional.is_some_and(|provisional| provisional.email.is_some());
+            return refuse(if said { SendReason::Unconfirmed } else { SendReason::NoAddress });
         };
+        let countries = &recipient.program.settings.countries;
+        if matches!(route, Route::Twilio { .. }) && !countries.serve(&recipient.customer.phone) {
+            return refuse(SendReason::CountryNotServed);
+        }
         let capped = recipient.cap.as_ref().is_some_and(|cap| cap.at + FREQUENCY_CAP > now);
         if capped && !send.test {
             return refuse(SendReason::FrequencyCap);
@@ -448,6 +454,18 @@ impl MessageSender {
 async fn until(at: Timestamp) {
     let wait = at.duration_since(Timestamp::now());
     tokio::time::sleep(Duration::try_from(wait).unwrap_or_default()).await;
+}
+
+/// Why the customer gets no messages of campaigns, if so.
+fn unwanted(recipient: &Recipient) -> Option<SendReason> {
+    let customer = &recipient.customer;
+    let by_page = recipient.card.as_ref().is_some_and(|card| card.provisional);
+    match customer.consent.granted {
+        true if by_page => Some(SendReason::Unconfirmed),
+        true => None,
+        false if customer.is_consent_unconfirmed() => Some(SendReason::Unconfirmed),
+        false => Some(SendReason::OptedOut),
+    }
 }
 
 /// The message, put off to the end of quiet hours.

@@ -12,11 +12,11 @@ use axum::{
 use domain::{
     id::CustomerId,
     rate::Verdict,
-    stamp::{Card, Customer},
+    stamp::{Card, Customer, EnrolmentPolicy},
     token::{SHOWN_FOR, Shown},
 };
 use store::{
-    Answer, Commit, CommitError,
+    Answer, CommitError,
     customers::{self, EnrolContext},
     entities::AuditEntry,
     stamps,
@@ -35,8 +35,8 @@ pub async fn own(app: &App, principal: &Principal, id: &CustomerId) -> Result<Cu
 
 /// Gives somebody a card of a program.
 ///
-/// 202: what a page is told, whoever it is and whether there was a card before. With a secret key, 201: a new
-/// card; 200: there was one.
+/// 202: what a page is told, whoever it is and whether there was a card before. What a page says of a customer is
+/// provisional, and changes nothing of a customer who is known. With a secret key, 201: a new card; 200: there was one.
 #[utoipa::path(post, path = "/api/v1/enrollments", tag = "stamp", request_body = EnrolmentRequest,
     responses((status = CREATED, body = EnrolledView), (status = OK, body = EnrolledView),
         (status = ACCEPTED, body = EnrolmentAccepted)))]
@@ -49,29 +49,54 @@ pub async fn enrol(
     let program = &post.body.program_id;
     let context = customers::enrol_context(&app.table, &principal.account_id, program).await?;
     let context = context.ok_or_else(|| ProblemKind::NotFound.because("There is no such program."))?;
-    require_origin(&context.program.settings.allowed_origins, &client.headers)?;
+    let settings = &context.program.settings;
+    require_origin(&settings.allowed_origins, &client.headers)?;
+    let by_page = principal.is_publishable();
+    if by_page && settings.enrollment == EnrolmentPolicy::ServerOnly {
+        return Err(ProblemKind::ServerOnly.because("Only servers enrol customers in this program."));
+    }
     let verdict = limit(&app, &principal, &client, &context).await?;
     if let Some(answer) = post.answered(&app).await? {
         return Ok(rate_limited(respond(answer), verdict));
     }
-    if context.program.settings.is_paused() {
+    if settings.is_paused() {
         return Err(ProblemKind::ProgramPaused.into());
     }
+    if !settings.countries.serve(&post.body.phone) {
+        return Err(ProblemKind::CountryNotServed.into());
+    }
     for _ in 0..5 {
+        let now = app.now();
         let known = customers::by_phone(&app.table, &context.signing, &context.account.id, &post.body.phone);
         let (commit, card, fresh) = match known.await? {
             None => {
-                let customer = customer(&app, &post.body, &context);
-                let card = card(&app, &context, &customer);
+                let make = if by_page { Customer::of_page } else { Customer::new };
+                let customer =
+                    make(context.account.id.clone(), post.body.phone.clone(), post.body.said(now), now);
+                let card = Card::new(&context.program, customer.id.clone(), now);
                 (customers::create(&context.signing, &customer, &card), card, true)
             }
-            Some(customer) => match customers::card(&app.table, &customer.id, program).await? {
-                None => {
-                    let card = card(&app, &context, &customer);
-                    (customers::enrol(&customer, &card), card, true)
-                }
-                Some(card) => (Commit::new(&store::patterns::CUSTOMER_WRITE), card, false),
-            },
+            Some(customer) => {
+                let there = customers::card(&app.table, &customer.id, program).await?;
+                let card = match &there {
+                    None => {
+                        Card { provisional: by_page, ..Card::new(&context.program, customer.id.clone(), now) }
+                    }
+                    Some(card) if card.provisional && !by_page => {
+                        Card { provisional: false, updated_at: now, rev: card.rev + 1, ..card.clone() }
+                    }
+                    Some(card) => card.clone(),
+                };
+                // What a page says of somebody who is known changes nothing.
+                let after = match by_page {
+                    true => None,
+                    false => customer.enrolled_again(post.body.said(now), now),
+                };
+                let audit = audit(&app, &principal, "customer.updated", &customer.id);
+                let after = after.as_ref().map(|after| (after, &audit));
+                let commit = customers::enrol(&customer, after, &card, there.as_ref());
+                (commit, card, there.is_none())
+            }
         };
         let answer = answer(&principal, &card, fresh)?;
         match post.commit(&app, commit, &answer).await {
@@ -97,27 +122,6 @@ async fn limit(
     let caller = context.signing.pseudonym("ip", &client.address());
     let limit = context.account.limits.joins_per_ip_per_minute;
     app.limit(&principal.account_id, "enrol", &caller, limit).await.map(Some)
-}
-
-fn customer(app: &App, request: &EnrolmentRequest, context: &EnrolContext) -> Customer {
-    let now = app.now();
-    Customer {
-        id: CustomerId::new(now),
-        account_id: context.account.id.clone(),
-        phone: request.phone.clone(),
-        email: request.email.clone(),
-        name: request.name.clone(),
-        birthday: request.birthday,
-        time_zone: request.time_zone.clone(),
-        consent: request.consent.at(now),
-        created_at: now,
-        updated_at: now,
-        rev: 1,
-    }
-}
-
-fn card(app: &App, context: &EnrolContext, customer: &Customer) -> Card {
-    Card::new(&context.program, customer.id.clone(), app.now())
 }
 
 /// A page learns nothing about who is enrolled already.
@@ -195,7 +199,7 @@ pub async fn patch(
     let old = own(&app, &principal, &id).await?;
     seen.check(old.rev)?;
     let settings: CustomerSettings = merge_patch(&CustomerSettings::of(&old), &patch)?;
-    let new = settings.applied_to(&old, app.now());
+    let new = settings.applied_to(&old, &patch, app.now());
     let signing = store::accounts::signing_key(&app.table, &principal.account_id).await?;
     let audit = audit(&app, &principal, "customer.updated", &id);
     match customers::update(&app.table, &signing, &old, &new, &audit).await {

@@ -6,8 +6,8 @@ use domain::{
     id::{CardRewardId, CustomerId, ProgramId, StampId},
     phone::Phone,
     stamp::{
-        Card, CardReward, CardRewardStatus, Customer, Program, ProgramSettings, Stamp, StampCount,
-        StampStatus,
+        Card, CardReward, CardRewardStatus, Customer, Program, ProgramSettings, Provisional, Said, Stamp,
+        StampCount, StampStatus,
     },
     subscriber::Consent,
     text::{Line, Name, TimeZoneName, Word},
@@ -47,6 +47,18 @@ pub struct EnrolmentRequest {
     pub time_zone: Option<TimeZoneName>,
     /// Whether messages may be sent that aren't asked for.
     pub consent: ConsentInput,
+}
+
+impl EnrolmentRequest {
+    pub fn said(&self, now: Timestamp) -> Said {
+        Said {
+            email: self.email.clone(),
+            name: self.name.clone(),
+            birthday: self.birthday,
+            time_zone: self.time_zone.clone(),
+            consent: self.consent.at(now),
+        }
+    }
 }
 
 /// What ever happened in a program; up to a second behind.
@@ -122,7 +134,9 @@ impl CustomerSettings {
         }
     }
 
-    pub fn applied_to(self, customer: &Customer, now: Timestamp) -> Customer {
+    /// The customer with these settings, of which the patch names those that it decides: of them nothing stays
+    /// provisional.
+    pub fn applied_to(self, customer: &Customer, patch: &serde_json::Value, now: Timestamp) -> Customer {
         let Self { phone, name, email, birthday, time_zone, consent } = self;
         let unchanged = ConsentInput::of(&customer.consent) == consent;
         Customer {
@@ -132,6 +146,10 @@ impl CustomerSettings {
             birthday,
             time_zone,
             consent: if unchanged { customer.consent.clone() } else { consent.at(now) },
+            provisional: customer
+                .provisional
+                .clone()
+                .and_then(|provisional| provisional.without(|field| patch.get(field).is_some())),
             updated_at: now,
             rev: customer.rev + 1,
             ..customer.clone()
@@ -166,6 +184,29 @@ pub struct CustomerWithCard {
     pub card: CardView,
 }
 
+/// What only a page said of a customer; used for nothing until it is confirmed.
+#[derive(Serialize, ToSchema)]
+pub struct ProvisionalView {
+    #[schema(required)]
+    pub email: Option<String>,
+    #[schema(required)]
+    pub name: Option<Name>,
+    #[schema(required)]
+    pub birthday: Option<Date>,
+    #[schema(required)]
+    pub time_zone: Option<TimeZoneName>,
+    /// `null` once the customer or the account has decided.
+    #[schema(required)]
+    pub consent: Option<Consent>,
+}
+
+impl From<Provisional> for ProvisionalView {
+    fn from(provisional: Provisional) -> Self {
+        let Provisional { email, name, birthday, time_zone, consent } = provisional;
+        Self { email: email.map(String::from), name, birthday, time_zone, consent }
+    }
+}
+
 #[derive(Serialize, ToSchema)]
 pub struct CustomerView {
     pub id: CustomerId,
@@ -179,16 +220,30 @@ pub struct CustomerView {
     #[schema(required)]
     pub time_zone: Option<TimeZoneName>,
     pub consent: Consent,
+    /// `null` when nothing waits for a confirmation.
+    #[schema(required)]
+    pub provisional: Option<ProvisionalView>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
 }
 
 impl From<Customer> for CustomerView {
     fn from(customer: Customer) -> Self {
-        let Customer { id, phone, email, name, birthday, time_zone, consent, created_at, updated_at, .. } =
-            customer;
-        let email = email.map(String::from);
-        Self { id, phone, email, name, birthday, time_zone, consent, created_at, updated_at }
+        let Customer {
+            id,
+            phone,
+            email,
+            name,
+            birthday,
+            time_zone,
+            consent,
+            provisional,
+            created_at,
+            updated_at,
+            ..
+        } = customer;
+        let (email, provisional) = (email.map(String::from), provisional.map(ProvisionalView::from));
+        Self { id, phone, email, name, birthday, time_zone, consent, provisional, created_at, updated_at }
     }
 }
 

@@ -17,6 +17,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use store::{
     Answer, Commit, back_off,
+    entities::AuditEntry,
     stamps::{self, Given, Till, Visit, Voiding},
 };
 
@@ -94,7 +95,8 @@ impl Presented {
     }
 }
 
-/// Stamps a card: of the customer who shows a code, or whom the till knows.
+/// Stamps a card: of the customer who shows a code, or whom the till knows. A customer who shows a code is seen in
+/// person: that confirms what a page said of them, but for the email address.
 #[utoipa::path(post, path = "/api/v1/stamps", tag = "stamp", request_body = StampRequest,
     responses((status = CREATED, body = GivenView)))]
 pub async fn give(
@@ -126,10 +128,20 @@ pub async fn give(
         let (given, commit) = stamps::give(&till.program, card, visit);
         let answer =
             created(format!("/api/v1/stamps/{}", given.stamp.id), &GivenView::of(&given, &till.program))?;
+        let seen = till.customer.seen(now).filter(|_| presented.token.is_some());
+        let commit = match &seen {
+            Some(seen) => {
+                let id = seen.id.as_str();
+                let audit =
+                    AuditEntry::new(&principal.account_id, &principal.id, "customer.confirmed", id, now);
+                stamps::confirming(commit, &till.customer, seen, &audit)
+            }
+            None => commit,
+        };
         match post.commit(&app, commit, &answer).await {
             Ok(committed) => return Ok(respond(committed.answer_or(answer))),
             Err(problem) if problem.is("once") => return Err(ProblemKind::StampTokenUsed.into()),
-            Err(problem) if problem.is("card") => back_off(attempt).await,
+            Err(problem) if problem.is("card") || problem.is("customer") => back_off(attempt).await,
             Err(problem) => return Err(problem.into()),
         }
     }

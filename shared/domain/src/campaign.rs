@@ -482,6 +482,10 @@ pub enum SendReason {
     OptedOut,
     /// There was another campaign's message in the last seven days.
     FrequencyCap,
+    /// A page enrolled the customer, and neither the customer nor the account has confirmed what it said.
+    Unconfirmed,
+    /// The number is of a country that the program doesn't serve.
+    CountryNotServed,
     /// The customer has no address for this channel.
     NoAddress,
     /// The customer is gone.

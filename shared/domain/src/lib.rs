@@ -8,6 +8,7 @@ pub mod api_key;
 pub mod campaign;
 pub mod claim;
 pub mod code_pool;
+pub mod country;
 pub mod email;
 pub mod event;
 pub mod feature;

@@ -95,12 +95,25 @@ pub fn create(key: &SigningKey, customer: &Customer, card: &Card) -> Commit {
         .create("card", card)
 }
 
-/// The writes that give a customer another card; the label `card` fails when there is one, `customer` when
-/// the customer has changed, or is being erased.
-pub fn enrol(customer: &Customer, card: &Card) -> Commit {
-    Commit::new(&patterns::CUSTOMER_WRITE)
-        .expect("customer", &customer.key(), customer.rev)
-        .create("card", card)
+/// The writes that enrol a known customer, whose card may be `there`, and change the customer if the enrolment says
+/// so; the label `card` fails when the card has changed, `customer` when the customer has, or is being erased.
+pub fn enrol(
+    customer: &Customer,
+    after: Option<(&Customer, &AuditEntry)>,
+    card: &Card,
+    there: Option<&Card>,
+) -> Commit {
+    let commit = Commit::new(&patterns::CUSTOMER_WRITE);
+    let commit = match after {
+        Some((after, audit)) => commit.replace("customer", after, customer.rev).create("audit", audit),
+        None if there == Some(card) => return commit,
+        None => commit.expect("customer", &customer.key(), customer.rev),
+    };
+    match there {
+        None => commit.create("card", card),
+        Some(there) if there != card => commit.replace("card", card, there.rev),
+        Some(_) => commit,
+    }
 }
 
 /// A customer's card of a program.
@@ -162,11 +175,8 @@ pub async fn set_consent(
     for attempt in 1..=12 {
         let found: Option<Customer> = table.get(&patterns::CONSENT, &customer_key(id)).await?;
         let Some(customer) = found else { return Ok(None) };
-        if customer.consent.granted == granted {
-            return Ok(Some(false));
-        }
         let consent = Consent { granted, text: Line::try_from(words.to_owned()).ok(), at: now };
-        let after = Customer { consent, updated_at: now, rev: customer.rev + 1, ..customer.clone() };
+        let Some(after) = customer.agreeing(consent, now) else { return Ok(Some(false)) };
         let actor = customer.id.as_str();
         let action = if granted { "customer.opted_in" } else { "customer.opted_out" };
         let audit = AuditEntry::new(&customer.account_id, actor, action, actor, now);

@@ -228,7 +228,7 @@ patterns! {
     STAMPS "stamp.list" "stamp" [Query] None, "`STAMPS#customer` / time, newest first or around a time", "A customer's stamps";
     STAMP "stamp.read" "stamp" [Get] None, "`STAMPS#customer` / time", "One visit's stamps";
     ONCE "stamp.once" "stamp" [Get] None, "`CUST#customer` / `ONCE#hash`", "Was this stamp taken in before?";
-    STAMP_WRITE "stamp.write" "stamp" [Put] None, "`CUST#customer` / `CARD#program`, `REWARD#…`, `ONCE#hash`; `STAMPS#customer` / time; `IDEM#…`", "Give stamps or void them, the card as it was read";
+    STAMP_WRITE "stamp.write" "stamp" [Put] None, "`CUST#customer` / `META`, `CARD#program`, `REWARD#…`, `ONCE#hash`; `STAMPS#customer` / time; `AUDIT#account`; `IDEM#…`", "Give stamps or void them, the card as it was read, and confirm a customer who is seen";
     CARD_REWARDS "card-reward.list" "stamp" [Query] None, "`CUST#customer` / `REWARD#…`, newest first", "A customer's rewards";
     CARD_REWARD "card-reward.read" "stamp" [Get] None, "`CUST#customer` / `REWARD#…`", "One reward";
     CARD_REWARD_WRITE "card-reward.write" "stamp" [Put] None, "`CUST#customer` / `REWARD#…`; `IDEM#…`", "Redeem a reward, once";

@@ -17,8 +17,8 @@ use jiff::{SignedDuration, Timestamp};
 use crate::{
     Commit, Cursor, Page, StoreError, Table, customers,
     entities::{
-        AccountSigning, Entity, Once, REWARDS, card_key, card_reward_key, customer_key, customer_partition,
-        program_key, stamp_key, stamps_partition,
+        AccountSigning, AuditEntry, Entity, Once, REWARDS, card_key, card_reward_key, customer_key,
+        customer_partition, program_key, stamp_key, stamps_partition,
     },
     patterns,
     table::{Query, Range},
@@ -148,6 +148,12 @@ pub fn give(program: &Program, card: &Card, visit: Visit) -> (Given, Commit) {
         commit = commit.create("once", &once);
     }
     (Given { stamp, card: after, rewards }, commit)
+}
+
+/// Adds to a visit that it confirms what a page said of the customer; the label `customer` fails when the customer has
+/// changed meanwhile.
+pub fn confirming(visit: Commit, customer: &Customer, seen: &Customer, audit: &AuditEntry) -> Commit {
+    visit.replace("customer", seen, customer.rev).create("audit", audit)
 }
 
 /// The stamp that something that counts once was used for.

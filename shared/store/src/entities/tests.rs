@@ -14,7 +14,9 @@ use domain::{
     referral_code::ReferralCode,
     scope::{Grant, Role},
     secret::SigningKey,
-    stamp::{Card, CardReward, CardRewardStatus, Customer, Program, Stamp, StampCount, StampStatus},
+    stamp::{
+        Card, CardReward, CardRewardStatus, Customer, Program, Provisional, Stamp, StampCount, StampStatus,
+    },
     subscriber::{
         Consent, LedgerChange, LedgerEntry, Referral, ReferralStatus, Reward, RewardStatus, Subscriber,
         SubscriberStatus,
@@ -298,6 +300,7 @@ fn items_of_code_pools() {
         user: "pseudonym".to_owned(),
         device: None,
         status: ClaimStatus::Claimed,
+        by_server: true,
         code_id: code.id.clone(),
         code: code.code.clone(),
         masked: code.masked.clone(),
@@ -332,6 +335,13 @@ fn items_of_stamp_cards() {
         birthday: Some("1815-12-10".parse().unwrap()),
         time_zone: Some("Europe/Berlin".to_owned().try_into().unwrap()),
         consent: Consent { granted: true, text: None, at: now() },
+        provisional: Some(Provisional {
+            email: Some("ada@example.com".to_owned().try_into().unwrap()),
+            name: None,
+            birthday: None,
+            time_zone: None,
+            consent: None,
+        }),
         created_at: now(),
         updated_at: now(),
         rev: 1,
