@@ -607,7 +607,7 @@ pub async fn overdue(table: &store::Table, send: &Value) {
 
 /// A phone number that no other test of any run has.
 pub fn phone() -> String {
-    format!("+49{:012}", unique() % 1_000_000_000_000)
+    format!("+491{:012}", unique() % 1_000_000_000_000)
 }
 
 /// Numbers from a seed (SplitMix64), so that a failure can be repeated.
