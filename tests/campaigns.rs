@@ -121,6 +121,28 @@ impl Stage {
         sends.into_iter().map(|send| (send["customer_id"].as_str().unwrap().to_owned(), send)).collect()
     }
 
+    async fn consent(&self, customer: &str) -> bool {
+        self.api.get(&format!("/customers/{customer}")).await.ok()["consent"]["granted"] == true
+    }
+
+    /// Where Twilio brings what customers say.
+    async fn inbound_url(&self) -> String {
+        self.api.get("/providers/twilio").await.text_at("inbound_url")
+    }
+
+    async fn enrol(&self, phone: &str) -> scenarios::Reply {
+        let body = json!({ "program_id": self.program, "phone": phone, "consent": true });
+        self.api.post("/enrollments", body).await
+    }
+
+    /// Who is found by a number.
+    async fn found(&self, phone: &str) -> Vec<String> {
+        let phone = phone.replace('+', "%2B").replace(' ', "%20");
+        let found = self.api.get(&format!("/customers?program_id={}&phone={phone}", self.program)).await.ok();
+        let found = found["data"].as_array().unwrap().iter();
+        found.map(|customer| customer["id"].as_str().unwrap().to_owned()).collect()
+    }
+
     /// Nobody got a message twice.
     fn check_once(&self) -> usize {
         let taken = self.twilio.taken();
@@ -449,6 +471,182 @@ async fn who_says_stop_gets_nothing_even_if_it_is_queued() {
     stage.platform.invoke("MessageSenderFunction", event).await.unwrap();
     assert_eq!(stage.sends(&second).await[&person.id]["reason"], "opted_out");
     assert_eq!(stage.twilio.taken().len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_is_one_customer_in_every_form_and_stop_is_heard_in_each() {
+    let Some(stage) = Stage::new(accept).await else { return };
+    let url = stage.inbound_url().await;
+    let mut kept = BTreeMap::new();
+    // As typed; as kept, which is where messages go; as a provider or another till names it.
+    for (typed, phone, named) in [
+        ("+52 55 0000 0001", "+525500000001", "+5215500000001"),
+        ("+52 1 55 0000 0002", "+5215500000002", "+525500000002"),
+        ("+55 11 90000-0003", "+5511900000003", "+551100000003"),
+        ("+55 31 8765-4321", "+553187654321", "+5531987654321"),
+        ("+54 11 0000-0004", "+541100000004", "+5491100000004"),
+        ("+54 9 2966 12-3456", "+5492966123456", "+542966123456"),
+        ("+229 95 12 34 56", "+22995123456", "+2290195123456"),
+        ("+44 (0)7911 123456", "+447911123456", "+447911123456"),
+        ("\u{202a}+49\u{a0}(0)151\u{2011}12345678\u{202c}", "+4915112345678", "+4915112345678"),
+        ("+39 06 1234 5678", "+390612345678", "+390612345678"),
+    ] {
+        let enrolled = stage.enrol(typed).await;
+        assert_eq!(enrolled.status, 201, "{typed}: {}", enrolled.text);
+        let id = enrolled.text_at("customer_id");
+        let again = stage.enrol(named).await;
+        assert_eq!((again.status.as_u16(), again.text_at("customer_id")), (200, id.clone()), "{named}");
+        for number in [phone, named] {
+            assert_eq!(stage.found(number).await, [id.clone()], "{number}");
+        }
+        for (channel, text, granted) in [
+            ("whatsapp:", "STOP", false),
+            ("", "START", true),
+            ("", "STOP", false),
+            ("whatsapp:", "START", true),
+        ] {
+            let from = format!("{channel}{named}");
+            assert_eq!(stage.twilio.says(&url, &from, &[("Body", text)]).await, 200);
+            assert_eq!(stage.consent(&id).await, granted, "after {text} from {from}");
+        }
+        kept.insert(phone, (id, named));
+    }
+    // A landline is not the mobile number that has its digits behind a 9.
+    let (landline, mobile) = (stage.enrol("+551123456789").await, stage.enrol("+5511923456789").await);
+    assert_eq!((landline.status.as_u16(), mobile.status.as_u16()), (201, 201));
+    let (landline, mobile) = (landline.text_at("customer_id"), mobile.text_at("customer_id"));
+    assert_eq!(stage.twilio.says(&url, "whatsapp:+551123456789", &[("Body", "STOP")]).await, 200);
+    assert_eq!((stage.consent(&landline).await, stage.consent(&mobile).await), (false, true));
+
+    let campaign = stage.campaign(json!({})).await;
+    stage.step(&campaign, "activate").await;
+    stage.settled(&campaign, kept.len() + 2).await;
+    for (phone, (id, named)) in &kept {
+        let taken = stage.twilio.taken();
+        let message = taken.iter().find(|message| message.to == format!("whatsapp:{phone}"));
+        let message = message.unwrap_or_else(|| panic!("nothing was sent to {phone}"));
+        // The message says whose it is, whatever the number.
+        for to in [format!("whatsapp:{named}"), "whatsapp:MX.1A2B3C".to_owned(), String::new()] {
+            assert_eq!(
+                stage.twilio.says(&url, &format!("whatsapp:{named}"), &[("Body", "START")]).await,
+                200
+            );
+            assert!(stage.consent(id).await);
+            let told = Arrival { to, ..message.clone() };
+            assert_eq!(stage.twilio.status(&told, "failed", Some(63033)).await, 204);
+            assert!(!stage.consent(id).await, "63033 of {phone}, told of {:?}", told.to);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn customers_whose_forms_were_told_apart_are_both_found_and_both_silenced() {
+    let Some(stage) = Stage::new(accept).await else { return };
+    let (url, table) = (stage.inbound_url().await, &stage.platform.table);
+    let account = &stage.api.credentials.account_id;
+    let key = store::accounts::signing_key(table, account).await.unwrap();
+    // As it was stored when a number's form was its identity.
+    let before = async |stored: &str| {
+        let id = stage.enrol(&phone()).await.text_at("customer_id");
+        let old = store::customers::read(table, account, &id.parse().unwrap()).await.unwrap().unwrap();
+        let new = domain::stamp::Customer {
+            phone: stored.to_owned().try_into().unwrap(),
+            rev: old.rev + 1,
+            ..old.clone()
+        };
+        let claim = store::entities::PhoneClaim {
+            account_id: account.clone(),
+            hash: key.pseudonym("phone", stored),
+            customer_id: new.id.clone(),
+        };
+        let commit = store::Commit::new(&store::patterns::CUSTOMER_WRITE);
+        commit.replace("customer", &new, old.rev).create("claim", &claim).apply(table).await.unwrap();
+        id
+    };
+    let (with, without) = (before("+5215500000021").await, before("+525500000021").await);
+    assert_eq!(stage.found("+5215500000021").await, [with.clone(), without.clone()]);
+    assert_eq!(stage.found("+525500000021").await, [without.clone(), with.clone()]);
+    assert_eq!(stage.enrol("+52 1 55 0000 0021").await.text_at("customer_id"), with);
+    assert_eq!(stage.enrol("+52 55 0000 0021").await.text_at("customer_id"), without);
+    for (text, granted) in [("STOP", false), ("START", true), ("STOP", false)] {
+        assert_eq!(stage.twilio.says(&url, "whatsapp:+5215500000021", &[("Body", text)]).await, 200);
+        assert_eq!((stage.consent(&with).await, stage.consent(&without).await), (granted, granted));
+    }
+    // With the trunk prefix that was taken for part of the number.
+    let trunk = before("+4407911123457").await;
+    assert_eq!(stage.found("+44 7911 123457").await, [trunk.clone()]);
+    assert_eq!(stage.enrol("+44 (0)7911 123457").await.text_at("customer_id"), trunk);
+
+    let change = async |id: &str, phone: &str| {
+        let call = stage.api.secret("PATCH", &format!("/customers/{id}")).header("if-match", "*");
+        call.json(json!({ "phone": phone })).send().await
+    };
+    change(&trunk, "+5215500000021").await.is_problem(409, "phone-taken");
+    change(&with, "+525500000021").await.is_problem(409, "phone-taken");
+    let moved = phone();
+    assert_eq!(change(&with, &moved).await.status, 200);
+    assert_eq!(stage.found("+5215500000021").await, [without.clone()], "the other one's is not touched");
+    // Another form of the customer's own number.
+    assert_eq!(change(&without, "+5215500000021").await.status, 200);
+    assert_eq!(stage.found("+525500000021").await, [without.clone()]);
+    stage.api.secret("DELETE", &format!("/customers/{without}")).send().await;
+    let anew = stage.enrol("+525500000021").await;
+    assert_eq!(anew.status, 201, "{}", anew.text);
+    assert_eq!(stage.found("+5215500000021").await, [anew.text_at("customer_id")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stop_is_understood_however_it_is_written_and_nothing_else_is() {
+    let Some(stage) = Stage::new(accept).await else { return };
+    let (url, number) = (stage.inbound_url().await, phone());
+    let id = stage.enrol(&number).await.text_at("customer_id");
+    let from = format!("whatsapp:{number}");
+    let says = async |said: &[(&'static str, &str)]| {
+        assert_eq!(stage.twilio.says(&url, &from, said).await, 200);
+        stage.consent(&id).await
+    };
+    for body in [
+        "Stop.",
+        "stop!",
+        "STOP ALL",
+        "opt out",
+        "OPT-OUT",
+        "\"stop\"",
+        "Stop promotions",
+        "unsubscribe.",
+        "End.",
+        "please stop",
+        "ARRET",
+        "BAJA",
+        "STOPP",
+    ] {
+        assert!(!says(&[("Body", body)]).await, "after {body}");
+        assert!(says(&[("Body", "Start!")]).await, "after a start");
+    }
+    for button in [
+        [("Body", "Not for me"), ("ButtonText", "Not for me"), ("ButtonPayload", "STOP_PROMOTIONS")],
+        [("Body", ""), ("ButtonText", "Stop promotions"), ("ButtonPayload", "b7")],
+        [("Body", "Parem"), ("MessageType", "text"), ("OptOutType", "STOP")],
+    ] {
+        assert!(!says(&button).await, "after {button:?}");
+        assert!(says(&[("Body", "👍"), ("OptOutType", "START")]).await);
+    }
+    for body in ["please don't stop", "stop by tomorrow?", "the end", "Nej tak", "help"] {
+        assert!(says(&[("Body", body)]).await, "after {body}");
+    }
+    assert!(says(&[("Body", "info"), ("OptOutType", "HELP")]).await);
+
+    let settings = |words: Value| json!({ "account_sid": ACCOUNT, "auth_token": TOKEN, "whatsapp_sender": SENDER, "stop_words": words });
+    let put =
+        async |words: Value| stage.api.secret("PUT", "/providers/twilio").json(settings(words)).send().await;
+    for words in [json!(["!"]), json!(["x".repeat(65)]), json!(vec!["x"; 51])] {
+        assert_eq!(put(words).await.status, 422);
+    }
+    assert_eq!(put(json!(["nej tak"])).await.ok()["stop_words"], json!(["nej tak"]));
+    assert!(!says(&[("Body", "Nej, tak!")]).await);
+    assert!(says(&[("Body", "START")]).await);
+    assert_eq!(put(json!([])).await.ok()["stop_words"], json!([]));
+    assert!(says(&[("Body", "Nej, tak!")]).await, "the word was taken back");
 }
 
 #[tokio::test(flavor = "multi_thread")]

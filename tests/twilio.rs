@@ -159,6 +159,13 @@ impl FakeTwilio {
         self.call(&inbound(callback(arrival)), parameters).await
     }
 
+    /// Brings what somebody says from this address, with these parameters, to where replies go.
+    pub async fn says(&self, url: &str, from: &str, said: &[(&'static str, &str)]) -> u16 {
+        let mut parameters = self.parameters(&new_sid(), from, "+493012345678");
+        parameters.extend(said.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        self.call(url, parameters).await
+    }
+
     fn parameters(&self, sid: &str, from: &str, to: &str) -> Vec<(&'static str, String)> {
         let parameters = [
             ("MessageSid", sid),

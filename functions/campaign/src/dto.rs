@@ -3,6 +3,7 @@
 use domain::{
     campaign::{Campaign, CampaignSettings, CampaignStatus, Channel, Send, SendReason, SendStatus},
     id::{AccountId, CampaignId, ClaimId, CustomerId, SendId},
+    keyword::StopWords,
     phone::Phone,
 };
 use jiff::Timestamp;
@@ -134,6 +135,9 @@ pub struct TwilioRequest {
     pub whatsapp_sender: Option<Phone>,
     #[serde(default)]
     pub sms_sender: Option<Phone>,
+    /// Replies that stop messages besides those that always do; none when left out.
+    #[serde(default)]
+    pub stop_words: StopWords,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -143,6 +147,7 @@ pub struct TwilioView {
     pub whatsapp_sender: Option<Phone>,
     #[schema(required)]
     pub sms_sender: Option<Phone>,
+    pub stop_words: StopWords,
     /// To be set in Twilio, for the senders' incoming messages.
     pub inbound_url: String,
     pub updated_at: Timestamp,
@@ -150,9 +155,17 @@ pub struct TwilioView {
 
 impl TwilioView {
     pub fn of(account: TwilioAccount, public_url: &str) -> Self {
-        let TwilioAccount { account_id, account_sid, whatsapp_sender, sms_sender, updated_at, .. } = account;
+        let TwilioAccount {
+            account_id,
+            account_sid,
+            whatsapp_sender,
+            sms_sender,
+            stop_words,
+            updated_at,
+            ..
+        } = account;
         let inbound_url = domain::campaign::inbound_callback(public_url, &account_id);
-        Self { account_sid, whatsapp_sender, sms_sender, inbound_url, updated_at }
+        Self { account_sid, whatsapp_sender, sms_sender, stop_words, inbound_url, updated_at }
     }
 }
 

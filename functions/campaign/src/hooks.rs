@@ -12,8 +12,9 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
 };
 use domain::{
-    campaign::{Keyword, Send, SendReason, SendStatus, inbound_callback, status_callback},
+    campaign::{Send, SendReason, SendStatus, inbound_callback, status_callback},
     id::{AccountId, CustomerId},
+    keyword::{Keyword, StopWords},
     phone::Phone,
     token::{self, Purpose},
 };
@@ -89,8 +90,14 @@ pub async fn status(
     let code: Option<u32> = text("ErrorCode").parse().ok();
     // First what the customer wants, whatever is known of the message.
     if code.map(SendReason::of_provider) == Some(SendReason::OptedOut) {
-        let customer = customers::by_phone_of(&app.table, &account.account_id, &number(text("To"))?).await?;
-        if let Some(customer) = customer {
+        let customers = match own_send(&app, &query).await? {
+            // The callback's URL names the message: no number is needed.
+            Some(send) => vec![send.customer_id],
+            None => {
+                customers::by_phone_of(&app.table, &account.account_id, &number("To", text("To"))?).await?
+            }
+        };
+        for customer in customers {
             customers::set_consent(&app.table, &customer, false, "said stop to the provider", app.now())
                 .await?;
         }
@@ -105,10 +112,9 @@ pub async fn status(
     };
     let told = Told { status, code, sid: text("MessageSid"), from: text("From"), account: &account };
     for attempt in 1..=ATTEMPTS {
-        let found = sends::read(&app.table, &query.send_id).await?.map(|found| found.send);
-        let own = found.filter(|send| send.account_id == query.account_id);
         // Of an attempt before the last one nothing is wanted any more.
-        let Some(send) = own.filter(|send| send.put_off == query.attempt) else {
+        let current = own_send(&app, &query).await?.filter(|send| send.put_off == query.attempt);
+        let Some(send) = current else {
             return Ok(StatusCode::NO_CONTENT);
         };
         if told.note(&app, &send).await? {
@@ -117,6 +123,12 @@ pub async fn status(
         store::back_off(attempt).await;
     }
     Err(ProblemKind::Unavailable.into())
+}
+
+/// The message that a callback names, if it is the account's.
+async fn own_send(app: &App, query: &StatusQuery) -> Result<Option<Send>, Problem> {
+    let found = sends::read(&app.table, &query.send_id).await?.map(|found| found.send);
+    Ok(found.filter(|send| send.account_id == query.account_id))
 }
 
 /// What a provider says of a message.
@@ -147,7 +159,7 @@ impl Told<'_> {
             };
             let cap = sends::cap_of(&app.table, send).await?;
             let noted = sends::give_back(&app.table, &after, cap.as_ref()).await?;
-            let sender = Sender::twilio(self.account, self.from.to_owned());
+            let sender = Sender::twilio(self.account, sender(self.account, self.from));
             rates::stop_until(&app.table, &sender, now + REST).await?;
             return Ok(noted);
         }
@@ -170,10 +182,23 @@ impl Told<'_> {
     }
 }
 
-/// The number of an address, which may name its channel.
-fn number(address: &str) -> Result<Phone, Problem> {
-    let number = address.strip_prefix("whatsapp:").unwrap_or(address).to_owned();
-    Phone::try_from(number).map_err(|invalid| Problem::invalid("From", &invalid))
+const WHATSAPP: &str = "whatsapp:";
+
+/// The number of the address in this parameter; the address may name its channel.
+fn number(parameter: &'static str, address: &str) -> Result<Phone, Problem> {
+    let number = address.strip_prefix(WHATSAPP).unwrap_or(address).to_owned();
+    Phone::try_from(number).map_err(|invalid| Problem::invalid(parameter, &invalid))
+}
+
+/// A sender's address in the form in which the account sends from it: its turns are counted by that.
+fn sender(account: &TwilioAccount, address: &str) -> String {
+    let (prefix, own) = match address.starts_with(WHATSAPP) {
+        true => (WHATSAPP, account.whatsapp_sender.as_ref()),
+        false => ("", account.sms_sender.as_ref()),
+    };
+    let named = number("From", address).ok().map(|number| number.identity());
+    let own = own.filter(|own| Some(own.identity()) == named);
+    own.map_or_else(|| address.to_owned(), |own| format!("{prefix}{}", own.as_str()))
 }
 
 /// Takes in a reply: STOP and START change the customer's consent.
@@ -192,16 +217,25 @@ pub async fn inbound(
     let hash = query.body_sha256.as_deref();
     let (account, said) = signed(&app, &query.account_id, &url, hash, &headers, &body).await?;
     let text = |name: &str| said.get(name).map(String::as_str).unwrap_or_default();
-    // What Twilio itself took for a keyword comes first.
-    let keyword = Keyword::of(text("OptOutType")).or_else(|| Keyword::of(text("Body")));
-    let Some(keyword) = keyword else { return Ok(silence) };
-    let customer = customers::by_phone_of(&app.table, &account.account_id, &number(text("From"))?).await?;
-    if let Some(customer) = customer {
-        let words = text("Body").trim();
+    let Some(keyword) = keyword(&said, &account.stop_words) else { return Ok(silence) };
+    let phone = number("From", text("From"))?;
+    for customer in customers::by_phone_of(&app.table, &account.account_id, &phone).await? {
         let granted = keyword == Keyword::Start;
-        customers::set_consent(&app.table, &customer, granted, words, app.now()).await?;
+        customers::set_consent(&app.table, &customer, granted, text("Body").trim(), app.now()).await?;
     }
     Ok(silence)
+}
+
+/// What a reply asks for: by Twilio's own word, or by the text or the button that the customer chose.
+fn keyword(said: &BTreeMap<String, String>, own: &StopWords) -> Option<Keyword> {
+    let text = |name: &str| said.get(name).map(String::as_str).unwrap_or_default();
+    match text("OptOutType") {
+        "STOP" => return Some(Keyword::Stop),
+        "START" => return Some(Keyword::Start),
+        _ => {}
+    }
+    let said = ["ButtonPayload", "ButtonText", "Body"].map(|name| Keyword::of(text(name), own));
+    [Keyword::Stop, Keyword::Start].into_iter().find(|keyword| said.contains(&Some(*keyword)))
 }
 
 /// Stops all messages of campaigns to whoever holds the token of a mail (RFC 8058); again, if they are stopped.

@@ -28,7 +28,7 @@ pub async fn put(
     principal: Principal,
     Json(request): Json<TwilioRequest>,
 ) -> Result<axum::Json<TwilioView>, Problem> {
-    let TwilioRequest { account_sid, auth_token, whatsapp_sender, sms_sender } = request;
+    let TwilioRequest { account_sid, auth_token, whatsapp_sender, sms_sender, stop_words } = request;
     let digits = account_sid.strip_prefix("AC").unwrap_or_default();
     if digits.len() != 32 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(Problem::field("account_sid", "is not AC and 32 hexadecimal digits"));
@@ -43,6 +43,7 @@ pub async fn put(
             auth_token: auth_token.clone(),
             whatsapp_sender: whatsapp_sender.clone(),
             sms_sender: sms_sender.clone(),
+            stop_words: stop_words.clone(),
             updated_at: app.now(),
             rev: old.as_ref().map_or(1, |old| old.rev + 1),
         };

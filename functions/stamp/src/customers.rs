@@ -16,8 +16,8 @@ use domain::{
     token::{SHOWN_FOR, Shown},
 };
 use store::{
-    Answer, CommitError,
-    customers::{self, EnrolContext},
+    Answer,
+    customers::{self, EnrolContext, UpdateError},
     entities::AuditEntry,
     stamps,
 };
@@ -68,7 +68,7 @@ pub async fn enrol(
     for _ in 0..5 {
         let now = app.now();
         let known = customers::by_phone(&app.table, &context.signing, &context.account.id, &post.body.phone);
-        let (commit, card, fresh) = match known.await? {
+        let (commit, card, fresh) = match known.await?.into_iter().next() {
             None => {
                 let make = if by_page { Customer::of_page } else { Customer::new };
                 let customer =
@@ -152,12 +152,12 @@ pub async fn list(
     let cards = match &filter.phone {
         None => customers::of_program(&app.table, &filter.program_id, cursor, limit).await?,
         Some(phone) => {
+            let mut cards = Vec::new();
             let known = customers::by_phone(&app.table, &context.signing, &context.account.id, phone).await?;
-            let card = match known {
-                Some(customer) => customers::card(&app.table, &customer.id, &filter.program_id).await?,
-                None => None,
-            };
-            store::Page { data: card.into_iter().collect(), next: None }
+            for customer in known {
+                cards.extend(customers::card(&app.table, &customer.id, &filter.program_id).await?);
+            }
+            store::Page { data: cards, next: None }
         }
     };
     let now = app.now();
@@ -204,11 +204,11 @@ pub async fn patch(
     let audit = audit(&app, &principal, "customer.updated", &id);
     match customers::update(&app.table, &signing, &old, &new, &audit).await {
         Ok(()) => Ok((etag(new.rev), axum::Json(CustomerView::from(new))).into_response()),
-        Err(CommitError::Condition(labels)) if labels.iter().any(|failed| failed.label == "phone") => {
-            Err(ProblemKind::PhoneTaken.into())
+        Err(UpdateError::PhoneTaken) => Err(ProblemKind::PhoneTaken.into()),
+        Err(UpdateError::Commit(error)) if error.is_condition() => {
+            Err(ProblemKind::PreconditionFailed.into())
         }
-        Err(CommitError::Condition(_)) => Err(ProblemKind::PreconditionFailed.into()),
-        Err(error) => Err(error.into()),
+        Err(UpdateError::Commit(error)) => Err(error.into()),
     }
 }
 

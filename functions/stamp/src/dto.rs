@@ -161,7 +161,7 @@ impl CustomerSettings {
 #[into_params(parameter_in = Query)]
 pub struct CustomerFilter {
     pub program_id: ProgramId,
-    /// The customer with this number, if there is one.
+    /// The customer with this number in whichever form, if there is one.
     pub phone: Option<Phone>,
     /// Where to go on: `next_cursor` of the page before.
     pub cursor: Option<String>,

@@ -122,7 +122,7 @@ impl Envelope {
         error_code: Option<&str>,
     ) -> Result<(), CallbackError> {
         let Some(url) = &self.status_callback else { return Ok(()) };
-        let (from, to) = (address(self.channel, &self.from), address(self.channel, &self.to));
+        let (from, to) = (address(self.channel, &self.from), address(self.channel, &self.named()));
         let mut parameters = vec![
             ("MessageSid", self.sid.as_str()),
             ("SmsSid", self.sid.as_str()),
@@ -138,7 +138,7 @@ impl Envelope {
 
     /// Sends the message's receiver's answer to where [`inbound_url`](Self::inbound_url) says.
     pub async fn reply(&self, caller: &Caller, url: &str, text: &str) -> Result<(), CallbackError> {
-        let (from, to) = (address(self.channel, &self.to), address(self.channel, &self.from));
+        let (from, to) = (address(self.channel, &self.named()), address(self.channel, &self.from));
         let sid = message_sid();
         let parameters = [
             ("MessageSid", sid.as_str()),
@@ -152,6 +152,14 @@ impl Envelope {
             ("ApiVersion", API_VERSION),
         ];
         caller.post(url, &self.token, &parameters).await
+    }
+
+    /// The receiver's number as callbacks name it. WhatsApp knows numbers of some countries by another form than
+    /// the one that was sent to: here, always.
+    fn named(&self) -> String {
+        let whatsapp = (self.channel == Channel::Whatsapp).then(|| Phone::try_from(self.to.clone()).ok());
+        let other = whatsapp.flatten().and_then(|phone| phone.other_form());
+        other.map_or_else(|| self.to.clone(), String::from)
     }
 
     /// `inbound` beside the callback's `status`, for the same `account_id`.

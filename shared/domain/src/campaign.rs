@@ -589,26 +589,6 @@ impl Send {
 /// One campaign message a customer in so long, over all campaigns.
 pub const FREQUENCY_CAP: SignedDuration = SignedDuration::from_hours(7 * 24);
 
-/// What a reply asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keyword {
-    Stop,
-    Start,
-}
-
-impl Keyword {
-    /// Source: Twilio, "Twilio support for opt-out keywords", the default keywords in English.
-    pub fn of(text: &str) -> Option<Self> {
-        match text.trim().to_ascii_uppercase().as_str() {
-            "STOP" | "STOPALL" | "UNSUBSCRIBE" | "CANCEL" | "END" | "QUIT" | "REVOKE" | "OPTOUT" => {
-                Some(Self::Stop)
-            }
-            "START" | "YES" | "UNSTOP" => Some(Self::Start),
-            _ => None,
-        }
-    }
-}
-
 /// Where a provider tells what became of an attempt to send a message.
 pub fn status_callback(public_url: &str, account: &AccountId, send: &SendId, attempt: u32) -> String {
     format!(
@@ -717,16 +697,5 @@ mod tests {
         assert_eq!(fill("Hi {{name | friend}}{{name}}!", &nobody), "Hi friend!");
         assert!(places("{{name}} {{shoe}}").is_err() && places("{{name").is_err());
         assert_eq!(places("}} {name} {{stamps}}"), Ok(vec!["stamps"]));
-    }
-
-    #[test]
-    fn replies_mean_what_twilio_takes_them_for() {
-        for text in ["stop", " STOP ", "Unsubscribe", "quit\n"] {
-            assert_eq!(Keyword::of(text), Some(Keyword::Stop), "{text}");
-        }
-        assert_eq!(Keyword::of("start"), Some(Keyword::Start));
-        for text in ["", "please stop", "stop it", "when do you open?"] {
-            assert_eq!(Keyword::of(text), None, "{text}");
-        }
     }
 }

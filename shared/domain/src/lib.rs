@@ -14,6 +14,7 @@ pub mod event;
 pub mod feature;
 pub mod fraud;
 pub mod id;
+pub mod keyword;
 pub mod line;
 pub mod network;
 mod number;

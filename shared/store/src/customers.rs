@@ -46,29 +46,44 @@ pub async fn enrol_context(
     Ok(own.then_some(EnrolContext { account, signing, program }))
 }
 
-/// Whose number it is in this account.
+/// The claims on a number in whichever form, the form that was asked for first.
+async fn claims(
+    table: &Table,
+    key: &SigningKey,
+    account: &AccountId,
+    phones: &[&Phone],
+) -> Result<Vec<PhoneClaim>, StoreError> {
+    let keys: Vec<_> = phones.iter().flat_map(|phone| PhoneClaim::keys_of(key, account, phone)).collect();
+    let mut found = table.batch_get(&patterns::CUSTOMER_BY_PHONE, &keys).await?;
+    keys.iter().filter_map(|key| found.remove(key)).map(PhoneClaim::from_item).collect()
+}
+
+/// Whose number it is in this account, in whichever form it is known. Forms that were told apart once may have
+/// made two customers: the one who has this form comes first.
 pub async fn by_phone(
     table: &Table,
     key: &SigningKey,
     account: &AccountId,
     phone: &Phone,
-) -> Result<Option<Customer>, StoreError> {
-    let claim: Option<PhoneClaim> =
-        table.get(&patterns::CUSTOMER_BY_PHONE, &PhoneClaim::key_of(key, account, phone)).await?;
-    match claim {
-        Some(claim) => read(table, account, &claim.customer_id).await,
-        None => Ok(None),
+) -> Result<Vec<Customer>, StoreError> {
+    let mut customers: Vec<Customer> = Vec::new();
+    for claim in claims(table, key, account, &[phone]).await? {
+        if customers.iter().all(|known| known.id != claim.customer_id) {
+            customers.extend(read(table, account, &claim.customer_id).await?);
+        }
     }
+    Ok(customers)
 }
 
-/// The same for whoever has no account's key: a provider's callback.
+/// The same for a caller without the account's key: a provider's callback.
 pub async fn by_phone_of(
     table: &Table,
     account: &AccountId,
     phone: &Phone,
-) -> Result<Option<CustomerId>, StoreError> {
+) -> Result<Vec<CustomerId>, StoreError> {
     let key = accounts::signing_key(table, account).await?;
-    Ok(by_phone(table, &key, account, phone).await?.map(|customer| customer.id))
+    let customers = by_phone(table, &key, account, phone).await?;
+    Ok(customers.into_iter().map(|customer| customer.id).collect())
 }
 
 /// Whose customer it is.
@@ -144,23 +159,46 @@ pub async fn batch(table: &Table, ids: &[CustomerId]) -> Result<HashMap<Customer
     customers.map(|customer| customer.map(|customer| (customer.id.clone(), customer))).collect()
 }
 
-/// Changes a customer read at `rev`, and its number if that is another one now; the label `phone` fails when
-/// the new number is somebody's.
+/// Why a customer was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum UpdateError {
+    #[error("another customer has the number")]
+    PhoneTaken,
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+}
+
+/// Changes a customer read at `rev`, and the claim on the number if that is another one now.
 pub async fn update(
     table: &Table,
     key: &SigningKey,
     old: &Customer,
     new: &Customer,
     audit: &AuditEntry,
-) -> Result<(), CommitError> {
+) -> Result<(), UpdateError> {
     let mut commit =
         Commit::new(&patterns::CUSTOMER_WRITE).replace("customer", new, old.rev).create("audit", audit);
     if new.phone != old.phone {
-        commit = commit
-            .create("phone", &PhoneClaim::of(key, new))
-            .purge("old phone", &PhoneClaim::of(key, old).key());
+        let wanted = PhoneClaim::of(key, new);
+        let known = claims(table, key, &new.account_id, &[&new.phone, &old.phone]).await;
+        let (own, others): (Vec<_>, Vec<_>) =
+            known.map_err(CommitError::from)?.into_iter().partition(|claim| claim.customer_id == new.id);
+        // Of the old number's other forms, another customer may have one.
+        let keys = PhoneClaim::keys_of(key, &new.account_id, &new.phone);
+        if others.iter().any(|claim| keys.contains(&claim.key())) {
+            return Err(UpdateError::PhoneTaken);
+        }
+        if !own.contains(&wanted) {
+            commit = commit.create("phone", &wanted);
+        }
+        for claim in own.iter().filter(|claim| **claim != wanted) {
+            commit = commit.purge("old phone", &claim.key());
+        }
     }
-    commit.apply(table).await
+    commit.apply(table).await.map_err(|error| match error.failed("phone") {
+        Some(_) => UpdateError::PhoneTaken,
+        None => error.into(),
+    })
 }
 
 /// Sets whether a customer agrees to messages, as the customer has just said; `None` when there is no such
@@ -205,13 +243,15 @@ pub async fn begin_erase(
         job: JobKind::EraseCustomer { customer_id: customer.id.clone() },
         at: now,
     };
-    Commit::new(&patterns::CUSTOMER_WRITE)
+    let claims = claims(table, key, &customer.account_id, &[&customer.phone]).await?;
+    let mut commit = Commit::new(&patterns::CUSTOMER_WRITE)
         .delete("customer", &customer.key(), customer.rev)
-        .purge("phone", &PhoneClaim::of(key, customer).key())
         .overwrite("job", &job)
-        .create("audit", audit)
-        .apply(table)
-        .await
+        .create("audit", audit);
+    for claim in claims.iter().filter(|claim| claim.customer_id == customer.id) {
+        commit = commit.purge("phone", &claim.key());
+    }
+    commit.apply(table).await
 }
 
 /// Removes all that an erased customer had. Whatever a till wrote meanwhile goes too: without a card it can

@@ -214,7 +214,7 @@ patterns! {
     PROGRAM_PURGE "program.purge" "jobs" [Delete] None, "`PROG#program` / `META`, `STATS`, `MONTH#…`", "Remove a deleted program";
 
     ENROL_CONTEXT "customer.enrol-context" "stamp" [BatchGet] None, "`ACCT#account` / `META`, `SIGNING`; `PROG#program` / `META`", "All that enrolling depends on, in one read";
-    CUSTOMER_BY_PHONE "customer.by-phone" "campaign, stamp" [Get] None, "`PHONE#account#pseudonym` / `META`", "Whose number is this?";
+    CUSTOMER_BY_PHONE "customer.by-phone" "campaign, stamp" [BatchGet] None, "`PHONE#account#pseudonym` / `META`, of each form of the number", "Whose number is this?";
     CUSTOMER "customer.read" "campaign, stamp" [Get] None, "`CUST#customer` / `META`", "One customer";
     CUSTOMERS "customer.batch" "stamp, campaign-scheduler" [BatchGet] None, "`CUST#customer` / `META`", "These customers";
     PROGRAM_CUSTOMERS "customer.list" "stamp, jobs, campaign-scheduler" [Query] Some(GSI1), "`PROGCUSTS#program#shard` / `cust_…`, 4 shards merged", "Who collects for a program, oldest first?";

@@ -343,3 +343,18 @@ async fn pages_of_other_sites_simulate_nothing() {
         }
     }
 }
+
+#[tokio::test]
+async fn whatsapp_names_a_number_by_its_other_form() {
+    let outbox = open(&TempDir::new().unwrap());
+    let mut webhook = Webhook::answering(StatusCode::OK).await;
+    let (to, from) = ("whatsapp:+525500000001", format!("whatsapp:{FROM}"));
+    let callback = webhook.status_callback();
+    send(&outbox, &[("To", to), ("From", &*from), ("Body", "Hello"), ("StatusCallback", &*callback)]).await;
+    for _ in FOLLOWING {
+        assert_eq!(webhook.next().await.1["To"], "whatsapp:+5215500000001");
+    }
+    let id = id_when(&outbox, "delivered").await;
+    simulate(&outbox, &id, "reply", &[("text", "STOP")], &[]).await;
+    assert_eq!(webhook.next().await.1["From"], "whatsapp:+5215500000001");
+}

@@ -3,6 +3,7 @@
 use domain::{
     campaign::{Campaign, CampaignStatus, FREQUENCY_CAP, Send, Trigger},
     id::{AccountId, CampaignId, CustomerId, ProgramId, SendId},
+    keyword::StopWords,
     phone::Phone,
     twilio::AuthToken,
 };
@@ -150,6 +151,9 @@ pub struct TwilioAccount {
     pub auth_token: AuthToken,
     pub whatsapp_sender: Option<Phone>,
     pub sms_sender: Option<Phone>,
+    /// Replies that stop messages besides those that always do.
+    #[serde(default, skip_serializing_if = "StopWords::is_empty")]
+    pub stop_words: StopWords,
     pub updated_at: Timestamp,
     pub rev: u64,
 }

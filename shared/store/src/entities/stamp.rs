@@ -75,7 +75,8 @@ impl Entity for Customer {
     }
 }
 
-/// Makes a phone number unique in its account.
+/// Makes a phone number unique in its account, by the identity that all forms of the number have in common.
+/// Claims that were made before numbers had one are under the form that was typed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PhoneClaim {
     pub account_id: AccountId,
@@ -88,13 +89,15 @@ impl PhoneClaim {
     pub fn of(key: &SigningKey, customer: &Customer) -> Self {
         Self {
             account_id: customer.account_id.clone(),
-            hash: key.pseudonym("phone", customer.phone.as_str()),
+            hash: key.pseudonym("phone", &customer.phone.identity()),
             customer_id: customer.id.clone(),
         }
     }
 
-    pub fn key_of(key: &SigningKey, account: &AccountId, phone: &Phone) -> Key {
-        Key::new(&["PHONE", account.as_str(), &key.pseudonym("phone", phone.as_str())], &["META"])
+    /// Where the claims on this number may be, whenever they were made.
+    pub(crate) fn keys_of(key: &SigningKey, account: &AccountId, phone: &Phone) -> Vec<Key> {
+        let hashes = phone.spellings().into_iter().map(|spelling| key.pseudonym("phone", &spelling));
+        hashes.map(|hash| Key::new(&["PHONE", account.as_str(), &hash], &["META"])).collect()
     }
 }
 

@@ -410,6 +410,7 @@ fn items_of_campaigns() {
         auth_token: AuthToken::new("0".repeat(32)).unwrap(),
         whatsapp_sender: None,
         sms_sender: Some("+4930123456".to_owned().try_into().unwrap()),
+        stop_words: serde_json::from_value(json!(["Nej tak"])).unwrap(),
         updated_at: now(),
         rev: 1,
     });
