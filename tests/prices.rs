@@ -489,7 +489,7 @@ pub const COSTS: &[Cost] = &[
         transactions: 2.0,
         messages: 0.0,
         mails: 0.0,
-        reads: 7.0,
+        reads: 8.0,
         writes: 18.0,
         bytes: 2789.667,
     },
