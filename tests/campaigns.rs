@@ -131,7 +131,7 @@ impl Stage {
     }
 
     async fn enrol(&self, phone: &str) -> scenarios::Reply {
-        let body = json!({ "program_id": self.program, "phone": phone, "consent": true });
+        let body = json!({ "program_id": self.program, "phone": phone, "name": "Ada", "consent": true });
         self.api.post("/enrollments", body).await
     }
 
