@@ -219,9 +219,10 @@ pub async fn inbound(
     let text = |name: &str| said.get(name).map(String::as_str).unwrap_or_default();
     let Some(keyword) = keyword(&said, &account.stop_words) else { return Ok(silence) };
     let phone = number("From", text("From"))?;
+    let words = [text("Body"), text("ButtonText")].into_iter().find(|words| !words.trim().is_empty());
     for customer in customers::by_phone_of(&app.table, &account.account_id, &phone).await? {
         let granted = keyword == Keyword::Start;
-        customers::set_consent(&app.table, &customer, granted, text("Body").trim(), app.now()).await?;
+        customers::set_consent(&app.table, &customer, granted, words.unwrap_or_default(), app.now()).await?;
     }
     Ok(silence)
 }
@@ -260,4 +261,33 @@ pub async fn unsubscribe(
         token::verify(&key, Purpose::OptOut, &token, app.now()).map_err(|_| invalid())?;
     customers::set_consent(&app.table, &customer, false, "unsubscribed", app.now()).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sender_that_is_named_by_another_form_is_the_account_s_own() {
+        let account: TwilioAccount = serde_json::from_value(serde_json::json!({
+            "account_id": "acct_01m7yhxdqhbwa008tz019wpw3d",
+            "account_sid": format!("AC{}", "0".repeat(32)),
+            "auth_token": "0".repeat(32),
+            "whatsapp_sender": "+525500000001",
+            "sms_sender": "+493012345678",
+            "updated_at": "2026-11-21T08:00:00Z",
+            "rev": 1,
+        }))
+        .unwrap();
+        for (named, own) in [
+            ("whatsapp:+5215500000001", "whatsapp:+525500000001"),
+            ("whatsapp:+525500000001", "whatsapp:+525500000001"),
+            ("+493012345678", "+493012345678"),
+            ("+525500000001", "+525500000001"),
+            ("whatsapp:+493012345678", "whatsapp:+493012345678"),
+            ("MG0123", "MG0123"),
+        ] {
+            assert_eq!(sender(&account, named), own);
+        }
+    }
 }
