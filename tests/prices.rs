@@ -491,7 +491,7 @@ pub const COSTS: &[Cost] = &[
         mails: 0.0,
         reads: 8.0,
         writes: 18.0,
-        bytes: 2789.667,
+        bytes: 2917.667,
     },
     Cost {
         action: Action::Stamp,
