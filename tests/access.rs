@@ -7,9 +7,10 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use domain::{
     api_key::{ApiKey, KeyKind},
     id::ApiKeyId,
+    token::{self, Purpose},
 };
 use jiff::Timestamp;
-use scenarios::{Api, address, embedded, phone};
+use scenarios::{Api, address, embedded, link_token, phone};
 use serde_json::{Value, json};
 
 use crate::document::operations;
@@ -280,6 +281,122 @@ async fn credentials_that_should_not_do_are_refused_on_every_route() {
         }
         api.call(&method, &path).send().await.is_problem(401, "unauthorized");
     }
+}
+
+/// Tokens that should not do where one of this purpose is wanted: what is wrong with each, and itself.
+fn bad_tokens(good: &str, of_other_purposes: &[String], of_others: &[String]) -> Vec<(&'static str, String)> {
+    let parts: Vec<_> = good.split('.').collect();
+    let [purpose, subject, expiry, tag] = parts[..] else { panic!("{good} has four parts") };
+    let last = if tag.ends_with('A') { 'B' } else { 'A' };
+    let mut bad = vec![
+        ("empty", String::new()),
+        ("garbage", "nonsense".to_owned()),
+        ("huge", "x".repeat(6000)),
+        ("dots", "....".to_owned()),
+        ("cut short", good[..good.len() - 1].to_owned()),
+        ("another signature", format!("{purpose}.{subject}.{expiry}.{}{last}", &tag[..tag.len() - 1])),
+        ("no signature", format!("{purpose}.{subject}.{expiry}.")),
+        ("another time", format!("{purpose}.{subject}.{}.{tag}", i64::from(u32::MAX))),
+        ("something appended", format!("{good}.x")),
+    ];
+    bad.extend(of_other_purposes.iter().map(|token| ("another purpose", token.clone())));
+    bad.extend(of_other_purposes.iter().map(|token| {
+        let (_, rest) = token.split_once('.').unwrap();
+        ("another purpose under this one's name", format!("{purpose}.{rest}"))
+    }));
+    bad.extend(of_others.iter().map(|token| ("somebody else's", token.clone())));
+    bad
+}
+
+#[tokio::test]
+async fn tokens_that_should_not_do_are_refused_on_every_route_that_takes_one() {
+    let (Some(platform), Some(stranger)) = (embedded(), Api::another_account().await) else { return };
+    let owner = Api::shared();
+    let things = Belongings::of(&owner).await;
+    let join = async |api: &Api| {
+        let list = api.waitlist(json!({})).await;
+        api.join(&list, &address("token"), None).await
+    };
+    let strangers = join(&stranger).await.text_at("token");
+    let email = address("mail");
+    let list = owner.waitlist(json!({ "verification_policy": "double_opt_in" })).await;
+    owner.join(&list, &email, None).await;
+    let mail = owner.mail(&email).await;
+    let (verify, stop) = (link_token(&mail, "/verify?token="), link_token(&mail, "/unsubscribe?token="));
+    let own = owner.join(&things.waitlist, &address("own"), None).await;
+    let mut tried = 0;
+
+    // Of another account, or for something else: nobody. Of another subscriber: not the one that is asked about.
+    let subscribers = bad_tokens(&own.text_at("token"), &[verify.clone(), stop.clone()], &[strangers]);
+    let document: Value =
+        serde_json::from_str(include_str!("../docs/openapi.json")).expect("the document is JSON");
+    for (method, path, access) in guarded() {
+        let operation = &document["paths"][&path][method.to_lowercase()];
+        let takes = operation["parameters"].to_string().contains("X-Subscriber-Token");
+        if !takes || !access.starts_with("publishable") {
+            continue;
+        }
+        let at = things.path(&path);
+        // What a list shows to everybody, it shows without a token; a token that is there has to hold.
+        let at =
+            if path.ends_with("/features") { format!("{at}?waitlist_id={}", things.waitlist) } else { at };
+        for (case, token) in &subscribers {
+            let call = owner.public(&method, &at).header("x-subscriber-token", token);
+            let reply =
+                if method == "POST" { call.json(things.body(&path)).send().await } else { call.send().await };
+            assert!(!reply.status.is_success(), "{case}: {method} {path}: {}", reply.text);
+            reply.is_problem(403, "subscriber-token-required");
+            tried += 1;
+        }
+        if path.contains("/subscribers/{id}") || path.contains("/referrals/{id}") {
+            let call = owner.public(&method, &at).header("x-subscriber-token", &own.text_at("token"));
+            call.send().await.is_problem(403, "subscriber-token-required");
+        }
+    }
+
+    let key = store::accounts::signing_key(&platform.table, &owner.credentials.account_id).await.unwrap();
+    let customer: domain::id::CustomerId = things.customer.parse().unwrap();
+    let opt_out = token::issue(&key, Purpose::OptOut, &customer, None);
+    let purposes = [verify, stop, opt_out, own.text_at("token")];
+    for (method, path, access) in operations() {
+        if access != "token" {
+            continue;
+        }
+        let good = match path.as_str() {
+            _ if path.ends_with("/verify") => &purposes[0],
+            _ if path.contains("/customers/") => &purposes[2],
+            _ => &purposes[1],
+        };
+        let others: Vec<_> = purposes.iter().filter(|token| *token != good).cloned().collect();
+        for (case, token) in bad_tokens(good, &others, &[]) {
+            let path = path.replace("/api/v1", "");
+            let query = format!("{path}?token={token}");
+            let reply = match (method.as_str(), path.as_str()) {
+                ("POST", "/subscribers/verify") => {
+                    owner.call("POST", &path).json(json!({ "token": token })).send().await
+                }
+                ("POST", _) => {
+                    let form = "List-Unsubscribe=One-Click";
+                    owner.call("POST", &query).body("application/x-www-form-urlencoded", form).send().await
+                }
+                _ => owner.call(&method, &query).send().await,
+            };
+            // A GET of an unsubscription link shows a page that asks, and changes nothing.
+            if method != "GET" {
+                assert!(!reply.status.is_success(), "{case}: {method} {path}: {}", reply.text);
+                reply.is_problem(401, "invalid-token");
+            }
+            tried += 1;
+        }
+    }
+    assert!(tried > 80, "only {tried} tokens were tried");
+    // Nothing happened to anybody.
+    let shown = owner.all(&format!("/subscribers?waitlist_id={list}")).await;
+    assert_eq!((&shown[0]["status"], &shown[0]["unsubscribed_at"]), (&json!("pending"), &Value::Null));
+    assert_eq!(owner.all(&format!("/features/{}/votes", things.feature)).await, Vec::<Value>::new());
+    let customer = owner.get(&format!("/customers/{}", things.customer)).await.ok();
+    assert_eq!(customer["consent"]["granted"], true, "{customer}");
+    println!("{tried} bad tokens refused");
 }
 
 #[tokio::test]

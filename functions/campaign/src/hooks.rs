@@ -252,8 +252,8 @@ pub async fn unsubscribe(
         // A mail program posts a form, whose token is in the URL.
         None => api::Json::<OptOutRequest>::from_request(request, &()).await?.0.token,
     };
-    let invalid = || Problem::field("token", "is no token of a mail");
-    let token = token.ok_or_else(invalid)?;
+    let token = token.ok_or_else(|| Problem::field("token", "is missing"))?;
+    let invalid = || Problem::from(ProblemKind::InvalidToken);
     let customer = token::claimed_subject::<CustomerId>(&token).ok_or_else(invalid)?;
     let account = customers::account_of(&app.table, &customer).await?.ok_or_else(invalid)?;
     let key = accounts::signing_key(&app.table, &account).await?;
