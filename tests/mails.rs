@@ -100,6 +100,23 @@ async fn mails(api: &Api, to: &str) -> Vec<Value> {
     found["data"].as_array().unwrap().clone()
 }
 
+/// A campaign that was set going, and the addresses of its customers.
+async fn campaign_by_mail(api: &Api, customers: usize) -> (String, Vec<String>) {
+    let program = api.program(json!({})).await;
+    let emails: Vec<_> = (0..customers).map(|_| address("customer")).collect();
+    for email in &emails {
+        let body = json!({ "program_id": program, "phone": phone(), "email": email, "consent": true });
+        assert_eq!(api.post("/enrollments", body).await.status, 201);
+    }
+    let campaign = json!({
+        "name": format!("Campaign {}", unique()), "program_id": program, "trigger": { "kind": "segment" },
+        "template": { "channel": "email", "subject": "We miss you", "text": "Hello" },
+    });
+    let campaign = api.post("/campaigns", campaign).await.id();
+    api.post(&format!("/campaigns/{campaign}/activate"), json!({})).await.ok();
+    (campaign, emails)
+}
+
 async fn double_opt_in(api: &Api) -> String {
     api.waitlist(json!({ "verification_policy": "double_opt_in" })).await
 }
@@ -192,24 +209,11 @@ async fn a_day_without_ses_loses_no_mail_and_makes_no_dead_letter() {
     let Some(platform) = platform(data.path(), false, faults).await else { return };
     let api = Api::new(platform.credentials.clone());
     let waitlist = double_opt_in(&api).await;
-    let program = api.program(json!({})).await;
-    let mut customers = Vec::new();
-    for _ in 0..4 {
-        let email = address("customer");
-        let body = json!({ "program_id": program, "phone": phone(), "email": email, "consent": true });
-        assert_eq!(api.post("/enrollments", body).await.status, 201);
-        customers.push(email);
-    }
-    let campaign = json!({
-        "name": format!("Campaign {}", unique()), "program_id": program, "trigger": { "kind": "segment" },
-        "template": { "channel": "email", "subject": "We miss you", "text": "Hello" },
-    });
-    let campaign = api.post("/campaigns", campaign).await.id();
     let mut joined = Vec::new();
     let quota = SesTrouble { per_day: Some(0), ..SesTrouble::default() };
     let paused = SesTrouble { paused: true, ..SesTrouble::default() };
     ses.set(quota);
-    api.post(&format!("/campaigns/{campaign}/activate"), json!({})).await.ok();
+    let (campaign, customers) = campaign_by_mail(&api, 4).await;
     // No time passes while a worker is at it: it would be taken for lost.
     eventually(|| async {
         let sends = api.all(&format!("/campaigns/{campaign}/sends")).await;
@@ -295,6 +299,38 @@ async fn after_a_day_without_ses_the_queue_is_not_flooded() {
     for shard in 0..LIST_SHARDS {
         assert_eq!(messages::due(&platform.table, shard, soon, 1).await.unwrap().len(), 0);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mails_of_a_campaign_are_spread_over_the_time_that_they_take_while_ses_is_stopped() {
+    let data = tempfile::tempdir().unwrap();
+    let faults = Faults::default();
+    let ses = faults.ses.clone();
+    let Some(platform) = platform(data.path(), false, faults).await else { return };
+    let api = Api::new(platform.credentials.clone());
+    ses.set(SesTrouble { per_day: Some(0), ..SesTrouble::default() });
+    let customers = 30;
+    let (campaign, _) = campaign_by_mail(&api, customers).await;
+    let deferred = || async {
+        let sends = api.all(&format!("/campaigns/{campaign}/sends")).await;
+        let due = sends.iter().filter(|send| send["status"] == "deferred");
+        let mut due: Vec<Timestamp> =
+            due.map(|send| send["due_at"].as_str().unwrap().parse().unwrap()).collect();
+        due.sort();
+        (due.len() == customers).then_some(due)
+    };
+    eventually(&deferred).await;
+    drained(&platform).await;
+    let asked = ses.asked();
+    pass_for(&platform, &api, &campaign, STOPPED_FOR).await;
+    look(&platform).await;
+    drained(&platform).await;
+    assert_eq!(ses.asked(), asked, "SES is stopped still");
+    let due = eventually(&deferred).await;
+    assert!(due[0] > Timestamp::now() + SignedDuration::from_mins(5), "{due:?}");
+    // Ten a second; a look of the platform's own may have taken half of them.
+    let spread = due[customers - 1].duration_since(due[0]);
+    assert!(spread >= SignedDuration::from_millis(1400), "{due:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

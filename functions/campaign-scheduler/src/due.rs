@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use domain::{
-    campaign::{Campaign, CampaignStatus, Send, SendReason, SendStatus},
+    campaign::{Campaign, CampaignStatus, Send, SendReason, SendStatus, Template},
     id::SendId,
 };
 use futures_util::future::join_all;
@@ -13,7 +13,7 @@ use store::{
     sends::{self, Sending},
 };
 
-use crate::{CampaignScheduler, SchedulerError};
+use crate::{CampaignScheduler, SchedulerError, mails::MailTurns};
 
 /// Messages of each shard that are looked at in one go.
 const AT_ONCE: usize = 100;
@@ -28,19 +28,26 @@ const HEARD_WITHIN: SignedDuration = SignedDuration::from_hours(24);
 
 impl CampaignScheduler {
     pub(crate) async fn look(&self, now: Timestamp) -> Result<(), SchedulerError> {
-        let mails = self.look_at_mails(now).await;
-        let due = self.look_at_messages(now).await;
+        let turns = self.mail_turns(now).await?;
+        let mails = self.look_at_mails(&turns, now).await;
+        let due = self.look_at_messages(&turns, now).await;
         let timed = self.look_at_campaigns(now).await;
         mails.and(due).and(timed)
     }
 
-    async fn look_at_messages(&self, now: Timestamp) -> Result<(), SchedulerError> {
+    async fn look_at_messages(&self, turns: &MailTurns, now: Timestamp) -> Result<(), SchedulerError> {
         let began = Instant::now();
-        let looks = (0..LIST_SHARDS).map(|shard| self.look_at_shard(shard, now, began));
+        let looks = (0..LIST_SHARDS).map(|shard| self.look_at_shard(shard, turns, now, began));
         join_all(looks).await.into_iter().collect()
     }
 
-    async fn look_at_shard(&self, shard: u8, now: Timestamp, began: Instant) -> Result<(), SchedulerError> {
+    async fn look_at_shard(
+        &self,
+        shard: u8,
+        turns: &MailTurns,
+        now: Timestamp,
+        began: Instant,
+    ) -> Result<(), SchedulerError> {
         loop {
             let due = sends::due(&self.table, shard, now, AT_ONCE).await?;
             let mut outcome = Ok(());
@@ -48,7 +55,8 @@ impl CampaignScheduler {
                 if began.elapsed() > PATIENCE {
                     return outcome;
                 }
-                let moved = join_all(together.iter().map(|send| self.move_on(send.id.clone(), now))).await;
+                let moved =
+                    join_all(together.iter().map(|send| self.move_on(send.id.clone(), turns, now))).await;
                 let (queued, failed): (Vec<_>, Vec<_>) = moved.into_iter().partition(Result::is_ok);
                 let queued: Vec<SendId> = queued.into_iter().flatten().flatten().collect();
                 self.queue(&queued).await?;
@@ -63,11 +71,25 @@ impl CampaignScheduler {
     }
 
     /// Moves a message on whose time has come; its id, if it is to be sent.
-    async fn move_on(&self, id: SendId, now: Timestamp) -> Result<Option<SendId>, StoreError> {
+    async fn move_on(
+        &self,
+        id: SendId,
+        turns: &MailTurns,
+        now: Timestamp,
+    ) -> Result<Option<SendId>, StoreError> {
         // The index may lag behind: the item itself decides.
         let Some(Sending { send, campaign }) = sends::read(&self.table, &id).await? else { return Ok(None) };
         let Some(after) = next(&send, now) else { return Ok(None) };
+        let by_mail = campaign.as_ref().is_some_and(|campaign| {
+            !send.test && matches!(campaign.settings.template, Template::Email { .. })
+        });
         let paused = campaign.filter(|campaign| !send.test && campaign.status != CampaignStatus::Active);
+        let turn =
+            (by_mail && paused.is_none() && after.status == SendStatus::Queued).then(|| turns.next(now));
+        let after = match turn.flatten() {
+            Some(turn) => Send { due_at: Some(turn), ..send.now(SendStatus::Deferred, now) },
+            None => after,
+        };
         match (after.status, paused) {
             (SendStatus::Queued, Some(paused)) => {
                 sends::park(&self.table, &Send { due_at: None, ..after }, &paused).await?;
