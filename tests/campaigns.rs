@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use groundswell::{Options, Platform, faults::Faults};
 use jiff::{SignedDuration, Timestamp};
 use scenarios::{
-    Api, address, eventually, options, patiently, phone,
+    Api, Dice, address, eventually, options, patiently, phone,
     twilio::{Arrival, Behaviour, FakeTwilio, busiest},
     unique,
 };
@@ -316,6 +316,8 @@ async fn whatever_the_provider_answers_nobody_gets_a_message_twice_and_none_is_l
     stage.check_once();
 }
 
+/// A message is marked immediately before its own hand-over: a kill leaves those unknown that it hits between the two, and
+/// everybody else is served.
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_survive_workers_that_are_killed_while_they_send() {
     let data = tempfile::tempdir().unwrap();
@@ -329,11 +331,15 @@ async fn messages_survive_workers_that_are_killed_while_they_send() {
     let program = api.program(json!({})).await;
     let count = 200;
     join_all((0..count).map(|_| api.customer(&program))).await;
-    let campaign = campaign(&api, &program, json!({})).await;
-    api.post(&format!("/campaigns/{campaign}/activate"), json!({})).await.ok();
-    for sent in [20, 40, 60] {
-        patiently(Duration::from_secs(60), || async { (twilio.arrivals().len() >= sent).then_some(()) })
+    let first = campaign(&api, &program, json!({})).await;
+    api.post(&format!("/campaigns/{first}/activate"), json!({})).await.ok();
+    let mut dice = Dice(unique());
+    let kills = 4;
+    for _ in 0..kills {
+        let arrived = twilio.arrivals().len() + 15 + dice.below(20);
+        patiently(Duration::from_secs(60), || async { (twilio.arrivals().len() >= arrived).then_some(()) })
             .await;
+        tokio::time::sleep(Duration::from_millis(dice.below(50) as u64)).await;
         victim.kill();
         victim = Victim::start_with(data.path(), Some(&twilio.url)).await.unwrap();
     }
@@ -343,7 +349,7 @@ async fn messages_survive_workers_that_are_killed_while_they_send() {
     let platform = scenarios::start(options).await;
     let stage = Stage { api: Api::new(platform.credentials.clone()), platform, twilio, program, _data: data };
     let started = Timestamp::now();
-    let (look_at, campaign_id) = (&stage, &campaign);
+    let (look_at, campaign_id) = (&stage, &first);
     let settled = |cut_off: bool| {
         patiently(Duration::from_secs(120), move || async move {
             look_at.look().await;
@@ -363,28 +369,78 @@ async fn messages_survive_workers_that_are_killed_while_they_send() {
     };
     let sends = settled(true).await;
     // Of those whose worker was killed nobody knows; what the provider did take it tells of.
-    let cut_off: Vec<_> = sends.values().filter(|send| send["status"] == "sending").collect();
-    for send in &cut_off {
-        let customer = send["customer_id"].as_str().unwrap().to_owned();
-        stage.overdue(&campaign, &Person { id: customer, phone: String::new() }).await;
+    let with = |sends: &BTreeMap<String, Value>, status: &str| {
+        sends
+            .iter()
+            .filter(|(_, send)| send["status"] == status)
+            .map(|(id, _)| id.clone())
+            .collect::<Vec<_>>()
+    };
+    let person = |id: &String| Person { id: id.clone(), phone: String::new() };
+    let cut_off = with(&sends, "sending");
+    for customer in &cut_off {
+        stage.overdue(&first, &person(customer)).await;
     }
     let sends = settled(false).await;
     let arrived = stage.check_once();
-    let with = |sends: &BTreeMap<String, Value>, status: &str| {
-        sends.values().filter(|send| send["status"] == status).count()
-    };
-    let sent = with(&sends, "sent");
+    let sent = with(&sends, "sent").len();
     println!("{count} messages, {sent} sent, {} cut off, {arrived} arrived", cut_off.len());
     assert!(sent <= arrived && arrived <= count);
+    assert!(count - arrived <= 8 * kills, "{} were taken long before they were sent", count - arrived);
     for mut message in stage.twilio.taken() {
         // At the port where the platform was then nobody is.
         let callback = message.form.get_mut("StatusCallback").unwrap();
         *callback = format!("{}/api/{}", stage.platform.url, callback.split_once("/api/").unwrap().1);
         assert_eq!(stage.twilio.status(&message, "delivered", None).await, 204);
     }
-    let sends = stage.sends(&campaign).await;
-    assert_eq!((with(&sends, "delivered"), with(&sends, "unknown")), (arrived, count - arrived));
+    let sends = stage.sends(&first).await;
+    let unknown = with(&sends, "unknown");
+    assert_eq!((with(&sends, "delivered").len(), unknown.len()), (arrived, count - arrived));
     assert_eq!(stage.check_once(), arrived, "nobody was sent it again");
+    // Nothing is heard of the others for a day. Then another campaign may have them.
+    for customer in &unknown {
+        stage.overdue(&first, &person(customer)).await;
+    }
+    patiently(Duration::from_secs(30), || async {
+        stage.look().await;
+        with(&stage.sends(&first).await, "unknown").is_empty().then_some(())
+    })
+    .await;
+    let second = stage.campaign(json!({})).await;
+    stage.step(&second, "activate").await;
+    let counts = stage.settled(&second, count).await;
+    assert_eq!((&counts["sent"], &counts["refused"]), (&json!(unknown.len()), &json!(arrived)));
+    assert_eq!(with(&stage.sends(&second).await, "sent"), unknown);
+}
+
+/// A processor that others keep busy: at each message everything stands still for longer than a turn may be missed by.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_message_that_misses_its_turn_gets_another_from_the_same_worker() {
+    let stall = |_: &BTreeMap<String, String>, _| {
+        std::thread::sleep(Duration::from_millis(35));
+        Behaviour::Accept
+    };
+    let Some(stage) = Stage::new(stall).await else { return };
+    let count = 100;
+    stage.customers(count).await;
+    let campaign = stage.campaign(json!({})).await;
+    stage.step(&campaign, "activate").await;
+    let counts = stage.settled(&campaign, count).await;
+    assert_eq!((&counts["sent"], stage.check_once()), (&json!(count), count));
+    let calls = |function: &str, pattern: &str| {
+        stage.platform.meters[function].snapshot().get(pattern).copied().unwrap_or_default()
+    };
+    let (leases, taken, given_back) = (
+        calls("message-sender", "rate.count"),
+        calls("message-sender", "send.take"),
+        calls("message-sender", "send.give-back"),
+    );
+    println!("{count} messages: {leases} writes to lease turns, {taken} to take, {given_back} to give back");
+    assert!(leases > 30, "no turn was missed");
+    assert_eq!(calls("campaign-scheduler", "send.note"), 0, "the schedule had to queue messages again");
+    // A lease is one write, for some messages at a time, but for the first one of a batch.
+    assert!(leases <= 2 * count as u64, "{leases} writes to lease turns");
+    assert!(taken <= 3 * count as u64, "{taken} times a message was taken");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -755,31 +811,68 @@ async fn what_the_channel_did_not_let_through_is_sent_again_and_counted_once() {
     assert_eq!(stage.sends(&campaign).await[&people[0].id]["status"], "read");
 }
 
+/// What is given up doesn't count for the cap, until it is heard of.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_nobody_hears_of_is_given_up_and_may_be_heard_of_yet() {
-    let Some(stage) = Stage::new(|_, _| Behaviour::AcceptAndDrop).await else { return };
-    let person = &stage.customers(1).await[0];
+    let Some(stage) = Stage::new(|_, before| match before {
+        0 => Behaviour::AcceptAndDrop,
+        _ => Behaviour::Accept,
+    })
+    .await
+    else {
+        return;
+    };
+    let people = stage.customers(3).await;
     let campaign = stage.campaign(json!({})).await;
     stage.step(&campaign, "activate").await;
-    let status = || async { stage.sends(&campaign).await.get(&person.id).map(|send| send["status"].clone()) };
-    eventually(|| async { (status().await == Some(json!("unknown"))).then_some(()) }).await;
-    stage.overdue(&campaign, person).await;
-    eventually(|| async {
-        stage.look().await;
-        (status().await == Some(json!("refused"))).then_some(())
-    })
-    .await;
-    eventually(|| async { (stage.counts(&campaign).await["refused"] == 1).then_some(()) }).await;
-    let message = stage.twilio.taken().remove(0);
-    assert_eq!(stage.twilio.status(&message, "delivered", None).await, 204);
+    let given_up = async |person: &Person| {
+        let status =
+            || async { stage.sends(&campaign).await.get(&person.id).map(|send| send["status"].clone()) };
+        patiently(Duration::from_secs(30), || async {
+            (status().await == Some(json!("unknown"))).then_some(())
+        })
+        .await;
+        stage.overdue(&campaign, person).await;
+        eventually(|| async {
+            stage.look().await;
+            (status().await == Some(json!("refused"))).then_some(())
+        })
+        .await;
+    };
+    let [heard_of, silent, late] = &people[..] else { unreachable!() };
+    given_up(heard_of).await;
+    given_up(silent).await;
+    eventually(|| async { (stage.counts(&campaign).await["refused"] == 2).then_some(()) }).await;
+    let messages = stage.twilio.taken();
+    assert_eq!(stage.twilio.status(of(&messages, heard_of).unwrap(), "delivered", None).await, 204);
     eventually(|| async {
         let counts = stage.counts(&campaign).await;
         (json!([counts["audience"], counts["sent"], counts["refused"], counts["open"]])
-            == json!([1, 1, 0, 0]))
+            == json!([3, 1, 1, 1]))
         .then_some(())
     })
     .await;
-    assert_eq!(stage.twilio.taken().len(), 1);
+    assert_eq!(stage.twilio.taken().len(), 3, "nobody was sent it again");
+    // One has had a message, one perhaps has, and one has not.
+    let second = stage.campaign(json!({})).await;
+    stage.step(&second, "activate").await;
+    let counts = stage.settled(&second, 3).await;
+    assert_eq!((&counts["sent"], &counts["refused"]), (&json!(1), &json!(2)));
+    let sends = stage.sends(&second).await;
+    assert_eq!(sends[&silent.id]["status"], "sent");
+    // What is heard of late doesn't take the cap away from the message that has it.
+    given_up(late).await;
+    let third = stage.campaign(json!({})).await;
+    stage.step(&third, "activate").await;
+    let counts = stage.settled(&third, 3).await;
+    assert_eq!((&counts["sent"], &counts["refused"]), (&json!(1), &json!(2)));
+    for person in [silent, late] {
+        assert_eq!(stage.twilio.status(of(&messages, person).unwrap(), "delivered", None).await, 204);
+        assert_eq!(stage.sends(&campaign).await[&person.id]["status"], "delivered");
+    }
+    let fourth = stage.campaign(json!({})).await;
+    stage.step(&fourth, "activate").await;
+    assert_eq!(stage.settled(&fourth, 3).await["refused"], 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -95,6 +95,12 @@ impl CampaignScheduler {
                 sends::park(&self.table, &Send { due_at: None, ..after }, &paused).await?;
                 Ok(None)
             }
+            // Perhaps it was never sent: that is no reason to leave the customer alone for seven days.
+            (SendStatus::Refused, _) => {
+                let cap = sends::cap_of(&self.table, &send).await?;
+                sends::give_back(&self.table, &after, cap.as_ref()).await?;
+                Ok(None)
+            }
             (status, _) => {
                 let moved = sends::update(&self.table, &after).await?;
                 Ok((moved && status == SendStatus::Queued).then_some(id))

@@ -7,8 +7,9 @@
 //! absences and birthdays. Mails that somebody waits for are kept in the table as well: those that are due are queued
 //! again.
 //!
-//! Access patterns: `message.due`, `message.note`, `rate.stopped`, `campaign.read`, `campaign.triggered`, `campaign.looked`, `customer.list`, `customer.batch`,
-//! `program.read`, `send.create`, `send.list`, `send.read`, `send.due`, `send.note`, `send.park`.
+//! Access patterns: `message.due`, `message.note`, `rate.stopped`, `campaign.read`, `campaign.triggered`,
+//! `campaign.looked`, `customer.list`, `customer.batch`, `program.read`, `send.create`, `send.list`, `send.read`,
+//! `send.due`, `send.note`, `send.park`, `send.cap`, `send.give-back`.
 
 mod audience;
 mod due;

@@ -176,6 +176,11 @@ impl Told<'_> {
             sent_at: send.sent_at.or(Some(now)),
             ..send.now(later, now)
         };
+        // A message that was given up has no cap any more. The customer has got it after all, unless erased by now.
+        let given_up = send.status == SendStatus::Refused && !failed && !send.test;
+        if given_up && customers::account_of(&app.table, &send.customer_id).await?.is_some() {
+            return Ok(sends::regain(&app.table, &after, now).await?);
+        }
         // What was not delivered is no reason to leave the customer alone.
         let cap = if failed { sends::cap_of(&app.table, send).await? } else { None };
         Ok(sends::give_back(&app.table, &after, cap.as_ref()).await?)

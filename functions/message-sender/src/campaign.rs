@@ -5,7 +5,11 @@
 //! dead-letter queue.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -19,13 +23,14 @@ use domain::{
     phone::Phone,
     stamp::Customer,
 };
-use futures_util::{StreamExt, stream};
+use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use store::{
     entities::{Cap, TwilioAccount},
     rates::{self, Lease, Sender},
     sends::{self, Recipient, Taken},
 };
+use tokio::sync::Semaphore;
 
 use crate::{
     MessageSender, SendError, codes,
@@ -37,15 +42,15 @@ use crate::{
 /// between absorbs that some are on their way for longer than others, as long as that differs by less than
 /// 30 ms. It does when connections are new: a campaign's first second may be denser there.
 const PACE: SignedDuration = SignedDuration::from_micros(12_903);
-/// So long before its turn a message is taken.
-const LEAD: SignedDuration = SignedDuration::from_millis(150);
-/// A message whose next turn is further away than that is given back until then.
-const MOMENT: SignedDuration = SignedDuration::from_secs(1);
+/// A turn that is missed by more is gone, or two messages would come at once. For mails it is a turn's length: the pace
+/// of campaigns is a share of what SES takes.
+const MISSED: SignedDuration = SignedDuration::from_millis(20);
+/// A message that was taken and missed its turn waits no longer for another one: what the customer says until a moment
+/// before a message goes out counts.
+const MOMENT: SignedDuration = SignedDuration::from_millis(250);
 /// A worker waits so long for its turn. For that of a mail it can wait longer: SES answers at once.
 const HORIZON: SignedDuration = SignedDuration::from_secs(10);
 const MAIL_HORIZON: SignedDuration = SignedDuration::from_secs(25);
-/// A turn that is missed by more is gone, or two messages would come at once.
-const MISSED: SignedDuration = SignedDuration::from_millis(20);
 /// So long after its batch came a message may be given a turn: that is up to ten seconds away, the provider
 /// may take twenty to answer, and Lambda ends a worker after sixty.
 const LAST_CALL: Duration = Duration::from_secs(20);
@@ -60,8 +65,11 @@ const HEARD_WITHIN: SignedDuration = SignedDuration::from_hours(24);
 /// The words of a consent that is withdrawn by the provider's word.
 const OPTED_OUT: &str = "said stop to the provider";
 const ATTEMPTS: u32 = 10;
-/// Messages at a time.
-const AT_ONCE: usize = 10;
+/// Messages of a worker at a time, and so the most that can be with the provider when the worker dies.
+const IN_FLIGHT: usize = 10;
+/// Messages of a sender that a worker has taken, or is about to take, and not handed over yet. So many turns it leases at
+/// a time: the fewer, the sooner a message that missed its turn gets another.
+const HANDS: usize = 3;
 
 /// What leaves the house.
 enum Outgoing {
@@ -69,12 +77,90 @@ enum Outgoing {
     Mail(Mail),
 }
 
-/// Whose turns messages wait for, how they follow each other, and how far ahead they are taken.
+/// Whose turns messages wait for, how they follow each other, how late a message may be for one, and how far ahead they
+/// are leased.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Turns {
     sender: Sender,
     pace: SignedDuration,
+    missed: SignedDuration,
     horizon: SignedDuration,
+}
+
+/// How long before its turn a message is taken: as long as that took of late, and a quarter longer. So it is taken
+/// immediately before it is handed over, and in time for its turn on a slow day as well.
+pub(crate) struct Lead(AtomicI64);
+
+impl Default for Lead {
+    fn default() -> Self {
+        Self(AtomicI64::new(50_000))
+    }
+}
+
+impl Lead {
+    /// Microseconds. When taking takes a second the table is as good as away.
+    const BOUNDS: (i64, i64) = (5_000, 1_000_000);
+
+    fn get(&self) -> SignedDuration {
+        SignedDuration::from_micros(self.0.load(Ordering::Relaxed))
+    }
+
+    /// Gets longer at once, and shorter by and by.
+    fn learn(&self, took: SignedDuration) {
+        let took = i64::try_from(took.as_micros()).unwrap_or(i64::MAX);
+        let needed = took.saturating_mul(5).saturating_div(4).clamp(Self::BOUNDS.0, Self::BOUNDS.1);
+        let lead = self.0.load(Ordering::Relaxed);
+        // Of two that learn at once one is forgotten.
+        self.0.store(needed.max(lead - (lead - needed) / 4), Ordering::Relaxed);
+    }
+}
+
+/// The turns of one sender that a worker has for the messages of a batch. A turn is the worker's, not a message's: one
+/// that a message misses is lost, and that message gets the worker's next one.
+struct Line {
+    turns: Turns,
+    last_call: Instant,
+    hands: Semaphore,
+    /// The latest time that the sender's clock was seen to show. Held by whoever leases turns, for all messages.
+    clock: tokio::sync::Mutex<Option<Timestamp>>,
+    pool: Mutex<Pool>,
+}
+
+struct Pool {
+    /// Turns that no message has.
+    turns: BTreeSet<Timestamp>,
+    /// Messages that have no turn.
+    messages: usize,
+}
+
+impl Line {
+    fn new(turns: Turns, messages: usize, last_call: Instant) -> Self {
+        let pool = Mutex::new(Pool { turns: BTreeSet::new(), messages });
+        Self { turns, last_call, hands: Semaphore::new(HANDS), clock: tokio::sync::Mutex::default(), pool }
+    }
+
+    fn pool(&self) -> MutexGuard<'_, Pool> {
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The worker's first turn from then on, for a message.
+    fn claim(&self, from: Timestamp) -> Option<Timestamp> {
+        let mut pool = self.pool();
+        let turn = pool.turns.range(from..).next().copied()?;
+        pool.turns.remove(&turn);
+        pool.messages = pool.messages.saturating_sub(1);
+        Some(turn)
+    }
+
+    /// Takes note that a message missed its turn.
+    fn missed(&self) {
+        self.pool().messages += 1;
+    }
+
+    /// Takes note that a message which has a turn is not sent: another may have it.
+    fn release(&self, turn: Timestamp) {
+        self.pool().turns.insert(turn);
+    }
 }
 
 /// A message that is wanted, and waits for its turn.
@@ -108,23 +194,23 @@ impl MessageSender {
     /// Sends messages; gives those that have to come again, with why.
     pub(crate) async fn send_all(&self, ids: &[SendId]) -> Vec<(SendId, SendError)> {
         let last_call = Instant::now() + LAST_CALL;
-        let ids: Vec<SendId> = ids.to_vec();
-        let prepared = stream::iter(ids).map(|id| async move {
-            let outcome = self.prepare(&id).await;
-            (id, outcome)
-        });
-        let prepared: Vec<_> = prepared.buffer_unordered(AT_ONCE).collect().await;
-        let (mut failed, mut ready) = (Vec::new(), BTreeMap::<Turns, Vec<Ready>>::new());
-        for (id, outcome) in prepared {
-            match outcome {
-                Ok(Some(message)) => ready.entry(message.turns.clone()).or_default().push(message),
-                Ok(None) => {}
-                Err(error) => failed.push((id, error)),
+        let mut failed = Vec::new();
+        for ids in ids.chunks(IN_FLIGHT) {
+            let prepared = ids.iter().cloned().map(|id| async move {
+                let outcome = self.prepare(&id).await;
+                (id, outcome)
+            });
+            let mut ready = BTreeMap::<Turns, Vec<Ready>>::new();
+            for (id, outcome) in join_all(prepared).await {
+                match outcome {
+                    Ok(Some(message)) => ready.entry(message.turns.clone()).or_default().push(message),
+                    Ok(None) => {}
+                    Err(error) => failed.push((id, error)),
+                }
             }
+            let sent = ready.into_iter().map(|(turns, messages)| self.send_of(turns, messages, last_call));
+            failed.extend(join_all(sent).await.into_iter().flatten());
         }
-        let sent = stream::iter(ready).map(|(turns, messages)| self.send_of(turns, messages, last_call));
-        let sent: Vec<Vec<(SendId, SendError)>> = sent.buffer_unordered(AT_ONCE).collect().await;
-        failed.extend(sent.into_iter().flatten());
         failed
     }
 
@@ -229,7 +315,8 @@ impl MessageSender {
                     &self.public_url,
                 );
                 let sender = Sender::ses(self.from.clone());
-                let turns = Turns { sender, pace: self.mail_pace, horizon: MAIL_HORIZON };
+                let pace = self.mail_pace;
+                let turns = Turns { sender, pace, missed: pace.max(MISSED), horizon: MAIL_HORIZON };
                 return Ok((turns, Outgoing::Mail(mail)));
             }
             Route::Twilio { account, sender, channel, content, text } => {
@@ -237,7 +324,8 @@ impl MessageSender {
             }
         };
         let from = format!("{channel}{}", sender.as_str());
-        let turns = Turns { sender: Sender::twilio(account, from.clone()), pace: PACE, horizon: HORIZON };
+        let sender = Sender::twilio(account, from.clone());
+        let turns = Turns { sender, pace: PACE, missed: MISSED, horizon: HORIZON };
         let mut form = vec![("From", from), ("To", format!("{channel}{}", customer.phone.as_str()))];
         if let Some((sid, variables)) = content {
             form.push(("ContentSid", sid.as_str().to_owned()));
@@ -266,67 +354,102 @@ impl MessageSender {
         messages: Vec<Ready>,
         last_call: Instant,
     ) -> Vec<(SendId, SendError)> {
-        let count = u32::try_from(messages.len()).unwrap_or(u32::MAX);
-        let first = self.lease(&turns, count).await;
-        let sent = messages.into_iter().zip(0..).map(|(message, position): (Ready, i32)| {
-            let turn = match &first {
-                Ok(Lease::From(first)) => Ok(Lease::From(*first + turns.pace * position)),
-                Ok(Lease::Later(at)) => Ok(Lease::Later(*at)),
-                Err(error) => Err(SendError::Pace(error.to_string())),
-            };
-            async move {
-                let id = message.send.id.clone();
-                let outcome = match turn {
-                    Ok(turn) => self.send_one(message, turn, last_call).await,
-                    Err(error) => Err(error),
-                };
-                outcome.err().map(|error| (id, error))
-            }
+        let line = &Line::new(turns, messages.len(), last_call);
+        let sent = messages.into_iter().map(|message| async move {
+            let id = message.send.id.clone();
+            let outcome = self.send_one(message, line).await;
+            outcome.err().map(|error| (id, error))
         });
-        futures_util::future::join_all(sent).await.into_iter().flatten().collect()
+        join_all(sent).await.into_iter().flatten().collect()
     }
 
-    async fn lease(&self, turns: &Turns, count: u32) -> Result<Lease, store::StoreError> {
-        let earliest = Timestamp::now() + LEAD + MISSED;
-        rates::lease(&self.table, &turns.sender, turns.pace, count, turns.horizon, earliest).await
+    /// The worker's first turn from then on. If there is none, the next turns of the sender are leased in one write, for
+    /// as many messages as can be taken. Nothing is given a turn after the last call.
+    async fn turn(&self, line: &Line, from: SignedDuration) -> Result<Lease, SendError> {
+        if let Some(turn) = line.claim(Timestamp::now() + from) {
+            return Ok(Lease::From(turn));
+        }
+        let mut clock = line.clock.lock().await;
+        let now = Timestamp::now();
+        if let Some(turn) = line.claim(now + from) {
+            return Ok(Lease::From(turn));
+        }
+        if Instant::now() > line.last_call {
+            return Ok(Lease::Later(now + RECESS));
+        }
+        let Turns { sender, pace, missed, horizon } = &line.turns;
+        let wanted = {
+            let mut pool = line.pool();
+            pool.turns = pool.turns.split_off(&(now - *missed));
+            pool.messages.saturating_sub(pool.turns.len()).clamp(1, HANDS)
+        };
+        let count = i32::try_from(wanted).unwrap_or(i32::MAX);
+        // Leasing takes a call as taking does.
+        let earliest = now + self.lead.get() * 2;
+        let lease =
+            rates::lease(&self.table, sender, *pace, count.unsigned_abs(), *horizon, earliest, *clock).await;
+        let lease = lease.map_err(|error| SendError::Pace(error.to_string()))?;
+        let Lease::From(first) = lease else {
+            if let Lease::Later(at) = lease {
+                *clock = (*clock).max(Some(at));
+            }
+            return Ok(lease);
+        };
+        *clock = (*clock).max(Some(first + *pace * count));
+        let mut pool = line.pool();
+        pool.turns.extend((1..count).map(|position| first + *pace * position));
+        pool.messages = pool.messages.saturating_sub(1);
+        Ok(Lease::From(first))
     }
 
-    /// Takes a message shortly before its turn, and hands it over when that comes.
-    async fn send_one(&self, mut message: Ready, first: Lease, last_call: Instant) -> Result<(), SendError> {
+    /// Takes a message immediately before its turn, and hands it over when that comes. If the message misses the turn, it
+    /// gets the next one.
+    async fn send_one(&self, mut message: Ready, line: &Line) -> Result<(), SendError> {
+        // It is never closed.
+        let hand = line.hands.acquire().await;
         let mut held: Option<Held> = None;
-        let mut lease = first;
         loop {
-            let at = match lease {
-                Lease::From(at) if Instant::now() <= last_call => at,
-                // Nothing is given a turn after the last call.
-                Lease::From(_) => return self.put_off(message.send, held, Timestamp::now() + RECESS).await,
-                Lease::Later(at) => return self.put_off(message.send, held, at).await,
+            // One that is taken already can go at once.
+            let lead = self.lead.get();
+            let from = if held.is_some() { -line.turns.missed } else { lead / 2 };
+            let at = match self.turn(line, from).await {
+                Ok(Lease::From(at)) => at,
+                Ok(Lease::Later(at)) => return self.put_off(message.send, held, at).await,
+                Err(error) => {
+                    if let Some(taken) = held {
+                        self.give_back(taken).await?;
+                    }
+                    return Err(error);
+                }
             };
-            // What the customer says until a moment before counts.
             if let Some(early) = held.take_if(|_| at.duration_since(Timestamp::now()) > MOMENT) {
                 let Some(send) = self.give_back(early).await? else { return Ok(()) };
                 message.send = send;
             }
-            let taken = match held.take() {
-                Some(taken) => taken,
-                None => {
-                    until(at - LEAD).await;
-                    let Some(taken) = self.take(&message).await? else { return Ok(()) };
-                    taken
+            let is_gone = || Timestamp::now().duration_since(at) > line.turns.missed;
+            if held.is_none() {
+                let due = Timestamp::now().max(at - lead);
+                until(due).await;
+                if is_gone() {
+                    line.missed();
+                    continue;
                 }
-            };
+                let taken = self.take(&message).await;
+                self.lead.learn(Timestamp::now().duration_since(due));
+                match taken {
+                    Ok(Some(taken)) => held = Some(taken),
+                    other => {
+                        line.release(at);
+                        return other.map(drop);
+                    }
+                }
+            }
             until(at).await;
-            if Timestamp::now().duration_since(at) <= MISSED {
+            if let Some(taken) = held.take_if(|_| !is_gone()) {
+                drop(hand);
                 return self.hand_over(&message, taken).await;
             }
-            lease = match self.lease(&message.turns, 1).await {
-                Ok(next) => next,
-                Err(error) => {
-                    self.give_back(taken).await?;
-                    return Err(SendError::Pace(error.to_string()));
-                }
-            };
-            held = Some(taken);
+            line.missed();
         }
     }
 
@@ -516,4 +639,51 @@ fn route<'a>(template: &'a Template, recipient: &'a Recipient) -> Result<Option<
             Some(Route::Twilio { account, sender, channel: "", content, text: text.as_ref() })
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lead_follows_what_taking_takes() {
+        let lead = Lead::default();
+        let millis = SignedDuration::from_millis;
+        lead.learn(millis(100));
+        assert_eq!(lead.get(), millis(125), "at once");
+        for _ in 0..40 {
+            lead.learn(millis(10));
+        }
+        assert!(lead.get() >= millis(12) && lead.get() < millis(13), "{:?}", lead.get());
+        for _ in 0..40 {
+            lead.learn(SignedDuration::ZERO);
+        }
+        assert!(lead.get() >= millis(5) && lead.get() < millis(6), "{:?}", lead.get());
+        lead.learn(SignedDuration::MAX);
+        assert_eq!(lead.get(), millis(1000));
+    }
+
+    #[test]
+    fn a_turn_goes_to_the_first_message_that_can_make_it() {
+        let at = |millis: i64| Timestamp::from_millisecond(millis).unwrap();
+        let turns = Turns {
+            sender: Sender::ses("a@example.com".to_owned()),
+            pace: PACE,
+            missed: MISSED,
+            horizon: HORIZON,
+        };
+        let line = Line::new(turns, 3, Instant::now());
+        line.pool().turns.extend([at(10), at(20), at(30)]);
+        // One that has to be taken first, and one that is taken already.
+        assert_eq!(line.claim(at(15)), Some(at(20)));
+        assert_eq!(line.claim(at(5)), Some(at(10)));
+        assert_eq!((line.claim(at(31)), line.pool().messages), (None, 1));
+        line.missed();
+        line.release(at(20));
+        assert_eq!(line.pool().messages, 2);
+        assert_eq!(
+            (line.claim(at(0)), line.claim(at(0)), line.claim(at(0))),
+            (Some(at(20)), Some(at(30)), None)
+        );
+    }
 }

@@ -91,6 +91,7 @@ pub struct MessageSender {
     from: String,
     /// Between two mails of campaigns.
     mail_pace: SignedDuration,
+    lead: campaign::Lead,
     public_url: String,
 }
 
@@ -106,6 +107,7 @@ impl MessageSender {
             from: env.require("MAIL_FROM")?.to_owned(),
             mail_pace: SignedDuration::from_secs(1)
                 / env.parse::<NonZero<i32>>("CAMPAIGN_MAILS_PER_SECOND")?.get(),
+            lead: campaign::Lead::default(),
             public_url: env.require("PUBLIC_URL")?.trim_end_matches('/').to_owned(),
         })
     }

@@ -253,8 +253,8 @@ patterns! {
     SEND_TAKE "send.take" "message-sender" [Put Check] None, "`SENDS#campaign#shard` / number; `CUST#customer` / `META`, `CAP`; `ORIGINS#pool#shard` / number", "Take a message for sending: wanted, and the only one in seven days";
     SEND_NOTE "send.note" "campaign-scheduler, message-sender" [Put] None, "`SENDS#campaign#shard` / number", "Note what became of a message";
     SEND_PARK "send.park" "campaign-scheduler" [Put Check] None, "`SENDS#campaign#shard` / number; `CAMP#campaign` / `META`", "Note that a message waits for its paused campaign to be resumed";
-    SEND_WRITE "send.give-back" "campaign, message-sender" [Put Delete] None, "`SENDS#campaign#shard` / number; `CUST#customer` / `CAP`", "The same, and give back the cap of one that was not sent";
-    CAP "send.cap" "campaign" [Get] None, "`CUST#customer` / `CAP`", "Which campaign message did the customer have last?";
+    SEND_WRITE "send.give-back" "campaign, campaign-scheduler, message-sender" [Put Delete] None, "`SENDS#campaign#shard` / number; `CUST#customer` / `CAP`", "The same, and give back the cap of one that was not sent or is given up, or take it again";
+    CAP "send.cap" "campaign, campaign-scheduler" [Get] None, "`CUST#customer` / `CAP`", "Which campaign message did the customer have last?";
     SENDS_COUNT "projection.sends" "projector" [Put Add] None, "`CAMP#campaign` / `STATS`; `EVENTS#campaign`; `ROLLUP#topic`", "Note and count what becomes of messages once";
 
     WEBHOOK_ENDPOINTS "webhook.endpoints" "account, projector" [Query] None, "`ACCT#account` / `ENDPOINT#…`", "Who is told of the account's events?";

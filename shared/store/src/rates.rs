@@ -81,7 +81,9 @@ pub enum Lease {
 
 /// Takes the next `count` times at which a sender may send, if they begin within `horizon`.
 ///
-/// There is one clock for each sender, which all workers move: no two of them have the same time.
+/// There is one clock for each sender, which all workers move: no two of them have the same time. `seen` is a time that
+/// the caller has seen the clock show. A clock never goes back, so one that was seen ahead of `now` still is, and the
+/// lease is at most one write whose condition holds. Otherwise that of a busy sender is a failed write and a second one.
 pub async fn lease(
     table: &Table,
     sender: &Sender,
@@ -89,13 +91,20 @@ pub async fn lease(
     count: u32,
     horizon: SignedDuration,
     now: Timestamp,
+    seen: Option<Timestamp>,
 ) -> Result<Lease, StoreError> {
     let key = sender.key();
     let micros = |duration: SignedDuration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
     let step = micros(pace).saturating_mul(i64::from(count));
     let at = |micros: i64| Timestamp::from_microsecond(micros).unwrap_or(now);
     let (start, latest) = (now.as_microsecond(), now.as_microsecond().saturating_add(micros(horizon)));
-    let mut clock = Clock::Restarted { at: start };
+    if let Some(seen) = seen.filter(|seen| seen.as_microsecond() > latest) {
+        return Ok(Lease::Later(seen));
+    }
+    let mut clock = match seen {
+        Some(seen) if seen > now => Clock::GoesOn { latest },
+        _ => Clock::Restarted { at: start },
+    };
     loop {
         match table.move_clock(&patterns::RATE, &key, clock, step).await? {
             Moved::To(next) => return Ok(Lease::From(at(next - step))),

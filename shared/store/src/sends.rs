@@ -194,6 +194,23 @@ pub async fn give_back(table: &Table, after: &Send, cap: Option<&Cap>) -> Result
     }
 }
 
+/// Writes the next state of a message that was given up, and with it its cap, over the state that was read: the
+/// customer has got the message. A cap that another message has taken meanwhile stays. `false` when the message has
+/// changed.
+pub async fn regain(table: &Table, after: &Send, now: Timestamp) -> Result<bool, StoreError> {
+    let commit = Commit::new(&patterns::SEND_WRITE).replace("send", after, after.rev - 1).create_or_renew(
+        "cap",
+        &Cap::of(after, now),
+        now,
+    );
+    match commit.apply(table).await {
+        Ok(()) => Ok(true),
+        Err(CommitError::Store(error)) => Err(error),
+        Err(error) if error.failed("send").is_some() => Ok(false),
+        Err(CommitError::Condition(_)) => give_back(table, after, None).await,
+    }
+}
+
 /// The cap that a message holds, if it does.
 pub async fn cap_of(table: &Table, send: &Send) -> Result<Option<Cap>, StoreError> {
     let cap: Option<Cap> = table.get(&patterns::CAP, &Cap::key_of(&send.customer_id)).await?;
