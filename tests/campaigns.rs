@@ -439,8 +439,8 @@ async fn a_message_that_misses_its_turn_gets_another_from_the_same_worker() {
     assert!(leases > 30, "no turn was missed");
     assert_eq!(calls("campaign-scheduler", "send.note"), 0, "the schedule had to queue messages again");
     // A lease is one write, for some messages at a time, but for the first one of a batch.
-    assert!(leases <= 2 * count as u64, "{leases} writes to lease turns");
-    assert!(taken <= 3 * count as u64, "{taken} times a message was taken");
+    assert!(leases <= 5 * count as u64, "{leases} writes to lease turns");
+    assert!(taken <= 4 * count as u64, "{taken} times a message was taken");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -303,6 +303,7 @@ fn answer(form: &BTreeMap<String, String>, before: usize) -> Behaviour {
     match (form["To"].chars().last(), before) {
         (Some('1'), _) => Behaviour::Refuse { status: 400, code: 21610 },
         (Some('2'), 0) => Behaviour::TooMany { retry_after: 1 },
+        (Some('5'), 0) => Behaviour::Drop,
         _ => Behaviour::Accept,
     }
 }
@@ -341,8 +342,12 @@ async fn campaigns(platform: &Platform, api: &Api, twilio: &FakeTwilio) {
         once(&format!("/campaigns/{campaign}/activate")).json(json!({})).send().await.ok();
         made.push(campaign);
     }
-    // One of them says stop, and one waits.
+    let sends = async || api.all(&format!("/campaigns/{}/sends", made[0])).await;
+    // One of them says stop, one waits, and of one nothing is heard.
     eventually(|| async {
+        for unknown in sends().await.iter().filter(|send| send["status"] == "unknown") {
+            scenarios::overdue(&platform.table, unknown).await;
+        }
         platform.invoke("CampaignSchedulerFunction", json!({ "schedule": "campaigns" })).await.unwrap();
         let counts = api.get(&format!("/campaigns/{}", made[0])).await.ok()["counts"].clone();
         (counts["audience"] == 5 && counts["open"] == 0).then_some(())
@@ -354,7 +359,6 @@ async fn campaigns(platform: &Platform, api: &Api, twilio: &FakeTwilio) {
     twilio.reply(&taken[1], "START").await;
     // What was put off comes due while its campaign is paused.
     once(&format!("/campaigns/{}/pause", made[0])).json(json!({})).send().await.ok();
-    let sends = async || api.all(&format!("/campaigns/{}/sends", made[0])).await;
     let deferred = sends().await.into_iter().find(|send| send["status"] == "deferred").unwrap();
     scenarios::overdue(&platform.table, &deferred).await;
     eventually(|| async {
