@@ -7,8 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use domain::code_pool::{Lot, Platform as Device, PromoCode};
 use futures_util::StreamExt;
 use groundswell::faults::Faults;
+use jiff::{SignedDuration, Timestamp};
 use scenarios::{Api, Dice, apart, eventually, in_flight, many, patiently, platform};
 use serde_json::{Value, json};
 
@@ -63,8 +65,18 @@ impl History {
     }
 }
 
-fn csv(codes: usize) -> String {
-    (0..codes).fold("code\n".to_owned(), |csv, n| csv + &format!("CODE-{n:06}\n"))
+/// As many lots as a pool has before it puts the ends of a year into one.
+const LOTS: usize = 60;
+
+/// Codes of one lot without an end, or of several that end one after the other.
+fn csv(codes: usize, lots: usize) -> String {
+    let soonest = Timestamp::now() + SignedDuration::from_hours(24 * 35);
+    let end = |lot: usize| match lots {
+        1 => String::new(),
+        _ => (soonest + SignedDuration::from_hours(24 * 35) * i32::try_from(lot).unwrap()).to_string(),
+    };
+    (0..codes)
+        .fold("code,expires_at\n".to_owned(), |csv, n| csv + &format!("CODE-{n:06},{}\n", end(n % lots)))
 }
 
 /// Asks until there is an answer, as any client would.
@@ -121,9 +133,11 @@ async fn a_thousand_claimers_get_each_code_once() {
         let counted = running.as_ref().map(|running| running.meter.snapshot());
         counted.and_then(|counted| counted.get("claim.write").copied()).unwrap_or_default()
     };
-    for (codes, users) in [(many(500), many(1000)), (many(10_000), many(1000))] {
+    for (codes, users, lots) in
+        [(many(500), many(1000), 1), (many(10_000), many(1000), 1), (many(300), many(500), LOTS)]
+    {
         let pool = api.pool(json!({})).await;
-        assert_eq!(api.import(&pool, csv(codes)).await["added"], codes);
+        assert_eq!(api.import(&pool, csv(codes, lots)).await["added"], codes);
         let before = attempts();
         let history = rush(&|| api.clone(), &pool, users, in_flight(many(128)), codes as u64).await;
         let attempts = attempts() - before;
@@ -131,12 +145,113 @@ async fn a_thousand_claimers_get_each_code_once() {
         let claimed = statuses(&api, &pool).await.get("claimed").copied().unwrap_or_default();
         assert_eq!(claimed, given.len(), "none is lost");
         let per_claim = attempts as f64 / given.len() as f64;
-        println!("{codes} codes, {users} users: {} given, {per_claim:.3} transactions each", given.len());
+        println!(
+            "{codes} codes in {lots} lots, {users} users: {} given, {per_claim:.3} transactions each",
+            given.len()
+        );
         // Repeated answers cost no transaction; of many codes hardly two choose the same.
         if codes > users {
             assert!(per_claim < 1.1, "{per_claim}");
         }
     }
+}
+
+/// One look at a random place, and at most two pages of each of the eight partitions: 8 codes, and 64.
+const READS: u64 = 1 + 2 * 8;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_costs_the_same_however_many_lots_have_nothing() {
+    let data = tempfile::tempdir().unwrap();
+    let Some(running) = platform(data.path(), false, Faults::default()).await else { return };
+    let api = Api::new(running.credentials.clone());
+    let calls = |pattern: &str| running.meter.snapshot().get(pattern).copied().unwrap_or_default();
+    for (lots, confirmed) in [(1, false), (LOTS, false), (LOTS, true)] {
+        let pool = api.pool(json!({})).await;
+        assert_eq!(api.import(&pool, csv(LOTS, lots)).await["added"], LOTS);
+        let path = format!("/distribute/{pool}");
+        let mut held = Vec::new();
+        for user in 1..LOTS {
+            let reserved = api.post(&path, json!({ "user": format!("user-{user}"), "reserve": true })).await;
+            held.push(reserved.text_at("claim_id"));
+        }
+        // What was held goes without a look at the shelf, which names all the lots still.
+        for claim in held.iter().filter(|_| confirmed) {
+            assert_eq!(api.post(&format!("/claims/{claim}/confirm"), json!({})).await.status, 200);
+        }
+        let (reads, writes) = (calls("claim.stock"), calls("claim.write"));
+        let claimed = api.claim(&pool, "ada").await;
+        assert_eq!(claimed.status, 201);
+        let last = LOTS - 1;
+        assert!(lots == 1 || claimed.text_at("code") == format!("CODE-{last:06}"), "the last lot's");
+        let (reads, writes) = (calls("claim.stock") - reads, calls("claim.write") - writes);
+        println!("{lots} lots, the others confirmed: {confirmed}: {reads} reads, {writes} writes");
+        assert!(reads <= READS, "{lots} lots, {confirmed}: {reads} reads");
+        assert_eq!(writes, 1);
+
+        // Everything is held, or given: each is told so, by bounded reads. Held codes may come back: they are read twice.
+        let reads = calls("claim.stock");
+        let late = 24;
+        let asking = (0..late).map(|n| {
+            let (api, pool) = (&api, &pool);
+            async move { api.claim(pool, &format!("late-{n}")).await }
+        });
+        for reply in futures_util::future::join_all(asking).await {
+            reply.is_problem(409, "codes-exhausted");
+        }
+        let each = (calls("claim.stock") - reads).div_ceil(late);
+        println!("{lots} lots, the others confirmed: {confirmed}: {each} reads until there is none");
+        assert!(each < 2 * READS, "{each}");
+        if confirmed {
+            // It is known by now that nothing is left.
+            let reads = calls("claim.stock");
+            api.claim(&pool, "too late").await.is_problem(409, "codes-exhausted");
+            assert_eq!(calls("claim.stock"), reads);
+        } else {
+            // What is given back can be had, and nothing else.
+            assert_eq!(api.post(&format!("/claims/{}/release", held[0]), json!({})).await.status, 200);
+            assert_eq!(api.claim(&pool, "bo").await.status, 201);
+            api.claim(&pool, "cy").await.is_problem(409, "codes-exhausted");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn codes_from_before_the_stock_was_in_order_are_given_too() {
+    let data = tempfile::tempdir().unwrap();
+    let Some(running) = platform(data.path(), false, Faults::default()).await else { return };
+    let api = Api::new(running.credentials.clone());
+    let pool = api.pool(json!({})).await;
+    assert_eq!(api.import(&pool, "code\nNEW-1\n").await["added"], 1);
+    let (table, pool_id) = (&running.table, pool.parse().unwrap());
+    let imports = store::imports::list(table, &pool_id, None, 1).await.unwrap();
+    let import = imports.data.into_iter().next().unwrap();
+    let key = store::accounts::signing_key(table, &api.credentials.account_id).await.unwrap();
+    let end: Timestamp = "2099-12-31T00:00:00Z".parse().unwrap();
+    let lot = Lot::try_from(format!("{:012}+0.universal", end.as_second())).unwrap();
+    assert_ne!(lot, Lot::new(Device::Universal, Some(end)));
+    let old = ["OLD-1", "OLD-2"].into_iter().zip(2..).map(|(code, line)| store::codes::NewCode {
+        line,
+        code: PromoCode::try_from(code.to_owned()).unwrap(),
+        platform: Device::Universal,
+        valid_until: Some(end),
+        metadata: Default::default(),
+        lot,
+    });
+    let loaded = store::codes::load(table, &import, &key, &old.collect::<Vec<_>>()).await.unwrap();
+    assert_eq!(loaded.added, 2);
+    let noted = store::entities::Import { rev: import.rev + 1, ..import.clone() };
+    store::imports::checkpoint(table, &noted, import.rev, 2, &loaded.lots).await.unwrap();
+
+    let body = json!({ "user": "ada", "reserve": true });
+    let reserved = api.post(&format!("/distribute/{pool}"), body).await.text_at("claim_id");
+    api.post(&format!("/claims/{reserved}/release"), json!({})).await.ok();
+    let mut given = Vec::new();
+    for user in ["bo", "cy", "dee"] {
+        given.push(api.claim(&pool, user).await.text_at("code"));
+    }
+    given[..2].sort_unstable();
+    assert_eq!(given, ["OLD-1", "OLD-2", "NEW-1"], "what ends soonest goes first");
+    api.claim(&pool, "eve").await.is_problem(409, "codes-exhausted");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -166,7 +281,7 @@ async fn claims_survive_throttles_conflicts_and_lost_answers() {
     })
     .await;
     let (codes, users) = (many(100), many(1000));
-    running.bucket.write(&format!("imports/{pool}/codes.csv"), csv(codes).into_bytes()).await.unwrap();
+    running.bucket.write(&format!("imports/{pool}/codes.csv"), csv(codes, 1).into_bytes()).await.unwrap();
     patiently(Duration::from_secs(60), || async {
         let imports = api.get(&format!("/code-pools/{pool}/imports")).await;
         (imports.json["data"][0]["status"] == "completed").then_some(())
@@ -192,7 +307,7 @@ async fn claims_survive_a_process_that_is_killed_and_restarted() {
     let api = Api::new(victim.credentials.clone());
     let (codes, users) = (many(500), many(1000));
     let pool = api.pool(json!({})).await;
-    assert_eq!(api.import(&pool, csv(codes)).await["added"], codes);
+    assert_eq!(api.import(&pool, csv(codes, LOTS)).await["added"], codes);
     // Clients follow the platform to its new address.
     let address = Arc::new(Mutex::new(api));
     let followed = || address.lock().unwrap().clone();
@@ -224,11 +339,19 @@ async fn claims_survive_a_process_that_is_killed_and_restarted() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn reservations_that_lapse_under_load_lose_no_code_and_give_none_twice() {
+    reservations_that_lapse(many(100), many(1000), 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reservations_that_lapse_in_many_lots_lose_no_code_and_give_none_twice() {
+    reservations_that_lapse(many(2 * LOTS), many(600), LOTS).await;
+}
+
+async fn reservations_that_lapse(codes: usize, users: usize, lots: usize) {
     let data = tempfile::tempdir().unwrap();
     let (api, _running) = apart(data.path()).await;
-    let (codes, users) = (many(100), many(1000));
     let pool = api.pool(json!({})).await;
-    assert_eq!(api.import(&pool, csv(codes)).await["added"], codes);
+    assert_eq!(api.import(&pool, csv(codes, lots)).await["added"], codes);
     let confirmed: Mutex<BTreeMap<String, usize>> = Mutex::new(BTreeMap::new());
     let lapsed = Mutex::new(0);
     let mut dice = Dice(9);

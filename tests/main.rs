@@ -13,6 +13,7 @@ mod costs;
 mod document;
 mod events;
 mod features;
+mod files;
 mod histories;
 mod imports;
 mod input;

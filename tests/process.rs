@@ -42,7 +42,10 @@ impl Victim {
     async fn start_in(data: &Path, variable: Option<(&str, String)>) -> Option<Self> {
         embedded()?;
         let _ = std::fs::remove_file(data.join("ready"));
-        let process = Command::new(std::env::current_exe().unwrap())
+        // With the umask that keeps least from others.
+        let process = Command::new("sh")
+            .args(["-c", "umask 0; exec \"$0\" \"$@\""])
+            .arg(std::env::current_exe().unwrap())
             .args(["--ignored", "--exact", "process::the_process_that_gets_killed", "--nocapture"])
             .env("GROUNDSWELL_VICTIM", data)
             .envs(variable)

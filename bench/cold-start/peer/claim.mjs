@@ -11,7 +11,7 @@ const FIELDS = ["user", "platform", "fingerprint", "reserve"];
 /** The lots with codes that are of use on a platform now, soonest end first. */
 function serving(lots, platform, now) {
   return lots.filter((lot) => {
-    const [, until, span, of] = /^(\d+)\+(\d+)\.(\w+)$/.exec(lot);
+    const [, until, span, of] = /^(\d+)\+(\d+)@(\w+)$/.exec(lot);
     return (of === platform || of === "universal") && (Number(until) + Number(span)) * 1000 > now;
   });
 }
@@ -25,13 +25,15 @@ async function pick(pool, lots, now) {
     values: { ":now": now },
   };
   for (const lot of lots) {
+    const [order, platform] = lot.split("@");
     const first = randomInt(SHARDS.length);
     const anywhere = randomBytes(16).toString("base64url").toLowerCase();
     for (let i = 0; i <= SHARDS.length; i++) {
       const shard = SHARDS[(first + i) % SHARDS.length];
-      const after = `${shard}${i === 0 ? anywhere : ""}`;
-      const found = await query(join("STOCK", pool, lot, shard), after, filter, 8);
-      if (found.length > 0) return found[randomInt(found.length)];
+      const after = join(order, `${shard}${i === 0 ? anywhere : ""}`);
+      const found = await query(join("STOCK", pool, platform, shard), after, filter, 8);
+      const own = found.filter((stock) => stock.lot === lot);
+      if (own.length > 0) return own[randomInt(own.length)];
     }
   }
   return undefined;
@@ -98,7 +100,7 @@ async function allot(request, wanted, account, signingKey, platform, pool) {
       code_id: stock.code_id,
       code: stock.code,
       masked: masked(stock.code),
-      platform: stock.lot.split(".")[1],
+      platform: stock.lot.split("@")[1],
       valid_until: stock.valid_until && new Date(stock.valid_until).toISOString(),
       lot: stock.lot,
       claimed_at: new Date(now).toISOString(),

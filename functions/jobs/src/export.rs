@@ -1,15 +1,10 @@
 //! CSV exports, streamed to S3 in parts: memory does not grow with the list.
 
-use aws_sdk_s3::{
-    error::DisplayErrorContext,
-    primitives::ByteStream,
-    types::{CompletedMultipartUpload, CompletedPart},
-};
 use domain::{
     id::{ExportId, WaitlistId},
     subscriber::Subscriber,
 };
-use files::FilesError;
+use files::{PART, Upload};
 use jiff::Timestamp;
 use store::{
     CommitError, LIST_SHARDS,
@@ -19,8 +14,6 @@ use store::{
 
 use crate::{JobError, Jobs};
 
-/// S3 takes no smaller parts, but for the last.
-const PART: usize = 5 * 1024 * 1024;
 const ROWS_AT_ONCE: usize = 500;
 
 const HEADER: [&str; 15] = [
@@ -40,10 +33,6 @@ const HEADER: [&str; 15] = [
     "converted_at",
     "unsubscribed_at",
 ];
-
-fn files<E: std::error::Error>(error: E) -> JobError {
-    FilesError::s3(error).into()
-}
 
 impl Jobs {
     /// Writes an export's file. Done before, or no longer wanted, it is left as it is.
@@ -72,33 +61,20 @@ impl Jobs {
     }
 
     async fn write(&self, export: &Export) -> Result<u64, JobError> {
-        let upload = self
-            .bucket
-            .client()
-            .create_multipart_upload()
-            .bucket(&self.bucket.name)
-            .key(&export.object)
-            .content_type("text/csv; charset=utf-8")
-            .send()
-            .await
-            .map_err(files)?;
-        let upload_id = upload.upload_id.unwrap_or_default();
-        let written = self.write_parts(export, &upload_id).await;
-        if written.is_err() {
-            // Best effort: a rule of the bucket aborts what is left after a day.
-            let abort =
-                self.bucket.client().abort_multipart_upload().bucket(&self.bucket.name).key(&export.object);
-            if let Err(error) = abort.upload_id(&upload_id).send().await {
-                tracing::warn!(cause = %DisplayErrorContext(error), "upload not aborted");
-            }
+        let mut upload = self.bucket.begin(&export.object).await?;
+        let written = self.write_parts(export, &mut upload).await;
+        // Best effort.
+        if written.is_err()
+            && let Err(error) = upload.abort().await
+        {
+            tracing::warn!(cause = %error, "upload not aborted");
         }
         written
     }
 
-    async fn write_parts(&self, export: &Export, upload_id: &str) -> Result<u64, JobError> {
-        let mut parts = Vec::new();
+    async fn write_parts(&self, export: &Export, upload: &mut Upload) -> Result<u64, JobError> {
         let mut rows = 0;
-        let mut writer = csv::Writer::from_writer(Vec::with_capacity(PART + PART / 4));
+        let mut writer = part();
         writer.write_record(HEADER)?;
         for shard in 0..LIST_SHARDS {
             let mut after = None;
@@ -111,11 +87,7 @@ impl Jobs {
                     rows += 1;
                 }
                 if writer.get_ref().len() >= PART {
-                    let full = std::mem::replace(
-                        &mut writer,
-                        csv::Writer::from_writer(Vec::with_capacity(PART + PART / 4)),
-                    );
-                    parts.push(self.upload_part(export, upload_id, parts.len(), full).await?);
+                    upload.part(bytes(std::mem::replace(&mut writer, part()))?).await?;
                 }
                 after = page.last().map(|subscriber| subscriber.id.clone());
                 if page.len() < ROWS_AT_ONCE {
@@ -123,47 +95,9 @@ impl Jobs {
                 }
             }
         }
-        parts.push(self.upload_part(export, upload_id, parts.len(), writer).await?);
-        self.bucket
-            .client()
-            .complete_multipart_upload()
-            .bucket(&self.bucket.name)
-            .key(&export.object)
-            .upload_id(upload_id)
-            .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts)).build())
-            .send()
-            .await
-            .map_err(files)?;
+        upload.part(bytes(writer)?).await?;
+        upload.finish().await?;
         Ok(rows)
-    }
-
-    async fn upload_part(
-        &self,
-        export: &Export,
-        upload_id: &str,
-        before: usize,
-        writer: csv::Writer<Vec<u8>>,
-    ) -> Result<CompletedPart, JobError> {
-        let bytes = writer.into_inner().map_err(|error| JobError::Row(error.into_error().into()))?;
-        let number = i32::try_from(before + 1).map_err(files)?;
-        let part = self
-            .bucket
-            .client()
-            .upload_part()
-            .bucket(&self.bucket.name)
-            .key(&export.object)
-            .upload_id(upload_id)
-            .part_number(number)
-            .body(ByteStream::from(bytes))
-            .send()
-            .await
-            .map_err(files)?;
-        Ok(CompletedPart::builder()
-            .part_number(number)
-            .set_e_tag(part.e_tag)
-            .set_checksum_crc32(part.checksum_crc32)
-            .set_checksum_crc64_nvme(part.checksum_crc64_nvme)
-            .build())
     }
 
     /// Deletes the files of all exports of a waitlist.
@@ -192,6 +126,14 @@ impl Jobs {
     async fn remove(&self, export: &Export) -> Result<(), JobError> {
         Ok(self.bucket.delete(&export.object).await?)
     }
+}
+
+fn part() -> csv::Writer<Vec<u8>> {
+    csv::Writer::from_writer(Vec::with_capacity(PART + PART / 4))
+}
+
+fn bytes(part: csv::Writer<Vec<u8>>) -> Result<Vec<u8>, JobError> {
+    part.into_inner().map_err(|error| JobError::Row(error.into_error().into()))
 }
 
 fn row(subscriber: &Subscriber) -> Vec<String> {

@@ -136,7 +136,8 @@ impl Drop for Platform {
 }
 
 impl Platform {
-    /// Starts everything. What listens, listens on loopback.
+    /// Starts everything. What listens, listens on loopback. Files that the process makes from then on are its
+    /// owner's only.
     ///
     /// # Errors
     /// When the directory or the port is taken, a file can't be used, or the
@@ -358,16 +359,20 @@ fn parameters(url: &str) -> HashMap<String, String> {
     .collect()
 }
 
-/// Makes the directory ours as long as the file is open.
+/// Makes the directory ours as long as the file is open, and all that will be in it its owner's only.
 fn lock(data: &Path) -> Result<std::fs::File, PlatformError> {
     let file = |path: PathBuf| move |source| PlatformError::File { path, source };
-    let mut directory = std::fs::DirBuilder::new();
-    directory.recursive(true);
-    // Subscribers' addresses, codes and keys will be in it.
+    // Subscribers' addresses, codes and keys will be in files that SQLite and others make, by the process's umask.
     #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut directory, 0o700);
-    directory.create(data).map_err(file(data.to_owned()))?;
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+    std::fs::create_dir_all(data).map_err(file(data.to_owned()))?;
     let path = data.join("lock");
+    #[cfg(unix)]
+    if path.exists() {
+        // Files from before may be open to others, and can't be reached by them any more.
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        std::fs::set_permissions(data, private).map_err(file(data.to_owned()))?;
+    }
     let lock = std::fs::File::create(&path).map_err(file(path))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),

@@ -8,13 +8,16 @@
 //!   the old object or the new one. Nothing is synced: a power loss may lose the last few.
 //! - Every object that was created and acknowledged has its event at the bus; a request that fails
 //!   has none, nor has one that breaks off.
+//! - Content has the checksum that came with it, or is refused, as are parts (`objects.rs`).
 //!
-//! Not imitated by `s3s-fs`: versions, conditional reads (304), the checksums of parts, a key that
+//! Not imitated: versions, conditional reads (304), the checksum that S3 gives an object which came without one,
+//! checksums of whole objects in parts but by CRC-64, a key that
 //! is another key's folder (`a` and `a/b`), events of deletions, forms that were signed more than a
 //! quarter of an hour ago, and keys of more than some 120 bytes, because the file with an object's
 //! metadata is named after the key's base64. A multipart upload that was being completed when the
 //! process was killed has to start again.
 
+mod checksums;
 mod objects;
 #[cfg(test)]
 mod tests;
@@ -25,8 +28,6 @@ use std::time::{Duration, SystemTime};
 use axum::Router;
 use axum::error_handling::HandleError;
 use axum::http::StatusCode;
-use axum::middleware::map_response;
-use axum::response::Response;
 use s3s::HttpError;
 use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
@@ -71,7 +72,7 @@ impl S3 {
     /// The S3 API with path-style addresses, to be served at `/` of its own port.
     pub fn router(&self) -> Router {
         let service = HandleError::new(self.service.clone(), failed);
-        Router::new().fallback_service(service).layer(map_response(without_checksums))
+        Router::new().fallback_service(service)
     }
 
     /// Deletes, for ever, what the bucket's lifecycle has expire.
@@ -93,13 +94,4 @@ impl S3 {
 async fn failed(error: HttpError) -> StatusCode {
     tracing::error!(?error, "S3 failed to answer");
     StatusCode::INTERNAL_SERVER_ERROR
-}
-
-/// `s3s-fs` keeps the checksum of an object that a multipart upload has replaced since, and the
-/// SDKs would refuse to read what does not match it.
-async fn without_checksums(mut response: Response) -> Response {
-    for algorithm in ["crc32", "crc32c", "crc64nvme", "sha1", "sha256"] {
-        response.headers_mut().remove(format!("x-amz-checksum-{algorithm}"));
-    }
-    response
 }

@@ -286,36 +286,55 @@ pub struct Lot {
     /// How many seconds later the last of them may end.
     span: i64,
     pub platform: Platform,
+    /// Whether its codes have their places in partitions of its own, as all had before the
+    /// platform's partitions were ordered by lot.
+    apart: bool,
 }
 
 impl Lot {
     const NEVER: i64 = 999_999_999_999;
 
     pub fn new(platform: Platform, valid_until: Option<Timestamp>) -> Self {
-        Self { until: valid_until.map_or(Self::NEVER, Timestamp::as_second), span: 0, platform }
+        Self { until: valid_until.map_or(Self::NEVER, Timestamp::as_second), span: 0, platform, apart: false }
     }
 
     /// Whether all its codes have expired.
     pub fn is_over(self, now: Timestamp) -> bool {
         self.until + self.span <= now.as_second()
     }
+
+    /// Names the part of the pool's stock that holds the places of its codes.
+    pub fn section(self) -> String {
+        if self.apart { self.into() } else { self.platform.name().to_owned() }
+    }
+
+    /// What orders the lots of a section as [`Ord`] does; `None` for one that has a section of its own.
+    pub fn order(self) -> Option<String> {
+        (!self.apart).then(|| format!("{:012}+{:08}", self.until, self.span))
+    }
 }
 
 impl From<Lot> for String {
     fn from(lot: Lot) -> Self {
-        format!("{:012}+{}.{}", lot.until, lot.span, lot.platform.name())
+        let platform = lot.platform.name();
+        match lot.order() {
+            Some(order) => format!("{order}@{platform}"),
+            None => format!("{:012}+{}.{platform}", lot.until, lot.span),
+        }
     }
 }
 
 impl TryFrom<String> for Lot {
     type Error = Invalid;
     fn try_from(text: String) -> Result<Self, Invalid> {
-        let parsed = text.split_once('.').and_then(|(ends, platform)| {
+        let ordered = text.split_once('@');
+        let parsed = ordered.or_else(|| text.split_once('.')).and_then(|(ends, platform)| {
             let (until, span) = ends.split_once('+')?;
             Some(Self {
                 until: until.parse().ok()?,
                 span: span.parse().ok()?,
                 platform: platform.parse().ok()?,
+                apart: ordered.is_none(),
             })
         });
         parsed.ok_or_else(|| Invalid::new("is not a lot"))
@@ -329,8 +348,8 @@ pub struct Lots(std::collections::BTreeSet<Lot>);
 
 impl Lots {
     /// How coarse ends become as lots get many: to the second, the hour, the day, the month,
-    /// the year. So a pool has a bounded number of lots, and few of them to look through, even
-    /// if each of its codes has an end of its own.
+    /// the year. So a pool has a bounded number of lots, and claimers many codes to choose from,
+    /// even if each of its codes has an end of its own.
     const GRAIN: [(usize, i64); 5] =
         [(20, 1), (30, 3600), (40, 86_400), (60, 30 * 86_400), (usize::MAX, 365 * 86_400)];
     /// What ends later than that, in seconds since the epoch (year 2286), might as well never end.
@@ -343,7 +362,8 @@ impl Lots {
         let mut lot = Lot::new(platform, None);
         if exact.until <= Self::FAR {
             for (most, grain) in Self::GRAIN {
-                lot = Lot { until: exact.until - exact.until.rem_euclid(grain), span: grain - 1, platform };
+                let until = exact.until - exact.until.rem_euclid(grain);
+                lot = Lot { until, span: grain - 1, ..exact };
                 if self.0.contains(&lot) || self.0.len() < most {
                     break;
                 }
@@ -357,8 +377,8 @@ impl Lots {
         self.0.insert(lot);
     }
 
-    pub fn remove(&mut self, lot: Lot) {
-        self.0.remove(&lot);
+    pub fn remove(&mut self, lots: &[Lot]) {
+        self.0.retain(|lot| !lots.contains(lot));
     }
 
     /// Forgets those whose codes have all expired.
@@ -451,6 +471,13 @@ mod tests {
             }
             assert!(lots.iter().count() < 400, "{}", lots.iter().count());
         }
+        // Their names sort as they do.
+        let ends = [1_800_000_000, 1_800_000_001]
+            .into_iter()
+            .flat_map(|until| [0, 3599, 86_399, 31_535_999].map(|span| (until, span)));
+        let sorted: Vec<Lot> =
+            ends.map(|(until, span)| Lot { until, span, ..Lot::new(Platform::Ios, None) }).collect();
+        assert!(sorted.is_sorted() && sorted.iter().map(|lot| lot.order()).is_sorted());
         let mut lots = Lots::default();
         let first = lots.place(Platform::Ios, at(1_800_000_000));
         assert_eq!(first, Lot::new(Platform::Ios, at(1_800_000_000)), "the first are exact");
@@ -458,6 +485,12 @@ mod tests {
         assert_eq!(lots.iter().last(), Some(never));
         assert_eq!(Lot::try_from(String::from(never)), Ok(never));
         assert!(lots.serving(Platform::Android, Timestamp::UNIX_EPOCH).next().is_none());
+        let apart = Lot::try_from("999999999999+0.web".to_owned()).unwrap();
+        assert_eq!(
+            (apart.section(), String::from(apart)),
+            (String::from(apart), "999999999999+0.web".to_owned())
+        );
+        assert_ne!(apart, never, "their codes are at different places");
         lots.drop_over(Timestamp::from_second(9_000_000_000).unwrap());
         assert_eq!(lots.iter().collect::<Vec<_>>(), [never]);
     }

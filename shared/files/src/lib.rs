@@ -12,11 +12,15 @@ use aws_sdk_s3::{
     operation::get_object::{GetObjectError, GetObjectOutput},
     presigning::PresigningConfig,
     primitives::ByteStream,
+    types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart},
 };
 
 /// How long links work.
 pub const DOWNLOAD_LIFETIME: Duration = Duration::from_secs(600);
 pub const UPLOAD_LIFETIME: Duration = Duration::from_secs(900);
+
+/// S3 takes no smaller part of an object, except for the last one.
+pub const PART: usize = 5 * 1024 * 1024;
 
 /// The type of the files that are taken and given.
 pub const CSV: &str = "text/csv";
@@ -149,6 +153,17 @@ impl Bucket {
         put.body(ByteStream::from(csv)).send().await.map(drop).map_err(FilesError::s3)
     }
 
+    /// Begins a CSV that is written in parts.
+    ///
+    /// # Errors
+    /// When S3 is out of reach.
+    pub async fn begin(&self, key: &str) -> Result<Upload, FilesError> {
+        let create = self.client.create_multipart_upload().bucket(&self.name).key(key);
+        let create = create.content_type(CSV_UTF8).checksum_algorithm(Upload::CHECKSUM);
+        let id = create.send().await.map_err(FilesError::s3)?.upload_id.unwrap_or_default();
+        Ok(Upload { bucket: self.clone(), key: key.to_owned(), id, parts: Vec::new() })
+    }
+
     /// Deletes an object, if it is there.
     ///
     /// # Errors
@@ -174,5 +189,58 @@ impl Bucket {
                 self.delete(key).await?;
             }
         }
+    }
+}
+
+/// An object that is written in parts of at least [`PART`] bytes. Readers see nothing of it before it is finished.
+pub struct Upload {
+    bucket: Bucket,
+    key: String,
+    id: String,
+    parts: Vec<CompletedPart>,
+}
+
+impl Upload {
+    /// The SDK sends a checksum with each part. S3 keeps a part's checksum only if the upload has declared the
+    /// algorithm, and refuses to complete an upload by checksums that it doesn't have (`InvalidPart`). So all three
+    /// calls name the same one.
+    const CHECKSUM: ChecksumAlgorithm = ChecksumAlgorithm::Crc32;
+
+    /// Adds the next part.
+    ///
+    /// # Errors
+    /// When S3 is out of reach.
+    pub async fn part(&mut self, bytes: Vec<u8>) -> Result<(), FilesError> {
+        let number = i32::try_from(self.parts.len() + 1).map_err(FilesError::s3)?;
+        let Self { bucket, key, id, .. } = &*self;
+        let part =
+            bucket.client.upload_part().bucket(&bucket.name).key(key).upload_id(id).part_number(number);
+        let part = part.checksum_algorithm(Self::CHECKSUM).body(ByteStream::from(bytes));
+        let sent = part.send().await.map_err(FilesError::s3)?;
+        let part = CompletedPart::builder().part_number(number).set_e_tag(sent.e_tag);
+        self.parts.push(part.set_checksum_crc32(sent.checksum_crc32).build());
+        Ok(())
+    }
+
+    /// Makes the parts one object.
+    ///
+    /// # Errors
+    /// When S3 is out of reach.
+    pub async fn finish(&mut self) -> Result<(), FilesError> {
+        let Self { bucket, key, id, parts } = self;
+        let parts = CompletedMultipartUpload::builder().set_parts(Some(std::mem::take(parts))).build();
+        let complete = bucket.client.complete_multipart_upload().bucket(&bucket.name).key(&*key);
+        let completed = complete.upload_id(&*id).multipart_upload(parts).send().await;
+        completed.map(drop).map_err(FilesError::s3)
+    }
+
+    /// Gives the upload up.
+    ///
+    /// # Errors
+    /// When S3 is out of reach. Then a rule of the bucket removes the parts after a day.
+    pub async fn abort(self) -> Result<(), FilesError> {
+        let Self { bucket, key, id, .. } = self;
+        let abort = bucket.client.abort_multipart_upload().bucket(&bucket.name).key(key).upload_id(id);
+        abort.send().await.map(drop).map_err(FilesError::s3)
     }
 }

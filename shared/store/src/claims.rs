@@ -5,9 +5,12 @@
 //! is taken away, unless somebody else was faster. To reserve holds the place instead.
 //! A hold ends by itself when its time is over: the place can be had again.
 //!
-//! Claimers choose at random within the lot that ends soonest, so that many at once
-//! seldom choose the same. The stock is read consistently: when nothing is found, there
-//! was nothing (see `docs/adr/0008-stock-of-codes.md`).
+//! The stock is ordered by lot, so that what has nothing to give is not read: a claimer looks at a
+//! random place in the lot that ends soonest, where many at once seldom choose the same code, and
+//! else reads where each partition begins to have something. Both reads are consistent: when nothing
+//! is found, there was nothing (see `docs/adr/0024-stock-ordered-by-end.md`).
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
@@ -16,21 +19,23 @@ use domain::{
     id::{AccountId, ClaimId, CodePoolId},
     secret,
 };
-use futures_util::future::try_join_all;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 
 use crate::{
     Commit, CommitError, StoreError, Table,
     entities::{
-        Account, AccountSigning, CODE_SHARDS, Entity, HELD_UNTIL, Item, Shelf, Stock, VALID_UNTIL, claim_key,
-        code_pool_key,
+        Account, AccountSigning, CODE_SHARDS, Entity, HELD_UNTIL, Item, LOT, Shelf, Stock, VALID_UNTIL,
+        claim_key, code_pool_key,
     },
     patterns,
     table::{Filter, Query, Range},
 };
 
-/// Codes looked at to choose one from.
+/// Codes of a partition that are looked at to choose one from.
 const CHOICE: usize = 8;
+/// Partitions that are read at once. A pool whose stock is all in order has at most sixteen.
+const AT_ONCE: usize = 32;
 
 /// The pool that is claimed from, and its account.
 pub struct Counter {
@@ -77,43 +82,51 @@ pub async fn shelf(table: &Table, pool: &CodePoolId) -> Result<Option<Shelf>, St
     found.remove(&key).map(Shelf::from_item).transpose()
 }
 
-/// What a look at the stock showed.
-enum Look {
-    Found(Stock),
-    /// All that is there is held or has expired.
-    Held,
-    Empty,
-}
-
 /// A code that can be had now, of the lot that ends soonest; `None` when there is none.
 ///
-/// `attempt` counts from 1. The first goes strictly by the end of lots; whoever lost to
-/// somebody else looks further, or else all would meet again at a lot of few codes.
+/// `attempt` counts from 1. The first goes strictly by the end of lots. Each further one chooses among twice as many
+/// lots: all that compete for a lot of few codes would otherwise meet there again.
+///
+/// The number of reads doesn't depend on how many lots there are, except for those from before the stock was in order.
 pub async fn pick(
     table: &Table,
-    mut shelf: Shelf,
+    shelf: Shelf,
     platform: Platform,
     attempt: u32,
     now: Timestamp,
 ) -> Result<Option<Stock>, StoreError> {
+    let lots: Vec<Lot> = shelf.lots.serving(platform, now).collect();
+    let reach = 1 << attempt.saturating_sub(1).min(10);
+    if let Some(stock) = glance(table, &shelf.pool_id, &lots, reach, now).await? {
+        return Ok(Some(stock));
+    }
     // A code that comes back, when a hold ends, may come where we have looked already.
     for _ in 0..2 {
-        let mut lots: Vec<Lot> = shelf.lots.serving(platform, now).collect();
-        let further = random(usize::try_from(attempt).unwrap_or(usize::MAX).min(lots.len()));
-        lots.rotate_left(further);
-        let mut held = false;
-        for lot in lots {
-            match look(table, &shelf.pool_id, lot, now).await? {
-                Look::Found(stock) => return Ok(Some(stock)),
-                Look::Held => held = true,
-                Look::Empty => shelf = take_off(table, shelf, lot).await?,
-            }
+        let survey = Survey::of(table, &shelf.pool_id, &lots, now).await?;
+        if !survey.empty.is_empty() {
+            take_off(table, &shelf, &survey.empty).await?;
         }
-        if !held {
-            break;
+        let sold_out = survey.empty.len() == lots.len();
+        match survey.choose(reach)? {
+            None if !sold_out => {}
+            found => return Ok(found),
         }
     }
     Ok(None)
+}
+
+/// Whether a code for this platform can be had now.
+pub async fn is_available(
+    table: &Table,
+    shelf: &Shelf,
+    platform: Platform,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let lots: Vec<Lot> = shelf.lots.serving(platform, now).collect();
+    if glance(table, &shelf.pool_id, &lots, lots.len(), now).await?.is_some() {
+        return Ok(true);
+    }
+    Ok(!Survey::of(table, &shelf.pool_id, &lots, now).await?.found.is_empty())
 }
 
 /// A number below the bound, or 0.
@@ -122,43 +135,92 @@ fn random(bound: usize) -> usize {
     usize::try_from(number).unwrap_or_default().checked_rem(bound).unwrap_or_default()
 }
 
-async fn look(table: &Table, pool: &CodePoolId, lot: Lot, now: Timestamp) -> Result<Look, StoreError> {
-    let first = random(CODE_SHARDS.len());
-    let mut any = false;
-    // From a random place to the end of its partition, and then all that there is.
-    for (shards, from) in [
-        (vec![first], Some(secret::encode(&secret::random::<16>()).to_lowercase())),
-        (vec![first], None),
-        ((0..CODE_SHARDS.len()).filter(|shard| *shard != first).collect(), None),
-    ] {
-        let looks =
-            shards.into_iter().map(|shard| look_into(table, pool, lot, CODE_SHARDS[shard], &from, now));
-        let looks = try_join_all(looks).await?;
-        any |= looks.iter().any(|(_, any)| *any);
-        let mut found: Vec<Item> = looks.into_iter().flat_map(|(found, _)| found).collect();
-        if !found.is_empty() {
-            let chosen = random(found.len());
-            return Stock::from_item(found.swap_remove(chosen)).map(Look::Found);
-        }
-    }
-    Ok(if any { Look::Held } else { Look::Empty })
+/// A code of one of the first lots, found by one read at a random place. It finds one nearly always where there are
+/// many; `None` means little.
+async fn glance(
+    table: &Table,
+    pool: &CodePoolId,
+    lots: &[Lot],
+    reach: usize,
+    now: Timestamp,
+) -> Result<Option<Stock>, StoreError> {
+    let within = &lots[..lots.len().min(reach)];
+    let Some(lot) = within.get(random(within.len())) else { return Ok(None) };
+    let shard = CODE_SHARDS[random(CODE_SHARDS.len())];
+    // The numbers of a partition all begin with its name.
+    let number = format!("{shard}{}", secret::encode(&secret::random::<16>()).to_lowercase());
+    let (mut found, _) = look(table, pool, *lot, shard, &number, 1, now).await?;
+    found.retain(|(lot, _)| within.contains(lot));
+    choose(found)
 }
 
-async fn look_into(
+/// A random one of these.
+fn choose(mut found: Vec<Place>) -> Result<Option<Stock>, StoreError> {
+    if found.is_empty() {
+        return Ok(None);
+    }
+    let (_, item) = found.swap_remove(random(found.len()));
+    Stock::from_item(item).map(Some)
+}
+
+/// Where each partition of the stock begins to have codes that can be had.
+struct Survey {
+    found: Vec<Place>,
+    /// Lots in which there is nothing, not even what is held or has expired.
+    empty: Vec<Lot>,
+}
+
+/// A code's place in the stock, and its lot.
+type Place = (Lot, Item);
+
+impl Survey {
+    async fn of(table: &Table, pool: &CodePoolId, lots: &[Lot], now: Timestamp) -> Result<Self, StoreError> {
+        let mut sections: BTreeMap<String, Vec<Lot>> = BTreeMap::new();
+        for lot in lots {
+            sections.entry(lot.section()).or_default().push(*lot);
+        }
+        let mut looks = Vec::new();
+        for first in sections.values().filter_map(|lots| lots.first()) {
+            for shard in CODE_SHARDS {
+                looks.push(look(table, pool, *first, shard, shard, usize::MAX, now));
+            }
+        }
+        let looks: Vec<_> = stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
+        let (mut survey, mut looks) = (Self { found: Vec::new(), empty: Vec::new() }, looks.into_iter());
+        for lots in sections.into_values() {
+            let (found, passed_over): (Vec<_>, Vec<_>) = looks.by_ref().take(CODE_SHARDS.len()).unzip();
+            let found: Vec<Place> = found.into_iter().flatten().collect();
+            let first = found.iter().map(|(lot, _)| *lot).min();
+            // What was passed over may be of any lot.
+            if !passed_over.contains(&true) {
+                survey.empty.extend(lots.into_iter().filter(|lot| first.is_none_or(|first| *lot < first)));
+            }
+            survey.found.extend(found);
+        }
+        Ok(survey)
+    }
+
+    /// A random one of the codes in the first lots that have any.
+    fn choose(self, reach: usize) -> Result<Option<Stock>, StoreError> {
+        let lots: BTreeSet<Lot> = self.found.iter().map(|(lot, _)| *lot).collect();
+        let Some(last) = lots.into_iter().take(reach).last() else { return Ok(None) };
+        choose(self.found.into_iter().filter(|(lot, _)| *lot <= last).collect())
+    }
+}
+
+/// The first codes to be had in a partition, from this lot and this beginning of a number on. Also says whether others
+/// were passed over: they are held, or have expired.
+async fn look(
     table: &Table,
     pool: &CodePoolId,
     lot: Lot,
     shard: &str,
-    from: &Option<String>,
+    number: &str,
+    pages: usize,
     now: Timestamp,
-) -> Result<(Vec<Item>, bool), StoreError> {
-    let range = match from {
-        // The numbers of a partition all begin with its name.
-        Some(rest) => Range::After(format!("{shard}{rest}")),
-        None => Range::All,
-    };
+) -> Result<(Vec<Place>, bool), StoreError> {
     let query = Query {
-        range,
+        range: Range::After(Stock::sort_key(lot, number)),
         limit: Some(CHOICE),
         consistent: true,
         ..Query::partition(Stock::partition(pool, lot, shard))
@@ -169,34 +231,28 @@ async fn look_into(
         names: vec![("#held", HELD_UNTIL), ("#valid", VALID_UNTIL)],
         values: vec![(":now", AttributeValue::N(now.as_millisecond().to_string()))],
     };
-    table.query_until(&patterns::STOCK, query, &to_be_had).await
+    let (found, passed_over) = table.query_until(&patterns::STOCK, query, &to_be_had, pages).await?;
+    let place = |item: Item| {
+        let lot =
+            item.get(LOT).and_then(|lot| lot.as_s().ok()).and_then(|lot| Lot::try_from(lot.clone()).ok());
+        let malformed = || StoreError::Malformed { entity: Stock::TYPE, detail: "it has no lot".to_owned() };
+        lot.map(|lot| (lot, item)).ok_or_else(malformed)
+    };
+    Ok((found.into_iter().map(place).collect::<Result<_, _>>()?, passed_over))
 }
 
-/// Takes an empty lot off the shelf, unless the shelf has changed since it was read:
-/// codes may have come into the lot.
-async fn take_off(table: &Table, shelf: Shelf, lot: Lot) -> Result<Shelf, StoreError> {
+/// Takes empty lots off the shelf, unless the shelf has changed since it was read: codes may have come into them.
+/// Nothing depends on it but how soon the next claimer finds something, and it may be done by another just now.
+async fn take_off(table: &Table, shelf: &Shelf, empty: &[Lot]) -> Result<(), StoreError> {
     let mut without = Shelf { rev: shelf.rev + 1, ..shelf.clone() };
-    without.lots.remove(lot);
-    match Commit::new(&patterns::LOT_EMPTY).replace("shelf", &without, shelf.rev).apply(table).await {
-        Ok(()) => Ok(without),
-        Err(CommitError::Condition(_)) => Ok(shelf),
+    without.lots.remove(empty);
+    let taken = Commit::new(&patterns::LOT_EMPTY).once().replace("shelf", &without, shelf.rev).apply(table);
+    match taken.await {
+        Ok(()) | Err(CommitError::Condition(_) | CommitError::Store(StoreError::Unavailable { .. })) => {
+            Ok(())
+        }
         Err(CommitError::Store(error)) => Err(error),
     }
-}
-
-/// Whether a code for this platform can be had now.
-pub async fn is_available(
-    table: &Table,
-    shelf: &Shelf,
-    platform: Platform,
-    now: Timestamp,
-) -> Result<bool, StoreError> {
-    for lot in shelf.lots.serving(platform, now) {
-        if let Look::Found(_) = look(table, &shelf.pool_id, lot, now).await? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 /// Who claims.

@@ -350,17 +350,18 @@ impl Table {
         found.into_iter().collect()
     }
 
-    /// Reads into a partition until some items pass the filter. Also says whether there
-    /// was any item, passing or not.
+    /// Reads into a partition until some items pass the filter, or so many pages were read. Also says whether any
+    /// item was passed over.
     pub(crate) async fn query_until(
         &self,
         pattern: &'static Pattern,
         mut query: Query,
         filter: &Filter,
+        pages: usize,
     ) -> Result<(Vec<Item>, bool), StoreError> {
-        let mut any = false;
+        let mut passed_over = false;
         let mut start = None;
-        loop {
+        for page in 1.. {
             self.count(pattern, &[Operation::Query]);
             let mut request = self.query_request(pattern.index, &query).filter_expression(filter.expression);
             for (placeholder, name) in &filter.names {
@@ -374,15 +375,16 @@ impl Table {
                 .send()
                 .await
                 .map_err(|error| StoreError::sdk("Query", error))?;
-            any |= output.scanned_count > 0;
+            passed_over |= output.scanned_count > output.count;
             let found = output.items.unwrap_or_default();
             start = output.last_evaluated_key;
-            if !found.is_empty() || start.is_none() {
-                return Ok((found, any));
+            if !found.is_empty() || start.is_none() || page == pages {
+                return Ok((found, passed_over));
             }
-            // What was passed over once is a sign of more.
-            query.limit = query.limit.map(|limit| limit.saturating_mul(8).min(1000));
+            // What was passed over once is a sign of more. A page of 1 MB has some 3,000 codes.
+            query.limit = query.limit.map(|limit| limit.saturating_mul(8).min(4096));
         }
+        unreachable!("the loop ends by returning")
     }
 
     /// A page of the list that lies in these partitions, ordered by sort key.

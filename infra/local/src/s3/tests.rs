@@ -3,9 +3,10 @@ use std::collections::{BTreeMap, HashMap};
 use aws_credential_types::Credentials;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Region};
+use aws_sdk_s3::error::ProvideErrorMetadata as _;
 use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
 use axum::body::Body;
 use axum::http::{Request, Uri};
 use base64::Engine as _;
@@ -130,6 +131,110 @@ async fn objects_are_put_in_one_piece_or_many_and_outlive_the_process() {
     s3.delete_object().bucket(BUCKET).key(KEY).send().await.unwrap();
     let gone = s3.get_object().bucket(BUCKET).key(KEY).send().await.unwrap_err();
     assert!(gone.into_service_error().is_no_such_key());
+}
+
+/// The code of a refusal.
+fn code<T: std::fmt::Debug, E, R>(outcome: Result<T, aws_sdk_s3::error::SdkError<E, R>>) -> String
+where
+    aws_sdk_s3::error::SdkError<E, R>: aws_sdk_s3::error::ProvideErrorMetadata,
+{
+    outcome.map(drop).err().and_then(|error| error.code().map(str::to_owned)).unwrap_or_default()
+}
+
+/// As S3 does, by what clients of it report: what is listed must be what was declared and sent.
+#[tokio::test]
+async fn parts_are_listed_with_the_checksums_that_their_upload_declared() {
+    let directory = TempDir::new().unwrap();
+    let s3 = client(&open(&directory), "secret").await;
+    let crc32 = Some(ChecksumAlgorithm::Crc32);
+    let sha256 = Some(ChecksumAlgorithm::Sha256);
+    // What the upload declares, what its part is sent with, what the list has: the part's checksum, none, another's.
+    for (declared, sent, listed, upload, completion) in [
+        (&crc32, &crc32, "sent", "", ""),
+        (&crc32, &crc32, "none", "", "InvalidRequest"),
+        (&crc32, &crc32, "another", "", "InvalidPart"),
+        (&crc32, &sha256, "sent", "InvalidRequest", ""),
+        (&None, &crc32, "sent", "", "InvalidPart"),
+        (&None, &crc32, "none", "", ""),
+    ] {
+        let case = format!("{declared:?} {sent:?} {listed}");
+        let created = s3.create_multipart_upload().bucket(BUCKET).key(KEY);
+        let created = created.set_checksum_algorithm(declared.clone()).send().await.unwrap();
+        let id = created.upload_id().unwrap();
+        assert_eq!(created.checksum_algorithm(), declared.as_ref());
+        let part = s3.upload_part().bucket(BUCKET).key(KEY).upload_id(id).part_number(1);
+        let part = part.set_checksum_algorithm(sent.clone()).body(case.clone().into_bytes().into());
+        let part = match part.send().await {
+            Ok(part) if upload.is_empty() => part,
+            outcome => {
+                assert_eq!(code(outcome), upload, "{case}");
+                continue;
+            }
+        };
+        let sum = match listed {
+            "sent" => Some(part.checksum_crc32.unwrap()),
+            "another" => Some("AAAAAA==".to_owned()),
+            _ => None,
+        };
+        let part = CompletedPart::builder().part_number(1).set_e_tag(part.e_tag).set_checksum_crc32(sum);
+        let parts = CompletedMultipartUpload::builder().parts(part.build()).build();
+        let complete = s3.complete_multipart_upload().bucket(BUCKET).key(KEY).upload_id(id);
+        let completed = complete.multipart_upload(parts).send().await;
+        assert_eq!(code(completed), completion, "{case}");
+        if completion.is_empty() {
+            assert_eq!(get(&s3).await, case.as_bytes());
+        }
+    }
+    let tagged = |tag: &str| CompletedPart::builder().part_number(1).e_tag(tag).build();
+    let created = s3.create_multipart_upload().bucket(BUCKET).key(KEY).send().await.unwrap();
+    let id = created.upload_id().unwrap();
+    let complete = async |part| {
+        let parts = CompletedMultipartUpload::builder().parts(part).build();
+        let complete = s3.complete_multipart_upload().bucket(BUCKET).key(KEY).upload_id(id);
+        complete.multipart_upload(parts).send().await
+    };
+    assert_eq!(code(complete(tagged("never sent")).await), "InvalidPart");
+    let part = s3.upload_part().bucket(BUCKET).key(KEY).upload_id(id).part_number(1);
+    let sent = part.body(b"x".to_vec().into()).send().await.unwrap();
+    assert_eq!(code(complete(tagged("another")).await), "InvalidPart");
+    complete(tagged(sent.e_tag().unwrap())).await.unwrap();
+    assert_eq!(get(&s3).await, b"x");
+}
+
+#[tokio::test]
+async fn an_object_has_the_checksum_of_what_is_in_it_now() {
+    let directory = TempDir::new().unwrap();
+    let s3 = client(&open(&directory), "secret").await;
+    let sum = async || {
+        let head = s3.head_object().bucket(BUCKET).key(KEY);
+        let head = head.checksum_mode(aws_sdk_s3::types::ChecksumMode::Enabled).send().await.unwrap();
+        (head.checksum_crc32, head.checksum_type.map(|kind| kind.as_str().to_owned()))
+    };
+    put(&s3, ByteStream::from_static(b"small")).await;
+    assert_eq!(sum().await, (Some("dUXqEw==".to_owned()), Some("FULL_OBJECT".to_owned())));
+    let quiet = s3.head_object().bucket(BUCKET).key(KEY).send().await.unwrap();
+    assert_eq!(quiet.checksum_crc32, None, "nobody asked");
+
+    let wrong = s3.put_object().bucket(BUCKET).key(KEY).checksum_crc32("AAAAAA==");
+    assert_eq!(code(wrong.body(b"damaged".to_vec().into()).send().await), "BadDigest");
+    assert_eq!(get(&s3).await, b"small", "what is refused replaces nothing");
+
+    for declared in [Some(ChecksumAlgorithm::Crc32), None] {
+        let created = s3.create_multipart_upload().bucket(BUCKET).key(KEY);
+        let created = created.set_checksum_algorithm(declared.clone()).send().await.unwrap();
+        let id = created.upload_id().unwrap();
+        let part = s3.upload_part().bucket(BUCKET).key(KEY).upload_id(id).part_number(1);
+        let sent = part.body(b"small".to_vec().into()).send().await.unwrap();
+        let listed = sent.checksum_crc32.filter(|_| declared.is_some());
+        let part = CompletedPart::builder().part_number(1).set_e_tag(sent.e_tag).set_checksum_crc32(listed);
+        let parts = CompletedMultipartUpload::builder().parts(part.build()).build();
+        let complete = s3.complete_multipart_upload().bucket(BUCKET).key(KEY).upload_id(id);
+        complete.multipart_upload(parts).send().await.unwrap();
+        let composite = declared.map(|_| "COMPOSITE".to_owned());
+        let (found, kind) = sum().await;
+        assert_eq!((found.is_some_and(|sum| sum.ends_with("-1")), kind), (composite.is_some(), composite));
+        assert_eq!(get(&s3).await, b"small");
+    }
 }
 
 #[tokio::test]

@@ -79,9 +79,9 @@ impl Entity for CodePoolStats {
 
 /// Which lots of a pool may have codes to give.
 ///
-/// A lot is entered after codes were put into it, and taken out by whoever finds it empty
-/// while the shelf has not changed: so codes in a lot that isn't on the shelf are those of
-/// an import that has not come to its next checkpoint.
+/// A lot is entered after codes were put into it, and taken out by a claimer who finds it empty
+/// while the shelf has not changed. So codes in a lot that isn't on the shelf are those of
+/// an import that has not come to its next checkpoint. An empty lot may stay.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shelf {
     pub pool_id: CodePoolId,
@@ -117,7 +117,8 @@ impl Entity for Code {
     }
 }
 
-/// Names of attributes that queries of the stock filter by.
+/// Names of attributes that queries of the stock filter and choose by.
+pub(crate) const LOT: &str = "lot";
 pub(crate) const HELD_UNTIL: &str = "held_until";
 pub(crate) const VALID_UNTIL: &str = "valid_until";
 
@@ -150,12 +151,20 @@ impl Stock {
     }
 
     pub fn partition(pool: &CodePoolId, lot: Lot, shard: &str) -> String {
-        join(&["STOCK", pool.as_str(), &String::from(lot), shard])
+        join(&["STOCK", pool.as_str(), &lot.section(), shard])
+    }
+
+    /// Sorts a code of the lot among those of its partition; with a number's beginning: before all that have it.
+    pub fn sort_key(lot: Lot, number: &str) -> String {
+        match lot.order() {
+            Some(order) => join(&[&order, number]),
+            None => number.to_owned(),
+        }
     }
 
     pub fn key_of(code: &CodeId, lot: Lot) -> Key {
         let number = code.number();
-        Key { pk: Self::partition(&code.pool(), lot, shard(number)), sk: number.to_owned() }
+        Key { pk: Self::partition(&code.pool(), lot, shard(number)), sk: Self::sort_key(lot, number) }
     }
 
     pub fn valid_until(&self) -> Option<Timestamp> {

@@ -21,7 +21,7 @@ pub use account::{Account, AccountSigning, ApiKeyRecord, AuditEntry, KeyStatus, 
 pub use campaign::{CampaignStats, Cap, TwilioAccount, campaign_key, send_key};
 pub(crate) use campaign::{TIMED, campaigns_of, due_at, due_partition, milestone_campaigns, sends_partition};
 pub(crate) use code_pool::{
-    ALL_CODE_POOLS, HELD_UNTIL, IMPORTS, VALID_UNTIL, code_pools_of, origins_partition, used_at,
+    ALL_CODE_POOLS, HELD_UNTIL, IMPORTS, LOT, VALID_UNTIL, code_pools_of, origins_partition, used_at,
     used_partition,
 };
 pub use code_pool::{
