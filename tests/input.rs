@@ -138,6 +138,109 @@ async fn text_of_all_scripts_and_odd_numbers_come_back_as_they_went() {
     );
 }
 
+/// One policy for texts in every field that people write and read.
+#[tokio::test]
+async fn every_field_takes_the_same_texts() {
+    let api = Api::shared();
+    let waitlist = api.waitlist(json!({})).await;
+    let program = api.program(json!({})).await;
+    let feature = api.post("/features", json!({ "waitlist_id": waitlist, "title": "x" })).await.id();
+    let joined =
+        api.post("/subscribers", json!({ "waitlist_id": waitlist, "email": address("x"), "consent": true }));
+    let token = joined.await.text_at("token");
+    // The path of a request, the pointer to a field, and whether the field has one line.
+    let fields = [
+        ("/waitlists", "/name", true),
+        ("/subscribers", "/name", true),
+        ("/features", "/title", true),
+        ("/features", "/description", false),
+        ("/comments", "/text", false),
+        ("/programs", "/name", true),
+        ("/programs", "/reward", true),
+        ("/campaigns", "/name", true),
+        ("/campaigns", "/template/subject", true),
+        ("/campaigns", "/template/text", false),
+    ];
+    let post = async |path: &str, field: &str, text: &str| {
+        let mut body = match path {
+            "/waitlists" => json!({ "name": "x" }),
+            "/subscribers" => {
+                json!({ "waitlist_id": waitlist, "email": address("x"), "name": "x", "consent": true })
+            }
+            "/features" => json!({ "waitlist_id": waitlist, "title": "x", "description": "x" }),
+            "/comments" => json!({ "feature_id": feature, "text": "x" }),
+            "/programs" => json!({ "name": "x", "reward": "x" }),
+            _ => json!({ "name": "x", "program_id": program, "trigger": { "kind": "segment" },
+                "template": { "channel": "email", "subject": "x", "text": "x" } }),
+        };
+        *body.pointer_mut(field).unwrap() = json!(text);
+        let call = match path {
+            "/comments" => api.public("POST", path).header("x-subscriber-token", &token),
+            _ => api.secret("POST", path),
+        };
+        call.json(body).send().await
+    };
+    let emoji = "Go 🏴󠁧󠁢󠁥󠁮󠁧󠁿🏴󠁧󠁢󠁳󠁣󠁴󠁿🏴󠁧󠁢󠁷󠁬󠁳󠁿 🇩🇪 ❤️‍🔥 👨‍👩‍👧‍👦 1️⃣ 👍🏽!";
+    let cases = [
+        // The text, what it becomes in one line, and in many.
+        (emoji, Ok(emoji), Ok(emoji)),
+        (
+            "می\u{200c}خواهم \u{2068}x\u{2069}",
+            Ok("می\u{200c}خواهم \u{2068}x\u{2069}"),
+            Ok("می\u{200c}خواهم \u{2068}x\u{2069}"),
+        ),
+        ("soft\u{ad}ly\tdone\u{feff}", Ok("softly done"), Ok("soft\u{ad}ly\tdone")),
+        ("a\u{e0067}\u{fe0f}\u{fe0f}b\u{2069}", Ok("a\u{fe0f}b"), Ok("a\u{fe0f}b")),
+        (
+            "one\r\ntwo\rthree\n\nfour\u{2028}five",
+            Err("a line break at character 4"),
+            Ok("one\ntwo\nthree\n\nfour\nfive"),
+        ),
+        ("x\r\n", Ok("x"), Ok("x")),
+        (
+            "a\u{202e}b",
+            Err("U+202E RIGHT-TO-LEFT OVERRIDE at character 2"),
+            Err("U+202E RIGHT-TO-LEFT OVERRIDE at character 2"),
+        ),
+        (
+            "a\u{0}b",
+            Err("a control character (U+0000) at character 2"),
+            Err("a control character (U+0000) at character 2"),
+        ),
+        ("\u{200b}\u{e0067}\u{200d}", Err("is empty"), Err("is empty")),
+    ];
+    for (path, field, one_line) in fields {
+        for (text, one, many) in cases {
+            let reply = post(path, field, text).await;
+            match if one_line { one } else { many } {
+                Ok(expected) => {
+                    assert_eq!(reply.status, 201, "{path}{field} {text:?}: {}", reply.text);
+                    assert_eq!(reply.json.pointer(field).unwrap(), expected, "{path}{field}");
+                }
+                Err(reason) => {
+                    reply.is_problem(422, "validation-failed");
+                    let error = &reply.json["errors"][0];
+                    let named = error["path"].as_str().unwrap().split('.').next().unwrap().to_owned();
+                    assert!(field[1..].starts_with(&named), "{path}{field}: {}", reply.text);
+                    assert!(
+                        error["detail"].as_str().unwrap().contains(reason),
+                        "{path}{field}: {}",
+                        reply.text
+                    );
+                }
+            }
+        }
+    }
+    let variables = |text: &str| {
+        json!({ "name": "x", "program_id": program, "trigger": { "kind": "segment" }, "template": {
+            "channel": "whatsapp", "content_sid": format!("HX{}", "0".repeat(32)), "variables": { "1": text } } })
+    };
+    let made = api.post("/campaigns", variables("a\tb\u{feff} 🏴󠁧󠁢󠁥󠁮󠁧󠁿")).await;
+    assert_eq!(made.json["template"]["variables"]["1"], "a b 🏴󠁧󠁢󠁥󠁮󠁧󠁿", "{}", made.text);
+    assert_eq!(api.post("/campaigns", variables("a\nb")).await.status, 422);
+    assert_eq!(api.post("/campaigns", variables("")).await.status, 201);
+}
+
 #[tokio::test]
 async fn lists_refuse_what_is_no_cursor_and_no_limit() {
     let api = Api::shared();

@@ -121,5 +121,6 @@ fn read_old<T: DeserializeOwned>(image: Option<serde_dynamo::Item>) -> Result<Op
 }
 
 fn read<T: DeserializeOwned>(image: serde_dynamo::Item) -> Result<T, ProjectorError> {
-    serde_dynamo::from_item(image).map_err(|error| ProjectorError::Record(error.to_string()))
+    let read = domain::text::stored(|| serde_dynamo::from_item(image));
+    read.map_err(|error| ProjectorError::Record(error.to_string()))
 }

@@ -12,7 +12,7 @@ use crate::{
     Invalid, bounded_number,
     id::{AccountId, CampaignId, ClaimId, CodePoolId, CustomerId, ProgramId, SendId},
     stamp::{Card, Customer},
-    text::{Name, TimeZoneName, texts},
+    text::{Lines, Name, TimeZoneName, clean, is_stored, texts},
 };
 
 bounded_number! {
@@ -26,9 +26,9 @@ texts! {
     /// The id of a content template of Twilio: `HX` and 32 hexadecimal digits.
     ContentSid(content_sid);
     /// A subject of a mail, 1–200 characters.
-    Subject(|text| crate::text::bounded(text, 200));
+    Subject(|text| clean(text, Lines::One, 200));
     /// What a message says, 1–1,600 characters, line breaks among them.
-    Body(body);
+    Body(|text| clean(text, Lines::Many, 1600));
 }
 
 fn content_sid(text: &str) -> Result<String, Invalid> {
@@ -38,17 +38,6 @@ fn content_sid(text: &str) -> Result<String, Invalid> {
         }
         _ => Err(Invalid::new("is not the id of a content template, HX and 32 hexadecimal digits")),
     }
-}
-
-fn body(text: &str) -> Result<String, Invalid> {
-    let text = text.trim();
-    if text.is_empty() || text.chars().count() > 1600 {
-        return Err(Invalid::new("is not 1–1600 characters long"));
-    }
-    if text.chars().any(|character| character.is_control() && character != '\n') {
-        return Err(Invalid::new("has control characters"));
-    }
-    Ok(text.to_owned())
 }
 
 /// Up to 50 variables of a content template by their names, each 1–32 letters, digits or `_`. A value is at most
@@ -65,20 +54,23 @@ impl Variables {
 
 impl TryFrom<BTreeMap<String, String>> for Variables {
     type Error = Invalid;
-    fn try_from(variables: BTreeMap<String, String>) -> Result<Self, Invalid> {
+    fn try_from(mut variables: BTreeMap<String, String>) -> Result<Self, Invalid> {
+        if is_stored() {
+            return Ok(Self(variables));
+        }
         if variables.len() > 50 {
             return Err(Invalid::new("has more than 50 variables"));
         }
-        for (name, value) in &variables {
+        for (name, value) in &mut variables {
             let legal = (1..=32).contains(&name.len())
                 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
             if !legal {
                 return Err(Invalid::new("has a variable whose name is not 1–32 letters, digits or _"));
             }
-            if value.chars().count() > 500 || value.chars().any(char::is_control) {
-                return Err(Invalid::new(format!(
-                    "has a variable {name} that is no line of at most 500 characters"
-                )));
+            // A template may want a variable blank.
+            if !value.trim().is_empty() {
+                *value = clean(value, Lines::One, 500)
+                    .map_err(|invalid| Invalid::new(format!("has a variable {name} that {}", invalid.0)))?;
             }
             places(value)?;
         }

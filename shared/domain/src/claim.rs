@@ -28,10 +28,7 @@ impl Claimer {
 impl TryFrom<String> for Claimer {
     type Error = Invalid;
     fn try_from(text: String) -> Result<Self, Invalid> {
-        let user = text::bounded(&text, 256)?;
-        if user.chars().any(text::is_invisible) {
-            return Err(Invalid::new("has control or invisible characters"));
-        }
+        let user = text::visible(&text, 256)?;
         let folded = text::folded(&user);
         // `@ada` is a handle.
         match folded.trim_start_matches('@').contains('@') {

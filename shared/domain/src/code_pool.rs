@@ -227,10 +227,10 @@ impl PromoCode {
         &self.0
     }
 
-    /// What two spellings of one code have in common: characters that look the same are the
-    /// same (NFKC), in any case.
+    /// What two spellings of one code have in common: characters that look the same are the same (NFKC), in any case by
+    /// Unicode's full case folding: `STRASSE` is `straße`, as it is in any shop that compares capitals.
     pub fn identity(&self) -> String {
-        text::folded(&self.0)
+        text::case_folded(&self.0)
     }
 
     /// `ABC•••XYZ`: enough to recognise a code by. Of short codes less is shown, and at
@@ -251,12 +251,12 @@ impl PromoCode {
 impl TryFrom<String> for PromoCode {
     type Error = Invalid;
     fn try_from(text: String) -> Result<Self, Invalid> {
-        let code = text::bounded(&text, Self::MAX_CHARACTERS)?;
-        if code.chars().any(text::is_invisible) {
-            return Err(Invalid::new("has control or invisible characters"));
+        if text::is_stored() {
+            return Ok(Self(text));
         }
+        let code = text::visible(&text, Self::MAX_CHARACTERS)?;
         // It would become a command in whatever spreadsheet the code ends up in.
-        if code.starts_with(['=', '+', '-', '@']) {
+        if text::begins_like_a_formula(&code) {
             return Err(Invalid::new("begins like a formula"));
         }
         Ok(Self(code))
@@ -273,6 +273,11 @@ impl std::fmt::Debug for PromoCode {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("PromoCode(…)")
     }
+}
+
+/// When a code ends, as it is shown. Imports once kept "never" as the last moment that there is.
+pub fn end(valid_until: Option<Timestamp>) -> Option<Timestamp> {
+    valid_until.filter(|at| at.as_second() < Timestamp::MAX.as_second())
 }
 
 /// Codes of one pool that are as good as each other: for the same platform, and valid

@@ -2,56 +2,33 @@
 
 use crate::Invalid;
 
-/// Characters that end a line, hide or reorder text: never wanted in a name.
-fn is_forbidden(character: char) -> bool {
-    character.is_control()
-        || matches!(character, '\u{ad}' | '\u{61c}' | '\u{200b}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2060}' | '\u{2066}'..='\u{2069}' | '\u{2800}' | '\u{3164}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
+mod policy;
+
+use std::cell::Cell;
+
+pub(crate) use policy::{Lines, case_folded, clean, folded, visible};
+pub use policy::{begins_like_a_formula, name_key};
+
+thread_local! {
+    static STORED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Characters of no width or meaning of their own: with them, one text could pass for two.
-pub(crate) fn is_invisible(character: char) -> bool {
-    use icu_properties::{CodePointSetData, props};
-    type Category = props::GeneralCategory;
-    let category = icu_properties::CodePointMapData::<Category>::new().get(character);
-    matches!(
-        category,
-        Category::Control
-            | Category::Format
-            | Category::PrivateUse
-            | Category::Surrogate
-            | Category::Unassigned
-            | Category::LineSeparator
-            | Category::ParagraphSeparator
-    ) || CodePointSetData::new::<props::DefaultIgnorableCodePoint>().contains(character)
+/// Reads what the platform has stored: its texts are taken as they are. They were checked when they came, and must be
+/// readable under whatever rules there are by now.
+pub fn stored<T>(read: impl FnOnce() -> T) -> T {
+    struct Reset(bool);
+    impl Drop for Reset {
+        fn drop(&mut self) {
+            STORED.set(self.0);
+        }
+    }
+    let _reset = Reset(STORED.replace(true));
+    read()
 }
 
-/// What texts that look the same have in common (NFKC), in any case.
-pub(crate) fn folded(text: &str) -> String {
-    let normalizer = icu_normalizer::ComposingNormalizer::new_nfkc();
-    normalizer.normalize(&normalizer.normalize(text).to_lowercase()).into_owned()
-}
-
-pub(crate) fn bounded(text: &str, max: usize) -> Result<String, Invalid> {
-    let text = text.trim();
-    if text.is_empty() {
-        return Err(Invalid::new("is empty"));
-    }
-    if text.chars().count() > max {
-        return Err(Invalid::new(format!("is longer than {max} characters")));
-    }
-    if text.chars().any(is_forbidden) {
-        return Err(Invalid::new("has control or invisible characters"));
-    }
-    Ok(text.to_owned())
-}
-
-/// The same with line breaks in it.
-fn prose(text: &str) -> Result<String, Invalid> {
-    let lines = text.replace("\r\n", "\n");
-    match bounded(&lines.replace('\n', " "), 2000) {
-        Ok(_) => Ok(lines.trim().to_owned()),
-        Err(invalid) => Err(invalid),
-    }
+/// Whether [`stored`] is reading.
+pub(crate) fn is_stored() -> bool {
+    STORED.get()
 }
 
 /// Texts with what makes them legal.
@@ -72,7 +49,7 @@ macro_rules! texts {
             type Error = Invalid;
             fn try_from(text: String) -> Result<Self, Invalid> {
                 let parse: fn(&str) -> Result<String, Invalid> = $parse;
-                parse(&text).map(Self)
+                if crate::text::is_stored() { Ok(Self(text)) } else { parse(&text).map(Self) }
             }
         }
 
@@ -88,15 +65,15 @@ pub(crate) use texts;
 
 texts! {
     /// A name of a person or a thing, 1–200 characters.
-    Name(|text| bounded(text, 200));
+    Name(|text| clean(text, Lines::One, 200));
     /// One line of free text, 1–500 characters.
-    Line(|text| bounded(text, 500));
+    Line(|text| clean(text, Lines::One, 500));
     /// Free text, 1–2,000 characters, line breaks among them.
-    Prose(prose);
+    Prose(|text| clean(text, Lines::Many, 2000));
     /// A machine-readable word such as a traffic source, 1–64 characters.
-    Word(|text| bounded(text, 64));
+    Word(|text| clean(text, Lines::One, 64));
     /// An opaque device fingerprint, 1–512 characters.
-    Fingerprint(|text| bounded(text, 512));
+    Fingerprint(|text| clean(text, Lines::One, 512));
     /// Part of a URL: lower-case letters, digits and single hyphens, 1–64 characters.
     Slug(slug);
     /// A browser origin, `https://host[:port]`, `http://` for local development only.

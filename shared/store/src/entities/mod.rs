@@ -112,7 +112,8 @@ pub trait Entity: Serialize + DeserializeOwned {
         if found != Some(Self::TYPE) {
             return Err(malformed(format!("found {}", found.unwrap_or("no type"))));
         }
-        serde_dynamo::from_item(item).map_err(|error| malformed(error.to_string()))
+        let read = domain::text::stored(|| serde_dynamo::from_item(item));
+        read.map_err(|error| malformed(error.to_string()))
     }
 }
 
