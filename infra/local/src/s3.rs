@@ -11,13 +11,12 @@
 //! - Content has the checksum that came with it, or is refused, as are parts (`objects.rs`).
 //!
 //! Not imitated: versions, conditional reads (304), the checksum that S3 gives an object which came without one,
-//! checksums of whole objects in parts but by CRC-64, a key that
-//! is another key's folder (`a` and `a/b`), events of deletions, forms that were signed more than a
-//! quarter of an hour ago, and keys of more than some 120 bytes, because the file with an object's
-//! metadata is named after the key's base64. A multipart upload that was being completed when the
-//! process was killed has to start again.
+//! checksums of whole objects in parts but by CRC-64, a key that is another key's folder (`a` and `a/b`), events of
+//! deletions, and forms that were signed more than a quarter of an hour ago. A multipart upload that was being completed
+//! when the process was killed has to start again.
 
 mod checksums;
+mod keys;
 mod objects;
 #[cfg(test)]
 mod tests;

@@ -15,11 +15,13 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use domain::secret;
 use md5::{Digest as _, Md5};
 use s3s::{S3, S3Error, S3Request, S3Response, S3Result, dto::*, s3_error};
-use s3s_fs::FileSystem;
 use serde_json::{Map, Value, json};
 use tokio::io::AsyncReadExt as _;
 
-use super::checksums::{Algorithm, verified};
+use super::{
+    checksums::{Algorithm, verified},
+    keys::{self, Files},
+};
 use crate::event_bridge::EventBridge;
 
 /// What S3 says of a part that isn't there, and of one that isn't what it is listed as.
@@ -29,7 +31,7 @@ const NO_SUCH_PART: &str = "One or more of the specified parts could not be foun
 /// Clones share the files.
 #[derive(Clone)]
 pub struct Objects {
-    files: Arc<FileSystem>,
+    files: Arc<Files>,
     /// Where the files are.
     root: Arc<Path>,
     events: EventBridge,
@@ -181,7 +183,7 @@ impl S3 for Objects {
 
 impl Objects {
     pub fn new(root: &Path, events: EventBridge) -> Result<Self, s3s_fs::Error> {
-        Ok(Self { files: Arc::new(FileSystem::new(root)?), root: root.into(), events })
+        Ok(Self { files: Arc::new(Files::new(root)?), root: root.into(), events })
     }
 
     /// Puts the event of an object that is there now. Whoever created it is answered afterwards, so
@@ -214,7 +216,7 @@ impl Objects {
 
     /// Where `s3s-fs` keeps something about an object.
     fn beside(&self, bucket: &str, key: &str, kind: &str) -> PathBuf {
-        let (bucket, key) = (URL_SAFE_NO_PAD.encode(bucket), URL_SAFE_NO_PAD.encode(key));
+        let (bucket, key) = (URL_SAFE_NO_PAD.encode(bucket), URL_SAFE_NO_PAD.encode(keys::name(key)));
         self.root.join(format!(".bucket-{bucket}.object-{key}.{kind}.json"))
     }
 
@@ -223,8 +225,7 @@ impl Objects {
     fn forget(&self, bucket: &str, key: &str, kinds: &[&str]) -> S3Result<()> {
         for kind in kinds {
             match std::fs::remove_file(self.beside(bucket, key, kind)) {
-                // A key that is too long for a name is no object's.
-                Err(error) if ![ErrorKind::NotFound, ErrorKind::InvalidFilename].contains(&error.kind()) => {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
                     return Err(S3Error::internal_error(error));
                 }
                 _ => {}

@@ -6,7 +6,9 @@ use aws_sdk_s3::config::{BehaviorVersion, Region};
 use aws_sdk_s3::error::ProvideErrorMetadata as _;
 use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
+use aws_sdk_s3::types::{
+    ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart, Delete, ObjectIdentifier,
+};
 use axum::body::Body;
 use axum::http::{Request, Uri};
 use base64::Engine as _;
@@ -417,6 +419,93 @@ async fn what_fails_or_breaks_off_has_no_event_and_leaves_no_object() {
     again.body(b"again".to_vec().into()).send().await.unwrap_err();
     client.copy_object().bucket(BUCKET).key("copy").copy_source("groundswell/none").send().await.unwrap_err();
     assert_eq!(events(&sqs).await, [] as [Value; 0]);
+}
+
+#[tokio::test]
+async fn keys_may_be_as_long_as_those_of_s3() {
+    let directory = TempDir::new().unwrap();
+    let (s3, sqs) = open_with_events(&directory);
+    let client = client(&s3, "secret").await;
+    let long = |length: usize, start: &str| format!("{start}{}", "ü".repeat((length - start.len()) / 2));
+    let keys = [
+        "a".to_owned(),
+        long(118, "b/"),
+        long(120, "b/"),
+        long(260, "b/c/"),
+        long(1024, "b/c/"),
+        long(1024, "d/"),
+    ];
+    for (n, key) in keys.iter().enumerate() {
+        let put = client.put_object().bucket(BUCKET).key(key).body(vec![b'x'; n + 1].into());
+        put.content_type("text/plain").send().await.unwrap();
+        assert_eq!(event(&sqs).await["detail"]["object"]["key"], *key);
+    }
+    let too_long =
+        client.put_object().bucket(BUCKET).key("x".repeat(1025)).body(vec![b'x'].into()).send().await;
+    assert!(too_long.is_err());
+    // In many pieces, and copied.
+    let key = &keys[4];
+    let upload = client.create_multipart_upload().bucket(BUCKET).key(key).send().await.unwrap();
+    assert_eq!(upload.key(), Some(key.as_str()));
+    let id = upload.upload_id().unwrap();
+    let part = client.upload_part().bucket(BUCKET).key(key).upload_id(id).part_number(1);
+    let tag = part.body(vec![b'y'; 9].into()).send().await.unwrap().e_tag;
+    let part = CompletedPart::builder().part_number(1).set_e_tag(tag).build();
+    let parts = CompletedMultipartUpload::builder().parts(part).build();
+    let complete = client.complete_multipart_upload().bucket(BUCKET).key(key).upload_id(id);
+    let completed = complete.multipart_upload(parts).send().await.unwrap();
+    assert_eq!(completed.key(), Some(key.as_str()));
+    assert_eq!(event(&sqs).await["detail"]["object"]["key"], *key);
+    let source = format!("{BUCKET}/{}", keys[3].replace('ü', "%C3%BC"));
+    client.copy_object().bucket(BUCKET).key(&keys[5]).copy_source(source).send().await.unwrap();
+    assert_eq!(event(&sqs).await["detail"]["object"]["size"], 4);
+
+    // All of it outlives the process, and is listed as S3 does.
+    let client = self::client(&open(&directory), "secret").await;
+    for (key, length) in keys.iter().zip([1, 2, 3, 4, 9, 4]) {
+        let object = client.get_object().bucket(BUCKET).key(key).send().await.unwrap();
+        assert_eq!(object.body.collect().await.unwrap().to_vec().len(), length, "{key}");
+        assert_eq!(
+            client.head_object().bucket(BUCKET).key(key).send().await.unwrap().content_length(),
+            Some(length as i64)
+        );
+    }
+    let listed = |page: &aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output| {
+        page.contents().iter().filter_map(|object| object.key.clone()).collect::<Vec<_>>()
+    };
+    let list = || client.list_objects_v2().bucket(BUCKET);
+    let mut sorted = keys.to_vec();
+    sorted.sort();
+    assert_eq!(listed(&list().send().await.unwrap()), sorted);
+    let page = list().prefix("b/").max_keys(2).send().await.unwrap();
+    let next = list()
+        .prefix("b/")
+        .set_continuation_token(page.next_continuation_token.clone())
+        .send()
+        .await
+        .unwrap();
+    let whole: Vec<_> = listed(&page).into_iter().chain(listed(&next)).collect();
+    let under: Vec<_> = sorted.iter().filter(|key| key.starts_with("b/")).cloned().collect();
+    assert_eq!((listed(&page).len(), whole), (2, under));
+    let folders = list().delimiter("/").send().await.unwrap();
+    let folders: Vec<_> = folders.common_prefixes().iter().filter_map(|folder| folder.prefix()).collect();
+    assert_eq!(folders, ["b/", "d/"]);
+    let old = client.list_objects().bucket(BUCKET).prefix("d/").send().await.unwrap();
+    assert_eq!(old.contents()[0].key(), Some(keys[5].as_str()));
+
+    let objects = keys[3..].iter().map(|key| ObjectIdentifier::builder().key(key).build().unwrap());
+    let delete = Delete::builder().set_objects(Some(objects.collect())).build().unwrap();
+    let deleted = client.delete_objects().bucket(BUCKET).delete(delete).send().await.unwrap();
+    assert_eq!(
+        deleted.deleted().iter().filter_map(|object| object.key.clone()).collect::<Vec<_>>(),
+        keys[3..]
+    );
+    for key in &keys[..3] {
+        client.delete_object().bucket(BUCKET).key(key).send().await.unwrap();
+    }
+    assert_eq!(listed(&list().send().await.unwrap()), [] as [String; 0]);
+    assert_eq!(beside_the_bucket(&directory), [".long-keys"]);
+    assert_eq!(std::fs::read_dir(directory.path().join("s3/.long-keys")).unwrap().count(), 0);
 }
 
 #[tokio::test]
