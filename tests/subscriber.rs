@@ -485,7 +485,9 @@ async fn a_list_goes_through_everybody_once() {
 async fn an_export_is_a_csv_that_no_spreadsheet_runs() {
     let api = Api::shared();
     let waitlist = api.waitlist(json!({})).await;
-    for name in ["=cmd|' /C calc'!A0", "+1+1", "-1", "@SUM(1)", "Plain, \"quoted\"", "李小龙"] {
+    for name in
+        ["=cmd|' /C calc'!A0", "+1+1", "-1", "@SUM(1)", "＝SUM(1)", "Ada;=1+1", "Plain, \"quoted\"", "李小龙"]
+    {
         let body = json!({ "waitlist_id": waitlist, "email": address("x"), "name": name, "consent": true });
         assert_eq!(api.post("/subscribers", body).await.status, 201);
     }
@@ -504,19 +506,21 @@ async fn an_export_is_a_csv_that_no_spreadsheet_runs() {
         Some(api.get(&path).await.ok()).filter(|export| export["status"] == "completed")
     })
     .await;
-    assert_eq!(done["rows"], 7);
+    assert_eq!(done["rows"], 9);
     let url = done["url"].as_str().unwrap();
     let file = reqwest::get(url).await.unwrap();
     assert_eq!(file.status(), 200);
     assert_eq!(file.headers()["content-type"], "text/csv; charset=utf-8");
     let text = file.text().await.unwrap();
     assert!(text.starts_with("id,email,name,status,referral_code"));
-    assert_eq!(text.lines().count(), 8);
+    assert_eq!(text.lines().count(), 10);
     for cell in [
         "'=cmd|' /C calc'!A0",
         "'+1+1",
         "'-1",
         "'@SUM(1)",
+        "'＝SUM(1)",
+        "Ada;'=1+1",
         "\"Plain, \"\"quoted\"\"\"",
         "李小龙",
         "'=formula",

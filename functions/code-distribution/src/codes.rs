@@ -69,7 +69,7 @@ pub async fn text_of(
             let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(line.as_slice());
             let row = reader.records().next().transpose().map_err(Problem::unexpected)?.unwrap_or_default();
             let cell = row.get(0).unwrap_or_default().to_owned();
-            PromoCode::try_from(cell).map_err(Problem::unexpected)
+            domain::text::stored(|| PromoCode::try_from(cell)).map_err(Problem::unexpected)
         }
         (None, None) => Err(Problem::unexpected("a code without its text")),
     }

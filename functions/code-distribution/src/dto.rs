@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use domain::{
     Invalid,
     claim::{Claim, ClaimStatus, Claimer, Code},
-    code_pool::{CodePool, CodePoolSettings, CodePoolStatus, Platform, PromoCode, ReservationSeconds},
+    code_pool::{self, CodePool, CodePoolSettings, CodePoolStatus, Platform, PromoCode, ReservationSeconds},
     id::{ClaimId, CodeId, CodePoolId, ImportId},
     text::{Fingerprint, Metadata, Name},
 };
@@ -146,7 +146,7 @@ impl ClaimView {
             code: None,
             masked_code: claim.masked.clone(),
             platform: claim.platform,
-            expires_at: claim.valid_until,
+            expires_at: code_pool::end(claim.valid_until),
             reserved_until: reserved,
         }
     }
@@ -202,7 +202,7 @@ impl CodeView {
             masked_code: masked,
             status,
             platform,
-            expires_at: valid_until,
+            expires_at: code_pool::end(valid_until),
             metadata,
             import_id,
             line,

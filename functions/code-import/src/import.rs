@@ -2,7 +2,7 @@
 //!
 //! A file is read twice. The first reading loads nothing: it finds out what the file is,
 //! counts its rows and reports the bad ones. The second loads the good ones and notes down
-//! every [`ROWS_BETWEEN_CHECKPOINTS`] rows how far it is. Cut off anywhere, it goes on at
+//! every [`ROWS_BETWEEN_CHECKPOINTS`] rows how far it is, and which rows were duplicates. Cut off anywhere, it goes on at
 //! the last note; rows loaded since then are recognised as its own. Two at once on the same
 //! import get in each other's way at the next note, and the slower one stops.
 
@@ -13,21 +13,22 @@ use domain::{
     code_pool::{Closed, CodePool, Lots},
     secret::SigningKey,
 };
-use files::FilesError;
+use files::{
+    FilesError,
+    csv::{self, Content, Delimiter, Position, Record, Records, Remark, Report},
+};
 use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use store::{
     CommitError, StoreError, accounts, claims,
-    codes::{self, CODES_AT_ONCE, Loaded, NewCode},
+    codes::{self, CODES_AT_ONCE, Duplicate, Loaded, NewCode},
     entities::{Import, ImportStatus, Progress},
     imports,
 };
 
 use crate::{
     ImportError, Importer,
-    records::{Content, Position, Record, Records, sniff},
-    report::Report,
-    rows::{Columns, FirstRow, Rejection},
+    rows::{Columns, FirstRow, PassedOver, Row},
 };
 
 /// Rows that a file may have.
@@ -47,6 +48,7 @@ struct Unfit {
 /// What reading a file through has shown.
 struct Validated {
     columns: Columns,
+    delimiter: Delimiter,
     /// Where the first row begins.
     start: Position,
     rows: u64,
@@ -87,6 +89,42 @@ impl Importer {
         Ok(())
     }
 
+    /// Writes a part of the report: which rows of a batch are duplicates. Cut off before its note, the batch is loaded
+    /// again with the same outcome, and the part is written over.
+    async fn report_duplicates(
+        &self,
+        import: &Import,
+        part: u32,
+        duplicates: &[Duplicate],
+    ) -> Result<(), ImportError> {
+        let mut report = Report::default();
+        for Duplicate { line, first } in duplicates {
+            let reason = match first {
+                Some(first) => format!("is a duplicate of line {first}"),
+                None => "is a duplicate: the pool has, or had, the code".to_owned(),
+            };
+            report.add(*line, &Remark::new("code", reason))?;
+        }
+        if let Some(csv) = report.finish()? {
+            self.bucket.write(&part_of_report(import, part), csv).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes what the first reading has reported and all parts since as one. The key of the report, if there is any.
+    async fn whole_report(&self, import: &Import, parts: u32) -> Result<Option<String>, ImportError> {
+        if parts == 0 {
+            return Ok(import.report.clone());
+        }
+        let keys = import.report.iter().cloned().chain((0..parts).map(|part| part_of_report(import, part)));
+        let reports = try_join_all(keys.map(async |key| self.bucket.read_all(&key).await)).await?;
+        let key = format!("reports/{}/{}/all.csv", import.pool_id, import.id);
+        if let Some(csv) = Report::merged(&reports)?.finish()? {
+            self.bucket.write(&key, csv).await?;
+        }
+        Ok(Some(key))
+    }
+
     async fn save(&self, import: Import) -> Result<Result<Import, Superseded>, ImportError> {
         let rev = import.rev;
         let import = Import { rev: rev + 1, checked_at: Some(Timestamp::now()), ..import };
@@ -98,7 +136,7 @@ impl Importer {
         pool: &CodePool,
         import: Import,
     ) -> Result<Result<Import, Superseded>, ImportError> {
-        let mut report = Report::new();
+        let mut report = Report::default();
         let outcome = match pool.closed(Timestamp::now()) {
             Some(Closed::Completed) => Err(Unfit { line: 0, reason: "the code pool has ended".to_owned() }),
             _ => match self.read_through(pool, &import, &mut report).await {
@@ -107,17 +145,18 @@ impl Importer {
             },
         };
         let next = match outcome {
-            Ok(Validated { columns, start, rows, rejected }) => Import {
+            Ok(Validated { columns, delimiter, start, rows, rejected }) => Import {
                 status: ImportStatus::Loading,
                 columns: Some(columns.names().to_vec()),
+                delimiter: delimiter.into(),
                 progress: Progress { offset: start.offset, line: start.line, ..Progress::default() },
                 rows: Some(rows),
                 rejected,
                 ..import
             },
             Err(Unfit { line, reason }) => {
-                report = Report::new();
-                report.add(line, &Rejection { column: "", reason: reason.clone() })?;
+                report = Report::default();
+                report.add(line, &Remark::row(reason.clone()))?;
                 failed(import, reason)
             }
         };
@@ -143,20 +182,31 @@ impl Importer {
         if object.content_length().is_some_and(|bytes| bytes.unsigned_abs() > MAX_BYTES) {
             return unfit(0, "the file is larger than 64 MiB");
         }
-        // What the file is shows in its first four bytes.
         let mut head = Vec::new();
-        while head.len() < 4
+        while head.len() < csv::HEAD
             && let Some(chunk) = object.body.next().await
         {
             head.extend_from_slice(&chunk.map_err(FilesError::s3)?);
         }
-        let start = match sniff(&head) {
-            Ok(bom) => Position { offset: bom as u64, line: 1 },
+        let opening = match csv::open(&head, Columns::rank) {
+            Ok(opening) => opening,
             Err(kind) => return unfit(0, &format!("the file is {kind}, not CSV in UTF-8")),
         };
-        let mut records = Records::resume(start);
+        let csv::Opening { start, delimiter } = opening;
+        let mut records = Records::resume(start, delimiter);
         let now = import.started_at.unwrap_or(import.created_at);
-        let mut file = Reading { pool, now, start, columns: None, rows: 0, rejected: 0, report };
+        let mut file = Reading {
+            pool,
+            now,
+            delimiter,
+            start,
+            header: 0,
+            columns: None,
+            passed_over: PassedOver::new(),
+            rows: 0,
+            rejected: 0,
+            report,
+        };
         let rest = head.split_off(usize::try_from(start.offset).unwrap_or_default().min(head.len()));
         let mut chunk = Bytes::from(rest);
         loop {
@@ -175,7 +225,7 @@ impl Importer {
         {
             return Ok(Err(unfit));
         }
-        Ok(file.finish())
+        file.finish()
     }
 
     async fn load(&self, pool: &CodePool, import: Import) -> Result<Result<Import, Superseded>, ImportError> {
@@ -204,8 +254,9 @@ impl Importer {
         let Loaded { added, lots, .. } = codes::loaded_by(&self.table, &import).await?;
         let since = added.saturating_sub(import.progress.added);
         let rev = import.rev;
+        let report = self.whole_report(&import, import.progress.reported).await?;
         let progress = Progress { added, rows: import.progress.rows + since, ..import.progress };
-        let import = Import { progress, rev: rev + 1, ..failed(import, reason) };
+        let import = Import { progress, report, rev: rev + 1, ..failed(import, reason) };
         noted(imports::checkpoint(&self.table, &import, rev, since, &lots).await, import)
     }
 
@@ -228,7 +279,8 @@ impl Importer {
             batch: Vec::new(),
             end: Position { offset: import.progress.offset, line: import.progress.line },
         };
-        let mut records = Records::resume(loading.end);
+        let delimiter = Delimiter::new(import.delimiter).unwrap_or_default();
+        let mut records = Records::resume(loading.end, delimiter);
         let object = match self.bucket.open(&import.object, loading.end.offset, import.etag.as_deref()).await
         {
             // Nothing follows the header, or the last note was the file's end.
@@ -250,6 +302,10 @@ impl Importer {
         }
         loading.finish().await
     }
+}
+
+fn part_of_report(import: &Import, part: u32) -> String {
+    format!("reports/{}/{}/{part}.csv", import.pool_id, import.id)
 }
 
 /// The import, if the note was made.
@@ -283,8 +339,12 @@ fn lost(error: FilesError) -> Result<Unfit, ImportError> {
 struct Reading<'a> {
     pool: &'a CodePool,
     now: Timestamp,
+    delimiter: Delimiter,
     start: Position,
+    /// The line of the header, or of the first row if there is none.
+    header: u64,
     columns: Option<Columns>,
+    passed_over: PassedOver,
     rows: u64,
     rejected: u64,
     report: &'a mut Report,
@@ -292,10 +352,17 @@ struct Reading<'a> {
 
 impl Reading<'_> {
     fn take(&mut self, record: &Record) -> Result<Result<(), Unfit>, ImportError> {
-        let rejection = |reason: &str| Rejection { column: "", reason: reason.to_owned() };
-        let read = match (&record.content, &self.columns) {
-            (Content::Fields(fields), None) => match Columns::first_row(fields) {
-                Ok(FirstRow::Header(columns)) => {
+        let unfit = |reason: String| Ok(Err(Unfit { line: record.line, reason }));
+        if self.columns.is_none() {
+            let Content::Cells(cells) = &record.content else {
+                return unfit("the header is too long, or ends inside quotes".to_owned());
+            };
+            self.header = record.line;
+            match Columns::first_row(cells) {
+                Ok(FirstRow::Header(columns, remarks)) => {
+                    for remark in &remarks {
+                        self.report.add(record.line, remark)?;
+                    }
                     self.columns = Some(columns);
                     self.start = record.end;
                     return Ok(Ok(()));
@@ -303,45 +370,62 @@ impl Reading<'_> {
                 Ok(FirstRow::Code(columns)) => {
                     let names = columns.names().join(", ");
                     let reason = format!("there is no header: the columns are taken as {names}");
-                    self.report.add(record.line, &rejection(&reason))?;
-                    let read = columns.read(record.line, fields, self.pool, self.now);
+                    self.report.add(record.line, &Remark::row(reason))?;
                     self.columns = Some(columns);
-                    read
                 }
-                Err(reason) => return Ok(Err(Unfit { line: record.line, reason })),
-            },
-            (_, None) => {
-                let reason = "the header is too long, or ends inside quotes".to_owned();
-                return Ok(Err(Unfit { line: record.line, reason }));
+                Err(reason) => return unfit(reason),
             }
-            (Content::Fields(fields), Some(columns)) => {
-                columns.read(record.line, fields, self.pool, self.now)
+        }
+        let Some(columns) = &self.columns else { return Ok(Ok(())) };
+        let read = match &record.content {
+            Content::Cells(cells) => {
+                let read = columns.read(record.line, cells, self.pool, self.now);
+                if !matches!(read, Ok(Row::Header)) {
+                    self.passed_over.look(columns, cells);
+                }
+                read
             }
-            (Content::TooLong, _) => Err(rejection("is too long")),
-            (Content::Unclosed, _) => Err(rejection("ends inside quotes: the file seems to be cut off")),
+            Content::TooLong => Err(Remark::row("is too long")),
+            Content::Unclosed => Err(Remark::row("ends inside quotes: the file seems to be cut off")),
         };
         match read {
-            Ok(None) => return Ok(Ok(())),
-            Ok(Some(_)) => {}
-            Err(rejection) => {
+            Ok(Row::Blank) => return Ok(Ok(())),
+            Ok(Row::Header) => {
+                self.report.add(record.line, &Remark::row("is the header again, and is passed over"))?;
+                return Ok(Ok(()));
+            }
+            Ok(Row::AnotherHeader) => {
+                return unfit(format!("the columns are in another order than in line {}", self.header));
+            }
+            Ok(Row::Code(_, remark)) => {
+                if let Some(remark) = remark {
+                    self.report.add(record.line, &remark)?;
+                }
+            }
+            Err(remark) => {
                 self.rejected += 1;
-                self.report.add(record.line, &rejection)?;
+                self.report.add(record.line, &remark)?;
             }
         }
         self.rows += 1;
         if self.rows > MAX_ROWS {
-            let reason = "the file has more than 100,000 rows".to_owned();
-            return Ok(Err(Unfit { line: record.line, reason }));
+            return unfit("the file has more than 100,000 rows".to_owned());
         }
         Ok(Ok(()))
     }
 
-    fn finish(self) -> Result<Validated, Unfit> {
-        let Self { start, rows, rejected, .. } = self;
-        match self.columns {
-            Some(columns) => Ok(Validated { columns, start, rows, rejected }),
-            None => Err(Unfit { line: 0, reason: "the file is empty".to_owned() }),
+    fn finish(self) -> Result<Result<Validated, Unfit>, ImportError> {
+        let Self { delimiter, start, header, passed_over, rows, rejected, report, .. } = self;
+        let Some(columns) = self.columns else {
+            return Ok(Err(Unfit { line: 0, reason: "the file is empty".to_owned() }));
+        };
+        if let Some(reason) = passed_over.suspicion(&columns) {
+            return Ok(Err(Unfit { line: header, reason }));
         }
+        if rows == 0 {
+            report.add(header, &Remark::row("the file has a header and no rows"))?;
+        }
+        Ok(Ok(Validated { columns, delimiter, start, rows, rejected }))
     }
 }
 
@@ -365,11 +449,11 @@ impl Loading<'_> {
         now: Timestamp,
     ) -> Result<Result<(), Superseded>, ImportError> {
         self.end = record.end;
-        if let Content::Fields(fields) = &record.content
-            && let Ok(Some(row)) = columns.read(record.line, fields, pool, now)
+        if let Content::Cells(cells) = &record.content
+            && let Ok(Row::Code(row, _)) = columns.read(record.line, cells, pool, now)
         {
             let lot = self.lots.place(row.platform, row.valid_until);
-            self.batch.push(NewCode { lot, ..row });
+            self.batch.push(NewCode { lot, ..*row });
         }
         if self.batch.len() < ROWS_BETWEEN_CHECKPOINTS { Ok(Ok(())) } else { self.checkpoint(false).await }
     }
@@ -384,7 +468,17 @@ impl Loading<'_> {
             loaded.extend(try_join_all(loads).await?);
         }
         let added = loaded.iter().map(|loaded| loaded.added).sum();
-        let duplicates: u64 = loaded.iter().map(|loaded| loaded.duplicates).sum();
+        let mut duplicates: Vec<_> =
+            loaded.iter_mut().flat_map(|loaded| loaded.duplicates.drain(..)).collect();
+        duplicates.sort_by_key(|duplicate| duplicate.line);
+        let mut reported = import.progress.reported;
+        if !duplicates.is_empty() {
+            importer.report_duplicates(import, reported, &duplicates).await?;
+            reported += 1;
+        }
+        let duplicates = duplicates.len() as u64;
+        let report =
+            if last { importer.whole_report(import, reported).await? } else { import.report.clone() };
         let found: HashSet<_> = loaded.into_iter().flat_map(|loaded| loaded.lots).collect();
         let now = Timestamp::now();
         let rev = import.rev;
@@ -396,7 +490,9 @@ impl Loading<'_> {
                 rows: import.progress.rows + added + duplicates,
                 added: import.progress.added + added,
                 duplicates: import.progress.duplicates + duplicates,
+                reported,
             },
+            report,
             checked_at: Some(now),
             finished_at: last.then_some(now),
             rev: rev + 1,

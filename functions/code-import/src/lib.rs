@@ -8,8 +8,6 @@
 //! Access patterns: `import.*`, `code.load`, `code.list`, `pool.read`, `account.read`, `claim.context`.
 
 mod import;
-mod records;
-mod report;
 mod rows;
 
 use api::StartError;

@@ -3,118 +3,226 @@
 //! Reasons never repeat what is in a cell, since codes are worth money.
 
 use domain::{
-    code_pool::{CodePool, Lot, PromoCode},
-    text::Metadata,
+    code_pool::{CodePool, Lot, Platform, PromoCode},
+    text::{Metadata, name_key},
+};
+use files::csv::{
+    Cells, Header, HeaderRow, Known, MAX_FIELDS, Remark, damage, looks_like_a_date, unclear, unwrapped,
 };
 use jiff::{Timestamp, ToSpan, civil, tz::TimeZone};
 use store::codes::NewCode;
 
 /// The columns that are known, in the order that a file without a header has them in.
-const KNOWN: [&str; 4] = ["code", "platform", "expires_at", "metadata"];
+const KNOWN: [Known; 4] = [
+    Known { name: "code", words: &["code", "coupon", "voucher", "promo", "gutschein"] },
+    Known { name: "platform", words: &["platform", "plattform", "plateforme", "plataforma", "os"] },
+    Known {
+        name: "expires_at",
+        words: &[
+            "expir",
+            "exp",
+            "until",
+            "valid",
+            "end",
+            "ends",
+            "ending",
+            "deadline",
+            "ablauf",
+            "gültig",
+            "gueltig",
+            "fin",
+            "vence",
+            "vencimiento",
+            "caduc",
+            "scad",
+            "validade",
+        ],
+    },
+    Known { name: "metadata", words: &["metadata", "meta", "metadaten"] },
+];
 
-/// Why a row can't be loaded.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rejection {
-    /// Empty when it is about the whole row.
-    pub column: &'static str,
-    pub reason: String,
-}
+/// Words in names of columns whose dates say when something began.
+const BEGINNINGS: [&str; 12] = [
+    "created",
+    "updated",
+    "issued",
+    "modified",
+    "generated",
+    "added",
+    "imported",
+    "start",
+    "from",
+    "since",
+    "begin",
+    "purchased",
+];
 
-fn rejection(column: &'static str, reason: impl Into<String>) -> Rejection {
-    Rejection { column, reason: reason.into() }
+/// What a row is.
+#[derive(Debug)]
+pub enum Row {
+    Blank,
+    /// The file's header once more.
+    Header,
+    /// A header whose columns differ from those of the file's own.
+    AnotherHeader,
+    /// The code, in a lot of its own, and what of it was not taken as it was.
+    Code(Box<NewCode>, Option<Remark>),
 }
 
 /// Which column is what, by name; unknown ones are passed over.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Columns(Vec<String>);
+pub struct Columns(Header);
 
 /// What the first row of a file is.
 #[derive(Debug, PartialEq, Eq)]
 pub enum FirstRow {
-    Header(Columns),
+    Header(Columns, Vec<Remark>),
     /// The first code. There is no header: the columns are those of [`KNOWN`].
     Code(Columns),
 }
 
 impl Columns {
     pub fn named(names: Vec<String>) -> Self {
-        Self(names)
+        Self(Header::named(names))
     }
 
     pub fn names(&self) -> &[String] {
-        &self.0
+        self.0.names()
+    }
+
+    /// How much a row looks like the first of a file of codes.
+    pub fn rank(cells: &Cells) -> u8 {
+        let is_code =
+            |cell: &Vec<u8>| std::str::from_utf8(cell).is_ok_and(|text| name_key(text) == KNOWN[0].name);
+        if cells.iter().any(is_code) { 2 } else { u8::from(is_headerless(cells)) }
     }
 
     /// # Errors
     /// What is wrong with the file, in words for its owner.
-    pub fn first_row(fields: &[Vec<u8>]) -> Result<FirstRow, String> {
-        let texts: Option<Vec<&str>> = fields.iter().map(|field| std::str::from_utf8(field).ok()).collect();
-        let texts = texts.ok_or("the header is not UTF-8")?;
-        let names: Vec<String> = texts.iter().map(|text| text.trim().to_lowercase()).collect();
-        let count = |name: &str| names.iter().filter(|found| *found == name).count();
-        if let Some(twice) = KNOWN.into_iter().find(|name| count(name) > 1) {
-            return Err(format!("the header has two columns `{twice}`"));
+    pub fn first_row(cells: &Cells) -> Result<FirstRow, String> {
+        if Self::rank(cells) == 1 {
+            let names = KNOWN.iter().take(cells.len()).map(|known| known.name.to_owned());
+            return Ok(FirstRow::Code(Self::named(names.collect())));
         }
-        if count("code") == 1 {
-            return Ok(FirstRow::Header(Self(names)));
-        }
-        let headerless = texts.len() <= KNOWN.len()
-            && texts.first().is_some_and(|text| is_surely_a_code(text))
-            && KNOWN.iter().all(|name| count(name) == 0);
-        match headerless {
-            true => {
-                Ok(FirstRow::Code(Self(KNOWN[..texts.len()].iter().map(|&name| name.to_owned()).collect())))
-            }
-            false => Err("the header has no column `code`".to_owned()),
-        }
+        Header::read(cells, &KNOWN).map(|(header, remarks)| FirstRow::Header(Self(header), remarks))
     }
 
-    /// The code in a row, in a lot of its own; `None` when the row is blank. `now` is the time of the import.
+    /// Reads a row. `now` is the time of the import.
     ///
     /// # Errors
     /// Why the row can't be loaded.
-    pub fn read(
-        &self,
-        line: u64,
-        fields: &[Vec<u8>],
-        pool: &CodePool,
-        now: Timestamp,
-    ) -> Result<Option<NewCode>, Rejection> {
-        if fields.iter().all(|field| field.trim_ascii().is_empty()) {
-            return Ok(None);
+    pub fn read(&self, line: u64, cells: &Cells, pool: &CodePool, now: Timestamp) -> Result<Row, Remark> {
+        if cells.is_blank() {
+            return Ok(Row::Blank);
         }
-        if fields.len() > self.0.len() {
-            let reason = format!("has {} columns, and the header has {}", fields.len(), self.0.len());
-            return Err(rejection("", reason));
+        match self.0.row(cells, &KNOWN) {
+            Some(HeaderRow::Again) => return Ok(Row::Header),
+            Some(HeaderRow::Another) => return Ok(Row::AnotherHeader),
+            None => self.0.check(cells)?,
         }
-        let code = self.cell(fields, "code")?.unwrap_or_default();
-        let code = PromoCode::try_from(code.to_owned()).map_err(|invalid| rejection("code", invalid.0))?;
-        let platform = match self.cell(fields, "platform")? {
+        let (code, remark) = self.code(cells)?;
+        let platform = match self.text(cells, "platform")? {
             None => pool.settings.platform,
             Some(text) => {
-                text.parse().map_err(|invalid: domain::Invalid| rejection("platform", invalid.0))?
+                text.parse().map_err(|invalid: domain::Invalid| Remark::new("platform", invalid.0))?
             }
         };
         if !pool.holds(platform) {
             let reason = format!("is not that of the pool, which is for {}", pool.settings.platform.name());
-            return Err(rejection("platform", reason));
+            return Err(Remark::new("platform", reason));
         }
-        let valid_until = self.cell(fields, "expires_at")?.map(end_of).transpose()?;
+        let valid_until = self.text(cells, "expires_at")?.map(end_of).transpose()?.flatten();
         if valid_until.is_some_and(|until| until <= now) {
-            return Err(rejection("expires_at", "has passed"));
+            return Err(Remark::new("expires_at", "has passed"));
         }
-        let metadata = self.cell(fields, "metadata")?.map(metadata).transpose()?.unwrap_or_default();
+        let metadata = self.text(cells, "metadata")?.map(metadata).transpose()?.unwrap_or_default();
         let lot = Lot::new(platform, valid_until);
-        Ok(Some(NewCode { line, code, platform, valid_until, metadata, lot }))
+        Ok(Row::Code(Box::new(NewCode { line, code, platform, valid_until, metadata, lot }), remark))
+    }
+
+    /// The code of a row, if it is surely what its issuer wrote.
+    fn code(&self, cells: &Cells) -> Result<(PromoCode, Option<Remark>), Remark> {
+        let refused = |reason: &str| Err(Remark::new("code", reason));
+        let (text, quoted) = self.0.cell(cells, "code")?.unwrap_or_default();
+        if let Some(reason) = damage(text) {
+            return refused(reason);
+        }
+        if name_key(text) == KNOWN[0].name {
+            return refused("is the name of its column");
+        }
+        if !quoted
+            && let Some(separator) = text.chars().find(|character| matches!(character, ',' | ';' | '|'))
+        {
+            let reason = format!("has a `{separator}`: put the code in quotes if that is part of it");
+            return refused(&reason);
+        }
+        let unwrapped = unwrapped(text);
+        let code = PromoCode::try_from(unwrapped.unwrap_or(text).to_owned());
+        let remark = unwrapped.map(|_| Remark::new("code", "is read without the =\"\" around it"));
+        Ok((code.map_err(|invalid| Remark::new("code", invalid.0))?, remark))
     }
 
     /// The trimmed text in the column of this name; `None` when it is blank, or there is none.
-    fn cell<'a>(&self, fields: &'a [Vec<u8>], name: &'static str) -> Result<Option<&'a str>, Rejection> {
-        let at = self.0.iter().position(|column| column == name);
-        let Some(field) = at.and_then(|at| fields.get(at)) else { return Ok(None) };
-        let text = std::str::from_utf8(field).map_err(|_| rejection(name, "is not UTF-8"))?.trim();
-        Ok(Some(text).filter(|text| !text.is_empty()))
+    fn text<'a>(&self, cells: &'a Cells, name: &'static str) -> Result<Option<&'a str>, Remark> {
+        Ok(self.0.cell(cells, name)?.map(|(text, _)| text))
     }
+}
+
+/// What the columns that are passed over hold, to tell if one of them was meant to be a known one.
+pub struct PassedOver {
+    /// For each column how many cells have something, how many of those name a platform, how many a date.
+    counts: [[u64; 3]; MAX_FIELDS],
+}
+
+impl PassedOver {
+    pub fn new() -> Self {
+        Self { counts: [[0; 3]; MAX_FIELDS] }
+    }
+
+    /// Looks at a row.
+    pub fn look(&mut self, columns: &Columns, cells: &Cells) {
+        let passed_over = |name: &String| KNOWN.iter().all(|known| known.name != name);
+        let columns = columns.names().iter().zip(cells.iter()).zip(&mut self.counts);
+        for ((_, cell), counts) in columns.filter(|((name, _), _)| passed_over(name)) {
+            let text = String::from_utf8_lossy(cell);
+            let text = text.trim();
+            counts[0] += u64::from(!text.is_empty());
+            counts[1] += u64::from(text.parse::<Platform>().is_ok());
+            counts[2] += u64::from(looks_like_a_date(text));
+        }
+    }
+
+    /// Why the file can't be what was meant, if one of the columns has nothing but platforms, or ends, and there is no
+    /// column for them.
+    pub fn suspicion(&self, columns: &Columns) -> Option<String> {
+        for (index, (name, [cells, platforms, dates])) in columns.names().iter().zip(self.counts).enumerate()
+        {
+            let began = || {
+                let name = name.to_lowercase();
+                BEGINNINGS.iter().any(|word| name.contains(word))
+            };
+            let meant = match () {
+                () if cells == 0 => continue,
+                () if platforms == cells => "platform",
+                () if dates == cells && !began() => "expires_at",
+                () => continue,
+            };
+            if !columns.0.has(meant) {
+                return Some(unclear(index, name, meant));
+            }
+        }
+        None
+    }
+}
+
+/// Whether the first row of a file is surely a code, and no header.
+fn is_headerless(cells: &Cells) -> bool {
+    let texts: Vec<&str> = cells.iter().filter_map(|cell| std::str::from_utf8(cell).ok()).collect();
+    texts.len() == cells.len()
+        && texts.len() <= KNOWN.len()
+        && !cells.stray
+        && texts.first().is_some_and(|text| is_surely_a_code(text))
+        && texts.iter().all(|text| KNOWN.iter().all(|known| name_key(text) != name_key(known.name)))
 }
 
 /// Names of columns seldom have two digits, and codes nearly always do: what can't be told
@@ -128,9 +236,9 @@ fn is_surely_a_code(text: &str) -> bool {
 
 /// A time (RFC 3339; UTC when it names no offset), or a date: then the code is valid
 /// until that day is over in UTC. The last days that there are stand for "never".
-fn end_of(text: &str) -> Result<Timestamp, Rejection> {
+fn end_of(text: &str) -> Result<Option<Timestamp>, Remark> {
     let utc = |time: civil::DateTime| time.to_zoned(TimeZone::UTC).map(|time| time.timestamp()).ok();
-    let refused = || rejection("expires_at", "is not a date or a time such as 2030-01-31T12:00:00Z");
+    let refused = || Remark::new("expires_at", "is not a date or a time such as 2030-01-31T12:00:00Z");
     // More is understood than is meant here: zones in brackets, years of six digits.
     if !text.bytes().all(|byte| byte.is_ascii_digit() || b"-:.TtZz+ ".contains(&byte))
         || text.starts_with('+')
@@ -138,7 +246,7 @@ fn end_of(text: &str) -> Result<Timestamp, Rejection> {
         return Err(refused());
     }
     if text.starts_with("9999-12-3") {
-        return Ok(Timestamp::MAX);
+        return Ok(None);
     }
     let parsed = text.parse::<Timestamp>().ok().or_else(|| match text.parse::<civil::Date>() {
         Ok(date) if text.len() <= 10 => {
@@ -146,18 +254,18 @@ fn end_of(text: &str) -> Result<Timestamp, Rejection> {
         }
         _ => text.parse::<civil::DateTime>().ok().and_then(utc),
     });
-    parsed.ok_or_else(refused)
+    parsed.map(Some).ok_or_else(refused)
 }
 
-fn metadata(text: &str) -> Result<Metadata, Rejection> {
+fn metadata(text: &str) -> Result<Metadata, Remark> {
     serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text)
-        .map_err(|_| rejection("metadata", "is not a JSON object"))
-        .and_then(|map| Metadata::try_from(map).map_err(|invalid| rejection("metadata", invalid.0)))
+        .map_err(|_| Remark::new("metadata", "is not a JSON object"))
+        .and_then(|map| Metadata::try_from(map).map_err(|invalid| Remark::new("metadata", invalid.0)))
 }
 
 #[cfg(test)]
 mod tests {
-    use domain::{code_pool::Platform, id::AccountId};
+    use domain::id::AccountId;
     use serde_json::json;
 
     use super::*;
@@ -167,15 +275,19 @@ mod tests {
         CodePool::new(AccountId::new(Timestamp::UNIX_EPOCH), settings, Timestamp::UNIX_EPOCH)
     }
 
-    fn fields(row: &[&str]) -> Vec<Vec<u8>> {
-        row.iter().map(|text| text.as_bytes().to_vec()).collect()
+    fn cells(row: &[&str]) -> Cells {
+        row.iter().copied().collect()
+    }
+
+    fn columns(names: &[&str]) -> Columns {
+        Columns::named(names.iter().map(|&name| name.to_owned()).collect())
     }
 
     #[test]
     fn the_first_row_is_a_header_a_code_or_a_mistake() {
-        let first = |row: &[&str]| Columns::first_row(&fields(row));
-        let columns = |names: &[&str]| Columns(names.iter().map(|&name| name.to_owned()).collect());
-        assert_eq!(first(&[" Code ", "Note"]), Ok(FirstRow::Header(columns(&["code", "note"]))));
+        let first = |row: &[&str]| Columns::first_row(&cells(row));
+        let Ok(FirstRow::Header(header, remarks)) = first(&[" Code ", "Note"]) else { panic!("no header") };
+        assert_eq!((header, remarks.len()), (columns(&["code", "Note"]), 1));
         assert_eq!(first(&["SAVE10"]), Ok(FirstRow::Code(columns(&["code"]))));
         assert_eq!(first(&["AB-12", "ios"]), Ok(FirstRow::Code(columns(&["code", "platform"]))));
         for row in [
@@ -183,6 +295,7 @@ mod tests {
             &["coupon", "platform"],
             &["1234", "platform"],
             &["code", "CODE"],
+            &["code", "valid_until"],
             &[""],
             &["Column1"],
             &["<b>404</b>"],
@@ -190,45 +303,94 @@ mod tests {
         ] {
             assert!(first(row).is_err(), "{row:?}");
         }
-        assert!(Columns::first_row(&[vec![0xff]]).is_err());
+        assert!(Columns::first_row(&[vec![0xff]].into_iter().collect()).is_err());
     }
 
     #[test]
     fn cells_are_read_or_refused_by_name() {
-        let columns = Columns(KNOWN.iter().map(|&name| name.to_owned()).collect());
+        let columns = columns(&KNOWN.map(|known| known.name));
         let now = "2026-01-01T00:00:00Z".parse().unwrap();
-        let read = |platform, row: &[&str]| columns.read(2, &fields(row), &pool(platform), now);
-        let good = |row: &[&str]| read(Platform::Universal, row).unwrap().unwrap();
+        let read = |platform, row: &[&str]| columns.read(2, &cells(row), &pool(platform), now);
+        let good = |row: &[&str]| match read(Platform::Universal, row) {
+            Ok(Row::Code(code, _)) => code,
+            other => panic!("{row:?}: {other:?}"),
+        };
         assert_eq!(good(&[" AbC "]).code.as_str(), "AbC");
         assert_eq!(good(&["A", "IOS"]).platform, Platform::Ios);
         for (text, until) in [
             ("2030-01-31", "2030-02-01T00:00:00Z"),
             ("2030-01-31T12:00:00+02:00", "2030-01-31T10:00:00Z"),
             ("2030-01-31 12:00:00", "2030-01-31T12:00:00Z"),
+            ("9999-12-29", "9999-12-30T00:00:00Z"),
         ] {
             assert_eq!(good(&["A", "", text]).valid_until, Some(until.parse().unwrap()), "{text}");
         }
         assert_ne!(good(&["A", "", "", r#"{"a": 1}"#]).metadata, Metadata::default());
-        assert!(good(&["A", "", "9999-12-31"]).valid_until > Some("9000-01-01T00:00:00Z".parse().unwrap()));
+        for text in ["9999-12-31", "9999-12-31T23:59:59Z", ""] {
+            assert_eq!(good(&["A", "", text]).valid_until, None, "{text}");
+        }
         for text in ["2030-01-31[Europe/Berlin]", "+002030-01-31", "31.1.2030", "2030-02-30"] {
             assert!(read(Platform::Universal, &["A", "", text]).is_err(), "{text}");
         }
-        assert!(read(Platform::Universal, &["", " ", ""]).unwrap().is_none(), "a blank row");
+        assert!(matches!(read(Platform::Universal, &["", " ", ""]), Ok(Row::Blank)));
+        assert!(matches!(read(Platform::Universal, &["code", "Platform"]), Ok(Row::Header)));
+        assert!(matches!(read(Platform::Universal, &["platform", "code"]), Ok(Row::AnotherHeader)));
+        assert!(matches!(read(Platform::Universal, &["A", "", "", "", ""]), Ok(Row::Code(_, None))));
+        match read(Platform::Universal, &["=\"00123\""]) {
+            Ok(Row::Code(code, Some(remark))) => {
+                assert_eq!((code.code.as_str(), &*remark.column), ("00123", "code"));
+            }
+            other => panic!("{other:?}"),
+        }
         for (platform, row, column) in [
             (Platform::Universal, &["", "ios"][..], "code"),
             (Platform::Universal, &["=cmd()"], "code"),
+            (Platform::Universal, &["＝cmd()"], "code"),
             (Platform::Universal, &["A\0B"], "code"),
+            (Platform::Universal, &["A;ios"], "code"),
+            (Platform::Universal, &["A,ios"], "code"),
+            (Platform::Universal, &["1.23E+10"], "code"),
+            (Platform::Universal, &["#NAME?"], "code"),
+            (Platform::Universal, &["1-Mar"], "code"),
+            (Platform::Universal, &["CODE", "ios"], "code"),
             (Platform::Universal, &["A", "windows"], "platform"),
             (Platform::Ios, &["A", "android"], "platform"),
             (Platform::Universal, &["A", "", "soon"], "expires_at"),
             (Platform::Universal, &["A", "", "2025-01-01"], "expires_at"),
             (Platform::Universal, &["A", "", "", "[1]"], "metadata"),
-            (Platform::Universal, &["A", "", "", "", ""], ""),
+            (Platform::Universal, &["A", "", "", "", "x"], ""),
         ] {
             assert_eq!(read(platform, row).unwrap_err().column, column, "{row:?}");
         }
         assert!(read(Platform::Ios, &["A", "universal"]).is_ok());
-        let latin = columns.read(2, &[vec![b'A', 0xe9]], &pool(Platform::Web), now);
-        assert_eq!(latin.unwrap_err(), rejection("code", "is not UTF-8"));
+        let latin = columns.read(2, &[vec![b'A', 0xe9]].into_iter().collect(), &pool(Platform::Web), now);
+        assert_eq!(latin.unwrap_err(), Remark::new("code", "is not UTF-8"));
+    }
+
+    #[test]
+    fn a_column_of_platforms_or_ends_is_not_passed_over() {
+        let suspicion = |names: &[&str], rows: &[&[&str]]| {
+            let columns = columns(names);
+            let mut passed_over = PassedOver::new();
+            for row in rows {
+                passed_over.look(&columns, &cells(row));
+            }
+            passed_over.suspicion(&columns)
+        };
+        let meant = |names: &[&str], rows: &[&[&str]], column: &str| {
+            suspicion(names, rows).is_some_and(|reason| reason.contains(column))
+        };
+        assert!(meant(&["code", "Kanal"], &[&["A", "iOS"], &["B", " "], &["C", "web"]], "platform"));
+        assert!(meant(&["code", "Frist"], &[&["A", "31.12.2099"], &["B", "2020-01-01"]], "expires_at"));
+        for (names, rows) in [
+            (&["code", "channel"][..], &[&["A", "web"][..], &["B", "mail"]][..]),
+            (&["code", "platform", "os"], &[&["A", "ios", "ios"]]),
+            (&["code", "created_at"], &[&["A", "2020-01-01"]]),
+            (&["code", "expires_at", "Frist"], &[&["A", "", "2020-01-01"]]),
+            (&["code", "note"], &[&["A", ""]]),
+            (&["code", "note"], &[]),
+        ] {
+            assert_eq!(suspicion(names, rows), None, "{names:?}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use domain::{
     claim::{Archived, Claim, Code},
+    code_pool,
     id::CodePoolId,
 };
 use jiff::{Timestamp, ToSpan};
@@ -97,10 +98,10 @@ fn written(pool: &CodePoolId, due: Vec<(Claim, Code)>) -> Result<(Vec<u8>, Vec<U
             text,
             code.id.to_string(),
             code.platform.name().to_owned(),
-            time(code.valid_until),
+            time(code_pool::end(code.valid_until)),
             serde_json::to_string(&code.metadata)?,
             claim.id.to_string(),
-            claim.user.clone(),
+            files::csv::neutral(&claim.user),
             time(claim.claimed_at),
             time(code.redeemed_at),
         ])?;

@@ -4,7 +4,7 @@ use domain::{
     id::{ExportId, WaitlistId},
     subscriber::Subscriber,
 };
-use files::{PART, Upload};
+use files::{PART, Upload, csv::neutral};
 use jiff::Timestamp;
 use store::{
     CommitError, LIST_SHARDS,
@@ -161,14 +161,6 @@ fn row(subscriber: &Subscriber) -> Vec<String> {
         time(subscriber.unsubscribed_at),
     ]
     .into_iter()
-    .map(neutral)
+    .map(|cell| neutral(&cell))
     .collect()
-}
-
-/// A spreadsheet would run a cell that begins like a formula: a quote in front stops it (OWASP).
-fn neutral(cell: String) -> String {
-    match cell.chars().next() {
-        Some('=' | '+' | '-' | '@' | '\t' | '\r') => format!("'{cell}"),
-        _ => cell,
-    }
 }

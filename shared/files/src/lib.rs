@@ -1,5 +1,7 @@
 //! The bucket: links that need no credentials, and objects read and written.
 
+pub mod csv;
+
 use std::{
     sync::{Arc, LazyLock},
     time::Duration,
@@ -141,6 +143,15 @@ impl Bucket {
     pub async fn read(&self, key: &str, offset: u64, length: u64) -> Result<Vec<u8>, FilesError> {
         let range = format!("bytes={offset}-{}", offset + length.saturating_sub(1));
         let object = self.client.get_object().bucket(&self.name).key(key).range(range).send().await?;
+        Ok(object.body.collect().await.map_err(FilesError::s3)?.to_vec())
+    }
+
+    /// All of an object.
+    ///
+    /// # Errors
+    /// [`FilesError::NotFound`] when there is no such object.
+    pub async fn read_all(&self, key: &str) -> Result<Vec<u8>, FilesError> {
+        let object = self.open(key, 0, None).await?;
         Ok(object.body.collect().await.map_err(FilesError::s3)?.to_vec())
     }
 

@@ -1,6 +1,6 @@
 //! The codes of a pool: loaded by imports, listed, redeemed.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet, hash_map::Entry};
 
 use domain::{
     claim::Code,
@@ -33,11 +33,19 @@ pub struct NewCode {
     pub lot: Lot,
 }
 
+/// A row whose code the pool has, or ever had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Duplicate {
+    pub line: u64,
+    /// The line of the same file that brought the code, if it did.
+    pub first: Option<u64>,
+}
+
 /// What became of some rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Loaded {
     pub added: u64,
-    pub duplicates: u64,
+    pub duplicates: Vec<Duplicate>,
     /// Where they all lie. Those of duplicates too: the import that brought them may have been
     /// cut off before it could say so.
     pub lots: HashSet<Lot>,
@@ -55,14 +63,19 @@ pub async fn load(
     rows: &[NewCode],
 ) -> Result<Loaded, StoreError> {
     let mut loaded = Loaded::default();
-    let mut seen = HashSet::new();
+    let mut seen = HashMap::new();
     let mut rows: Vec<(Code, &PromoCode)> =
         rows.iter().map(|row| (new_code(import, key, row), &row.code)).collect();
     // One transaction can't write an item twice.
-    rows.retain(|(code, _)| {
-        let new = seen.insert(code.id.clone());
-        loaded.duplicates += u64::from(!new);
-        new
+    rows.retain(|(code, _)| match seen.entry(code.id.clone()) {
+        Entry::Vacant(new) => {
+            new.insert(code.line);
+            true
+        }
+        Entry::Occupied(first) => {
+            loaded.duplicates.push(Duplicate { line: code.line, first: Some(*first.get()) });
+            false
+        }
     });
     while !rows.is_empty() {
         let mut commit = Commit::new(&patterns::CODE_LOAD);
@@ -85,9 +98,10 @@ pub async fn load(
             there.insert(code.id.clone());
             let found = failure.found.map(Code::from_item).transpose()?;
             loaded.lots.extend(found.as_ref().map(|found| found.lot));
-            match found.is_some_and(|found| found.import_id == import.id && found.line == code.line) {
+            let first = found.filter(|found| found.import_id == import.id).map(|found| found.line);
+            match first == Some(code.line) {
                 true => loaded.added += 1,
-                false => loaded.duplicates += 1,
+                false => loaded.duplicates.push(Duplicate { line: code.line, first }),
             }
         }
         rows.retain(|(code, _)| !there.contains(&code.id));

@@ -265,6 +265,9 @@ pub struct Progress {
     pub rows: u64,
     pub added: u64,
     pub duplicates: u64,
+    /// Parts of the report that name duplicates.
+    #[serde(default)]
+    pub reported: u32,
 }
 
 /// A file of codes on its way into a pool.
@@ -280,6 +283,9 @@ pub struct Import {
     pub etag: Option<String>,
     /// Which column of the file is what; known once it is validated.
     pub columns: Option<Vec<String>>,
+    /// What separates them.
+    #[serde(default = "comma")]
+    pub delimiter: char,
     pub progress: Progress,
     /// Rows of the file, but for blank ones; known once it is validated.
     pub rows: Option<u64>,
@@ -296,6 +302,11 @@ pub struct Import {
     pub rev: u64,
 }
 
+/// The delimiter of all imports that were validated before there were others.
+fn comma() -> char {
+    ','
+}
+
 /// Sort keys of a pool's imports begin so.
 pub(crate) const IMPORTS: &str = "IMPORT#";
 
@@ -309,6 +320,7 @@ impl Import {
             object,
             etag: None,
             columns: None,
+            delimiter: comma(),
             progress: Progress::default(),
             rows: None,
             rejected: 0,
