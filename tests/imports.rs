@@ -420,15 +420,15 @@ async fn every_duplicate_is_named_however_many_there_are() {
     let first = api.import(&pool, "code\nROW-000000\n").await;
     assert_eq!(first["report_url"], Value::Null);
     let mut file = rows(2500);
-    file.push_str("=x\nROW-002499\nROW-002400\n");
+    file.push_str("=x\nROW-000010\nROW-002300\n");
     let second = api.import(&pool, file).await;
     assert_eq!([&second["added"], &second["duplicates"], &second["rejected"]], [2499, 3, 1], "{second}");
     let report = api.download(second["report_url"].as_str().unwrap()).await;
     let expected = "line,column,reason\n\
         2,code,\"is a duplicate: the pool has, or had, the code\"\n\
         2502,code,begins like a formula\n\
-        2503,code,is a duplicate of line 2501\n\
-        2504,code,is a duplicate of line 2402\n";
+        2503,code,is a duplicate of line 12\n\
+        2504,code,is a duplicate of line 2302\n";
     assert_eq!(report, expected);
     let third = api.import(&pool, rows(2500)).await;
     let report = api.download(third["report_url"].as_str().unwrap()).await;
