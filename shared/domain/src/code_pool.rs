@@ -227,8 +227,8 @@ impl PromoCode {
         &self.0
     }
 
-    /// What two spellings of one code have in common: characters that look the same are the same (NFKC), in any case by
-    /// Unicode's full case folding: `STRASSE` is `straße`, as it is in any shop that compares capitals.
+    /// What two spellings of one code have in common: characters that look the same are the same (NFKC), and so are
+    /// those with the same capitals: `STRASSE` is `straße`, as it is in any shop that compares capitals.
     pub fn identity(&self) -> String {
         text::case_folded(&self.0)
     }

@@ -278,13 +278,20 @@ pub(crate) fn folded(text: &str) -> String {
     normalizer.normalize(&normalizer.normalize(text).to_lowercase()).into_owned()
 }
 
-/// The same by Unicode's full case folding, in which `ß` is `ss`, and without variation selectors, which choose
+/// The same in capitals, in which `ß` is `SS` and a sigma has one form, and without variation selectors, which choose
 /// between two pictures of one character.
 pub(crate) fn case_folded(text: &str) -> String {
     let normalizer = icu_normalizer::ComposingNormalizer::new_nfkc();
     let selects = CodePointSetData::new::<props::VariationSelector>();
     let text: String = text.chars().filter(|character| !selects.contains(*character)).collect();
-    let folded = icu_casemap::CaseMapper::new().fold_string(&normalizer.normalize(&text)).into_owned();
+    // Through small letters, because `ẞ` is a capital already. Letter by letter, because the end of a word changes none.
+    let capitals = normalizer
+        .normalize(&text)
+        .chars()
+        .flat_map(char::to_lowercase)
+        .flat_map(char::to_uppercase)
+        .collect::<String>();
+    let folded: String = normalizer.normalize(&capitals).chars().flat_map(char::to_lowercase).collect();
     normalizer.normalize(&folded).into_owned()
 }
 
