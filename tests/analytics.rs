@@ -296,6 +296,7 @@ impl Traffic {
             referral_code: ReferralCode::try_from("BCDFGHJK".to_owned()).unwrap(),
             referred_by: referrer.cloned(),
             number: (!pending).then_some(self.items.len() as u64 + 1),
+            seated: false,
             referrals: 0,
             places: 0,
             votes: 0,

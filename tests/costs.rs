@@ -145,6 +145,7 @@ async fn every_access_pattern_is_exercised_and_none_is_missing() {
     .await;
     api.secret("DELETE", &format!("/subscribers/{bo}")).send().await;
 
+    seats(&api).await;
     features(&api).await;
     stamp_cards(&api).await;
     webhooks(&platform, &api).await;
@@ -292,6 +293,27 @@ async fn stamp_cards(api: &Api) {
     api.get(&format!("/analytics/programs/{program}")).await.ok();
     api.secret("DELETE", &format!("/customers/{customer}")).send().await;
     api.secret("DELETE", &format!("/programs/{program}")).send().await;
+}
+
+/// A capacity that becomes less, and a number that is given up.
+async fn seats(api: &Api) {
+    let waitlist = api.waitlist(json!({ "capacity": 64 })).await;
+    let email = address("same");
+    let joins = (0..16).map(|_| api.join(&waitlist, &email, None));
+    futures_util::future::join_all(joins).await;
+    let mut last = String::new();
+    for _ in 0..8 {
+        last = api.join(&waitlist, &address("seated"), None).await.id();
+    }
+    // Nine seats on nine counters: some of the nine that are taken are on others.
+    let smaller = api.secret("PATCH", &format!("/waitlists/{waitlist}")).header("if-match", "*");
+    smaller.json(json!({ "capacity": 9 })).send().await.ok();
+    api.secret("DELETE", &format!("/subscribers/{last}")).send().await;
+    assert_eq!(api.join(&waitlist, &address("seated"), None).await.status, 201);
+    let verified = api.waitlist(json!({ "verification_policy": "double_opt_in", "capacity": 1 })).await;
+    let email = address("verified");
+    api.join(&verified, &email, None).await;
+    api.verify(&email).await.ok();
 }
 
 fn sid(prefix: &str) -> String {

@@ -22,6 +22,7 @@ mod positions;
 mod process;
 mod records;
 mod referral;
+mod seats;
 mod stamps;
 mod subscriber;
 mod template;

@@ -127,7 +127,7 @@ async fn picture(api: &Api, waitlist: &str) -> Value {
 }
 
 /// Opens a directory whose platform has just been dropped: its lock goes with its last task.
-async fn reopened(data: &Path, keep_stream: bool, faults: Faults) -> groundswell::Platform {
+pub async fn reopened(data: &Path, keep_stream: bool, faults: Faults) -> groundswell::Platform {
     scenarios::log();
     eventually(|| async {
         groundswell::Platform::start(scenarios::options(data, keep_stream, faults.clone())).await.ok()

@@ -49,6 +49,7 @@ fn subscriber(account: &AccountId, waitlist: &WaitlistId, number: u64, places: u
         referral_code: ReferralCode::generate(),
         referred_by: None,
         number: Some(number),
+        seated: false,
         referrals: 0,
         places,
         votes: 0,

@@ -5,8 +5,8 @@
 //! With double opt-in the answer never tells a known address from a new one.
 
 use api::{
-    App, Client, CommitProblem, Committed, Post, Principal, Problem, ProblemKind, created, rate_limited,
-    require_origin, respond,
+    App, Client, Committed, Post, Principal, Problem, ProblemKind, created, rate_limited, require_origin,
+    respond,
 };
 use axum::{extract::State, http::StatusCode, response::Response};
 use domain::{
@@ -19,12 +19,15 @@ use domain::{
     waitlist::{EmailPolicy, VerificationPolicy},
 };
 use store::{
-    Answer, Commit, CommitError,
-    line::Position,
-    subscribers::{self, JoinContext, Numbered},
+    Answer, Commit,
+    seats::{self, Seating},
+    subscribers::{self, JoinContext},
 };
 
 use crate::dto::{JoinRequest, JoinedView, PendingView};
+
+/// How often an entry is tried to be made: others may take the seat that was free.
+const ATTEMPTS: u32 = 10;
 
 /// Puts somebody on a waitlist.
 ///
@@ -54,7 +57,8 @@ pub async fn join(
     .await?
     .ok_or_else(|| ProblemKind::NotFound.because("There is no such waitlist."))?;
     require_origin(&context.waitlist.settings.allowed_origins, &client.headers)?;
-    let verdict = limit(&app, &principal, &client, &context).await?;
+    let (verdict, seating) =
+        tokio::try_join!(limit(&app, &principal, &client, &context), seating(&app, &context))?;
     if let Some(answer) = post.answered(&app).await? {
         return Ok(rate_limited(respond(with_token(answer, &context)?), verdict));
     }
@@ -67,7 +71,7 @@ pub async fn join(
     }
     let response = match &context.existing {
         Some(existing) => again(&app, &post, &context, existing).await?,
-        None => first(&app, &post, &context, &client, disposable).await?,
+        None => first(&app, &post, &context, &client, disposable, seating).await?,
     };
     Ok(rate_limited(response, verdict))
 }
@@ -87,68 +91,104 @@ async fn limit(
     app.limit(&principal.account_id, "join", &caller, limit).await.map(Some)
 }
 
+/// Looks for a seat when the join may take one.
+async fn seating(app: &App, context: &JoinContext) -> Result<Seating, Problem> {
+    let takes_one = opts_in(context) && context.existing.is_none() && context.waitlist.accepts_joins();
+    match takes_one {
+        true => Ok(seats::find(&app.table, &context.waitlist).await?),
+        false => Ok(Seating::Unlimited),
+    }
+}
+
+/// Whether joining is all it takes to be in line.
+fn opts_in(context: &JoinContext) -> bool {
+    context.waitlist.settings.verification_policy == VerificationPolicy::None
+}
+
 async fn first(
     app: &App,
     post: &Post<JoinRequest>,
     context: &JoinContext,
     client: &Client,
     disposable: bool,
+    seating: Seating,
 ) -> Result<Response, Problem> {
-    let opted_in = context.waitlist.settings.verification_policy == VerificationPolicy::None;
-    let numbered = match opted_in {
-        true => match context.take_number(&app.table).await? {
-            Some(numbered) => Some(numbered),
-            // Perhaps it was this very address that took the last place, a moment ago.
-            None => {
-                let id = &context.waitlist.id;
-                let winner = subscribers::by_email(&app.table, id, &post.body.email).await?;
-                let winner = winner.ok_or(ProblemKind::WaitlistFull)?;
-                return again(app, post, context, &winner).await;
+    let mut spare = None;
+    let joined = enter(app, post, context, client, disposable, seating, &mut spare).await;
+    if spare.is_some()
+        && let Err(error) = subscribers::waste_number(&app.table, &context.waitlist.id).await
+    {
+        tracing::warn!(cause = %error, "a number in line is skipped");
+    }
+    match joined? {
+        Some(answer) => Ok(respond(with_token(answer, context)?)),
+        // The same address joined a moment ago.
+        None => {
+            let winner = subscribers::by_email(&app.table, &context.waitlist.id, &post.body.email).await?;
+            again(app, post, context, &winner.ok_or(ProblemKind::Conflict)?).await
+        }
+    }
+}
+
+/// Makes the entry; `None` when the address has one by now. `spare` is left with the number at which certainly nobody
+/// stands, if one was taken.
+async fn enter(
+    app: &App,
+    post: &Post<JoinRequest>,
+    context: &JoinContext,
+    client: &Client,
+    disposable: bool,
+    mut seating: Seating,
+    spare: &mut Option<u64>,
+) -> Result<Option<Answer>, Problem> {
+    let opted_in = opts_in(context);
+    for _ in 0..ATTEMPTS {
+        let seat = match seating {
+            Seating::Unlimited => None,
+            Seating::Free(seat) => Some(seat),
+            Seating::Full => {
+                // Perhaps it was this very address that took the last seat, a moment ago.
+                let winner =
+                    subscribers::by_email(&app.table, &context.waitlist.id, &post.body.email).await?;
+                return winner.map(|_| None).ok_or_else(|| ProblemKind::WaitlistFull.into());
             }
-        },
-        false => None,
-    };
-    // A code that is taken already is a matter of one in 10^11: another is drawn.
-    for _ in 0..3 {
-        let subscriber = new_subscriber(app, &post.body, context, client, disposable, numbered);
+        };
+        if opted_in && spare.is_none() {
+            *spare = Some(subscribers::take_number(&app.table, &context.waitlist.id).await?);
+        }
+        let subscriber = Subscriber {
+            seated: seat.is_some(),
+            ..new_subscriber(app, &post.body, context, client, disposable, *spare)
+        };
         let referral = new_referral(&subscriber);
-        let position = numbered.map(|Numbered { position, .. }| Position { position, total: position });
+        let position = spare.map(|number| context.position_of(number));
         let view = JoinedView::new(&subscriber, &context.waitlist, app.public_url(), position, None);
         let answer = match opted_in {
             true => created(format!("/api/v1/subscribers/{}", subscriber.id), &view)?,
             false => pending_answer()?,
         };
-        match post.commit(app, subscribers::join(&subscriber, referral.as_ref()), &answer).await {
-            Ok(Committed::Fresh) => return Ok(respond(with_token(answer, context)?)),
-            Ok(Committed::Before(before)) => {
-                give_up(app, context, numbered).await?;
-                return Ok(respond(with_token(before, context)?));
+        match post.commit(app, subscribers::join(&subscriber, referral.as_ref(), seat), &answer).await {
+            Ok(Committed::Fresh) => {
+                *spare = None;
+                return Ok(Some(answer));
             }
-            Err(problem) if problem.is("email") => {
-                give_up(app, context, numbered).await?;
-                let winner =
-                    subscribers::by_email(&app.table, &context.waitlist.id, &post.body.email).await?;
-                let winner = winner.ok_or(ProblemKind::Conflict)?;
-                return again(app, post, context, &winner).await;
-            }
+            Ok(Committed::Before(before)) => return Ok(Some(before)),
+            Err(problem) if problem.is("email") => return Ok(None),
+            // A code that is taken already is a matter of one in 10^11: another is drawn.
             Err(problem) if problem.is("code") => {}
-            // The entry may have been made: the number is left to it.
-            Err(problem @ CommitProblem::Commit(CommitError::Store(_))) => return Err(problem.into()),
+            Err(problem) if problem.is(seats::LABEL) => {
+                seating = seats::find(&app.table, &context.waitlist).await?;
+            }
             Err(problem) => {
-                give_up(app, context, numbered).await?;
+                if problem.may_be_applied() {
+                    // The number is left to the entry that there may be.
+                    *spare = None;
+                }
                 return Err(problem.into());
             }
         }
     }
-    give_up(app, context, numbered).await?;
     Err(ProblemKind::Unavailable.into())
-}
-
-async fn give_up(app: &App, context: &JoinContext, numbered: Option<Numbered>) -> Result<(), Problem> {
-    if numbered.is_some() {
-        subscribers::waste_number(&app.table, &context.waitlist.id).await?;
-    }
-    Ok(())
 }
 
 fn new_subscriber(
@@ -157,11 +197,11 @@ fn new_subscriber(
     context: &JoinContext,
     client: &Client,
     disposable: bool,
-    numbered: Option<Numbered>,
+    number: Option<u64>,
 ) -> Subscriber {
     let now = app.now();
     let key = &context.signing.signing_key;
-    let pending = numbered.is_none();
+    let pending = number.is_none();
     Subscriber {
         id: SubscriberId::new(now),
         account_id: context.account.id.clone(),
@@ -174,7 +214,8 @@ fn new_subscriber(
         status: if pending { SubscriberStatus::Pending } else { SubscriberStatus::Active },
         referral_code: ReferralCode::generate(),
         referred_by: context.referrer.clone(),
-        number: numbered.map(|numbered| numbered.number),
+        number,
+        seated: false,
         referrals: 0,
         places: 0,
         votes: 0,

@@ -15,7 +15,11 @@ use domain::{
     token::{self, Purpose, TokenError},
     waitlist::Waitlist,
 };
-use store::{Table, accounts, subscribers, waitlists};
+use store::{
+    Table, accounts,
+    seats::{self, Seating},
+    subscribers, waitlists,
+};
 
 use crate::dto::{JoinedView, TokenQuery, TokenRequest};
 
@@ -26,8 +30,8 @@ pub async fn verify(
     State(app): State<App>,
     api::Json(request): api::Json<TokenRequest>,
 ) -> Result<axum::Json<JoinedView>, Problem> {
-    // A credit or a change of the profile may come in between: then look again.
-    for _ in 0..5 {
+    // A credit may come in between, or somebody else take the seat: then look again.
+    for _ in 0..10 {
         let (subscriber, key) = holder(&app, Purpose::Verify, &request.token).await?;
         let waitlist =
             waitlists::find(&app.table, &subscriber.waitlist_id).await?.ok_or(ProblemKind::NotFound)?;
@@ -50,33 +54,40 @@ async fn bring_in_line(
     if waitlist.deleting {
         return Err(ProblemKind::WaitlistDeleting.into());
     }
-    let Some(numbered) = subscribers::take_number(&app.table, waitlist).await? else {
-        // Perhaps it was this very subscriber who took the last place, a moment ago.
-        let now = subscribers::find(&app.table, &subscriber.id).await?;
-        let verified = now.filter(|now| now.status != SubscriberStatus::Pending);
-        return verified.map(Some).ok_or_else(|| ProblemKind::WaitlistFull.into());
+    let seat = match seats::find(&app.table, waitlist).await? {
+        Seating::Unlimited => None,
+        Seating::Free(seat) => Some(seat),
+        Seating::Full => {
+            // Perhaps it was this very subscriber who took the last seat, a moment ago.
+            let now = subscribers::find(&app.table, &subscriber.id).await?;
+            let verified = now.filter(|now| now.status != SubscriberStatus::Pending);
+            return verified.map(Some).ok_or_else(|| ProblemKind::WaitlistFull.into());
+        }
     };
     let referral = match &subscriber.referred_by {
         Some(_) => subscribers::referral(&app.table, &ReferralId::of_referee(&subscriber.id)).await?,
         None => None,
     };
+    let number = subscribers::take_number(&app.table, &waitlist.id).await?;
     let now = app.now();
     let rev = subscriber.rev;
     let verified = Subscriber {
         status: SubscriberStatus::Active,
-        number: Some(numbered.number),
+        number: Some(number),
+        seated: seat.is_some(),
         verified_at: Some(now),
         active_at: now,
         rev: rev + 1,
         ..subscriber
     };
-    match subscribers::verify(&verified, rev, referral.as_ref()).apply(&app.table).await {
+    let committed = subscribers::verify(&verified, rev, referral.as_ref(), seat).apply(&app.table).await;
+    // What may have happened keeps its number.
+    if committed.as_ref().is_err_and(|error| !error.may_be_applied()) {
+        subscribers::waste_number(&app.table, &waitlist.id).await?;
+    }
+    match committed {
         Ok(()) => Ok(Some(verified)),
-        Err(error) if error.is_condition() => {
-            subscribers::waste_number(&app.table, &waitlist.id).await?;
-            Ok(None)
-        }
-        // It may have happened: the number is left to it.
+        Err(error) if error.is_condition() => Ok(None),
         Err(error) => Err(error.into()),
     }
 }

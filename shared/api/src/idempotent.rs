@@ -123,6 +123,11 @@ impl CommitProblem {
     pub fn is(&self, label: &str) -> bool {
         matches!(self, Self::Commit(error) if error.failed(label).is_some())
     }
+
+    /// Whether the writes may have been made all the same.
+    pub fn may_be_applied(&self) -> bool {
+        matches!(self, Self::Commit(error) if error.may_be_applied())
+    }
 }
 
 impl From<CommitProblem> for Problem {

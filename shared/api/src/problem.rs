@@ -207,7 +207,9 @@ impl Problem {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Unavailable { .. } => Self::internal(ProblemKind::Unavailable, error),
+            StoreError::Unavailable { .. } | StoreError::Unknown { .. } => {
+                Self::internal(ProblemKind::Unavailable, error)
+            }
             _ => Self::internal(ProblemKind::InternalError, error),
         }
     }

@@ -5,6 +5,7 @@
 //! endpoint may be moved with `AWS_ENDPOINT_URL` or `AWS_ENDPOINT_URL_<SERVICE>`.
 
 mod meter;
+mod outcome;
 
 use std::{collections::HashMap, str::FromStr, sync::Arc, time::Duration};
 
@@ -22,6 +23,7 @@ pub use aws_credential_types::Credentials;
 pub use aws_smithy_async::rt::sleep::{SharedAsyncSleep, TokioSleep};
 pub use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
 pub use meter::Meter;
+pub use outcome::Outcome;
 
 /// Of every binary that links this crate (see `docs/adr/0017-mimalloc.md`).
 #[global_allocator]

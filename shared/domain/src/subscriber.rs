@@ -69,6 +69,9 @@ pub struct Subscriber {
     pub referred_by: Option<SubscriberId>,
     /// The number taken when entering the line, from 1; none while pending.
     pub number: Option<u64>,
+    /// Has one of the seats of a waitlist with a capacity; gives it back when erased.
+    #[serde(default)]
+    pub seated: bool,
     /// Credited referrals.
     pub referrals: u32,
     /// How many places those referrals moved this entry up, in all.

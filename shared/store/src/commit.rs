@@ -14,6 +14,7 @@ use aws_sdk_dynamodb::{
     },
 };
 
+use aws::Outcome;
 use jiff::Timestamp;
 
 use crate::{
@@ -27,12 +28,13 @@ use crate::{
 pub const MAX_WRITES: usize = 100;
 const ATTEMPTS: u32 = 12;
 
-/// Why a commit did not happen.
+/// Why a commit is not known to have happened.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
     /// A condition did not hold. Nothing was written.
     #[error("{} no longer as expected", labels(.0))]
     Condition(Vec<Failed>),
+    /// The table did not do it, or with [`StoreError::Unknown`] did not say whether it did.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -81,6 +83,20 @@ impl CommitError {
     pub fn is_condition(&self) -> bool {
         matches!(self, Self::Condition(_))
     }
+
+    /// Whether the writes may have been made all the same.
+    pub fn may_be_applied(&self) -> bool {
+        matches!(self, Self::Store(error) if error.may_be_applied())
+    }
+}
+
+/// What a counter must be like.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum CounterIs {
+    /// Less than this, or absent.
+    Below(i64),
+    Absent,
+    At(i64),
 }
 
 /// Writes to be made together, each with a label to recognise its failure by.
@@ -208,15 +224,44 @@ impl Commit {
     }
 
     /// Adds to counters of one item, creating it when absent.
-    pub fn add(mut self, label: &'static str, key: &Key, counters: &[(&str, i64)]) -> Self {
-        let UpdateExpression { expression, names, values, .. } = UpdateExpression::add(counters);
+    pub fn add(self, label: &'static str, key: &Key, counters: &[(&str, i64)]) -> Self {
+        self.update(label, key, UpdateExpression::add(counters))
+    }
+
+    /// Adds to a counter that must be as this says.
+    pub(crate) fn add_when(
+        self,
+        label: &'static str,
+        key: &Key,
+        counter: &str,
+        by: i64,
+        is: CounterIs,
+    ) -> Self {
+        let mut update = UpdateExpression::add(&[(counter, by)]);
+        update.condition = Some(match is {
+            CounterIs::Below(bound) => {
+                update.number(":is", bound);
+                "attribute_not_exists(#a0) OR #a0 < :is"
+            }
+            CounterIs::Absent => "attribute_not_exists(#a0)",
+            CounterIs::At(count) => {
+                update.number(":is", count);
+                "#a0 = :is"
+            }
+        });
+        self.update(label, key, update)
+    }
+
+    fn update(mut self, label: &'static str, key: &Key, update: UpdateExpression) -> Self {
+        let UpdateExpression { expression, names, values, condition } = update;
         let update = Update::builder()
             .set_key(Some(key_item(key)))
             .table_name("")
             .update_expression(expression)
+            .set_condition_expression(condition.map(str::to_owned))
             .set_expression_attribute_names(Some(names))
-            .set_expression_attribute_values(Some(values));
-        let update = update.build();
+            .set_expression_attribute_values(Some(values))
+            .build();
         self.push(label, update.map(|update| TransactWriteItem::builder().update(update).build()));
         self
     }
@@ -236,8 +281,9 @@ impl Commit {
     /// Makes the writes.
     ///
     /// # Errors
-    /// [`CommitError::Condition`] with the writes that were refused, or
-    /// [`CommitError::Store`] when the table stays unavailable.
+    /// [`CommitError::Condition`] with the writes that were refused, or [`CommitError::Store`]: with
+    /// [`StoreError::Unavailable`] when nothing was written, with [`StoreError::Unknown`] when the writes may
+    /// have been made.
     pub async fn apply(self, table: &Table) -> Result<(), CommitError> {
         if self.writes.is_empty() {
             return Ok(());
@@ -248,12 +294,15 @@ impl Commit {
         let writes: Vec<_> = self.writes.into_iter().map(|(_, write)| named(write, &table.name)).collect();
         for attempt in 1.. {
             table.count(self.pattern, &operations);
+            let outcome = Outcome::default();
             // A fresh token for each attempt: the SDK repeats it only when it repeats a call
             // whose outcome is unknown, which must not be applied twice.
             let error = match table
                 .client
                 .transact_write_items()
                 .set_transact_items(Some(writes.clone()))
+                .customize()
+                .interceptor(outcome.clone())
                 .send()
                 .await
             {
@@ -262,7 +311,7 @@ impl Commit {
             };
             let reasons = match error.as_service_error() {
                 Some(service) if service.code() == Some("TransactionCanceledException") => service.reasons(),
-                _ => return Err(StoreError::sdk("TransactWriteItems", error).into()),
+                _ => return Err(StoreError::of_write("TransactWriteItems", error, &outcome).into()),
             };
             let failed: Vec<_> = reasons
                 .iter()

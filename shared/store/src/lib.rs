@@ -38,6 +38,7 @@ pub mod projection;
 pub mod rates;
 pub mod referrals;
 pub mod rollups;
+pub mod seats;
 pub mod sends;
 pub mod stamp_projection;
 pub mod stamps;

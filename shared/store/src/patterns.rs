@@ -117,20 +117,25 @@ patterns! {
     WAITLIST "waitlist.read" "analytics, waitlist, subscriber, referral, feature-vote, jobs, message-sender, projector" [Get] None, "`WL#waitlist` / `META`", "One waitlist";
     WAITLISTS "waitlist.list" "waitlist" [Query] Some(GSI1), "`ACCTWLS#account` / `wl_…`", "The account's waitlists, oldest first";
     WAITLIST_WRITE "waitlist.write" "waitlist" [Put Delete] None, "`WL#waitlist` / `META`; `SLUG#account#slug`; `JOB#job`", "Create or change a waitlist, its slug unique, or ask for its deletion";
-    WAITLIST_PURGE "waitlist.purge" "jobs" [Delete] None, "`WL#waitlist`; `SLUG#account#slug`; `LINE#waitlist…`", "Remove a deleted waitlist and its line";
+    WAITLIST_PURGE "waitlist.purge" "jobs" [Delete] None, "`WL#waitlist`; `SLUG#account#slug`; `LINE#waitlist…`; `SEATS#waitlist#shard`", "Remove a deleted waitlist and its line";
     WAITLIST_STATS "waitlist.stats" "analytics, waitlist, feature-vote" [BatchGet] None, "`WL#waitlist` / `STATS`; `LINE#waitlist` / `ROOT`", "Counts by status, without counting";
 
     JOIN_CONTEXT "subscriber.join-context" "subscriber" [BatchGet] None, "`ACCT#account`, `WL#waitlist` / `META`, `LEFT`; `EMAIL#waitlist#hash`; `CODE#code`", "All that joining depends on, in one read";
-    LINE_NUMBER "subscriber.number" "subscriber" [Update Get] None, "`WL#waitlist` / `NUMBERS`, `LEFT`", "The next number in line (gaps are fine)";
-    JOIN "subscriber.join" "subscriber" [Put] None, "`SUB#subscriber`; `EMAIL#waitlist#hash`; `CODE#code`; `REF#referral`; `IDEM#…`", "A new entry, its address and code unique";
+    LINE_NUMBER "subscriber.number" "subscriber" [Update] None, "`WL#waitlist` / `NUMBERS`", "The next number in line (gaps are fine)";
+    LINE_NUMBER_WASTE "subscriber.number-wasted" "subscriber" [Add] None, "`WL#waitlist` / `LEFT`", "Give up a number that nobody will stand at";
+    LINE_LEFT "subscriber.left" "subscriber" [Get] None, "`WL#waitlist` / `LEFT`", "How many numbers are not in line any more?";
+    SEATS "subscriber.seats" "subscriber" [BatchGet] None, "`SEATS#waitlist#shard` / `META`, 16 shards; `WL#waitlist` / `STATS`", "Has a waitlist with a capacity a free seat?";
+    SEATS_LEVEL "subscriber.seats-level" "subscriber" [Add] None, "`SEATS#waitlist#shard` / `META`", "Spread taken seats anew after the capacity became less";
+    JOIN "subscriber.join" "subscriber" [Put Add] None, "`SUB#subscriber`; `EMAIL#waitlist#hash`; `CODE#code`; `REF#referral`; `SEATS#waitlist#shard`; `IDEM#…`", "A new entry, its address and code unique, with a seat where the waitlist has a capacity";
     SUBSCRIBER "subscriber.read" "subscriber, referral" [Query] None, "`SUB#subscriber` / `CORE#META`, `CORE#STANDING`", "One subscriber and where it stands";
     SUBSCRIBER_ALONE "subscriber.find" "subscriber, referral, feature-vote, jobs, message-sender, projector" [Get] None, "`SUB#subscriber` / `CORE#META`", "One subscriber";
-    SUBSCRIBER_WRITE "subscriber.write" "subscriber" [Put] None, "`SUB#subscriber` / `CORE#META`; `REF#referral`; `IDEM#…`", "Verify, invite, convert, unsubscribe, ask for a mail";
+    SUBSCRIBER_WRITE "subscriber.write" "subscriber" [Put Add] None, "`SUB#subscriber` / `CORE#META`; `REF#referral`; `SEATS#waitlist#shard`; `IDEM#…`", "Verify, invite, convert, unsubscribe, ask for a mail";
     SUBSCRIBER_BY_EMAIL "subscriber.by-email" "subscriber" [Get] None, "`EMAIL#waitlist#hash` / `META`", "Who joined with this address?";
     SUBSCRIBERS "subscriber.list" "subscriber, jobs" [Query] Some(GSI1), "`WLSUBS#waitlist#shard` / `sub_…`, 4 shards merged", "The waitlist's subscribers, oldest first";
     SUBSCRIBERS_HOT "subscriber.hot" "subscriber" [Query] Some(GSI2), "`HOT#waitlist#shard` / score, 4 shards merged", "The waitlist's most engaged subscribers";
     SUBSCRIBER_BATCH "subscriber.batch" "subscriber, referral" [BatchGet] None, "`SUB#subscriber` / `CORE#META`", "These subscribers";
-    ERASE "subscriber.erase" "subscriber, jobs" [Put Delete] None, "`SUB#subscriber`; `EMAIL#waitlist#hash`; `CODE#code`; `REF#referral`; `JOB#job`", "Erase all that is personal about a subscriber";
+    ERASE "subscriber.erase" "subscriber" [Put Delete Add] None, "`SUB#subscriber`; `EMAIL#waitlist#hash`; `CODE#code`; `REF#referral`; `SEATS#waitlist#shard`; `JOB#job`", "Erase all that is personal about a subscriber, who gives back its seat";
+    ERASE_WITH_WAITLIST "subscriber.erase-with-waitlist" "jobs" [Delete] None, "`SUB#subscriber`; `EMAIL#waitlist#hash`; `CODE#code`; `REF#referral`; `LEDGER#subscriber`", "Erase a subscriber of a waitlist that is being deleted";
 
     LINE_TREE "line.tree" "subscriber" [BatchGet] None, "`LINE#waitlist` / `ROOT`; `LINE#waitlist#branch` / `BRANCH`", "How many entries stand in each part of the line?";
     LINE_LEAF "line.leaf" "subscriber" [Query] None, "`LINE#waitlist#branch#leaf` / place", "Who stands in this leaf, or how many up to a place?";

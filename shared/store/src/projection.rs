@@ -76,6 +76,15 @@ pub(crate) fn counter_of(status: SubscriberStatus) -> &'static str {
     }
 }
 
+/// Name of the counter of the members who have a seat.
+pub(crate) const SEATED: &str = "seated";
+
+/// How many have entered the line and were not erased, by the counters of a waitlist.
+pub(crate) fn members(stats: &HashMap<String, i64>) -> i64 {
+    let statuses = SubscriberStatus::ALL.into_iter().filter(|status| *status != SubscriberStatus::Pending);
+    statuses.filter_map(|status| stats.get(counter_of(status))).sum()
+}
+
 /// What has to be done about some changes of one waitlist.
 pub struct Plan {
     commit: Commit,
@@ -159,10 +168,10 @@ pub async fn plan(table: &Table, changes: &[Change], now: Timestamp) -> Result<P
         }
         let referrals = before.map_or(0, |before| before.referrals);
         shift("referrals", i64::from(after.referrals) - i64::from(referrals));
-        for (name, holds) in [("left", departed as fn(&Standing) -> bool), ("freed", freed)] {
-            let was = before.is_some_and(holds);
-            sums.add(line_left_key(&waitlist_id), name, i64::from(holds(after)) - i64::from(was));
-        }
+        let change =
+            |holds: fn(&Standing) -> bool| i64::from(holds(after)) - i64::from(before.is_some_and(holds));
+        shift(SEATED, change(seated));
+        sums.add(line_left_key(&waitlist_id), "left", change(departed));
         if after.status.is_some() && after.referrals != referrals {
             let commit = std::mem::replace(&mut plan.commit, Commit::new(&patterns::PROJECT));
             plan.commit = rewarded(table, commit, after, &mut events, now).await?;
@@ -208,9 +217,9 @@ fn departed(standing: &Standing) -> bool {
     standing.number.is_some() && standing.place().is_none()
 }
 
-/// Had a number and is gone.
-fn freed(standing: &Standing) -> bool {
-    standing.number.is_some() && standing.status.is_none()
+/// Is a member and has a seat.
+fn seated(standing: &Standing) -> bool {
+    standing.seated && standing.status.is_some()
 }
 
 /// What was counted before of these subscribers, and the sources of the hours in which they joined.

@@ -23,6 +23,7 @@ use crate::{
     keys::{Key, LIST_SHARDS},
     line::{self, Position},
     patterns, referrals,
+    seats::Seat,
     table::{Query, Range, counters_of},
 };
 
@@ -36,7 +37,6 @@ pub struct JoinContext {
     /// Whose code was given, when it is one of this waitlist.
     pub referrer: Option<SubscriberId>,
     left: u64,
-    freed: u64,
 }
 
 /// Reads the context of a join; `None` when the account has no such waitlist.
@@ -80,7 +80,6 @@ pub async fn join_context(
             .filter(|claim| claim.waitlist_id == *waitlist)
             .map(|claim| claim.subscriber_id),
         left: natural(&left, "left"),
-        freed: natural(&left, "freed"),
     }))
 }
 
@@ -88,71 +87,39 @@ fn natural(counters: &HashMap<String, i64>, name: &str) -> u64 {
     counters.get(name).and_then(|count| u64::try_from(*count).ok()).unwrap_or_default()
 }
 
-/// A number in line, and where it stands as long as nobody moves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Numbered {
-    pub number: u64,
-    pub position: u64,
-}
-
-/// Takes the next number in line; `None` when the waitlist is full.
-///
-/// Numbers may be taken by others who give them up within a moment: only after some
-/// of those moments a waitlist counts as full.
-pub async fn take_number(table: &Table, waitlist: &Waitlist) -> Result<Option<Numbered>, StoreError> {
-    for attempt in 1..=4 {
-        let left = table.counters(&patterns::LINE_NUMBER, &line_left_key(&waitlist.id)).await?;
-        let taken = number_after(table, waitlist, natural(&left, "left"), natural(&left, "freed")).await?;
-        if taken.is_some() {
-            return Ok(taken);
-        }
-        crate::commit::back_off(attempt + 1).await;
-    }
-    Ok(None)
-}
-
-async fn number_after(
-    table: &Table,
-    waitlist: &Waitlist,
-    left: u64,
-    freed: u64,
-) -> Result<Option<Numbered>, StoreError> {
-    let bound = waitlist.settings.capacity.map(|capacity| ("entered", u64::from(capacity.get()) + freed));
-    let key = line_numbers_key(&waitlist.id);
-    let counters = table.add(&patterns::LINE_NUMBER, &key, &[("entered", 1)], bound).await?;
-    Ok(counters.map(|counters| {
-        let number = natural(&counters, "entered");
-        Numbered { number, position: number.saturating_sub(left).max(1) }
-    }))
+/// Takes the next number in line.
+pub async fn take_number(table: &Table, waitlist: &WaitlistId) -> Result<u64, StoreError> {
+    table.next_number(&patterns::LINE_NUMBER, &line_numbers_key(waitlist), "entered").await
 }
 
 impl JoinContext {
-    /// Takes the next number in line; `None` when the waitlist is full.
-    pub async fn take_number(&self, table: &Table) -> Result<Option<Numbered>, StoreError> {
-        match number_after(table, &self.waitlist, self.left, self.freed).await? {
-            None => take_number(table, &self.waitlist).await,
-            taken => Ok(taken),
-        }
+    /// Where a number stands as long as nobody moves.
+    pub fn position_of(&self, number: u64) -> Position {
+        let position = number.saturating_sub(self.left).max(1);
+        Position { position, total: position }
     }
 }
 
-/// Gives up a number that nobody will stand at.
-pub async fn waste_number(table: &Table, waitlist: &WaitlistId) -> Result<(), StoreError> {
-    let key = line_left_key(waitlist);
-    table.add(&patterns::LINE_NUMBER, &key, &[("left", 1), ("freed", 1)], None).await.map(drop)
+/// Gives up a number at which certainly nobody will stand.
+pub async fn waste_number(table: &Table, waitlist: &WaitlistId) -> Result<(), CommitError> {
+    Commit::new(&patterns::LINE_NUMBER_WASTE)
+        .add("left", &line_left_key(waitlist), &[("left", 1)])
+        .apply(table)
+        .await
 }
 
 /// The writes that add a subscriber, and the referral that brought it.
-/// The labels `email` and `code` fail when the address or the code is taken.
+/// The labels `email` and `code` fail when the address or the code is taken, [`seats::LABEL`] when the seat is.
 ///
 /// The waitlist is not part of the transaction: checking one item in every join
 /// would make all joins conflict. Who joins while it is being deleted is erased by
 /// the deletion's last pass.
-pub fn join(subscriber: &Subscriber, referral: Option<&Referral>) -> Commit {
+pub fn join(subscriber: &Subscriber, referral: Option<&Referral>, seat: Option<Seat>) -> Commit {
     let commit = Commit::new(&patterns::JOIN)
         .create("subscriber", subscriber)
         .create("email", &EmailClaim::of(subscriber))
-        .create("code", &CodeClaim::of(subscriber));
+        .create("code", &CodeClaim::of(subscriber))
+        .seat(&subscriber.waitlist_id, seat);
     match referral {
         Some(referral) => commit.create("referral", referral),
         None => commit,
@@ -201,7 +168,7 @@ impl Found {
             (None, None) => Ok(None),
             (None, Some(number)) => {
                 let key = line_left_key(&self.subscriber.waitlist_id);
-                let left = table.counters(&patterns::LINE_NUMBER, &key).await?;
+                let left = table.counters(&patterns::LINE_LEFT, &key).await?;
                 let position = number.saturating_sub(natural(&left, "left")).max(1);
                 Ok(Some(Position { position, total: position }))
             }
@@ -261,8 +228,8 @@ pub fn update(subscriber: &Subscriber, rev: u64) -> Commit {
 }
 
 /// The writes that bring a pending subscriber in line, and confirm the referral that brought it.
-pub fn verify(subscriber: &Subscriber, rev: u64, referral: Option<&Referral>) -> Commit {
-    let commit = update(subscriber, rev);
+pub fn verify(subscriber: &Subscriber, rev: u64, referral: Option<&Referral>, seat: Option<Seat>) -> Commit {
+    let commit = update(subscriber, rev).seat(&subscriber.waitlist_id, seat);
     match referral {
         Some(referral) if referral.status == ReferralStatus::Pending => {
             let confirmed =
@@ -315,8 +282,16 @@ pub async fn erase(
     let purge = JobKind::PurgeExports { waitlist_id: subscriber.waitlist_id.clone() };
     let silence = JobKind::Silence { subscriber_id: subscriber.id.clone() };
     let audit = AuditEntry::new(&subscriber.account_id, actor, "subscriber.erased", id, now);
-    erasure(table, subscriber)
-        .await?
+    let mut commit = removal(&patterns::ERASE, subscriber);
+    if subscriber.referred_by.is_some()
+        && let Some(referral) = referral(table, &ReferralId::of_referee(&subscriber.id)).await?
+    {
+        commit = commit.replace("referral", &anonymous(&referral), referral.rev);
+    }
+    if subscriber.seated {
+        commit = commit.unseat(&subscriber.waitlist_id);
+    }
+    commit
         .overwrite("job", &Job { id: id.to_owned(), job: purge, at: now })
         .overwrite("job", &Job { id: format!("{id}:voice"), job: silence, at: now })
         .create("audit", &audit)
@@ -336,7 +311,7 @@ pub async fn erase_with_waitlist(table: &Table, subscriber: &Subscriber) -> Resu
         let lines = referrals::ledger(table, &subscriber.id, None, MAX_WRITES / 2).await?;
         keys.extend(lines.data.iter().map(Entity::key));
         for keys in keys.chunks(MAX_WRITES) {
-            let commit = Commit::new(&patterns::ERASE);
+            let commit = Commit::new(&patterns::ERASE_WITH_WAITLIST);
             keys.iter().fold(commit, |commit, key| commit.purge("rest", key)).apply(table).await?;
         }
         keys.clear();
@@ -344,30 +319,29 @@ pub async fn erase_with_waitlist(table: &Table, subscriber: &Subscriber) -> Resu
             break;
         }
     }
-    erasure(table, subscriber).await?.apply(table).await
+    removal(&patterns::ERASE_WITH_WAITLIST, subscriber).apply(table).await
 }
 
-async fn erasure(table: &Table, subscriber: &Subscriber) -> Result<Commit, StoreError> {
-    let mut commit = Commit::new(&patterns::ERASE)
+/// The writes that remove a subscriber and what makes its address and code unique.
+fn removal(pattern: &'static patterns::Pattern, subscriber: &Subscriber) -> Commit {
+    Commit::new(pattern)
         .delete("subscriber", &subscriber.key(), subscriber.rev)
         .purge("email", &EmailClaim::of(subscriber).key())
         .purge("code", &CodeClaim::of(subscriber).key())
-        .purge("clicks", &clicks_key(&subscriber.id));
-    if subscriber.referred_by.is_some()
-        && let Some(referral) = referral(table, &ReferralId::of_referee(&subscriber.id)).await?
-    {
-        let anonymous = Referral {
-            origin: domain::fraud::Origin::default(),
-            status: match referral.status {
-                ReferralStatus::Pending => ReferralStatus::Void,
-                status => status,
-            },
-            rev: referral.rev + 1,
-            ..referral.clone()
-        };
-        commit = commit.replace("referral", &anonymous, referral.rev);
+        .purge("clicks", &clicks_key(&subscriber.id))
+}
+
+/// The referral that brought a subscriber, without anything personal.
+fn anonymous(referral: &Referral) -> Referral {
+    Referral {
+        origin: domain::fraud::Origin::default(),
+        status: match referral.status {
+            ReferralStatus::Pending => ReferralStatus::Void,
+            status => status,
+        },
+        rev: referral.rev + 1,
+        ..referral.clone()
     }
-    Ok(commit)
 }
 
 /// How long after one mail another may be asked for without being signed in.

@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use aws::{Env, EnvError, Meter};
+use aws::{Env, EnvError, Meter, Outcome};
 use aws_sdk_dynamodb::{
     Client,
     config::{IdentityCache, StalledStreamProtectionConfig},
@@ -13,6 +13,7 @@ use aws_sdk_dynamodb::{
     operation::update_item::UpdateItemError,
     types::{AttributeValue, KeysAndAttributes, ReturnValue, ReturnValuesOnConditionCheckFailure, Select},
 };
+use domain::secret;
 use jiff::Timestamp;
 
 use crate::{
@@ -25,9 +26,12 @@ use crate::{
 /// Why the table could not answer.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// DynamoDB is overloaded or out of reach: the same call may work later.
+    /// DynamoDB is overloaded or out of reach, and nothing was written: the same call may work later.
     #[error("DynamoDB is not available for {operation}: {detail}")]
     Unavailable { operation: &'static str, detail: String },
+    /// A write was sent and its outcome is unknown: DynamoDB may have applied it.
+    #[error("DynamoDB may have applied {operation}: {detail}")]
+    Unknown { operation: &'static str, detail: String },
     #[error("DynamoDB refused {operation}: {detail}")]
     Refused { operation: &'static str, detail: String },
     /// An item does not have the shape that its type promises.
@@ -38,6 +42,27 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether what failed may have been written all the same.
+    pub fn may_be_applied(&self) -> bool {
+        matches!(self, Self::Unknown { .. })
+    }
+
+    /// Why a write failed, all of whose attempts `outcome` watched.
+    pub(crate) fn of_write<E>(operation: &'static str, error: SdkError<E>, outcome: &Outcome) -> Self
+    where
+        E: std::error::Error + ProvideErrorMetadata + 'static,
+        SdkError<E>: std::error::Error,
+    {
+        // An earlier call with the same token is still being carried out.
+        let in_progress = error.as_service_error().and_then(ProvideErrorMetadata::code)
+            == Some("TransactionInProgressException");
+        if in_progress || outcome.is_unknown() {
+            return Self::Unknown { operation, detail: DisplayErrorContext(&error).to_string() };
+        }
+        Self::sdk(operation, error)
+    }
+
+    /// Why a read failed, or a write that was not applied.
     pub(crate) fn sdk<E>(operation: &'static str, error: SdkError<E>) -> Self
     where
         E: std::error::Error + ProvideErrorMetadata + 'static,
@@ -52,7 +77,6 @@ impl StoreError {
                         | "RequestLimitExceeded"
                         | "InternalServerError"
                         | "TransactionConflictException"
-                        | "TransactionInProgressException"
                         | "ServiceUnavailable"
                 )
             ),
@@ -477,23 +501,31 @@ impl Table {
         }
     }
 
-    /// Adds to the counters of one item, outside any transaction.
+    /// Takes the next number of a counter, counted from 1, outside any transaction.
     ///
-    /// `below` bounds a counter that is added to: at the bound nothing is
-    /// changed and the answer is `None`.
-    pub(crate) async fn add(
+    /// The SDK repeats a call whose answer was lost, and adding is not idempotent. So each call leaves a mark beside
+    /// the counter, with the number that it took: the repetition finds the mark and takes no second number. There are
+    /// [`MARKS`] of them. Only when another call has overwritten the mark meanwhile, a number is skipped.
+    pub(crate) async fn next_number(
         &self,
         pattern: &'static Pattern,
         key: &Key,
-        counters: &[(&str, i64)],
-        below: Option<(&str, u64)>,
-    ) -> Result<Option<HashMap<String, i64>>, StoreError> {
-        let mut update = UpdateExpression::add(counters);
-        if let Some((counter, bound)) = below {
-            update.condition = Some("attribute_not_exists(#below) OR #below < :below");
-            update.name("#below", counter).number(":below", bound);
-        }
-        Ok(self.update(pattern, key, update).await?.ok().map(|item| counters_of(&item)))
+        counter: &str,
+    ) -> Result<u64, StoreError> {
+        let [slot, mark @ ..] = secret::random::<10>();
+        let (slot, mark) = (slot % MARKS, secret::encode(&mark));
+        let (mark_name, number_name) = (format!("mark{slot}"), format!("number{slot}"));
+        let mut update = UpdateExpression::of(
+            "SET #number = if_not_exists(#counter, :zero) + :one, #mark = :mark ADD #counter :one",
+        );
+        update.condition = Some("attribute_not_exists(#mark) OR #mark <> :mark");
+        update.name("#counter", counter).name("#number", &number_name).name("#mark", &mark_name);
+        update.number(":zero", 0).number(":one", 1);
+        update.values.insert(":mark".to_owned(), AttributeValue::S(mark));
+        let (Ok(item) | Err(item)) = self.update(pattern, key, update).await?;
+        let number = counters_of(&item).get(&number_name).and_then(|number| u64::try_from(*number).ok());
+        number
+            .ok_or_else(|| StoreError::Malformed { entity: "counter", detail: "it has no number".to_owned() })
     }
 
     /// Where a clock stands; `None` when there is none.
@@ -507,6 +539,9 @@ impl Table {
 
     /// Moves a clock by `step`; both are in microseconds. A clock is forgotten three minutes after the
     /// latest time that it may show.
+    ///
+    /// When the SDK repeats the call because its answer was lost, the clock may move twice: its owner then has one
+    /// turn less for as long as the clock is ahead, and never one too many.
     pub(crate) async fn move_clock(
         &self,
         pattern: &'static Pattern,
@@ -557,9 +592,9 @@ impl Table {
             .set_expression_attribute_values(Some(update.values))
             .return_values(ReturnValue::AllNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        let mut attempt = 0;
+        let (mut attempt, watch) = (0, Outcome::default());
         let outcome = loop {
-            match request.clone().send().await {
+            match request.clone().customize().interceptor(watch.clone()).send().await {
                 // A transaction holds the item: the SDK leaves that to the caller.
                 Err(error)
                     if attempt < 8
@@ -578,12 +613,14 @@ impl Table {
                 Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
                     Ok(Err(failed.item.clone().unwrap_or_default()))
                 }
-                _ => Err(StoreError::sdk("UpdateItem", error)),
+                _ => Err(StoreError::of_write("UpdateItem", error, &watch)),
             },
         }
     }
 }
 
+/// Calls whose numbers a counter remembers: few enough for the item to cost one write unit.
+const MARKS: u8 = 8;
 /// The attribute of a clock.
 const CLOCK: &str = "arrival";
 /// How long a clock is kept after it was moved, in seconds.
@@ -632,7 +669,7 @@ pub(crate) struct UpdateExpression {
     pub expression: String,
     pub names: HashMap<String, String>,
     pub values: HashMap<String, AttributeValue>,
-    condition: Option<&'static str>,
+    pub condition: Option<&'static str>,
 }
 
 impl UpdateExpression {
@@ -655,7 +692,7 @@ impl UpdateExpression {
         self
     }
 
-    fn number(&mut self, placeholder: &str, number: impl ToString) -> &mut Self {
+    pub fn number(&mut self, placeholder: &str, number: impl ToString) -> &mut Self {
         self.values.insert(placeholder.to_owned(), AttributeValue::N(number.to_string()));
         self
     }

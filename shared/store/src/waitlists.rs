@@ -17,7 +17,7 @@ use crate::{
     },
     patterns,
     projection::counter_of,
-    rollups,
+    rollups, seats,
     table::counters_of,
 };
 
@@ -82,7 +82,9 @@ pub async fn begin_delete(
 /// Removes what is left of a waitlist without subscribers.
 pub async fn finish_delete(table: &Table, waitlist: &Waitlist) -> Result<(), CommitError> {
     rollups::forget(table, waitlist.id.as_str()).await?;
-    Commit::new(&patterns::WAITLIST_PURGE)
+    let commit = Commit::new(&patterns::WAITLIST_PURGE);
+    seats::keys(&waitlist.id)
+        .fold(commit, |commit, key| commit.purge("seats", &key))
         .delete("waitlist", &waitlist.key(), waitlist.rev)
         .purge("slug", &SlugClaim::of(waitlist).key())
         .purge("numbers", &line_numbers_key(&waitlist.id))

@@ -54,7 +54,7 @@ pub use support::{
     Tally, rate_key, sender_key,
 };
 pub(crate) use waitlist::waitlists_of;
-pub use waitlist::{SlugClaim, line_left_key, line_numbers_key, waitlist_key, waitlist_stats_key};
+pub use waitlist::{SlugClaim, line_left_key, line_numbers_key, seats_key, waitlist_key, waitlist_stats_key};
 pub(crate) use webhook::{ENDPOINTS, deliveries_due, deliveries_partitions};
 pub use webhook::{EndpointFailing, EndpointSlow, delivery_key, webhook_endpoint_key};
 

@@ -125,6 +125,9 @@ pub struct Standing {
     /// `None` once erased.
     pub status: Option<SubscriberStatus>,
     pub number: Option<u64>,
+    /// Has one of the seats of a waitlist with a capacity.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub seated: bool,
     pub places: u64,
     pub referrals: u32,
     pub hot: f64,
@@ -143,6 +146,7 @@ impl Standing {
             waitlist_id: subscriber.waitlist_id.clone(),
             status: Some(subscriber.status),
             number: subscriber.number,
+            seated: subscriber.seated,
             places: subscriber.places,
             referrals: subscriber.referrals,
             hot: subscriber.hot(),

@@ -78,6 +78,7 @@ fn subscriber() -> Subscriber {
         referral_code: ReferralCode::try_from("BCDFGHJK".to_owned()).unwrap(),
         referred_by: None,
         number: Some(7),
+        seated: false,
         referrals: 2,
         places: 6,
         votes: 0,

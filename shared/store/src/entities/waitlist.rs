@@ -19,12 +19,17 @@ pub fn waitlist_stats_key(id: &WaitlistId) -> Key {
     Key::new(&["WL", id.as_str()], &["STATS"])
 }
 
-/// `entered`: the numbers handed out so far.
+/// `entered`: the numbers handed out so far, with the marks of those who took the last of them.
 pub fn line_numbers_key(id: &WaitlistId) -> Key {
     Key::new(&["WL", id.as_str()], &["NUMBERS"])
 }
 
-/// `left`: numbers no longer in line; `freed`: those of them that free capacity.
+/// Taken seats of a waitlist with a capacity, one of several counters; see [`crate::seats`].
+pub fn seats_key(id: &WaitlistId, shard: usize) -> Key {
+    Key::new(&["SEATS", id.as_str(), &shard.to_string()], &["META"])
+}
+
+/// `left`: numbers that were taken and are not in line.
 pub fn line_left_key(id: &WaitlistId) -> Key {
     Key::new(&["WL", id.as_str()], &["LEFT"])
 }
