@@ -308,6 +308,8 @@ impl Traffic {
             invited_at: None,
             converted_at: None,
             unsubscribed_at: None,
+            return_request: None,
+            return_requested_at: None,
             active_at: joined_at,
             mail_requests: 0,
             mail_requested_at: None,
@@ -356,6 +358,13 @@ impl Traffic {
             subscriber.rev += 1;
             images.push(Some(subscriber.to_item()));
             self.note(waitlist, "unsubscribed", at, 1);
+            if self.dice.below(2) == 0 {
+                at = self.later(at);
+                subscriber = subscriber.returned(at);
+                subscriber.rev += 1;
+                images.push(Some(subscriber.to_item()));
+                self.note(waitlist, "resubscribed", at, 1);
+            }
         }
         if self.dice.below(6) == 0 {
             images.push(None);

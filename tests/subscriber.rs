@@ -561,3 +561,160 @@ async fn a_message_that_the_queue_delivers_twice_is_sent_once() {
     }
     assert_eq!(api.mails(&email, 1).await.len(), 1);
 }
+
+/// The subscriber with this address.
+async fn found(api: &Api, waitlist: &str, email: &str) -> Value {
+    let found = api.get(&format!("/subscribers?waitlist_id={waitlist}&email={email}")).await.ok();
+    found["data"][0].clone()
+}
+
+/// Joins with other words and another source than before.
+async fn rejoin(api: &Api, key: &str, waitlist: &str, email: &str) -> Reply {
+    let consent = json!({ "granted": true, "text": "Once more" });
+    let body = json!({ "waitlist_id": waitlist, "email": email, "consent": consent, "source": "return" });
+    api.call("POST", "/subscribers").key(key).json(body).send().await
+}
+
+async fn unsubscribe(api: &Api, mail: &Value) {
+    let path = format!("/subscribers/unsubscribe?token={}", link_token(mail, "/unsubscribe?token="));
+    assert_eq!(api.call("POST", &path).send().await.status, 204);
+}
+
+async fn confirm(api: &Api, mail: &Value) -> Reply {
+    let token = link_token(mail, "/verify?token=");
+    api.call("POST", "/subscribers/verify").json(json!({ "token": token })).send().await
+}
+
+/// Waits until all mails that were asked for before have been dealt with, as good as surely.
+async fn mails_are_out(api: &Api) {
+    let waitlist = api.waitlist(json!({ "verification_policy": "double_opt_in" })).await;
+    let marker = address("marker");
+    api.join(&waitlist, &marker, None).await;
+    api.mail(&marker).await;
+}
+
+#[tokio::test]
+async fn whoever_unsubscribed_comes_back_by_a_mail_only() {
+    let api = Api::shared();
+    let (publishable, secret) = (&api.credentials.publishable_key, &api.credentials.secret_key);
+    for policy in ["none", "double_opt_in"] {
+        let waitlist = api.waitlist(json!({ "verification_policy": policy })).await;
+        let (email, other) = (address("ada"), address("bo"));
+        for email in [&email, &other] {
+            api.join(&waitlist, email, None).await;
+            if policy == "double_opt_in" {
+                api.verify(email).await.ok();
+            }
+        }
+        let id = found(&api, &waitlist, &email).await["id"].clone();
+        let path = format!("/waitlists/{waitlist}/invitations");
+        api.post(&path, json!({ "subscriber_ids": [id] })).await.ok();
+        let mut mails = if policy == "none" { 1 } else { 2 };
+        let invitation = api.mails(&email, mails).await.swap_remove(0);
+        unsubscribe(&api, &invitation).await;
+        let first = found(&api, &waitlist, &email).await;
+        assert!(first["unsubscribed_at"].is_string());
+
+        // Nobody can tell from the answers, and no form and no key does more than to ask.
+        let stranger = rejoin(&api, publishable, &waitlist, &other).await;
+        for key in [secret, publishable] {
+            let answer = rejoin(&api, key, &waitlist, &email).await;
+            assert_eq!(answer.status, stranger.status, "{policy}");
+            let fields = |reply: &Reply| reply.json.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+            assert_eq!(fields(&answer), fields(&stranger), "{policy}");
+        }
+        mails += 1;
+        let asks = api.mails(&email, mails).await.swap_remove(0);
+        assert!(asks["subject"].as_str().unwrap().starts_with("Come back"), "{asks}");
+        mails_are_out(&api).await;
+        assert_eq!(api.mails(&email, mails).await.len(), mails, "one a day");
+        let still = found(&api, &waitlist, &email).await;
+        assert_eq!(
+            (&still["unsubscribed_at"], &still["consent"]),
+            (&first["unsubscribed_at"], &first["consent"])
+        );
+        let token = link_token(&asks, "/verify?token=");
+        assert_eq!(api.call("GET", &format!("//verify?token={token}")).send().await.status, 200);
+        assert!(found(&api, &waitlist, &email).await["unsubscribed_at"].is_string());
+
+        confirm(&api, &asks).await.ok();
+        let back = found(&api, &waitlist, &email).await;
+        assert_eq!((&back["unsubscribed_at"], &back["status"]), (&Value::Null, &json!("invited")));
+        assert_eq!((&back["consent"]["text"], &back["source"]), (&json!("Once more"), &json!("return")));
+        assert!(back["consent"]["at"].as_str() > first["consent"]["at"].as_str());
+        mails += 1;
+        let invitation = api.mails(&email, mails).await.swap_remove(0);
+        assert!(invitation["subject"].as_str().unwrap().starts_with("It's your turn"));
+        confirm(&api, &asks).await.ok();
+        assert_eq!(found(&api, &waitlist, &email).await["consent"], back["consent"], "harmless to repeat");
+        let id = id.as_str().unwrap();
+        let kinds = eventually(|| async {
+            let kinds = events(&api, &waitlist, id, 4).await;
+            kinds.contains(&"subscriber.resubscribed".to_owned()).then_some(kinds)
+        })
+        .await;
+        assert_eq!(kinds.iter().filter(|kind| *kind == "subscriber.resubscribed").count(), 1, "{kinds:?}");
+
+        // A link is for the unsubscription before it, not for the next one.
+        unsubscribe(&api, &invitation).await;
+        confirm(&api, &asks).await.ok();
+        assert!(found(&api, &waitlist, &email).await["unsubscribed_at"].is_string(), "{policy}");
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_unsubscribed_before_it_was_verified_can_be_verified_later() {
+    let api = Api::shared();
+    let key = &api.credentials.publishable_key;
+    let waitlist = api.waitlist(json!({ "verification_policy": "double_opt_in" })).await;
+    for link in ["old", "new"] {
+        let email = address(link);
+        api.join(&waitlist, &email, None).await;
+        let old = api.mail(&email).await;
+        unsubscribe(&api, &old).await;
+        assert_eq!(rejoin(&api, key, &waitlist, &email).await.status, 202);
+        let new = api.mails(&email, 2).await.swap_remove(0);
+        assert!(new["subject"].as_str().unwrap().starts_with("Come back"));
+        confirm(&api, if link == "old" { &old } else { &new }).await.ok();
+        let back = found(&api, &waitlist, &email).await;
+        assert_eq!((&back["unsubscribed_at"], &back["status"]), (&Value::Null, &json!("active")), "{link}");
+        assert_eq!(back["consent"]["text"], "Once more");
+        let path = format!("/waitlists/{waitlist}/invitations");
+        api.post(&path, json!({ "subscriber_ids": [back["id"]] })).await.ok();
+        let invitation = api.mails(&email, 3).await.swap_remove(0);
+        assert!(invitation["subject"].as_str().unwrap().starts_with("It's your turn"));
+    }
+}
+
+#[tokio::test]
+async fn whoever_unsubscribed_is_asked_to_come_back_once_a_day() {
+    let Some(platform) = embedded() else { return };
+    let api = Api::shared();
+    let key = &api.credentials.publishable_key;
+    let waitlist = api.waitlist(json!({ "verification_policy": "double_opt_in" })).await;
+    let email = address("ada");
+    api.join(&waitlist, &email, None).await;
+    api.verify(&email).await.ok();
+    unsubscribe(&api, &api.mail(&email).await).await;
+    let id = found(&api, &waitlist, &email).await["id"].as_str().unwrap().parse().unwrap();
+    let mut mails = 1;
+    for hours in [0, 25] {
+        let read = store::subscribers::find(&platform.table, &id).await.unwrap().unwrap();
+        let rev = read.rev;
+        let asked = read.return_requested_at.map(|at| at - jiff::SignedDuration::from_hours(hours));
+        let earlier = domain::subscriber::Subscriber { return_requested_at: asked, rev: rev + 1, ..read };
+        assert!(store::subscribers::update(&earlier, rev).applies(&platform.table).await.unwrap());
+        for _ in 0..3 {
+            rejoin(&api, key, &waitlist, &email).await;
+        }
+        mails += 1;
+        let asks = api.mails(&email, mails).await.swap_remove(0);
+        // To say no is to take back what a stranger asked for, and no reason for another mail.
+        unsubscribe(&api, &asks).await;
+        rejoin(&api, key, &waitlist, &email).await;
+        mails_are_out(&api).await;
+        assert_eq!(api.mails(&email, mails).await.len(), mails);
+        confirm(&api, &asks).await.ok();
+        assert!(found(&api, &waitlist, &email).await["unsubscribed_at"].is_string());
+    }
+}

@@ -61,6 +61,8 @@ fn subscriber(account: &AccountId, waitlist: &WaitlistId, number: u64, places: u
         invited_at: None,
         converted_at: None,
         unsubscribed_at: None,
+        return_request: None,
+        return_requested_at: None,
         active_at: now,
         mail_requests: 0,
         mail_requested_at: None,

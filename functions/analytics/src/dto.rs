@@ -43,6 +43,8 @@ happened! {
         invited = EventKind::SubscriberInvited.name();
         converted = EventKind::SubscriberConverted.name();
         unsubscribed = EventKind::SubscriberUnsubscribed.name();
+        /// Unsubscribed before, and confirmed to want mail again.
+        resubscribed = EventKind::SubscriberResubscribed.name();
         erased = EventKind::SubscriberErased.name();
         credited = EventKind::ReferralCredited.name();
     }

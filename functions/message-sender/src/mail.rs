@@ -64,7 +64,8 @@ impl Mail {
         }
     }
 
-    /// The mail that fits the subscriber's status; none to whoever unsubscribed.
+    /// The mail that fits the subscriber's status. Somebody who unsubscribed gets none but the one that asks whether
+    /// it was really the owner of the address who joined again.
     pub fn to(
         subscriber: &Subscriber,
         waitlist: &Waitlist,
@@ -72,7 +73,8 @@ impl Mail {
         public_url: &str,
         now: Timestamp,
     ) -> Option<Self> {
-        if subscriber.unsubscribed_at.is_some() || waitlist.deleting {
+        let returns = subscriber.return_request.is_some();
+        if waitlist.deleting || (subscriber.unsubscribed_at.is_some() && !returns) {
             return None;
         }
         let list = waitlist.settings.name.as_str();
@@ -82,19 +84,29 @@ impl Mail {
             (Some(name), _) => format!("Hello {},", name.as_str()),
         };
         let stop = token::issue(key, Purpose::Unsubscribe, &subscriber.id, None);
+        let link = |purpose| {
+            let expires = now + (VERIFY_WITHIN_DAYS * 24).hours();
+            let token = token::issue(key, purpose, &subscriber.id, Some(expires));
+            format!("{public_url}/verify?token={token}\n\nThe link works for {VERIFY_WITHIN_DAYS} days.")
+        };
         let (subject, body) = match subscriber.status {
-            SubscriberStatus::Pending => {
-                let expires = now + (VERIFY_WITHIN_DAYS * 24).hours();
-                let token = token::issue(key, Purpose::Verify, &subscriber.id, Some(expires));
-                (
-                    format!("Confirm your place on {list}"),
-                    format!(
-                        "please confirm that this is your address, and you are on the list:\n\n\
-                         {public_url}/verify?token={token}\n\n\
-                         The link works for {VERIFY_WITHIN_DAYS} days. If you did not ask for this, do nothing."
-                    ),
-                )
-            }
+            _ if returns => (
+                format!("Come back to {list}?"),
+                format!(
+                    "you had unsubscribed from this list. Somebody has now joined it again with your address. If it was \
+                     you, please confirm, and you get mail from the list again:\n\n{}\n\
+                     If it was not you, do nothing: you stay unsubscribed.",
+                    link(Purpose::Return)
+                ),
+            ),
+            SubscriberStatus::Pending => (
+                format!("Confirm your place on {list}"),
+                format!(
+                    "please confirm that this is your address, and you are on the list:\n\n{} \
+                     If you did not ask for this, do nothing.",
+                    link(Purpose::Verify)
+                ),
+            ),
             SubscriberStatus::Active => (
                 format!("You are on {list}"),
                 format!(

@@ -14,7 +14,7 @@ use domain::{
     id::{ReferralId, SubscriberId},
     rate::Verdict,
     referral_code::ReferralCode,
-    subscriber::{Referral, ReferralStatus, Subscriber, SubscriberStatus},
+    subscriber::{Referral, ReferralStatus, ReturnRequest, Subscriber, SubscriberStatus},
     token::{self, Purpose},
     waitlist::{EmailPolicy, VerificationPolicy},
 };
@@ -230,6 +230,8 @@ fn new_subscriber(
         invited_at: None,
         converted_at: None,
         unsubscribed_at: None,
+        return_request: None,
+        return_requested_at: None,
         active_at: now,
         mail_requests: u32::from(pending),
         mail_requested_at: pending.then_some(now),
@@ -257,8 +259,8 @@ fn new_referral(subscriber: &Subscriber) -> Option<Referral> {
     })
 }
 
-/// Answers whoever is on the list already, and remembers the answer as that to a new
-/// entry is: or else the key's second use would tell one from the other.
+/// Answers whoever is on the list already, and remembers the answer as that to a new entry is: or else the key's
+/// second use would tell one from the other.
 async fn again(
     app: &App,
     post: &Post<JoinRequest>,
@@ -268,17 +270,23 @@ async fn again(
     let found = subscribers::read(&app.table, &context.account.id, id).await?.ok_or(ProblemKind::Conflict)?;
     let secretive = context.waitlist.settings.verification_policy == VerificationPolicy::DoubleOptIn;
     // Who joined under double opt-in has to verify, also when the policy has changed since.
-    if !secretive && found.subscriber.status != SubscriberStatus::Pending {
-        let position = found.position(&app.table).await?;
-        let view = JoinedView::new(&found.subscriber, &context.waitlist, app.public_url(), position, None);
-        let body = serde_json::to_string(&view)?;
-        let answer = Answer { status: StatusCode::OK.as_u16(), body, location: None };
-        let committed = post.commit(app, Commit::new(&store::patterns::JOIN), &answer).await?;
-        return Ok(respond(committed.answer_or(answer)));
-    }
-    let answer = pending_answer()?;
-    let commit = match mail_again(app, found.subscriber) {
-        Some((asked, rev)) => subscribers::update(&asked, rev),
+    let reveals = !secretive && found.subscriber.status != SubscriberStatus::Pending;
+    let answer = match reveals {
+        true => {
+            let position = found.position(&app.table).await?;
+            let view =
+                JoinedView::new(&found.subscriber, &context.waitlist, app.public_url(), position, None);
+            let body = serde_json::to_string(&view)?;
+            Answer { status: StatusCode::OK.as_u16(), body, location: None }
+        }
+        false => pending_answer()?,
+    };
+    // An entry that is shown is not mailed as well.
+    let mails = !reveals || found.subscriber.unsubscribed_at.is_some();
+    let rev = found.subscriber.rev;
+    let asking = if mails { asking(app, found.subscriber, &post.body) } else { None };
+    let commit = match asking {
+        Some(asking) => subscribers::update(&asking, rev),
         None => Commit::new(&store::patterns::JOIN),
     };
     match post.commit(app, commit, &answer).await {
@@ -289,21 +297,21 @@ async fn again(
     }
 }
 
-/// The subscriber with one more mail asked for, unless that would annoy: anybody may
-/// type anybody's address.
-fn mail_again(app: &App, subscriber: Subscriber) -> Option<(Subscriber, u64)> {
+/// The subscriber with one more mail asked for, unless that would annoy: anybody may type anybody's address. Somebody
+/// who unsubscribed is asked whether to come back, whoever it is that joins.
+fn asking(app: &App, subscriber: Subscriber, request: &JoinRequest) -> Option<Subscriber> {
     let now = app.now();
-    if !subscribers::may_mail_again(&subscriber, now) || subscriber.unsubscribed_at.is_some() {
+    let subscriber = if subscriber.unsubscribed_at.is_none() {
+        subscribers::may_mail_again(&subscriber, now).then_some(subscriber)?
+    } else if subscribers::may_ask_to_return(&subscriber, now) {
+        let return_request =
+            Some(ReturnRequest { consent: request.consent.at(now), source: request.source.clone() });
+        Subscriber { return_request, return_requested_at: Some(now), ..subscriber }
+    } else {
         return None;
-    }
-    let rev = subscriber.rev;
-    let asked = Subscriber {
-        mail_requests: subscriber.mail_requests + 1,
-        mail_requested_at: Some(now),
-        rev: rev + 1,
-        ..subscriber
     };
-    Some((asked, rev))
+    let rev = subscriber.rev + 1;
+    Some(Subscriber { rev, ..subscriber.asking_for_mail(now) })
 }
 
 fn pending_answer() -> Result<Answer, Problem> {

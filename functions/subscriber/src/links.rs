@@ -23,7 +23,8 @@ use store::{
 
 use crate::dto::{JoinedView, TokenQuery, TokenRequest};
 
-/// Proves that an address is read by who joined with it, and puts its owner in line.
+/// Proves that an address is read by who joined with it, and puts its owner in line. The link of a mail that asks
+/// whether to come back does that as well, and undoes having unsubscribed.
 #[utoipa::path(post, path = "/api/v1/subscribers/verify", tag = "subscriber", request_body = TokenRequest,
     responses((status = OK, body = JoinedView)))]
 pub async fn verify(
@@ -32,17 +33,37 @@ pub async fn verify(
 ) -> Result<axum::Json<JoinedView>, Problem> {
     // A credit may come in between, or somebody else take the seat: then look again.
     for _ in 0..10 {
-        let (subscriber, key) = holder(&app, Purpose::Verify, &request.token).await?;
+        let (subscriber, key, purpose) =
+            holder(&app, &[Purpose::Verify, Purpose::Return], &request.token).await?;
         let waitlist =
             waitlists::find(&app.table, &subscriber.waitlist_id).await?.ok_or(ProblemKind::NotFound)?;
-        if subscriber.status != SubscriberStatus::Pending {
-            return Ok(axum::Json(view(&app, &subscriber.account_id, &subscriber, &waitlist, &key).await?));
-        }
-        if let Some(verified) = bring_in_line(&app, subscriber, &waitlist).await? {
-            return Ok(axum::Json(view(&app, &verified.account_id, &verified, &waitlist, &key).await?));
+        let confirmed = if subscriber.status == SubscriberStatus::Pending {
+            bring_in_line(&app, subscriber, &waitlist).await?
+        } else if purpose == Purpose::Return && subscriber.return_request.is_some() {
+            bring_back(&app, subscriber, &waitlist).await?
+        } else {
+            Some(subscriber)
+        };
+        if let Some(confirmed) = confirmed {
+            return Ok(axum::Json(view(&app, &confirmed.account_id, &confirmed, &waitlist, &key).await?));
         }
     }
     Err(ProblemKind::Conflict.into())
+}
+
+/// Lets somebody who unsubscribed have mail again; `None` when the entry changed meanwhile.
+async fn bring_back(
+    app: &App,
+    subscriber: Subscriber,
+    waitlist: &Waitlist,
+) -> Result<Option<Subscriber>, Problem> {
+    if waitlist.deleting {
+        return Err(ProblemKind::WaitlistDeleting.into());
+    }
+    let rev = subscriber.rev;
+    let returned = Subscriber { rev: rev + 1, ..subscriber.returned(app.now()) };
+    let commit = subscribers::update(&returned, rev).returning(&returned);
+    Ok(commit.applies(&app.table).await?.then_some(returned))
 }
 
 /// `None` when the entry changed meanwhile.
@@ -71,6 +92,9 @@ async fn bring_in_line(
     let number = subscribers::take_number(&app.table, &waitlist.id).await?;
     let now = app.now();
     let rev = subscriber.rev;
+    // Whoever confirms the address after unsubscribing wants what the list is for.
+    let returns = subscriber.unsubscribed_at.is_some();
+    let subscriber = if returns { subscriber.returned(now) } else { subscriber };
     let verified = Subscriber {
         status: SubscriberStatus::Active,
         number: Some(number),
@@ -80,7 +104,9 @@ async fn bring_in_line(
         rev: rev + 1,
         ..subscriber
     };
-    let committed = subscribers::verify(&verified, rev, referral.as_ref(), seat).apply(&app.table).await;
+    let commit = subscribers::verify(&verified, rev, referral.as_ref(), seat);
+    let commit = if returns { commit.returning(&verified) } else { commit };
+    let committed = commit.apply(&app.table).await;
     // What may have happened keeps its number.
     if committed.as_ref().is_err_and(|error| !error.may_be_applied()) {
         subscribers::waste_number(&app.table, &waitlist.id).await?;
@@ -120,12 +146,17 @@ pub async fn unsubscribe(
         None => api::Json::<TokenRequest>::from_request(request, &()).await?.0.token,
     };
     for _ in 0..5 {
-        let (subscriber, _) = holder(&app, Purpose::Unsubscribe, &token).await?;
-        if subscriber.unsubscribed_at.is_some() {
+        let (subscriber, ..) = holder(&app, &[Purpose::Unsubscribe], &token).await?;
+        if subscriber.unsubscribed_at.is_some() && subscriber.return_request.is_none() {
             return Ok(StatusCode::NO_CONTENT);
         }
         let rev = subscriber.rev;
-        let stopped = Subscriber { unsubscribed_at: Some(app.now()), rev: rev + 1, ..subscriber };
+        let stopped = Subscriber {
+            unsubscribed_at: subscriber.unsubscribed_at.or(Some(app.now())),
+            return_request: None,
+            rev: rev + 1,
+            ..subscriber
+        };
         match subscribers::update(&stopped, rev).apply(&app.table).await {
             Ok(()) => return Ok(StatusCode::NO_CONTENT),
             Err(error) if error.is_condition() => {}
@@ -150,17 +181,24 @@ pub async fn unsubscribe_page(
     Ok(Redirect::to(&format!("{}/unsubscribe?token={token}", app.public_url())))
 }
 
-/// Whoever the token speaks for, with the key that signed it.
-async fn holder(app: &App, purpose: Purpose, text: &str) -> Result<(Subscriber, SigningKey), Problem> {
+/// The owner of a token for one of these purposes, with the key that signed it.
+async fn holder(
+    app: &App,
+    purposes: &[Purpose],
+    text: &str,
+) -> Result<(Subscriber, SigningKey, Purpose), Problem> {
     let invalid = || Problem::from(ProblemKind::InvalidToken);
     let claimed = token::claimed_subject::<SubscriberId>(text).ok_or_else(invalid)?;
     let subscriber = subscribers::find(&app.table, &claimed).await?.ok_or_else(invalid)?;
     let key = signing_key(&app.table, &subscriber.account_id).await?.ok_or_else(invalid)?;
-    match token::verify::<SubscriberId>(&key, purpose, text, app.now()) {
-        Ok(_) => Ok((subscriber, key)),
-        Err(TokenError::Expired) => Err(ProblemKind::ExpiredToken.into()),
-        Err(TokenError::Forged) => Err(invalid()),
+    for purpose in purposes {
+        match token::verify::<SubscriberId>(&key, *purpose, text, app.now()) {
+            Ok(_) => return Ok((subscriber, key, *purpose)),
+            Err(TokenError::Expired) => return Err(ProblemKind::ExpiredToken.into()),
+            Err(TokenError::Forged) => {}
+        }
     }
+    Err(invalid())
 }
 
 async fn signing_key(table: &Table, account: &AccountId) -> Result<Option<SigningKey>, Problem> {

@@ -80,6 +80,7 @@ event_kinds! {
     SubscriberInvited "subscriber.invited" Waitlist Subscriber "" [] "A subscriber's turn has come.";
     SubscriberConverted "subscriber.converted" Waitlist Subscriber "" [] "A subscriber became what the list is for.";
     SubscriberUnsubscribed "subscriber.unsubscribed" Waitlist Subscriber "" [] "A subscriber wants no more mail.";
+    SubscriberResubscribed "subscriber.resubscribed" Waitlist Subscriber "" [] "A subscriber who had unsubscribed confirmed to want mail again.";
     SubscriberErased "subscriber.erased" Waitlist Subscriber "" [] "A subscriber was erased.";
     ReferralCredited "referral.credited" Waitlist Subscriber "referral_id" [] "A subscriber brought another one, and moved up.";
     ReferralRevoked "referral.revoked" Waitlist Subscriber "referral_id" [] "A subscriber's credit for another one was taken back.";

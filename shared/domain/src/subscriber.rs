@@ -51,6 +51,16 @@ pub struct Consent {
     pub at: Timestamp,
 }
 
+/// A wish to get mail again after unsubscribing, uttered by joining again. Anybody can type an address, so the wish
+/// counts only once it is confirmed by a mail to it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ReturnRequest {
+    /// What was agreed to by joining again.
+    pub consent: Consent,
+    /// Where the visitor came from this time.
+    pub source: Option<Word>,
+}
+
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Subscriber {
     pub id: SubscriberId,
@@ -70,7 +80,7 @@ pub struct Subscriber {
     /// The number taken when entering the line, from 1; none while pending.
     pub number: Option<u64>,
     /// Has one of the seats of a waitlist with a capacity; gives it back when erased.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub seated: bool,
     /// Credited referrals.
     pub referrals: u32,
@@ -89,7 +99,14 @@ pub struct Subscriber {
     pub verified_at: Option<Timestamp>,
     pub invited_at: Option<Timestamp>,
     pub converted_at: Option<Timestamp>,
+    /// No mail is sent while this is set, but for the one that asks to confirm a return.
     pub unsubscribed_at: Option<Timestamp>,
+    /// Waits to be confirmed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub return_request: Option<ReturnRequest>,
+    /// When a mail was last asked for that has a return confirmed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub return_requested_at: Option<Timestamp>,
     /// When this subscriber last did something that counts.
     pub active_at: Timestamp,
     /// Mails asked for; each number is sent once.
@@ -106,6 +123,26 @@ impl Subscriber {
             .then_some(self.number)
             .flatten()
             .map(|number| Place::new(number, self.places))
+    }
+
+    /// The subscriber with one more mail asked for.
+    pub fn asking_for_mail(self, now: Timestamp) -> Self {
+        Self { mail_requests: self.mail_requests + 1, mail_requested_at: Some(now), ..self }
+    }
+
+    /// The subscriber whose wish to get mail again has just been confirmed: a new consent.
+    pub fn returned(self, now: Timestamp) -> Self {
+        let (consent, source) = match self.return_request {
+            Some(request) => (request.consent, request.source.or(self.source)),
+            None => (self.consent, self.source),
+        };
+        let consent = Consent { at: now, ..consent };
+        let returned = Self { unsubscribed_at: None, return_request: None, consent, source, ..self };
+        match returned.status {
+            // The invitation was not mailed.
+            SubscriberStatus::Invited => returned.asking_for_mail(now),
+            _ => returned,
+        }
     }
 
     /// Engagement first, with recency: see [`hot_score`].

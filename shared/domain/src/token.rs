@@ -21,6 +21,8 @@ pub enum Purpose {
     Subscriber,
     /// Prove that the address is read by who joined with it.
     Verify,
+    /// Confirm to get mail again after unsubscribing.
+    Return,
     /// Stop all mail.
     Unsubscribe,
     /// A customer's: stop all messages of campaigns.
@@ -32,6 +34,7 @@ impl Purpose {
         match self {
             Self::Subscriber => "st",
             Self::Verify => "vt",
+            Self::Return => "rt",
             Self::Unsubscribe => "ut",
             Self::OptOut => "ot",
         }

@@ -207,6 +207,7 @@ fn at_of(change: &Change, kind: EventKind) -> Timestamp {
         (_, EventKind::SubscriberInvited) => subscriber.invited_at,
         (_, EventKind::SubscriberConverted) => subscriber.converted_at,
         (_, EventKind::SubscriberUnsubscribed) => subscriber.unsubscribed_at,
+        (_, EventKind::SubscriberResubscribed) => Some(subscriber.consent.at),
         _ => None,
     };
     at.unwrap_or(subscriber.joined_at)
@@ -264,6 +265,9 @@ fn transitions(before: Option<&Standing>, after: &Standing) -> Vec<EventKind> {
     }
     if after.unsubscribed && !before.is_some_and(|before| before.unsubscribed) {
         kinds.push(EventKind::SubscriberUnsubscribed);
+    }
+    if after.status.is_some() && !after.unsubscribed && before.is_some_and(|before| before.unsubscribed) {
+        kinds.push(EventKind::SubscriberResubscribed);
     }
     kinds
 }

@@ -240,6 +240,17 @@ pub fn verify(subscriber: &Subscriber, rev: u64, referral: Option<&Referral>, se
     }
 }
 
+impl Commit {
+    /// Notes that a subscriber who had unsubscribed agreed to get mail again.
+    #[must_use]
+    pub fn returning(self, subscriber: &Subscriber) -> Self {
+        let Subscriber { id, account_id, consent, .. } = subscriber;
+        let audit =
+            AuditEntry::new(account_id, id.as_str(), "subscriber.resubscribed", id.as_str(), consent.at);
+        self.create("audit", &audit)
+    }
+}
+
 /// One referral, whosever it is.
 pub async fn referral(table: &Table, id: &ReferralId) -> Result<Option<Referral>, StoreError> {
     table.get(&patterns::REFERRAL, &referral_key(id)).await
@@ -347,6 +358,12 @@ fn anonymous(referral: &Referral) -> Referral {
 /// How long after one mail another may be asked for without being signed in.
 pub fn may_mail_again(subscriber: &Subscriber, now: Timestamp) -> bool {
     subscriber.mail_requested_at.is_none_or(|at| at + 10.minutes() <= now)
+}
+
+/// Whether somebody who unsubscribed may be asked by mail to confirm a return: once a day, since anybody may type
+/// anybody's address.
+pub fn may_ask_to_return(subscriber: &Subscriber, now: Timestamp) -> bool {
+    subscriber.return_requested_at.is_none_or(|at| at + 24.hours() <= now)
 }
 
 trait Is {

@@ -90,6 +90,8 @@ fn subscriber() -> Subscriber {
         invited_at: None,
         converted_at: None,
         unsubscribed_at: None,
+        return_request: None,
+        return_requested_at: None,
         active_at: now(),
         mail_requests: 0,
         mail_requested_at: None,
