@@ -26,5 +26,6 @@ mod seats;
 mod stamps;
 mod subscriber;
 mod template;
+mod timing;
 mod waitlist;
 mod webhooks;

@@ -70,6 +70,7 @@ pub async fn join(
         return Err(ProblemKind::DisposableEmail.into());
     }
     let response = match &context.existing {
+        _ if !opts_in(&context) => ask(&app, &post, &context, &client, disposable).await?,
         Some(existing) => again(&app, &post, &context, existing).await?,
         None => first(&app, &post, &context, &client, disposable, seating).await?,
     };
@@ -103,6 +104,44 @@ async fn seating(app: &App, context: &JoinContext) -> Result<Seating, Problem> {
 /// Whether joining is all it takes to be in line.
 fn opts_in(context: &JoinContext) -> bool {
     context.waitlist.settings.verification_policy == VerificationPolicy::None
+}
+
+/// Asks for the mail of a double opt-in.
+///
+/// A known address takes the same calls as a new one, with as many writes, so that the time that the answer takes tells
+/// no more than the answer: a read of the entry, whether there is one, and a transaction in which
+/// [fillers](store::entities::Filler) stand for the items that are there already.
+async fn ask(
+    app: &App,
+    post: &Post<JoinRequest>,
+    context: &JoinContext,
+    client: &Client,
+    disposable: bool,
+) -> Result<Response, Problem> {
+    let answer = pending_answer()?;
+    let mut existing = context.existing.clone();
+    for _ in 0..ATTEMPTS {
+        let fresh = new_subscriber(app, &post.body, context, client, disposable, None);
+        let referral = new_referral(&fresh);
+        let commit = match subscribers::find(&app.table, existing.as_ref().unwrap_or(&fresh.id)).await? {
+            None => subscribers::join(&fresh, referral.as_ref(), None),
+            Some(known) => {
+                let rev = known.rev;
+                subscribers::join_again(asking(app, known, &post.body).as_ref(), rev, referral.is_some())
+            }
+        };
+        match post.commit(app, commit, &answer).await {
+            Ok(committed) => return Ok(respond(committed.answer_or(answer))),
+            // A code that is taken already is a matter of one in 10^11: another is drawn.
+            Err(problem) if problem.is("code") => {}
+            // The address joined, or the entry was changed or erased, a moment ago.
+            Err(problem) if problem.is("email") || problem.is("subscriber") => {
+                existing = subscribers::by_email(&app.table, &context.waitlist.id, &post.body.email).await?;
+            }
+            Err(problem) => return Err(problem.into()),
+        }
+    }
+    Err(ProblemKind::Unavailable.into())
 }
 
 async fn first(
@@ -141,7 +180,6 @@ async fn enter(
     mut seating: Seating,
     spare: &mut Option<u64>,
 ) -> Result<Option<Answer>, Problem> {
-    let opted_in = opts_in(context);
     for _ in 0..ATTEMPTS {
         let seat = match seating {
             Seating::Unlimited => None,
@@ -153,20 +191,18 @@ async fn enter(
                 return winner.map(|_| None).ok_or_else(|| ProblemKind::WaitlistFull.into());
             }
         };
-        if opted_in && spare.is_none() {
-            *spare = Some(subscribers::take_number(&app.table, &context.waitlist.id).await?);
-        }
+        let number = match *spare {
+            Some(number) => number,
+            None => *spare.insert(subscribers::take_number(&app.table, &context.waitlist.id).await?),
+        };
         let subscriber = Subscriber {
             seated: seat.is_some(),
-            ..new_subscriber(app, &post.body, context, client, disposable, *spare)
+            ..new_subscriber(app, &post.body, context, client, disposable, Some(number))
         };
         let referral = new_referral(&subscriber);
-        let position = spare.map(|number| context.position_of(number));
+        let position = Some(context.position_of(number));
         let view = JoinedView::new(&subscriber, &context.waitlist, app.public_url(), position, None);
-        let answer = match opted_in {
-            true => created(format!("/api/v1/subscribers/{}", subscriber.id), &view)?,
-            false => pending_answer()?,
-        };
+        let answer = created(format!("/api/v1/subscribers/{}", subscriber.id), &view)?;
         match post.commit(app, subscribers::join(&subscriber, referral.as_ref(), seat), &answer).await {
             Ok(Committed::Fresh) => {
                 *spare = None;
@@ -259,8 +295,7 @@ fn new_referral(subscriber: &Subscriber) -> Option<Referral> {
     })
 }
 
-/// Answers whoever is on the list already, and remembers the answer as that to a new entry is: or else the key's
-/// second use would tell one from the other.
+/// Answers whoever is on the list already.
 async fn again(
     app: &App,
     post: &Post<JoinRequest>,
@@ -268,9 +303,8 @@ async fn again(
     id: &SubscriberId,
 ) -> Result<Response, Problem> {
     let found = subscribers::read(&app.table, &context.account.id, id).await?.ok_or(ProblemKind::Conflict)?;
-    let secretive = context.waitlist.settings.verification_policy == VerificationPolicy::DoubleOptIn;
     // Who joined under double opt-in has to verify, also when the policy has changed since.
-    let reveals = !secretive && found.subscriber.status != SubscriberStatus::Pending;
+    let reveals = found.subscriber.status != SubscriberStatus::Pending;
     let answer = match reveals {
         true => {
             let position = found.position(&app.table).await?;

@@ -126,7 +126,7 @@ patterns! {
     LINE_LEFT "subscriber.left" "subscriber" [Get] None, "`WL#waitlist` / `LEFT`", "How many numbers are not in line any more?";
     SEATS "subscriber.seats" "subscriber" [BatchGet] None, "`SEATS#waitlist#shard` / `META`, 16 shards; `WL#waitlist` / `STATS`", "Has a waitlist with a capacity a free seat?";
     SEATS_LEVEL "subscriber.seats-level" "subscriber" [Add] None, "`SEATS#waitlist#shard` / `META`", "Spread taken seats anew after the capacity became less";
-    JOIN "subscriber.join" "subscriber" [Put Add] None, "`SUB#subscriber`; `EMAIL#waitlist#hash`; `CODE#code`; `REF#referral`; `SEATS#waitlist#shard`; `IDEM#…`", "A new entry, its address and code unique, with a seat where the waitlist has a capacity";
+    JOIN "subscriber.join" "subscriber" [Put Add] None, "`SUB#subscriber`; `EMAIL#waitlist#hash`; `CODE#code`; `REF#referral`; `SEATS#waitlist#shard`; `FILLER#…`; `IDEM#…`", "A new entry, its address and code unique, with a seat where the waitlist has a capacity; of a known address as many writes";
     SUBSCRIBER "subscriber.read" "subscriber, referral" [Query] None, "`SUB#subscriber` / `CORE#META`, `CORE#STANDING`", "One subscriber and where it stands";
     SUBSCRIBER_ALONE "subscriber.find" "subscriber, referral, feature-vote, jobs, message-sender, projector" [Get] None, "`SUB#subscriber` / `CORE#META`", "One subscriber";
     SUBSCRIBER_WRITE "subscriber.write" "subscriber" [Put Add] None, "`SUB#subscriber` / `CORE#META`; `REF#referral`; `SEATS#waitlist#shard`; `AUDIT#account`; `IDEM#…`", "Verify, invite, convert, unsubscribe, come back, ask for a mail";

@@ -15,8 +15,8 @@ use crate::{
     Commit, CommitError, Cursor, Page, StoreError, Table,
     commit::MAX_WRITES,
     entities::{
-        Account, AccountSigning, AuditEntry, CodeClaim, EmailClaim, Entity, Item, Job, JobKind, Standing,
-        clicks_key, core_partition, hot_partition, line_left_key, line_numbers_key, referral_key,
+        Account, AccountSigning, AuditEntry, CodeClaim, EmailClaim, Entity, Filler, Item, Job, JobKind,
+        Standing, clicks_key, core_partition, hot_partition, line_left_key, line_numbers_key, referral_key,
         subscriber_key, subscriber_list_partition, waitlist_key,
     },
     features,
@@ -124,6 +124,18 @@ pub fn join(subscriber: &Subscriber, referral: Option<&Referral>, seat: Option<S
         Some(referral) => commit.create("referral", referral),
         None => commit,
     }
+}
+
+/// The writes of a join with a known address: as many as of one with a new address, and of the same kind. The label
+/// `subscriber` fails when the subscriber, who asks for a mail, is no longer as it was read.
+pub fn join_again(asking: Option<&Subscriber>, rev: u64, referred: bool) -> Commit {
+    let commit = Commit::new(&patterns::JOIN);
+    let commit = match asking {
+        Some(subscriber) => commit.replace("subscriber", subscriber, rev),
+        None => commit.create("filler", &Filler::random()),
+    };
+    let others = 2 + usize::from(referred);
+    (0..others).fold(commit, |commit, _| commit.create("filler", &Filler::random()))
 }
 
 /// A subscriber and what the projector has counted of it.

@@ -50,8 +50,8 @@ pub(crate) use subscriber::{
 };
 pub(crate) use support::mails_due;
 pub use support::{
-    Event, Export, ExportStatus, IdempotencyRecord, Job, JobKind, MailTask, MessageRecord, MessageState,
-    Tally, rate_key, sender_key,
+    Event, Export, ExportStatus, Filler, IdempotencyRecord, Job, JobKind, MailTask, MessageRecord,
+    MessageState, Tally, rate_key, sender_key,
 };
 pub(crate) use waitlist::waitlists_of;
 pub use waitlist::{SlugClaim, line_left_key, line_numbers_key, seats_key, waitlist_key, waitlist_stats_key};

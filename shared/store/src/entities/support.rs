@@ -8,6 +8,7 @@ use domain::{
         AccountId, CampaignId, CodePoolId, CustomerId, DeliveryId, EventId, ExportId, FeatureId, MemberId,
         ProgramId, SendId, SubscriberId, WaitlistId, WebhookEndpointId,
     },
+    secret,
     stamp::InactivityDays,
 };
 use jiff::{SignedDuration, Timestamp, ToSpan};
@@ -115,6 +116,33 @@ impl Entity for Tally {
     }
     fn expires(&self) -> Option<Timestamp> {
         Some(self.noted_at + (30 * 24).hours())
+    }
+}
+
+/// An item that nobody reads; kept an hour.
+///
+/// A request about something that is there already writes fillers in place of what it would have made, where the time
+/// that it takes must not tell.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Filler {
+    pub id: String,
+    pub at: Timestamp,
+}
+
+impl Filler {
+    /// One with an id of its own.
+    pub fn random() -> Self {
+        Self { id: secret::encode(&secret::random::<16>()), at: Timestamp::now() }
+    }
+}
+
+impl Entity for Filler {
+    const TYPE: &'static str = "filler";
+    fn key(&self) -> Key {
+        Key::new(&["FILLER", &self.id], &["META"])
+    }
+    fn expires(&self) -> Option<Timestamp> {
+        Some(self.at + 1.hour())
     }
 }
 

@@ -334,6 +334,7 @@ fn items_of_code_pools() {
     });
     assert_eq!(Import::from_item(item).unwrap(), import);
     golden(&Tally { fact: id("evt"), noted_at: now() });
+    golden(&Filler { id: "abc".to_owned(), at: now() });
 }
 
 /// Texts were checked when they came. Rules that came later must not make an item unreadable.
