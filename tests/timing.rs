@@ -3,7 +3,7 @@
 use domain::subscriber::Subscriber;
 use groundswell::{Platform, faults::Faults, recorder::Record};
 use jiff::SignedDuration;
-use scenarios::{Api, Call, address, link_token, platform, unique};
+use scenarios::{Api, Call, address, link_token, phone, platform, unique};
 use serde_json::json;
 
 /// The calls to DynamoDB that a function makes for a request, in order, each with how many items it writes.
@@ -103,6 +103,36 @@ async fn a_join_makes_the_same_calls_for_a_known_and_a_new_address() {
         for (state, email) in &known {
             let same = calls(&platform, "SubscriberFunction", join(email, key, code)).await;
             assert_eq!(same, new, "{state}, with a key: {key}, with a code: {}", code.is_some());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_enrolment_by_a_page_makes_the_same_calls_for_a_known_and_a_new_number() {
+    let data = tempfile::tempdir().unwrap();
+    let Some(platform) = platform(data.path(), false, Faults::default()).await else { return };
+    let api = Api::new(platform.credentials.clone());
+    let (program, other) = (api.program(json!({})).await, api.program(json!({})).await);
+    let body = |program: &str, phone: &str| json!({ "program_id": program, "phone": phone, "consent": true });
+
+    let mut host = 10;
+    let mut enrol = |phone: &str, key: bool| {
+        host += 1;
+        let call = api.from_host(host).public("POST", "/enrollments").json(body(&program, phone));
+        if key { call.header("idempotency-key", &format!("timing-{}", unique())) } else { call }
+    };
+    for key in [false, true] {
+        let (by_page, by_server, elsewhere) = (phone(), phone(), phone());
+        assert_eq!(enrol(&by_page, false).send().await.status, 202);
+        for (program, phone) in [(&program, &by_server), (&other, &elsewhere)] {
+            assert_eq!(api.post("/enrollments", body(program, phone)).await.status, 201);
+        }
+        let new = calls(&platform, "StampFunction", enrol(&phone(), key)).await;
+        let written = 3 + usize::from(key);
+        assert_eq!(new.last(), Some(&("DynamoDB.TransactWriteItems".to_owned(), written)), "{new:?}");
+        for phone in [&by_page, &by_server, &elsewhere] {
+            let same = calls(&platform, "StampFunction", enrol(phone, key)).await;
+            assert_eq!(same, new, "with a key: {key}");
         }
     }
 }

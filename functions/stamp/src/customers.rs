@@ -27,6 +27,9 @@ use crate::dto::{
     EnrolmentAccepted, EnrolmentRequest, ShownCardView, StampView,
 };
 
+/// The writes that enrol somebody new: customer, number and card.
+const WRITES: usize = 3;
+
 /// A customer of the account: another account's does not exist.
 pub async fn own(app: &App, principal: &Principal, id: &CustomerId) -> Result<Customer, Problem> {
     let found = customers::read(&app.table, &principal.account_id, id).await?;
@@ -67,17 +70,15 @@ pub async fn enrol(
     }
     for _ in 0..5 {
         let now = app.now();
-        let known = customers::by_phone(&app.table, &context.signing, &context.account.id, &post.body.phone);
-        let (commit, card, fresh) = match known.await?.into_iter().next() {
+        let make = if by_page { Customer::of_page } else { Customer::new };
+        let new = make(context.account.id.clone(), post.body.phone.clone(), post.body.said(now), now);
+        let (known, there) = known(&app, &context, &post.body, by_page, &new.id).await?;
+        let (commit, card, fresh) = match known {
             None => {
-                let make = if by_page { Customer::of_page } else { Customer::new };
-                let customer =
-                    make(context.account.id.clone(), post.body.phone.clone(), post.body.said(now), now);
-                let card = Card::new(&context.program, customer.id.clone(), now);
-                (customers::create(&context.signing, &customer, &card), card, true)
+                let card = Card::new(&context.program, new.id.clone(), now);
+                (customers::create(&context.signing, &new, &card), card, true)
             }
             Some(customer) => {
-                let there = customers::card(&app.table, &customer.id, program).await?;
                 let card = match &there {
                     None => {
                         Card { provisional: by_page, ..Card::new(&context.program, customer.id.clone(), now) }
@@ -99,6 +100,7 @@ pub async fn enrol(
             }
         };
         let answer = answer(&principal, &card, fresh)?;
+        let commit = if by_page { commit.filled(WRITES) } else { commit };
         match post.commit(&app, commit, &answer).await {
             Ok(committed) => return Ok(rate_limited(respond(committed.answer_or(answer)), verdict)),
             // The same number was enrolled at the same time.
@@ -107,6 +109,27 @@ pub async fn enrol(
         }
     }
     Err(ProblemKind::Conflict.into())
+}
+
+/// Whose number it is, and the card. A page gets its answer after the same calls whoever it is, so that the time tells
+/// no more than the answer.
+async fn known(
+    app: &App,
+    context: &EnrolContext,
+    request: &EnrolmentRequest,
+    by_page: bool,
+    nobody: &CustomerId,
+) -> Result<(Option<Customer>, Option<Card>), Problem> {
+    let EnrolContext { account, signing, program } = context;
+    if by_page {
+        let found =
+            customers::enrolled(&app.table, signing, &account.id, &request.phone, &program.id, nobody);
+        return Ok(found.await?);
+    }
+    let known = customers::by_phone(&app.table, signing, &account.id, &request.phone).await?;
+    let Some(customer) = known.into_iter().next() else { return Ok((None, None)) };
+    let card = customers::card(&app.table, &customer.id, &program.id).await?;
+    Ok((Some(customer), card))
 }
 
 /// A server that enrols people on their behalf has one address for all of them.

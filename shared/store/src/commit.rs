@@ -18,7 +18,7 @@ use aws::Outcome;
 use jiff::Timestamp;
 
 use crate::{
-    entities::{Entity, Item},
+    entities::{Entity, Filler, Item},
     keys::{EXPIRES_AT, Key, PK, REV},
     patterns::{Operation, Pattern},
     table::{StoreError, Table, UpdateExpression, key_item},
@@ -221,6 +221,15 @@ impl Commit {
     /// Removes an item if it is there.
     pub fn purge(self, label: &'static str, key: &Key) -> Self {
         self.remove(label, key, None)
+    }
+
+    /// As many writes as another request makes, with [`Filler`]s for those that this one has no need of: where the
+    /// time of the answer must not tell the two apart.
+    pub fn filled(mut self, writes: usize) -> Self {
+        while self.len() < writes {
+            self = self.create("filler", &Filler::random());
+        }
+        self
     }
 
     /// Adds to counters of one item, creating it when absent.

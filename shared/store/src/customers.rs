@@ -86,6 +86,21 @@ pub async fn by_phone_of(
     Ok(customers.into_iter().map(|customer| customer.id).collect())
 }
 
+/// Whose number it is in this account, and the customer's card of a program, for a page that enrols: as many reads
+/// whether it is anybody's number. `nobody` is an id that no customer has.
+pub async fn enrolled(
+    table: &Table,
+    key: &SigningKey,
+    account: &AccountId,
+    phone: &Phone,
+    program: &ProgramId,
+    nobody: &CustomerId,
+) -> Result<(Option<Customer>, Option<Card>), StoreError> {
+    let claim = claims(table, key, account, &[phone]).await?.into_iter().next();
+    let id = claim.as_ref().map_or(nobody, |claim| &claim.customer_id);
+    Ok((read(table, account, id).await?, card(table, id, program).await?))
+}
+
 /// Whose customer it is.
 pub async fn account_of(table: &Table, id: &CustomerId) -> Result<Option<AccountId>, StoreError> {
     let customer: Option<Customer> = table.get(&patterns::CUSTOMER, &customer_key(id)).await?;

@@ -223,7 +223,7 @@ patterns! {
     CUSTOMER "customer.read" "campaign, stamp" [Get] None, "`CUST#customer` / `META`", "One customer";
     CUSTOMERS "customer.batch" "stamp, campaign-scheduler" [BatchGet] None, "`CUST#customer` / `META`", "These customers";
     PROGRAM_CUSTOMERS "customer.list" "stamp, jobs, campaign-scheduler" [Query] Some(GSI1), "`PROGCUSTS#program#shard` / `cust_…`, 4 shards merged", "Who collects for a program, oldest first?";
-    CUSTOMER_WRITE "customer.write" "stamp" [Put Delete Check] None, "`CUST#customer` / `META`, `CARD#program`; `PHONE#account#pseudonym`; `JOB#job`; `AUDIT#account`; `IDEM#…`", "Enrol, change or erase a customer, the number unique";
+    CUSTOMER_WRITE "customer.write" "stamp" [Put Delete Check] None, "`CUST#customer` / `META`, `CARD#program`; `PHONE#account#pseudonym`; `JOB#job`; `AUDIT#account`; `FILLER#…`; `IDEM#…`", "Enrol, change or erase a customer, the number unique";
     CONSENT "customer.consent" "campaign, message-sender" [Get Put] None, "`CUST#customer` / `META`; `AUDIT#account`", "Does the customer agree to messages?";
     CUSTOMER_PURGE "customer.purge" "jobs" [Query Delete] None, "`CUST#customer`, `STAMPS#customer` / all", "Remove what a customer had";
 

@@ -15,8 +15,8 @@ use crate::{
     Commit, CommitError, Cursor, Page, StoreError, Table,
     commit::MAX_WRITES,
     entities::{
-        Account, AccountSigning, AuditEntry, CodeClaim, EmailClaim, Entity, Filler, Item, Job, JobKind,
-        Standing, clicks_key, core_partition, hot_partition, line_left_key, line_numbers_key, referral_key,
+        Account, AccountSigning, AuditEntry, CodeClaim, EmailClaim, Entity, Item, Job, JobKind, Standing,
+        clicks_key, core_partition, hot_partition, line_left_key, line_numbers_key, referral_key,
         subscriber_key, subscriber_list_partition, waitlist_key,
     },
     features,
@@ -132,10 +132,9 @@ pub fn join_again(asking: Option<&Subscriber>, rev: u64, referred: bool) -> Comm
     let commit = Commit::new(&patterns::JOIN);
     let commit = match asking {
         Some(subscriber) => commit.replace("subscriber", subscriber, rev),
-        None => commit.create("filler", &Filler::random()),
+        None => commit,
     };
-    let others = 2 + usize::from(referred);
-    (0..others).fold(commit, |commit, _| commit.create("filler", &Filler::random()))
+    commit.filled(3 + usize::from(referred))
 }
 
 /// A subscriber and what the projector has counted of it.
