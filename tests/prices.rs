@@ -345,7 +345,7 @@ pub const COSTS: &[Cost] = &[
         transactions: 4.0,
         messages: 1.0,
         mails: 1.0,
-        reads: 14.0,
+        reads: 15.0,
         writes: 24.0,
         bytes: 3119.25,
     },

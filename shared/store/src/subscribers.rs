@@ -253,7 +253,6 @@ pub fn verify(subscriber: &Subscriber, rev: u64, referral: Option<&Referral>, se
 
 impl Commit {
     /// Notes that a subscriber who had unsubscribed agreed to get mail again.
-    #[must_use]
     pub fn returning(self, subscriber: &Subscriber) -> Self {
         let Subscriber { id, account_id, consent, .. } = subscriber;
         let audit =
