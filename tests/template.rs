@@ -332,6 +332,78 @@ fn every_alarm_leads_somewhere(project: &Project) -> Vec<String> {
     complaints
 }
 
+/// SQS leaves a message that was received three times out of the age of a queue's oldest. A message that fails is received
+/// the third time after twice the visibility timeout, and the alarm has to have gone off by then.
+fn alarms_on_age_see_what_fails(project: &Project) -> Vec<String> {
+    const AGE: &str = "ApproximateAgeOfOldestMessage";
+    let mut complaints = Vec::new();
+    let storage = project.template(STORAGE);
+    let passed = project.template(TEMPLATE)["Resources"]["Monitoring"]["Properties"]["Parameters"].clone();
+    for path in [ALARMS, MONITORING] {
+        for (id, alarm) in of_type(&project.template(path), "AWS::CloudWatch::Alarm") {
+            let properties = &alarm["Properties"];
+            if properties["MetricName"] != AGE {
+                if properties.to_string().contains(AGE) {
+                    complaints.push(format!("{id} looks at the age by metric math, which nobody judges"));
+                }
+                continue;
+            }
+            let parameter = target(&properties["Dimensions"][0]["Value"]);
+            let name = target(&passed[&parameter]);
+            let queue = name.strip_prefix("Storage.Outputs.").and_then(|name| name.strip_suffix("Name"));
+            let queue = &storage["Resources"][queue.unwrap_or_default()];
+            if queue["Type"] != "AWS::SQS::Queue" {
+                complaints.push(format!("{id} looks at {parameter}, which is no queue"));
+                continue;
+            }
+            let number = |name: &str| properties[name].as_u64();
+            let needs = number("Threshold")
+                .zip(number("Period").zip(number("EvaluationPeriods")))
+                .map(|(threshold, (period, periods))| threshold + period * periods);
+            let seen_for = 2 * queue["Properties"]["VisibilityTimeout"].as_u64().unwrap_or(30);
+            if needs.is_none_or(|needs| needs >= seen_for) {
+                complaints.push(format!(
+                    "{id} waits for {} s, and a message that fails is seen for {seen_for} s",
+                    needs.unwrap_or_default()
+                ));
+            }
+        }
+    }
+    complaints
+}
+
+/// What lets a service in says for whom it acts: the same service serves other accounts, and other things of this one.
+fn services_are_let_in_for_one_thing(project: &Project) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for (path, template) in project.templates() {
+        for (id, resource) in template["Resources"].as_object().into_iter().flatten() {
+            for statement in statements(resource) {
+                let of_a_service = statement.get("Principal").is_some_and(|of| !of["Service"].is_null());
+                if !of_a_service || statement["Effect"] != "Allow" {
+                    continue;
+                }
+                let condition = statement.get("Condition").and_then(Value::as_object);
+                let keys: BTreeSet<_> = condition
+                    .into_iter()
+                    .flat_map(Map::values)
+                    .flat_map(|keys| keys.as_object())
+                    .flat_map(Map::keys)
+                    .collect();
+                for key in ["aws:SourceAccount", "aws:SourceArn"] {
+                    if !keys.iter().any(|found| *found == key) {
+                        complaints.push(format!("{path}: {id} lets a service in without {key}"));
+                    }
+                }
+            }
+            if resource["Type"] == "AWS::Lambda::Permission" && resource["Properties"]["SourceArn"].is_null()
+            {
+                complaints.push(format!("{path}: {id} lets a service in without SourceArn"));
+            }
+        }
+    }
+    complaints
+}
+
 /// What a function asks of the table is what its access patterns are, no less and no more.
 fn permissions_follow_from_the_access_patterns(project: &Project) -> Vec<String> {
     let mut complaints = Vec::new();
@@ -650,12 +722,14 @@ fn every_environment_is_complete(project: &Project) -> Vec<String> {
     complaints
 }
 
-const RULES: [(&str, Rule); 13] = [
+const RULES: [(&str, Rule); 15] = [
     ("every_function_is_deployed", every_function_is_deployed),
     ("every_function_is_bounded_and_published", every_function_is_bounded_and_published),
     ("a_changed_variable_makes_a_version", a_changed_variable_makes_a_version),
     ("every_function_has_alarms", every_function_has_alarms),
     ("every_alarm_leads_somewhere", every_alarm_leads_somewhere),
+    ("alarms_on_age_see_what_fails", alarms_on_age_see_what_fails),
+    ("services_are_let_in_for_one_thing", services_are_let_in_for_one_thing),
     ("permissions_follow_from_the_access_patterns", permissions_follow_from_the_access_patterns),
     ("wildcards_have_reasons", wildcards_have_reasons),
     ("what_keeps_state_is_kept", what_keeps_state_is_kept),
@@ -676,6 +750,23 @@ fn the_templates_keep_every_rule() {
         })
         .collect();
     assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
+}
+
+/// A new AWS account runs ten functions at once: whoever deploys has to know how many the workers may take.
+#[test]
+fn the_document_says_how_many_functions_may_run_at_once() {
+    let workers: u64 = Project::read()
+        .functions()
+        .iter()
+        .flat_map(|function| {
+            function.events("SQS").into_iter().map(|(_, event)| event.clone()).collect::<Vec<_>>()
+        })
+        .filter_map(|event| event["ScalingConfig"]["MaximumConcurrency"].as_u64())
+        .sum();
+    let document = std::fs::read_to_string(format!("{ROOT}/docs/deploying.md")).unwrap();
+    let (before, _) = document.split_once("\n## Deploying\n").unwrap();
+    let says = format!("The workers of queues alone may take {workers} at once");
+    assert!(before.contains(&says), "docs/deploying.md doesn't say before the deployment: {says}");
 }
 
 #[test]
@@ -774,6 +865,38 @@ const BREAKS: &[(&str, &str, &[Break])] = &[
         "every_alarm_leads_somewhere",
         ALARMS,
         &[("AlarmActions: [!Ref Tickets]", "AlarmActions: []", "Errors tells nobody")],
+    ),
+    (
+        "alarms_on_age_see_what_fails",
+        MONITORING,
+        &[
+            ("Threshold: 420", "Threshold: 900", "MessagesWait waits for 1140 s"),
+            ("EvaluationPeriods: 4", "EvaluationPeriods: 5", "MessagesWait waits for 720 s"),
+            ("Threshold: 2700", "Threshold: 3600", "JobsWait waits for 4200 s"),
+            (
+                "Value: !Ref Messages }",
+                "Value: !Ref Table }",
+                "MessagesWait looks at Table, which is no queue",
+            ),
+            ("MetricName: IteratorAge", "Metrics: [ApproximateAgeOfOldestMessage]", "ProjectorBehind looks"),
+        ],
+    ),
+    (
+        "alarms_on_age_see_what_fails",
+        STORAGE,
+        &[("VisibilityTimeout: 360", "VisibilityTimeout: 300", "MessagesWait waits for 660 s")],
+    ),
+    (
+        "services_are_let_in_for_one_thing",
+        STORAGE,
+        &[
+            (
+                "aws:SourceArn: ",
+                "aws:PrincipalArn: ",
+                "ImportDeadLettersPolicy lets a service in without aws:SourceArn",
+            ),
+            ("aws:SourceAccount: ", "aws:Account: ", "lets a service in without aws:SourceAccount"),
+        ],
     ),
     (
         "permissions_follow_from_the_access_patterns",

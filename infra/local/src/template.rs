@@ -363,6 +363,7 @@ fn queue_source(fields: &mut Fields) -> Result<Source> {
 }
 
 fn rule(fields: &mut Fields) -> Result<Source> {
+    fields.ignore(&["RuleName"]);
     delivered(fields)?;
     let pattern: Value = fields.required("Pattern")?;
     Ok(Source::Rule { pattern: parse_pattern(fields, &pattern)? })
