@@ -97,6 +97,59 @@ async fn each_function_answers_its_sample_event() {
     }
 }
 
+/// A message that nobody acts upon is given back, so that it ends among the dead letters; the others of its batch are done.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_a_worker_has_no_use_for_fails() {
+    let data = tempfile::tempdir().unwrap();
+    let Some(platform) = platform(data.path(), false, Faults::default()).await else { return };
+    const ULID: &str = "01m7yhxdqhbwa008tz019wpw3d";
+    let delivery = format!("dlv_{ULID}{ULID}");
+    let deliver = json!({ "kind": "deliver", "account_id": format!("acct_{ULID}"), "delivery_id": delivery, "tried": 0 });
+    let send = format!("send_{ULID}{ULID}");
+    let jobs = json!({ "kind": "delete_code_pool", "pool_id": format!("pool_{ULID}") });
+    let of_others = [
+        jobs.clone(),
+        deliver.clone(),
+        json!({ "kind": "start_campaign", "campaign_id": format!("camp_{ULID}"), "run": 1 }),
+        json!({ "kind": "send_message", "send_id": send }),
+        json!({ "kind": "campaign_message", "send_id": send }),
+        json!({ "kind": "tell_of_endpoint", "account_id": format!("acct_{ULID}"), "endpoint_id": format!("we_{ULID}"), "rev": 1 }),
+        json!({ "kind": "slow", "task": { "kind": "slow", "task": deliver } }),
+        json!({ "kind": "unknown" }),
+        json!({ "no": "kind" }),
+        json!("text"),
+    ];
+    for (function, own) in [
+        ("JobsFunction", &["delete_code_pool"][..]),
+        ("WebhookSenderFunction", &["deliver"]),
+        ("CampaignSchedulerFunction", &["start_campaign"]),
+        ("MessageSenderFunction", &["campaign_message", "tell_of_endpoint"]),
+    ] {
+        let is_own = |body: &Value| own.contains(&body["kind"].as_str().unwrap_or_default());
+        let mut records: Vec<_> = of_others
+            .iter()
+            .enumerate()
+            .map(|(n, body)| json!({ "messageId": n.to_string(), "body": body.to_string() }))
+            .collect();
+        records.push(json!({ "messageId": "no JSON", "body": "{" }));
+        records.push(json!({ "messageId": "nothing" }));
+        let answer = platform.invoke(function, json!({ "Records": records })).await.unwrap();
+        let failures = answer["batchItemFailures"].as_array().unwrap().iter();
+        let failed: BTreeSet<_> =
+            failures.map(|failure| failure["itemIdentifier"].as_str().unwrap().to_owned()).collect();
+        let foreign = of_others.iter().enumerate().filter(|(_, body)| !is_own(body));
+        let expected: BTreeSet<_> =
+            foreign.map(|(n, _)| n.to_string()).chain(["no JSON".to_owned(), "nothing".to_owned()]).collect();
+        assert_eq!(failed, expected, "{function}: {of_others:#?}");
+    }
+    // What is neither a batch nor a schedule of theirs fails as a whole.
+    for function in ["JobsFunction", "WebhookSenderFunction", "CampaignSchedulerFunction"] {
+        for event in [json!({ "schedule": "unknown" }), json!({}), json!({ "operation": "unknown" })] {
+            assert!(platform.invoke(function, event.clone()).await.is_err(), "{function}: {event}");
+        }
+    }
+}
+
 /// A binary under the runtime interface emulator, AWS's own: it calls the binary as Lambda does.
 struct Emulator {
     process: tokio::process::Child,

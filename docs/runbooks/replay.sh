@@ -2,7 +2,7 @@
 # Gives the projector once more what it has given up.
 #
 #   replay.sh <stack>                  what the messages in ProjectorDeadLetters point at, from the table's stream (24 hours)
-#   replay.sh <stack> <file.json.gz>…  what an incremental export of the table holds (35 days)
+#   replay.sh <stack> <file.json.gz>…  what an incremental export of the table holds, of the last 29 days
 #
 # It counts each change once, so more than it missed does no harm. An export, though, holds what an item was before and
 # after its time, and not the changes between.
@@ -12,6 +12,8 @@ set -euo pipefail
 stack=${1:?usage: replay.sh <stack> [<file.json.gz>…]}
 shift
 export AWS_PAGER= TZ=UTC
+# What tells that a change was counted is kept for a day longer (REPLAYED_WITHIN): what is older would be counted twice.
+DAYS=29 # the age of the oldest change that may be replayed
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -36,6 +38,12 @@ count() {
 
 # What the CLI makes of a record is what Lambda makes of it, but for the time, which Lambda gives in seconds.
 if [ $# -gt 0 ]; then
+  oldest=$(($(date +%s) - DAYS * 24 * 60 * 60))
+  if ! gunzip --stdout "$@" | jq --exit-status --null-input --argjson oldest "$oldest" \
+    'all(inputs; (.Metadata.WriteTimestampMicros.N | tonumber / 1000000) >= $oldest)' >/dev/null; then
+    echo "a change in the export is older than $DAYS days: it would be counted twice" >&2
+    exit 1
+  fi
   gunzip --stdout "$@" | jq --compact-output '{
     eventID: "replay", eventVersion: "1.1", eventSource: "aws:dynamodb", awsRegion: "",
     eventName: (if .NewImage == null then "REMOVE" elif .OldImage == null then "INSERT" else "MODIFY" end),

@@ -38,6 +38,8 @@ pub enum JobError {
     Queue(#[from] QueueError),
     #[error("a row can't be written: {0}")]
     Row(#[from] csv::Error),
+    #[error("a job for another worker: {0:?}")]
+    Misrouted(JobKind),
     #[error("a line can't be written: {0}")]
     Line(#[from] serde_json::Error),
 }
@@ -148,11 +150,11 @@ impl Jobs {
                 self.watch_cards(&program_id, inactivity_days, after, again).await
             }
             JobKind::DeleteCampaign { campaign_id } => self.delete_campaign(&campaign_id).await,
-            // For others.
-            JobKind::StartCampaign { .. }
+            // Acknowledged, nobody would do it: it ends among the dead letters, which somebody is told of.
+            other @ (JobKind::StartCampaign { .. }
             | JobKind::SendMessage { .. }
             | JobKind::Deliver { .. }
-            | JobKind::TellOfEndpoint { .. } => Ok(()),
+            | JobKind::TellOfEndpoint { .. }) => Err(JobError::Misrouted(other)),
             JobKind::EraseCustomer { customer_id } => {
                 Ok(store::customers::finish_erase(&self.table, &customer_id).await?)
             }

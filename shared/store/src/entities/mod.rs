@@ -56,7 +56,7 @@ pub use support::{
 pub(crate) use waitlist::waitlists_of;
 pub use waitlist::{SlugClaim, line_left_key, line_numbers_key, seats_key, waitlist_key, waitlist_stats_key};
 pub(crate) use webhook::{ENDPOINTS, deliveries_due, deliveries_partitions};
-pub use webhook::{EndpointFailing, EndpointSlow, delivery_key, webhook_endpoint_key};
+pub use webhook::{EndpointFailing, EndpointSlow, EndpointsFence, delivery_key, webhook_endpoint_key};
 
 use crate::{
     keys::{EXPIRES_AT, IndexKey, Key, PK, SK, TYPE},
@@ -65,8 +65,12 @@ use crate::{
 
 pub type Item = HashMap<String, AttributeValue>;
 
-/// Stream records may be given to the projector again for so long: what tells that they were counted is kept.
-pub(crate) const REPLAYED_WITHIN: SignedDuration = SignedDuration::from_hours(36 * 24);
+/// A change may be given to the projector again within this time, as may a task to a worker. Whatever tells that a change
+/// was counted, or a message sent, is kept that long after it was noted, and so are the events that say so in public.
+///
+/// The stream reaches back 24 hours and an incremental export of the table 35 days, but what has to be replayed is
+/// known from a dead-letter queue, which keeps it for 14 days.
+pub const REPLAYED_WITHIN: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// Something that is stored as one item.
 pub trait Entity: Serialize + DeserializeOwned {

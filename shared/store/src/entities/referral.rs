@@ -5,10 +5,10 @@ use domain::{
     subscriber::{LedgerEntry, Referral, Reward},
     text::Word,
 };
-use jiff::{Timestamp, ToSpan};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::Entity;
+use super::{Entity, REPLAYED_WITHIN};
 use crate::keys::{GSI1, GSI2, IndexKey, Key, join, list_shard};
 
 pub fn referral_key(id: &ReferralId) -> Key {
@@ -68,7 +68,7 @@ pub fn clicks_key(subscriber: &SubscriberId) -> Key {
     Key::new(&["SUB", subscriber.as_str()], &["CLICKS"])
 }
 
-/// A visit; kept 30 days.
+/// A visit; kept for [`REPLAYED_WITHIN`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Click {
     pub id: ClickId,
@@ -84,6 +84,6 @@ impl Entity for Click {
         Key::new(&["CLICK", self.id.as_str()], &["META"])
     }
     fn expires(&self) -> Option<Timestamp> {
-        Some(self.at + (30 * 24).hours())
+        Some(self.at + REPLAYED_WITHIN)
     }
 }

@@ -133,7 +133,7 @@ pub struct Standing {
     pub hot: f64,
     pub unsubscribed: bool,
     pub mail_requests: u32,
-    /// An erased subscriber's standing outlives the stream, so that no replay revives it.
+    /// An erased subscriber's standing outlives every replay, so that none revives it.
     pub erased_at: Option<Timestamp>,
     pub rev: u64,
 }

@@ -14,7 +14,7 @@ use domain::{
 use jiff::{SignedDuration, Timestamp, ToSpan};
 use serde::{Deserialize, Serialize};
 
-use super::{Entity, due_at};
+use super::{Entity, REPLAYED_WITHIN, due_at};
 use crate::keys::{GSI1, GSI2, IndexKey, Key, LIST_SHARDS, join, list_shard};
 
 /// What was answered to a request that carried an `Idempotency-Key`; kept 24 hours.
@@ -60,7 +60,7 @@ pub fn sender_key(account: &str, address: &str) -> Key {
 }
 
 /// Something that happened on a waitlist, to a feature, in a code pool, a stamp program or a campaign; names only ids,
-/// nothing personal. Kept 30 days.
+/// nothing personal. Kept for [`REPLAYED_WITHIN`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     pub id: EventId,
@@ -97,11 +97,11 @@ impl Entity for Event {
         Key { pk: join(&["EVENTS", &self.topic, &shard.to_string()]), sk: self.id.as_str().to_owned() }
     }
     fn expires(&self) -> Option<Timestamp> {
-        Some(self.noted_at + (30 * 24).hours())
+        Some(self.noted_at + REPLAYED_WITHIN)
     }
 }
 
-/// Something that was counted and that nobody is told of, so that it is not counted again; kept 30 days.
+/// Something that was counted and that nobody is told of, so that it is not counted again; kept for [`REPLAYED_WITHIN`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
     /// The id that its event would have.
@@ -115,7 +115,7 @@ impl Entity for Tally {
         Key::new(&["TALLY", self.fact.as_str()], &["META"])
     }
     fn expires(&self) -> Option<Timestamp> {
-        Some(self.noted_at + (30 * 24).hours())
+        Some(self.noted_at + REPLAYED_WITHIN)
     }
 }
 
@@ -331,7 +331,7 @@ pub enum MailTask {
     },
 }
 
-/// A mail that is sent at least once; kept 30 days from its last change.
+/// A mail that is sent at least once; kept for [`REPLAYED_WITHIN`] from its last change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MessageRecord {
     pub id: String,
@@ -413,6 +413,6 @@ impl Entity for MessageRecord {
         due.into_iter().collect()
     }
     fn expires(&self) -> Option<Timestamp> {
-        Some(self.at + (30 * 24).hours())
+        Some(self.at + REPLAYED_WITHIN)
     }
 }

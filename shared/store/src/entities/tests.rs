@@ -1,5 +1,7 @@
 //! Each stored item in full: what changes here changes tables in production.
 
+use std::collections::BTreeMap;
+
 use domain::{
     api_key::KeyKind,
     campaign::{Campaign, CampaignStatus, Send, SendStatus},
@@ -482,6 +484,7 @@ fn items_of_webhooks() {
     };
     golden(&endpoint);
     golden(&EndpointFailing { endpoint_id: endpoint.id.clone(), since: now() });
+    golden(&EndpointsFence { account_id: id("acct"), rev: 1 });
     golden(&EndpointSlow { endpoint_id: endpoint.id.clone(), until: now() });
     let message = Message { id: id("evt"), kind: "code.claimed".to_owned(), body: "{}".to_owned() };
     let attempt = Attempt {
@@ -498,4 +501,63 @@ fn items_of_webhooks() {
         0,
         now(),
     ));
+}
+
+/// Whatever keeps a replayed change from counting again, or a message from being sent again, is kept as long as changes
+/// may be replayed.
+#[test]
+fn what_tells_that_something_was_done_outlasts_a_replay() {
+    let event = Event {
+        id: id("evt"),
+        account_id: id("acct"),
+        topic: format!("wl_{ULID}"),
+        kind: EventKind::SubscriberJoined,
+        subscriber_id: None,
+        customer_id: None,
+        object_id: None,
+        data: BTreeMap::new(),
+        // It happened long before it was noted.
+        at: now() - SignedDuration::from_hours(24),
+        noted_at: now(),
+    };
+    let click =
+        Click { id: id("clk"), waitlist_id: id("wl"), referrer_id: id("sub"), source: None, at: now() };
+    let task = MailTask::Subscriber { subscriber_id: id("sub") };
+    let message = MessageRecord::new("x", task, now()).settled(MessageState::Sent, now());
+    let told = Message { id: id("evt"), kind: "x".to_owned(), body: "{}".to_owned() };
+    let delivery = Delivery::new(&id("we"), id("acct"), told, now());
+    let standing = Standing { erased_at: Some(now()), ..Standing::of(&subscriber()) };
+    let vote = Vote::after(None, &id("feat"), &subscriber(), false, now());
+    let kept = now() + REPLAYED_WITHIN;
+    for (kind, expires) in [
+        (Event::TYPE, event.expires()),
+        (Tally::TYPE, Tally { fact: id("evt"), noted_at: now() }.expires()),
+        (Click::TYPE, click.expires()),
+        (MessageRecord::TYPE, message.expires()),
+        (Delivery::TYPE, delivery.expires()),
+        (Standing::TYPE, standing.expires()),
+        (Vote::TYPE, vote.expires()),
+    ] {
+        assert_eq!(expires, Some(kept), "{kind}");
+    }
+}
+
+/// Each document that says for how long a change may be replayed says the same.
+#[test]
+fn the_documents_name_the_time_within_which_changes_may_be_replayed() {
+    let days = REPLAYED_WITHIN.as_hours() / 24;
+    let within = days - 1;
+    for (path, says) in [
+        ("docs/adr/0002-standing-instead-of-shard-watermark.md", format!("stays for {days} days")),
+        (
+            "docs/runbooks/redrive.md",
+            format!("counted is kept for {days} days: replay nothing older than {within}"),
+        ),
+        ("docs/runbooks/replay.sh", format!("\nDAYS={within} ")),
+        ("docs/api.md", format!("`data` and `at`, are kept for {days} days")),
+        ("docs/webhooks.md", format!("shows for {days} days what was sent")),
+    ] {
+        let text = std::fs::read_to_string(format!("{}/../../{path}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+        assert!(text.contains(&says), "{path} doesn't say {says:?}");
+    }
 }
