@@ -33,6 +33,8 @@ pub enum Reply {
     Drop,
     /// A status, and a body without an end.
     Endless(u16),
+    /// These bytes, and then those again and again, each after a pause: no answer ever.
+    Raw(&'static str, &'static str, Duration),
 }
 
 type Behave = dyn Fn(&Request, usize) -> Reply + Send + Sync;
@@ -145,6 +147,15 @@ async fn serve(mut stream: TcpStream, inner: Arc<Inner>) -> io::Result<()> {
                 return Ok(());
             }
             Reply::Drop => return stream.set_zero_linger(),
+            Reply::Raw(first, then, pause) => {
+                stream.write_all(first.as_bytes()).await?;
+                while stream.write_all(then.as_bytes()).await.is_ok() {
+                    if !pause.is_zero() {
+                        tokio::time::sleep(pause).await;
+                    }
+                }
+                return Ok(());
+            }
             Reply::Endless(status) => {
                 let head = format!("HTTP/1.1 {status} Well\r\nContent-Length: 1000000000000\r\n\r\n");
                 stream.write_all(head.as_bytes()).await?;

@@ -1,60 +1,143 @@
 //! One attempt: a POST to somebody else's server, of whom nothing is expected.
 //!
-//! The address is judged where it is used: by the resolver whose answer the connection is made to, so that a name
-//! can't lead elsewhere between a check and the call. Redirects are not followed; what is read of an answer, and how
-//! long it may take, is bounded.
+//! Invariants:
+//! - The address is judged where it is used: by the resolver whose answer the connection is made to, so that a name
+//!   can't lead elsewhere between a check and the call. Redirects are not followed.
+//! - The whole exchange has one deadline: look-up, connection, TLS, request, informational answers, head and body.
+//! - The exchange reads a bounded number of bytes off the socket, so that neither memory nor the time between two looks at
+//!   the clock is the endpoint's to choose. (A server that sends `103` without end keeps a client that reads without a
+//!   bound so busy that its timers don't fire.)
+//! - Nothing of the exchange outlives it: a connection serves one message, and is driven by the call itself.
 
-use std::time::{Duration, Instant};
-
-use aws_smithy_runtime_api::client::{
-    dns::{DnsFuture, ResolveDns, ResolveDnsError, SharedDnsResolver},
-    http::{HttpConnector, SharedHttpConnector},
-    orchestrator::{HttpRequest, HttpResponse},
-    result::ConnectorError,
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
 };
-use aws_smithy_types::{body::SdkBody, byte_stream::ByteStream};
+
+use bytes::Bytes;
 use domain::{
     network::Networks,
     webhook::{Attempt, Message, WebhookEndpoint},
 };
+use futures_util::future::{BoxFuture, Either, select};
+use http::{Request, Uri, header};
+use http_body_util::{BodyExt, Full};
+use hyper::{body::Incoming, client::conn::http1};
+use hyper_util::{
+    client::legacy::connect::{HttpConnector, dns::Name},
+    rt::TokioIo,
+};
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::OnceCell;
+use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    sync::OnceCell,
+    time::{Instant, timeout, timeout_at},
+};
+use tokio_rustls::TlsConnector;
+use tower::{Service, ServiceExt};
+use url::{Host, Position, Url};
 
 /// How much of an answer is kept, in bytes, and how long it may take to come once the status is there.
 const EXCERPT: usize = 512;
 const EXCERPT_WITHIN: Duration = Duration::from_millis(500);
+/// The most that is read off the socket in one exchange, in bytes: some 10 KiB of certificates, and an answer's head.
+const MOST_READ: usize = 64 * 1024;
+/// The longest head of an answer, in bytes.
+const MOST_HEAD: usize = 16 * 1024;
 /// The longest reason that is kept, in characters.
 const REASON: usize = 200;
+/// How long one address of several may take to be connected to.
+const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 /// What has to be said of a name by which no permitted address is reached.
 const NOT_PERMITTED: &str = "the host's name leads to no public address";
+/// What has to be said of an endpoint that sends without end.
+const TOO_MUCH: &str = "the answer has no end within 64 KiB";
+
+/// What a name leads to.
+type LookUp = dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> + Send + Sync;
 
 /// Names as the system resolves them.
-#[derive(Clone, Debug)]
-struct System;
-
-impl ResolveDns for System {
-    fn resolve_dns<'a>(&'a self, name: &'a str) -> DnsFuture<'a> {
-        DnsFuture::new(async move {
-            let found = tokio::net::lookup_host((name, 0)).await.map_err(ResolveDnsError::new)?;
-            Ok(found.map(|address| address.ip()).collect())
-        })
-    }
+async fn system(name: String) -> io::Result<Vec<IpAddr>> {
+    Ok(tokio::net::lookup_host((name, 0)).await?.map(|address| address.ip()).collect())
 }
 
 /// Of what a name leads to, what may be called.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Guard {
-    resolver: SharedDnsResolver,
+    look_up: Arc<LookUp>,
     networks: Networks,
 }
 
-impl ResolveDns for Guard {
-    fn resolve_dns<'a>(&'a self, name: &'a str) -> DnsFuture<'a> {
-        DnsFuture::new(async move {
-            let mut found = self.resolver.resolve_dns(name).await?;
-            found.retain(|address| self.networks.permit(*address));
-            if found.is_empty() { Err(ResolveDnsError::new(NOT_PERMITTED)) } else { Ok(found) }
-        })
+impl Guard {
+    async fn resolve(self, name: String) -> io::Result<std::vec::IntoIter<SocketAddr>> {
+        let mut found = (self.look_up)(name).await?;
+        found.retain(|address| self.networks.permit(*address));
+        if found.is_empty() {
+            return Err(io::Error::other(NOT_PERMITTED));
+        }
+        // The port is the URL's.
+        let found: Vec<_> = found.into_iter().map(|address| SocketAddr::new(address, 0)).collect();
+        Ok(found.into_iter())
+    }
+}
+
+impl Service<Name> for Guard {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = io::Error;
+    type Future = BoxFuture<'static, io::Result<Self::Response>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        Box::pin(self.clone().resolve(name.as_str().to_owned()))
+    }
+}
+
+/// A connection of which so many bytes more are read.
+struct Bounded {
+    stream: TcpStream,
+    left: usize,
+}
+
+impl AsyncRead for Bounded {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.left == 0 {
+            return Poll::Ready(Err(io::Error::other(TOO_MUCH)));
+        }
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        self.left = self.left.saturating_sub(buffer.filled().len() - before);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Bounded {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
 
@@ -67,20 +150,34 @@ pub struct Called {
     pub retry_after: Option<SignedDuration>,
 }
 
-/// A client of other people's servers, with its connections.
+/// An answer, as far as it is looked at.
+struct Answer {
+    status: u16,
+    retry_after: Option<SignedDuration>,
+    /// When its status was there.
+    at: Instant,
+    excerpt: Option<String>,
+}
+
+/// A client of other people's servers.
 pub struct Caller {
     guard: Guard,
-    https: OnceCell<SharedHttpConnector>,
-    http: OnceCell<SharedHttpConnector>,
+    tls: OnceCell<TlsConnector>,
 }
 
 impl Caller {
     pub fn new(networks: Networks) -> Self {
-        let resolver = SharedDnsResolver::new(System);
-        Self { guard: Guard { resolver, networks }, https: OnceCell::new(), http: OnceCell::new() }
+        Self::resolving(|name| Box::pin(system(name)), networks)
     }
 
-    /// Sends a message, once. The endpoint has `patience` to answer, from the look-up of its name on.
+    fn resolving(
+        look_up: impl Fn(String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> + Send + Sync + 'static,
+        networks: Networks,
+    ) -> Self {
+        Self { guard: Guard { look_up: Arc::new(look_up), networks }, tls: OnceCell::new() }
+    }
+
+    /// Sends a message, once. The exchange may take `patience`, from the look-up of the endpoint's name on.
     pub async fn call(
         &self,
         endpoint: &WebhookEndpoint,
@@ -89,71 +186,136 @@ impl Caller {
         now: Timestamp,
     ) -> Called {
         let began = Instant::now();
-        let posted = tokio::time::timeout(patience, self.post(endpoint, message, now)).await;
-        let in_time = posted.is_ok();
-        let answer = posted.unwrap_or_else(|_| Err(format!("no answer within {} s", patience.as_secs())));
-        let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let exchanged = timeout(patience, self.exchange(endpoint, message, began + patience, now)).await;
+        let in_time = exchanged.is_ok();
+        let answer =
+            exchanged.unwrap_or_else(|_| Err(format!("no answer within {} s", patience.as_secs_f32())));
+        let ended = answer.as_ref().map_or_else(|_| Instant::now(), |answer| answer.at);
+        let duration_ms = u64::try_from(ended.duration_since(began).as_millis()).unwrap_or(u64::MAX);
         let mut attempt = Attempt { at: now, duration_ms, status_code: None, error: None, response: None };
         let mut retry_after = None;
         match answer {
             Ok(answer) => {
-                let seconds = answer.headers().get("retry-after").and_then(|text| text.parse().ok());
-                retry_after = seconds.map(SignedDuration::from_secs);
-                attempt.status_code = Some(answer.status().as_u16());
-                attempt.response = excerpt(answer).await;
+                retry_after = answer.retry_after;
+                attempt.status_code = Some(answer.status);
+                attempt.response = answer.excerpt;
             }
             Err(reason) => attempt.error = Some(reason.chars().take(REASON).collect()),
         }
         Called { attempt, in_time, retry_after }
     }
 
-    /// The answer as soon as its status is there, or why there is none.
-    async fn post(
+    /// The answer, or why there is none.
+    async fn exchange(
         &self,
         endpoint: &WebhookEndpoint,
         message: &Message,
+        deadline: Instant,
         now: Timestamp,
-    ) -> Result<HttpResponse, String> {
+    ) -> Result<Answer, String> {
         let url =
             endpoint.url.permitted(&self.guard.networks).map_err(|invalid| format!("the URL {invalid}"))?;
-        let connector = self.connector(url.scheme()).await;
-        let mut request = HttpRequest::get(url.as_str()).map_err(|error| error.to_string())?;
-        request.set_method("POST").map_err(|error| error.to_string())?;
-        let headers = request.headers_mut();
-        headers.insert("content-type", "application/json");
-        headers.insert("content-length", message.body.len().to_string());
-        headers.insert("user-agent", concat!("Groundswell-Webhooks/", env!("CARGO_PKG_VERSION")));
-        headers.insert("webhook-id", message.id.to_string());
-        headers.insert("webhook-timestamp", now.as_second().to_string());
-        headers.insert("webhook-signature", endpoint.signature(message.id.as_str(), now, &message.body));
-        *request.body_mut() = SdkBody::from(message.body.as_str());
-        connector.call(request).await.map_err(|error| reason(&error))
+        let request = request(&url, endpoint, message, now).map_err(|error| reason(&error))?;
+        let stream = self.connect(&url).await?;
+        if url.scheme() == "http" {
+            return answer(stream, request, deadline).await;
+        }
+        let name = match url.host() {
+            Some(Host::Domain(name)) => ServerName::try_from(name.trim_end_matches('.').to_owned()),
+            Some(Host::Ipv4(address)) => Ok(ServerName::from(IpAddr::from(address))),
+            Some(Host::Ipv6(address)) => Ok(ServerName::from(IpAddr::from(address))),
+            None => return Err("the URL has no host".to_owned()),
+        };
+        let name = name.map_err(|error| reason(&error))?;
+        let stream = self.tls().await?.connect(name, stream).await.map_err(|error| reason(&error))?;
+        answer(stream, request, deadline).await
+    }
+
+    async fn connect(&self, url: &Url) -> Result<Bounded, String> {
+        let uri: Uri = url.as_str().parse().map_err(|error| reason(&error))?;
+        let mut connector = HttpConnector::new_with_resolver(self.guard.clone());
+        connector.enforce_http(false);
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(CONNECT_WITHIN));
+        let stream = connector.oneshot(uri).await.map_err(|error| reason(&error))?;
+        Ok(Bounded { stream: stream.into_inner(), left: MOST_READ })
     }
 
     /// Reading the system's roots takes milliseconds: not before they are needed.
-    async fn connector(&self, scheme: &str) -> &SharedHttpConnector {
-        match scheme {
-            // A plain URL is of this machine, or names an address that is permitted.
-            "http" => self.http.get_or_init(async || aws::web_connector("http://")).await,
-            _ => self.https.get_or_init(async || aws::web_connector_resolving(self.guard.clone())).await,
-        }
+    async fn tls(&self) -> Result<&TlsConnector, String> {
+        self.tls.get_or_try_init(async || tls().map_err(|error| reason(&error))).await
     }
 }
 
-/// How the body of an answer begins, if it comes in time.
-async fn excerpt(answer: HttpResponse) -> Option<String> {
-    let mut body = ByteStream::new(answer.into_body());
+/// TLS as web servers speak it, trusting what the system trusts.
+fn tls() -> Result<TlsConnector, rustls::Error> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let mut config = config.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+fn request(
+    url: &Url,
+    endpoint: &WebhookEndpoint,
+    message: &Message,
+    now: Timestamp,
+) -> Result<Request<Full<Bytes>>, http::Error> {
+    Request::post(&url[Position::BeforePath..Position::AfterQuery])
+        .header(header::HOST, &url[Position::BeforeHost..Position::AfterPort])
+        .header(header::CONNECTION, "close")
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::USER_AGENT, concat!("Groundswell-Webhooks/", env!("CARGO_PKG_VERSION")))
+        .header("webhook-id", message.id.as_str())
+        .header("webhook-timestamp", now.as_second())
+        .header("webhook-signature", endpoint.signature(message.id.as_str(), now, &message.body))
+        .body(Full::from(message.body.clone()))
+}
+
+/// Sends a request over a connection of its own; the answer as soon as its status is there and its excerpt, if that
+/// comes in time.
+async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    request: Request<Full<Bytes>>,
+    deadline: Instant,
+) -> Result<Answer, String> {
+    let handshake = http1::Builder::new().max_buf_size(MOST_HEAD).handshake(TokioIo::new(stream)).await;
+    let (mut sender, connection) = handshake.map_err(|error| reason(&error))?;
+    let exchange = async {
+        let answer = sender.send_request(request).await.map_err(|error| reason(&error))?;
+        let at = Instant::now();
+        let status = answer.status().as_u16();
+        let seconds =
+            answer.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let excerpt = excerpt(answer.into_body(), deadline.min(at + EXCERPT_WITHIN)).await;
+        Ok(Answer { status, retry_after: seconds.map(SignedDuration::from_secs), at, excerpt })
+    };
+    // The connection does the work, and what becomes of it is what becomes of the exchange.
+    match select(pin!(exchange), pin!(connection)).await {
+        Either::Left((answer, _)) => answer,
+        Either::Right((_, exchange)) => exchange.await,
+    }
+}
+
+/// How the body of an answer begins, as far as that comes in time.
+async fn excerpt(mut body: Incoming, until: Instant) -> Option<String> {
     let mut read = Vec::new();
     let all = async {
         while read.len() < EXCERPT {
-            match body.next().await {
-                Some(Ok(bytes)) => read.extend_from_slice(&bytes[..bytes.len().min(EXCERPT)]),
+            match body.frame().await {
+                Some(Ok(frame)) => {
+                    let bytes = frame.into_data().unwrap_or_default();
+                    read.extend_from_slice(&bytes[..bytes.len().min(EXCERPT)]);
+                }
                 _ => break,
             }
         }
     };
     // What came until then is enough.
-    let _ = tokio::time::timeout(EXCERPT_WITHIN, all).await;
+    let _ = timeout_at(until, all).await;
     read.truncate(EXCERPT);
     let text: String =
         String::from_utf8_lossy(&read).chars().filter(|c| !c.is_control() || *c == '\n').collect();
@@ -161,44 +323,23 @@ async fn excerpt(answer: HttpResponse) -> Option<String> {
 }
 
 /// The innermost cause: what is around it speaks of our client.
-fn reason(error: &ConnectorError) -> String {
-    let first: &(dyn std::error::Error + 'static) = error;
-    let causes = std::iter::successors(Some(first), |error| error.source());
+fn reason(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
     causes.last().map(ToString::to_string).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        net::IpAddr,
-        sync::{
-            Arc,
-            atomic::{AtomicUsize, Ordering},
-        },
-    };
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use domain::{
         id::{AccountId, EventId},
         webhook::{EndpointUrl, TEST},
     };
-    use tokio::net::TcpListener;
+    use tokio::{io::AsyncWriteExt, net::TcpListener};
 
     use super::*;
     use crate::PATIENCE;
-
-    /// A name server that gives another answer each time.
-    #[derive(Clone, Debug)]
-    struct Changing {
-        answers: Vec<IpAddr>,
-        asked: Arc<AtomicUsize>,
-    }
-
-    impl ResolveDns for Changing {
-        fn resolve_dns<'a>(&'a self, _: &'a str) -> DnsFuture<'a> {
-            let asked = self.asked.fetch_add(1, Ordering::Relaxed);
-            DnsFuture::ready(Ok(vec![self.answers[asked % self.answers.len()]]))
-        }
-    }
 
     fn endpoint(url: &str) -> WebhookEndpoint {
         let now = Timestamp::now();
@@ -210,11 +351,15 @@ mod tests {
         Message { id: EventId::in_order(Timestamp::now()), kind: TEST.to_owned(), body: "{}".to_owned() }
     }
 
-    fn resolving(answers: &[&str]) -> Caller {
-        let answers = answers.iter().map(|address| address.parse().unwrap()).collect();
-        let resolver = SharedDnsResolver::new(Changing { answers, asked: Arc::default() });
-        let guard = Guard { resolver, networks: Networks::default() };
-        Caller { guard, ..Caller::new(Networks::default()) }
+    /// With a name server that gives another answer each time.
+    fn resolving(answers: &[&str], networks: Networks) -> Caller {
+        let answers: Vec<IpAddr> = answers.iter().map(|address| address.parse().unwrap()).collect();
+        let asked = AtomicUsize::new(0);
+        let look_up = move |_| -> BoxFuture<'static, io::Result<Vec<IpAddr>>> {
+            let answer = answers[asked.fetch_add(1, Ordering::Relaxed) % answers.len()];
+            Box::pin(std::future::ready(Ok(vec![answer])))
+        };
+        Caller::resolving(look_up, networks)
     }
 
     #[tokio::test]
@@ -224,7 +369,7 @@ mod tests {
         for address in
             ["127.0.0.1", "::1", "::ffff:127.0.0.1", "10.0.0.1", "169.254.169.254", "fd00:ec2::254"]
         {
-            let caller = resolving(&[address]);
+            let caller = resolving(&[address], Networks::default());
             let called = caller
                 .call(
                     &endpoint(&format!("https://rebind.example:{port}/")),
@@ -236,14 +381,14 @@ mod tests {
             assert_eq!(called.attempt.error.as_deref(), Some(NOT_PERMITTED), "{address}");
         }
         // Whoever checks first, by a look-up of its own, gets the public address, and whoever calls then the other.
-        let caller = resolving(&["1.1.1.1", "127.0.0.1"]);
-        let checked = caller.guard.resolve_dns("rebind.example").await.unwrap();
-        assert_eq!(checked, ["1.1.1.1".parse::<IpAddr>().unwrap()]);
+        let caller = resolving(&["1.1.1.1", "127.0.0.1"], Networks::default());
+        let checked = caller.guard.clone().resolve("rebind.example".to_owned()).await.unwrap();
+        assert_eq!(checked.as_slice(), ["1.1.1.1:0".parse::<SocketAddr>().unwrap()]);
         let url = format!("https://rebind.example:{port}/");
         let called = caller.call(&endpoint(&url), &message(), PATIENCE, Timestamp::now()).await;
         assert_eq!(called.attempt.error.as_deref(), Some(NOT_PERMITTED));
         // Nobody ever knocked.
-        let knocked = tokio::time::timeout(Duration::from_millis(50), inside.accept()).await;
+        let knocked = timeout(Duration::from_millis(50), inside.accept()).await;
         assert!(knocked.is_err());
     }
 
@@ -258,5 +403,76 @@ mod tests {
         let called =
             Caller::new(Networks::default()).call(&endpoint, &message(), PATIENCE, Timestamp::now()).await;
         assert_eq!(called.attempt.error.as_deref(), Some("the URL is not at a public address"));
+    }
+
+    /// What a server says once it was connected to: these bytes, and then these again and again, each after a pause.
+    async fn server(first: &'static [u8], then: &'static [u8], pause: Duration) -> (u16, Arc<AtomicUsize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let written = Arc::new(AtomicUsize::new(0));
+        let count = written.clone();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut bytes = first;
+            while stream.write_all(bytes).await.is_ok() {
+                count.fetch_add(bytes.len(), Ordering::Relaxed);
+                bytes = then;
+                if !pause.is_zero() || bytes.is_empty() {
+                    tokio::time::sleep(pause.max(Duration::from_millis(1))).await;
+                }
+            }
+        });
+        (port, written)
+    }
+
+    /// On one thread, as in Lambda: who keeps it busy keeps the clock from being looked at.
+    #[tokio::test]
+    async fn no_endpoint_takes_more_than_its_time_and_its_bytes() {
+        const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\n";
+        const EARLY: &[u8] = b"HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\n\r\n";
+        let slowly = Duration::from_millis(20);
+        let patience = Duration::from_millis(300);
+        let late = "no answer within 0.3 s";
+        let head = "message head is too large";
+        for (what, url, first, then, pause, error) in [
+            ("informational answers without end", "http", EARLY, EARLY, Duration::ZERO, TOO_MUCH),
+            ("informational answers now and then", "http", EARLY, EARLY, slowly, late),
+            ("a header that trickles", "http", HEAD, b"x", slowly, late),
+            ("a header without end", "http", HEAD, b"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", Duration::ZERO, head),
+            ("headers without end", "http", HEAD, b"a: b\r\n", Duration::ZERO, head),
+            ("silence", "http", b"", b"", slowly, late),
+            ("silence instead of TLS", "https", b"", b"", slowly, late),
+            // A record of a handshake that says it is long.
+            ("TLS that trickles", "https", b"\x16\x03\x03\x3f\xff\x02", b"\0", slowly, late),
+        ] {
+            let (port, written) = server(first, then, pause).await;
+            let caller = resolving(&["127.0.0.1"], "127.0.0.0/8".parse().unwrap());
+            let url = match url {
+                "http" => EndpointUrl::parse(&format!("http://127.0.0.1:{port}/"), &caller.guard.networks),
+                _ => EndpointUrl::parse(&format!("https://slow.example:{port}/"), &caller.guard.networks),
+            };
+            let endpoint = WebhookEndpoint { url: url.unwrap(), ..endpoint("https://example.com/") };
+            let called = caller.call(&endpoint, &message(), patience, Timestamp::now()).await;
+            let found = called.attempt.error.unwrap_or_default();
+            assert!(found.contains(error), "{what}: {found}");
+            assert_eq!(called.in_time, error != late, "{what}");
+            // What the sockets hold was written as well, and nothing was read of it.
+            let written = written.load(Ordering::Relaxed);
+            assert!(written < MOST_READ + 16 * 1024 * 1024, "{what}: {written} bytes");
+        }
+        // A status is an answer, whatever becomes of its body.
+        for (first, then, pause) in [
+            (&b"HTTP/1.1 204 No Content\r\n\r\n"[..], EARLY, Duration::ZERO),
+            (b"HTTP/1.1 200 OK\r\n\r\nx", b"x", slowly),
+            (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n", Duration::ZERO),
+        ] {
+            let (port, _) = server(first, then, pause).await;
+            let caller = Caller::new("127.0.0.0/8".parse().unwrap());
+            let url = EndpointUrl::parse(&format!("http://127.0.0.1:{port}/"), &caller.guard.networks);
+            let endpoint = WebhookEndpoint { url: url.unwrap(), ..endpoint("https://example.com/") };
+            let called = caller.call(&endpoint, &message(), patience, Timestamp::now()).await;
+            assert!(called.attempt.was_taken() && called.in_time, "{:?}", called.attempt);
+            assert!(called.attempt.response.unwrap_or_default().len() <= EXCERPT);
+        }
     }
 }

@@ -6,7 +6,8 @@
 //!
 //! A slow endpoint holds up nobody but itself and others that are slow: a worker waits for an answer for a second, and
 //! then hangs up and hands the delivery on to workers that wait for fifteen; what else is for that endpoint goes there
-//! at once.
+//! at once. A delivery that comes again without its attempt noted was lost with its worker: its endpoint counts as slow,
+//! and among the slow such deliveries are made one by one, after the others of their batch.
 //!
 //! Access patterns: `delivery.target`, `delivery.note`, `delivery.due`, `delivery.queued`, `webhook.slow`.
 
@@ -46,6 +47,9 @@ const SLOW: Duration = Duration::from_secs(1);
 /// An endpoint counts as slow for so long after an answer that was, or until a quick one, from ten minutes on.
 const SLOW_FOR: SignedDuration = SignedDuration::from_hours(24);
 const SLOW_AT_LEAST: SignedDuration = SignedDuration::from_mins(10);
+/// Among deliveries that were lost with their worker, none is begun so long after its batch came: Lambda ends a worker
+/// after sixty seconds, and each may take fifteen.
+const BEGUN_WITHIN: Duration = Duration::from_secs(40);
 /// How long a look may go on; what is left is looked at by the next one.
 const LOOK_WITHIN: Duration = Duration::from_secs(40);
 
@@ -55,6 +59,10 @@ pub enum WebhookError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Queue(#[from] QueueError),
+    #[error("a task for slow endpoints holds another one")]
+    Nested,
+    #[error("no time left for it in this batch")]
+    Late,
 }
 
 /// What the function is invoked with.
@@ -123,24 +131,40 @@ impl WebhookSender {
                 self.look(now).await?;
                 Ok(SqsBatchResponse::default())
             }
-            Invocation::Queued(event) => {
-                let made = async |task| match task {
-                    WebhookTask::Slow { task } => self.make(*task, true, now).await,
-                    task => self.make(task, false, now).await,
+            Invocation::Queued(mut event) => {
+                let until = Instant::now() + BEGUN_WITHIN;
+                let mut repeated = queues::take_repeated(&mut event);
+                // One of them may end this worker as well: the others have their turn before it now and then.
+                if !repeated.records.is_empty() {
+                    let [dice] = secret::random();
+                    let first = usize::from(dice) % repeated.records.len();
+                    repeated.records.rotate_left(first);
+                }
+                let mut response = queues::work_off(event, AT_ONCE, |task| self.make(task, false, now)).await;
+                let again = async |task| match Instant::now() < until {
+                    true => self.make(task, true, now).await,
+                    false => Err(WebhookError::Late),
                 };
-                Ok(queues::work_off(event, AT_ONCE, made).await)
+                let again = queues::work_off(repeated, 1, again).await;
+                response.batch_item_failures.extend(again.batch_item_failures);
+                Ok(response)
             }
         }
     }
 
     /// Makes a delivery, unless that was done, or the endpoint is gone; one to a slow endpoint where it holds up nobody.
-    async fn make(&self, task: WebhookTask, among_slow: bool, now: Timestamp) -> Result<(), WebhookError> {
+    /// A `repeated` task was begun before, by a worker that was lost.
+    async fn make(&self, task: WebhookTask, repeated: bool, now: Timestamp) -> Result<(), WebhookError> {
+        let (task, among_slow) = match task {
+            WebhookTask::Slow { task } => (*task, true),
+            task => (task, false),
+        };
         let (account, id) = match &task {
             WebhookTask::Tell { account_id, endpoint_id, message } => {
                 (account_id, DeliveryId::of(endpoint_id, &message.id))
             }
             WebhookTask::Deliver { account_id, delivery_id, .. } => (account_id, delivery_id.clone()),
-            WebhookTask::Slow { .. } => return Ok(()),
+            WebhookTask::Slow { .. } => return Err(WebhookError::Nested),
         };
         let Some(target) = webhooks::target(&self.table, account, &id).await? else {
             return Ok(webhooks::forget(&self.table, &id).await?);
@@ -157,7 +181,12 @@ impl WebhookSender {
             // It was noted before: what is left to do, others do.
             _ => return Ok(()),
         };
-        let is_slow = target.slow_until.is_some_and(|until| now < until);
+        let mut is_slow = target.slow_until.is_some_and(|until| now < until);
+        if repeated && !is_slow {
+            tracing::warn!(endpoint_id = %target.endpoint.id, "a worker was lost while it told an endpoint");
+            self.note_slow(&target, Some(now + SLOW_FOR)).await;
+            is_slow = true;
+        }
         let made = match is_slow && !among_slow {
             true => Made::TooSlow,
             false => self.attempt(&target, &delivery, among_slow, now).await?,
@@ -219,6 +248,10 @@ impl WebhookSender {
             Some(_) if among_slow => None,
             _ => return,
         };
+        self.note_slow(target, until).await;
+    }
+
+    async fn note_slow(&self, target: &Target, until: Option<Timestamp>) {
         if let Err(error) = webhooks::note_slow(&self.table, &target.endpoint.id, until).await {
             // Another is noting the same; otherwise the next one does.
             tracing::debug!(cause = %error, "the pace of an endpoint not noted");

@@ -14,7 +14,6 @@ use aws_smithy_http_client::{
     tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode},
 };
 use aws_smithy_runtime_api::client::{
-    dns::ResolveDns,
     http::{HttpConnectorSettings, SharedHttpClient, SharedHttpConnector},
     result::ConnectorError,
 };
@@ -147,12 +146,6 @@ pub fn web_connector(uri: &str) -> SharedHttpConnector {
     } else {
         web_connector_builder().tls_provider(Provider::Rustls(CryptoMode::Ring)).build()
     })
-}
-
-/// The same, over TLS, to where a resolver of one's own says that names lead.
-pub fn web_connector_resolving(resolver: impl ResolveDns + Clone + 'static) -> SharedHttpConnector {
-    let builder = web_connector_builder().tls_provider(Provider::Rustls(CryptoMode::Ring));
-    SharedHttpConnector::new(builder.build_with_resolver(resolver))
 }
 
 fn web_connector_builder() -> ConnectorBuilder {

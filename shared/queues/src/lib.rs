@@ -3,7 +3,7 @@
 mod tasks;
 
 use aws::{Env, EnvError};
-use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
+use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use aws_sdk_sqs::{
     Client,
     error::DisplayErrorContext,
@@ -92,6 +92,17 @@ impl Queue {
             Some(entry) => Err(failed(entry.message.as_deref().unwrap_or(&entry.code))),
         }
     }
+}
+
+/// Takes those messages out of a batch that were received before, and were not dealt with.
+pub fn take_repeated(event: &mut SqsEvent) -> SqsEvent {
+    let is_repeated = |message: &SqsMessage| {
+        let count = message.attributes.get("ApproximateReceiveCount");
+        count.and_then(|count| count.parse::<u32>().ok()).is_some_and(|count| count > 1)
+    };
+    let mut repeated = SqsEvent::default();
+    repeated.records = event.records.extract_if(.., |message| is_repeated(message)).collect();
+    repeated
 }
 
 /// Does what each message of a batch asks for, so many at a time, in their order. What can't be read or fails is
