@@ -76,8 +76,6 @@ fn check(name: &str, function: &str, event: &Value, answer: &Value) {
             assert!(routed, "{name}: no operation is {} {}", asked("httpMethod"), asked("path"));
             let expected = match name {
                 "waitlist-create" => 201,
-                // A dead link is no error.
-                "referral-click" => 201,
                 _ => 404,
             };
             assert_eq!(answer["statusCode"], expected, "{name}: {answer}");

@@ -555,6 +555,34 @@ async fn files_copied_into_the_bucket_are_imported_whatever_their_names() {
     assert_eq!(running.queue_depth("import-dead-letters").unwrap().visible, 0);
 }
 
+/// A link takes what is put to it until its time is over; one file is imported by it.
+#[tokio::test]
+async fn a_link_imports_one_file() {
+    let api = Api::shared();
+    let pool = api.pool(json!({})).await;
+    let upload = api.post(&format!("/code-pools/{pool}/imports"), json!({})).await;
+    let put = async |csv: &'static str| {
+        let put = reqwest::Client::new().put(upload.text_at("upload_url")).header("content-type", "text/csv");
+        assert_eq!(put.body(csv).send().await.unwrap().status(), 200);
+    };
+    put("code\nFIRST-1\nFIRST-2\n").await;
+    assert_eq!(api.imported(&pool, &upload.id()).await["added"], 2);
+    for csv in ["code\nSECOND-1\n", "code\nTHIRD-1\nTHIRD-2\n", "code\nFOURTH-1\n"] {
+        put(csv).await;
+    }
+    let surplus = eventually(|| async {
+        let imports = api.all(&format!("/code-pools/{pool}/imports")).await;
+        imports.into_iter().find(|import| import["id"] != upload.id())
+    })
+    .await;
+    assert_eq!(surplus["status"], "failed");
+    assert_eq!(surplus["failure"], "the link was used before: announce an import for each file");
+    assert_eq!(api.import(&pool, "code\nLAST-1\n").await["added"], 1);
+    let imports = api.all(&format!("/code-pools/{pool}/imports")).await;
+    assert_eq!(imports.len(), 3, "{imports:#?}");
+    assert_eq!(api.get(&format!("/code-pools/{pool}")).await.ok()["counts"]["imported"], 3);
+}
+
 #[tokio::test]
 async fn an_upload_that_breaks_off_is_no_file() {
     let api = Api::shared();

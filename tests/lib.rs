@@ -169,6 +169,7 @@ pub async fn start(options: Options) -> Platform {
         let limits = &mut account.limits;
         for limit in [
             &mut limits.joins_per_ip_per_minute,
+            &mut limits.clicks_per_ip_per_minute,
             &mut limits.claims_per_ip_per_minute,
             &mut limits.uploads_per_minute,
             &mut limits.analytics_per_minute,

@@ -377,13 +377,13 @@ pub const COSTS: &[Cost] = &[
         action: Action::Click,
         requests: 1.0,
         invocations: 3.0,
-        calls: 3.0,
+        calls: 4.0,
         transactions: 2.0,
         messages: 0.0,
         mails: 0.0,
-        reads: 3.0,
-        writes: 10.0,
-        bytes: 708.667,
+        reads: 5.0,
+        writes: 11.0,
+        bytes: 908.0,
     },
     Cost {
         action: Action::Leaderboard,
@@ -619,8 +619,8 @@ pub const HEAT: &[Heat] = &[
     Heat {
         action: Action::Click,
         alone: Some((500.0, "`ROLLUP#account#shard`")),
-        rush: Some((3024.0, "`KEY#key`")),
-        items: Some((3024.0, "`KEY#key`")),
+        rush: Some((1512.0, "`ACCT#account`")),
+        items: Some((1512.0, "`ACCT#account`")),
     },
     Heat {
         action: Action::Leaderboard,

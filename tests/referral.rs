@@ -104,6 +104,36 @@ async fn clicks_are_counted_once_and_dead_links_are_no_error() {
 }
 
 #[tokio::test]
+async fn clicks_are_limited_per_address_of_the_caller() {
+    let Some(api) = Api::another_account().await else { return };
+    let limits = json!({ "limits": { "clicks_per_ip_per_minute": 3 } });
+    api.secret("PATCH", "/account").json(limits).send().await.ok();
+    let (_, people) = line(&api, json!({}), 1).await;
+    let click = |api: &Api, code: &str| {
+        api.public("POST", "/referrals").json(json!({ "referral_code": code })).send()
+    };
+    let code = people[0].text_at("referral_code");
+    let mut counted = 0;
+    for n in 0..8 {
+        let reply = click(&api, &code).await;
+        match reply.status.as_u16() {
+            201 => counted += 1,
+            _ => reply.is_problem(429, "rate-limited"),
+        }
+        assert_eq!(reply.header("x-ratelimit-limit"), "3", "{n}");
+    }
+    assert!(counted <= 6, "a window may end once in between, not twice");
+    // Guessing codes costs the same, and so does a code that is nobody's.
+    click(&api, "gone").await.is_problem(429, "rate-limited");
+    // Others go on: another address, and servers.
+    assert_eq!(click(&api.from_host(78), &code).await.status, 201);
+    let body = json!({ "referral_code": code });
+    assert_eq!(api.post("/referrals", body).await.status, 201);
+    let stats = api.get(&format!("/referrals/{}", people[0].id())).await.ok();
+    assert_eq!(stats["clicks"], counted + 2);
+}
+
+#[tokio::test]
 async fn two_referrals_that_cross_a_tier_together_issue_its_reward_once() {
     let api = Api::shared();
     let tiers = json!({ "reward_tiers": [

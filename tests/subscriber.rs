@@ -324,6 +324,46 @@ async fn joins_are_limited_per_address_of_the_caller() {
     assert_eq!(api.post("/subscribers", body).await.status, 201);
 }
 
+/// Whoever has one IPv6 line has 2^64 addresses.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ipv6_line_is_one_caller_whatever_address_it_takes() {
+    let (Some(platform), Some(api)) = (embedded(), Api::another_account().await) else { return };
+    let limits = json!({ "limits": { "joins_per_ip_per_minute": 2, "clicks_per_ip_per_minute": 2 } });
+    api.secret("PATCH", "/account").json(limits).send().await.ok();
+    let waitlist = api.waitlist(json!({})).await;
+    // Whom the gateway says that a request comes from: a test can't come from there.
+    let sample = |name: &str| -> Value {
+        let path = format!("{}/../events/{name}.json", env!("CARGO_MANIFEST_DIR"));
+        serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+    };
+    let from = async |function: &str, sample: &Value, body: Value, address: &str| {
+        let mut event = sample.clone();
+        event["body"] = json!(body.to_string());
+        let key = format!("{function}-{address}");
+        event["multiValueHeaders"]["Idempotency-Key"] = json!([key]);
+        event["headers"]["Idempotency-Key"] = json!(key);
+        event["requestContext"]["identity"]["sourceIp"] = json!(address);
+        event["requestContext"]["authorizer"]["account_id"] = json!(api.credentials.account_id);
+        platform.invoke(function, event).await.unwrap()["statusCode"].as_u64().unwrap()
+    };
+    let (join, click) = (sample("subscriber-join"), sample("referral-click"));
+    for (function, sample, mine) in [("SubscriberFunction", &join, true), ("ReferralFunction", &click, false)]
+    {
+        let body = || match mine {
+            true => json!({ "waitlist_id": waitlist, "email": address("six"), "consent": true }),
+            false => json!({ "referral_code": "gone" }),
+        };
+        let mut refused = 0;
+        for n in 0..8 {
+            let status = from(function, sample, body(), &format!("2001:db8:0:7:{n}::{n}")).await;
+            assert!(status == 201 || status == 429, "{function}: {status}");
+            refused += u32::from(status == 429);
+        }
+        assert!(refused >= 3, "{function}: a window may end once in between, not twice");
+        assert_eq!(from(function, sample, body(), "2001:db8:0:8::1").await, 201, "{function}");
+    }
+}
+
 #[tokio::test]
 async fn the_first_in_line_are_invited_in_order_and_get_a_mail() {
     let api = Api::shared();

@@ -17,7 +17,7 @@ use futures_util::{StreamExt, future::join_all, stream};
 use groundswell::{Platform, faults::Faults};
 use jiff::{SignedDuration, Timestamp};
 use scenarios::{
-    Api, Reply as Answer, address, eventually, patiently, platform,
+    Api, Reply as Answer, address, eventually, in_flight, patiently, platform,
     receiver::{Receiver, Reply},
     server::Request,
 };
@@ -317,10 +317,56 @@ async fn what_can_not_be_an_endpoint_is_refused() {
     patch(&api, &id, json!({ "url": "https://10.0.0.1/" })).await.refuses("url");
     patch(&api, &id, json!({ "secret": "mine" })).await.refuses("secret");
     patch(&api, &id, json!({ "url": null })).await.refuses("url");
-    // Twenty are enough for anybody.
-    let more = (1..20).map(|n| api.post("/webhook-endpoints", json!({ "url": format!("{url}{n}") })));
-    assert!(join_all(more).await.iter().all(|made| made.status == 201));
-    api.post("/webhook-endpoints", json!({ "url": url })).await.is_problem(409, "too-many-endpoints");
+}
+
+/// Twenty are enough for anybody, also for somebody who asks for more at once.
+#[tokio::test]
+async fn an_account_has_twenty_endpoints_at_most() {
+    let Some(api) = Api::another_account().await else { return };
+    let url = "https://example.com/";
+    let make = |n: usize| api.post("/webhook-endpoints", json!({ "url": format!("{url}{n}") }));
+    let made = make(0).await;
+    assert_eq!(made.status, 201, "{}", made.text);
+    let at_once = in_flight(24);
+    let more: Vec<_> = stream::iter((1..25).map(make)).buffer_unordered(at_once).collect().await;
+    for made in more.iter().filter(|made| made.status != 201) {
+        made.is_problem(409, "too-many-endpoints");
+    }
+    let there = async || api.get("/webhook-endpoints").await.ok()["data"].as_array().unwrap().len();
+    assert_eq!((more.iter().filter(|made| made.status == 201).count(), there().await), (19, 20));
+    make(25).await.is_problem(409, "too-many-endpoints");
+    // One that is removed makes room for one.
+    let path = format!("/webhook-endpoints/{}", made.id());
+    assert_eq!(api.secret("DELETE", &path).send().await.status, 204);
+    let again = join_all((26..30).map(make)).await;
+    assert_eq!((again.iter().filter(|made| made.status == 201).count(), there().await), (1, 20));
+}
+
+/// A test goes to any URL: nobody makes a flood of it.
+#[tokio::test]
+async fn tests_of_an_endpoint_are_limited() {
+    let Some(api) = Api::another_account().await else { return };
+    let receiver = Receiver::willing().await;
+    let (id, _) = endpoint(&api, &receiver, &["comment.erased"]).await;
+    let (other, _) = endpoint(&api, &receiver, &["comment.erased"]).await;
+    let path = format!("/webhook-endpoints/{id}/test");
+    let mut asked = 0;
+    for _ in 0..45 {
+        let reply = api.post(&path, json!({})).await;
+        match reply.status.as_u16() {
+            202 => asked += 1,
+            _ => reply.is_problem(429, "rate-limited"),
+        }
+        assert_eq!(reply.header("x-ratelimit-limit"), "20");
+    }
+    assert!(asked < 45, "none was refused");
+    test_message(&api, &other).await;
+    told(&receiver, "webhook.test", asked + 1).await;
+    let log = deliveries(&api, &id, asked, "delivered").await;
+    assert_eq!(log.len(), asked);
+    let replay = format!("/deliveries/{}/replay", log[0]["id"].as_str().unwrap());
+    let replayed = api.post(&replay, json!({})).await;
+    assert_eq!((replayed.status.as_u16(), replayed.header("x-ratelimit-limit")), (202, "300"));
 }
 
 #[tokio::test]
@@ -374,6 +420,99 @@ async fn an_answer_that_does_not_come_is_not_waited_for() {
     let attempt = &delivery["attempts"][0];
     assert_eq!(attempt["error"], "no answer within 15 s");
     assert!(attempt["duration_ms"].as_u64() >= Some(15_000), "{attempt}");
+}
+
+/// Whatever an endpoint does in place of an answer, it has fifteen seconds and 64 KiB for it.
+#[tokio::test]
+async fn an_answer_without_an_end_is_not_waited_for() {
+    const EARLY: &str = "HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\n\r\n";
+    const HEAD: &str = "HTTP/1.1 200 OK\r\n";
+    let Some(api) = Api::another_account().await else { return };
+    let second = Duration::from_secs(1);
+    let (late, too_much) = ("no answer within 15 s", "the answer has no end within 64 KiB");
+    let tries = [
+        (Reply::Raw(EARLY, EARLY, Duration::ZERO), too_much),
+        (Reply::Raw(EARLY, EARLY, second / 10), late),
+        (Reply::Raw(HEAD, "x", second), late),
+        (Reply::Raw(HEAD, "a-long-header-without-an-end", Duration::ZERO), "message head is too large"),
+        (Reply::Raw(HEAD, "x: y\r\n", Duration::ZERO), "message head is too large"),
+    ];
+    let tried = tries.map(async |(reply, error)| {
+        let shown = reply.clone();
+        let receiver = Receiver::start(move |_, _| reply.clone()).await;
+        let (id, _) = endpoint(&api, &receiver, &["comment.erased"]).await;
+        test_message(&api, &id).await;
+        let delivery = eventually(|| async {
+            let found = api.all(&format!("/webhook-endpoints/{id}/deliveries")).await.remove(0);
+            (found["attempts"] != json!([])).then_some(found)
+        })
+        .await;
+        let attempt = &delivery["attempts"][0];
+        assert_eq!(attempt["status_code"], Value::Null, "{shown:?}: {attempt}");
+        assert!(attempt["error"].as_str().unwrap().contains(error), "{shown:?}: {attempt}");
+        assert_eq!(delivery["status"], "pending", "{shown:?}: {delivery}");
+    });
+    join_all(tried).await;
+}
+
+/// A worker that is lost while it tells an endpoint can't note that the endpoint is slow: who gets the message next does.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_costs_a_worker_counts_as_slow() {
+    let data = tempfile::tempdir().unwrap();
+    let Some(platform) = platform(data.path(), false, Faults::default()).await else { return };
+    let api = Api::new(platform.credentials.clone());
+    let receiver =
+        Receiver::start(|_, before| if before == 0 { Reply::Hang } else { Reply::Status(200) }).await;
+    let (id, _) = endpoint(&api, &receiver, &["comment.erased"]).await;
+    let now = Timestamp::now();
+    let task = tell(&api, &id, now);
+    let sender = sender(&platform);
+    lose(&sender, &[(task.clone(), 1)], now, &receiver).await;
+    let answer = sender.handle_at(received(&[(task, 2)]), now).await.unwrap();
+    assert!(answer.batch_item_failures.is_empty());
+    // It was handed over to those who wait longer, and told by them.
+    let log = deliveries(&api, &id, 1, "delivered").await;
+    assert_eq!((log[0]["attempts"].as_array().unwrap().len(), receiver.told().len()), (1, 2));
+    let delivery = log[0]["id"].as_str().unwrap().parse().unwrap();
+    let account = &api.credentials.account_id;
+    let target = store::webhooks::target(&platform.table, account, &delivery).await.unwrap().unwrap();
+    assert!(target.slow_until.is_some());
+}
+
+/// What was lost with a worker is told after the others of its batch: these don't come again if the next is lost as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_costs_worker_after_worker_takes_nobody_along() {
+    let data = tempfile::tempdir().unwrap();
+    let Some(platform) = platform(data.path(), false, Faults::default()).await else { return };
+    let api = Api::new(platform.credentials.clone());
+    let deadly = Receiver::start(|_, _| Reply::Hang).await;
+    let others = Receiver::willing().await;
+    let (deadly_id, _) = endpoint(&api, &deadly, &["comment.erased"]).await;
+    let (others_id, _) = endpoint(&api, &others, &["comment.erased"]).await;
+    let now = Timestamp::now();
+    let slow = |id: &str| json!({ "kind": "slow", "task": tell(&api, id, now) });
+    let batch = [(slow(&deadly_id), 2), (slow(&others_id), 1), (slow(&others_id), 1), (slow(&others_id), 1)];
+    lose(&sender(&platform), &batch, now, &deadly).await;
+    assert_eq!(deliveries(&api, &others_id, 3, "delivered").await.len(), 3);
+    assert_eq!(others.ids().into_values().collect::<Vec<_>>(), [1; 3]);
+}
+
+/// A batch of tasks, each with how often it was received.
+fn received(tasks: &[(Value, u32)]) -> webhook_sender::Invocation {
+    let records = tasks.iter().enumerate().map(|(n, (task, count))| {
+        let attributes = json!({ "ApproximateReceiveCount": count.to_string() });
+        json!({ "messageId": n.to_string(), "body": task.to_string(), "attributes": attributes })
+    });
+    serde_json::from_value(json!({ "Records": records.collect::<Vec<_>>() })).unwrap()
+}
+
+/// Has a batch worked off by a worker that is lost as soon as this receiver is told.
+async fn lose(sender: &WebhookSender, tasks: &[(Value, u32)], now: Timestamp, receiver: &Receiver) {
+    let told = eventually(|| async { (!receiver.told().is_empty()).then_some(()) });
+    tokio::select! {
+        _ = sender.handle_at(received(tasks), now) => panic!("it was not lost"),
+        () = told => {}
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -38,6 +38,7 @@ impl From<Account> for AccountView {
 #[serde(deny_unknown_fields)]
 pub struct LimitsPatch {
     pub joins_per_ip_per_minute: Option<u64>,
+    pub clicks_per_ip_per_minute: Option<u64>,
     pub claims_per_ip_per_minute: Option<u64>,
     pub uploads_per_minute: Option<u64>,
     pub analytics_per_minute: Option<u64>,

@@ -113,6 +113,11 @@ async fn patch_account(
                 &mut changed.limits.joins_per_ip_per_minute,
             ),
             (
+                "clicks_per_ip_per_minute",
+                limits.clicks_per_ip_per_minute,
+                &mut changed.limits.clicks_per_ip_per_minute,
+            ),
+            (
                 "claims_per_ip_per_minute",
                 limits.claims_per_ip_per_minute,
                 &mut changed.limits.claims_per_ip_per_minute,

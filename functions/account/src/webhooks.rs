@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use api::{
     App, Committed, IfMatch, Json, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query,
-    created, etag, merge_patch, respond,
+    created, etag, merge_patch, rate_limited, respond,
 };
 use axum::{
     Extension,
@@ -24,6 +24,13 @@ use crate::dto::{DeliveryView, EndpointRequest, EndpointSettings, EndpointView, 
 
 /// A delivery that was asked for and has not been made by then is asked for again.
 const ASKED_WITHIN: SignedDuration = SignedDuration::from_mins(15);
+
+/// Additions of endpoints at once of which each is told what came of it; more of them may have to come again.
+const ADDED_AT_ONCE: u32 = 40;
+/// Tests of an endpoint within a minute: its URL may be somebody else's.
+const TESTS_PER_MINUTE: u64 = 20;
+/// Replays to an endpoint within a minute.
+const REPLAYS_PER_MINUTE: u64 = 300;
 
 /// The account's endpoints, oldest first.
 #[utoipa::path(get, path = "/api/v1/webhook-endpoints", tag = "webhooks",
@@ -51,22 +58,46 @@ pub async fn create(
     }
     let EndpointRequest { url, description, event_types } = &post.body;
     let url = allowed(url, &networks)?;
-    if webhooks::endpoints(&app.table, &principal.account_id).await?.len() >= MAX_ENDPOINTS {
-        return Err(ProblemKind::TooManyEndpoints.because(format!("An account has at most {MAX_ENDPOINTS}.")));
-    }
     let mut wanted = event_types.clone().unwrap_or_default();
     wanted.sort();
     wanted.dedup();
     let account = principal.account_id.clone();
     let endpoint = WebhookEndpoint::new(account, url, description.clone(), wanted, app.now());
-    let commit = webhooks::create(&endpoint, &audit(&app, &principal, "created", &endpoint.id));
     let location = format!("/api/v1/webhook-endpoints/{}", endpoint.id);
     let remembered = created(location.clone(), &EndpointView::from(endpoint.clone()))?;
-    match post.commit(&app, commit, &remembered).await? {
+    match add(&app, &principal, &post, &endpoint, &remembered).await? {
         Committed::Before(answer) => Ok(respond(answer)),
         Committed::Fresh => {
             let answer = created(location, &EndpointView::with_secret(endpoint.clone()))?;
             Ok((etag(endpoint.rev), respond(answer)).into_response())
+        }
+    }
+}
+
+/// Adds an endpoint to those that the account has, as long as there are not too many.
+async fn add(
+    app: &App,
+    principal: &Principal,
+    post: &Post<EndpointRequest>,
+    endpoint: &WebhookEndpoint,
+    remembered: &Answer,
+) -> Result<Committed, Problem> {
+    let audit = audit(app, principal, "created", &endpoint.id);
+    let mut attempt = 0;
+    loop {
+        let fence = webhooks::fence(&app.table, &principal.account_id).await?;
+        if webhooks::endpoints(&app.table, &principal.account_id).await?.len() >= MAX_ENDPOINTS {
+            let detail = format!("An account has at most {MAX_ENDPOINTS}.");
+            return Err(ProblemKind::TooManyEndpoints.because(detail));
+        }
+        let commit = webhooks::create(endpoint, fence.as_ref(), &audit);
+        match post.commit(app, commit, remembered).await {
+            // Another was added meanwhile: perhaps it was the last.
+            Err(problem) if problem.is("fence") && attempt < ADDED_AT_ONCE => {
+                attempt += 1;
+                store::back_off(attempt.min(3)).await;
+            }
+            outcome => return Ok(outcome?),
         }
     }
 }
@@ -162,7 +193,7 @@ pub async fn rotate_secret(
     }
 }
 
-/// Sends the endpoint a message of the type `webhook.test`, to see what comes of it.
+/// Sends the endpoint a message of the type `webhook.test`, to see what comes of it; 20 a minute at most.
 #[utoipa::path(post, path = "/api/v1/webhook-endpoints/{id}/test", tag = "webhooks",
     params(("id" = WebhookEndpointId, Path)), responses((status = ACCEPTED, body = DeliveryView)))]
 pub async fn test(
@@ -175,10 +206,12 @@ pub async fn test(
         return Ok(respond(answer));
     }
     let endpoint = own_enabled(&app, &principal.account_id, &id).await?;
+    let verdict = app.limit(&principal.account_id, "webhook-test", id.as_str(), TESTS_PER_MINUTE).await?;
     let now = app.now();
     let message = webhooks::test_message(&id, now);
     let delivery = Delivery::new(&endpoint.id, endpoint.account_id, message, now);
-    ask(&app, &principal, &post, delivery.queued(now + ASKED_WITHIN, now), "tested", now).await
+    let asked = ask(&app, &principal, &post, delivery.queued(now + ASKED_WITHIN, now), "tested", now).await?;
+    Ok(rate_limited(asked, Some(verdict)))
 }
 
 /// What the endpoint was told in the last 30 days, newest first, and what came of it.
@@ -207,7 +240,8 @@ pub async fn delivery(
     Ok(axum::Json(own_delivery(&app, &principal.account_id, &id).await?.into()))
 }
 
-/// Sends the message once more, with the same id, as if for the first time: it is tried until it is taken.
+/// Sends the message once more, with the same id, as if for the first time: it is tried until it is taken. 300 a minute at
+/// most for each endpoint.
 #[utoipa::path(post, path = "/api/v1/deliveries/{id}/replay", tag = "webhooks",
     params(("id" = DeliveryId, Path)), responses((status = ACCEPTED, body = DeliveryView)))]
 pub async fn replay(
@@ -219,10 +253,14 @@ pub async fn replay(
     if let Some(answer) = post.answered(&app).await? {
         return Ok(respond(answer));
     }
-    own_enabled(&app, &principal.account_id, &id.endpoint()).await?;
+    let endpoint = own_enabled(&app, &principal.account_id, &id.endpoint()).await?.id;
+    let account = &principal.account_id;
+    let verdict = app.limit(account, "webhook-replay", endpoint.as_str(), REPLAYS_PER_MINUTE).await?;
     let delivery = own_delivery(&app, &principal.account_id, &id).await?;
     let now = app.now();
-    ask(&app, &principal, &post, delivery.replayed(now + ASKED_WITHIN, now), "replayed", now).await
+    let asked =
+        ask(&app, &principal, &post, delivery.replayed(now + ASKED_WITHIN, now), "replayed", now).await?;
+    Ok(rate_limited(asked, Some(verdict)))
 }
 
 /// Has a delivery made, of which this is the next revision.

@@ -145,7 +145,7 @@ async fn limit(
     if !principal.is_publishable() {
         return Ok(None);
     }
-    let caller = counter.signing.signing_key.pseudonym("ip", &client.address());
+    let caller = counter.signing.signing_key.pseudonym("ip", &client.line());
     let limit = counter.account.limits.claims_per_ip_per_minute;
     app.limit(&principal.account_id, "claim", &caller, limit).await.map(Some)
 }

@@ -18,7 +18,11 @@ use domain::{
 use files::{Bucket, FilesError};
 use jiff::Timestamp;
 use serde::Deserialize;
-use store::{StoreError, Table, code_pools, entities::Import, imports};
+use store::{
+    StoreError, Table, code_pools,
+    entities::{Import, ImportStatus},
+    imports,
+};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
@@ -87,9 +91,12 @@ impl Importer {
         if let Some(id) = announced(key)
             && let Some(import) = imports::read(&self.table, &pool.id, &id).await?
             && import.object == key
-            && import.etag.as_deref().is_none_or(|known| known == etag)
         {
-            return Ok(import);
+            // Its link takes as many files as are put to it, until its time is over: one of them is imported.
+            return match import.etag.as_deref().is_none_or(|known| known == etag) {
+                true => Ok(import),
+                false => self.surplus(import).await,
+            };
         }
         let id = ImportId::of_object(key, etag);
         loop {
@@ -102,6 +109,21 @@ impl Importer {
                 return Ok(import);
             }
         }
+    }
+
+    /// What says that more than one file came by the link of this import: one for all of them.
+    async fn surplus(&self, import: Import) -> Result<Import, ImportError> {
+        let now = Timestamp::now();
+        let id = ImportId::of_object(&import.object, "surplus");
+        let surplus = Import {
+            status: ImportStatus::Failed,
+            failure: Some("the link was used before: announce an import for each file".to_owned()),
+            started_at: Some(now),
+            finished_at: Some(now),
+            ..Import::new(id, &import.account_id, &import.pool_id, import.object, now)
+        };
+        imports::adopt(&self.table, &surplus).await?;
+        Ok(surplus)
     }
 }
 

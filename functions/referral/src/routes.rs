@@ -2,7 +2,7 @@
 
 use api::{
     Access, App, Client, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query, Routes,
-    created, require_origin, require_subscriber, respond, routes,
+    created, rate_limited, require_origin, require_subscriber, respond, routes,
 };
 use axum::{extract::State, response::Response};
 use domain::{
@@ -11,7 +11,12 @@ use domain::{
     scope::Family,
     subscriber::Subscriber,
 };
-use store::{Commit, entities::Click, referrals, subscribers};
+use store::{
+    Commit,
+    entities::Click,
+    referrals::{self, ClickContext},
+    subscribers,
+};
 
 use crate::{
     dto::{ClickRequest, ClickView, Leader, LedgerView, NextTier, ReferralStats, RewardView},
@@ -40,21 +45,30 @@ async fn own_subscriber(app: &App, account: &AccountId, id: &SubscriberId) -> Re
     found.map(|found| found.subscriber).ok_or_else(|| ProblemKind::NotFound.into())
 }
 
-/// Counts a visit through a referral link.
+/// Counts a visit through a referral link. With a publishable key, visits are limited per address of the caller.
 #[utoipa::path(post, path = "/api/v1/referrals", tag = "referral", request_body = ClickRequest,
     responses((status = CREATED, body = ClickView)))]
 async fn click(
     State(app): State<App>,
     principal: Principal,
+    client: Client,
     post: Post<ClickRequest>,
 ) -> Result<Response, Problem> {
     if let Some(answer) = post.answered(&app).await? {
         return Ok(respond(answer));
     }
     let now = app.now();
-    let owner = match ReferralCode::try_from(post.body.referral_code.clone()) {
-        Ok(code) => referrals::owner_of(&app.table, &code).await?,
-        Err(_) => None,
+    let code = ReferralCode::try_from(post.body.referral_code.clone()).ok();
+    let context = referrals::click_context(&app.table, &principal.account_id, code.as_ref()).await?;
+    let ClickContext { owner, account, signing } = context.ok_or(ProblemKind::NotFound)?;
+    // A server that reports visits has one address for all of them.
+    let verdict = match principal.is_publishable() {
+        true => {
+            let caller = signing.signing_key.pseudonym("ip", &client.line());
+            let limit = account.limits.clicks_per_ip_per_minute;
+            Some(app.limit(&account.id, "click", &caller, limit).await?)
+        }
+        false => None,
     };
     let owner = owner.filter(|owner| owner.account_id == principal.account_id);
     let id = ClickId::new(now);
@@ -70,7 +84,8 @@ async fn click(
         }),
         None => Commit::new(&store::patterns::CLICK),
     };
-    Ok(respond(post.commit(&app, commit, &answer).await?.answer_or(answer)))
+    let answer = post.commit(&app, commit, &answer).await?.answer_or(answer);
+    Ok(rate_limited(respond(answer), verdict))
 }
 
 /// How a subscriber's referrals went. With a publishable key, the subscriber's own token is needed.

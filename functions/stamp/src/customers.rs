@@ -142,7 +142,7 @@ async fn limit(
     if !principal.is_publishable() {
         return Ok(None);
     }
-    let caller = context.signing.pseudonym("ip", &client.address());
+    let caller = context.signing.pseudonym("ip", &client.line());
     let limit = context.account.limits.joins_per_ip_per_minute;
     app.limit(&principal.account_id, "enrol", &caller, limit).await.map(Some)
 }

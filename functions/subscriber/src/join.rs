@@ -87,7 +87,7 @@ async fn limit(
     if !principal.is_publishable() {
         return Ok(None);
     }
-    let caller = context.signing.signing_key.pseudonym("ip", &client.address());
+    let caller = context.signing.signing_key.pseudonym("ip", &client.line());
     let limit = context.account.limits.joins_per_ip_per_minute;
     app.limit(&principal.account_id, "join", &caller, limit).await.map(Some)
 }

@@ -7,7 +7,7 @@ use axum::{
     extract::{FromRequest, FromRequestParts, Request},
     http::{HeaderMap, header, request::Parts},
 };
-use domain::{Invalid, fraud};
+use domain::{Invalid, fraud, network};
 use lambda_http::{RequestExt, request::RequestContext};
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -162,9 +162,9 @@ pub struct Client {
 }
 
 impl Client {
-    /// The address as text; one for all whose address is unknown.
-    pub fn address(&self) -> String {
-        self.ip.map_or_else(|| "unknown".to_owned(), |ip| ip.to_canonical().to_string())
+    /// Whom limits count: the address, or the /64 of an IPv6 address; one for all whose address is unknown.
+    pub fn line(&self) -> String {
+        self.ip.map_or_else(|| "unknown".to_owned(), network::line)
     }
 
     /// The /24 or /48 that the address belongs to.

@@ -63,6 +63,15 @@ pub fn is_public(address: IpAddr) -> bool {
     }
 }
 
+/// The line that a caller has: an IPv4 address, or the /64 of an IPv6 address. Each line is given a /64 at least, whose
+/// 2^64 addresses are one caller's.
+pub fn line(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => Ipv6Net::new_assert(address, 64).trunc().to_string(),
+    }
+}
+
 /// The networks that are called besides the public internet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Networks(Vec<IpNet>);
@@ -113,6 +122,16 @@ mod tests {
         {
             assert!(!is_public(address.parse().unwrap()), "{address}");
         }
+    }
+
+    #[test]
+    fn a_line_is_an_address_or_a_64_of_ipv6() {
+        let line = |text: &str| line(text.parse().unwrap());
+        assert_eq!(line("1.2.3.4"), line("::ffff:1.2.3.4"));
+        assert_ne!(line("1.2.3.4"), line("1.2.3.5"));
+        assert_eq!(line("2a00:1:2:3::1"), "2a00:1:2:3::/64");
+        assert_eq!(line("2a00:1:2:3::1"), line("2a00:1:2:3:ffff:ffff:ffff:ffff"));
+        assert_ne!(line("2a00:1:2:3::1"), line("2a00:1:2:4::1"));
     }
 
     #[test]

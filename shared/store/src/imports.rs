@@ -53,7 +53,8 @@ pub async fn list(
 
 /// Adds an import that nobody announced. `false` when it is there already.
 pub async fn adopt(table: &Table, import: &Import) -> Result<bool, StoreError> {
-    Commit::new(&patterns::IMPORT_WRITE).create("import", import).applies(table).await
+    let commit = Commit::new(&patterns::IMPORT_WRITE).create("import", import);
+    finished(commit, import).applies(table).await
 }
 
 /// Changes the import read at `rev`.

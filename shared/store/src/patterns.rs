@@ -111,7 +111,7 @@ patterns! {
     AUDIT_LOG "audit.list" "account" [Query] None, "`AUDIT#account` / `aud_…`, newest first", "Who did what, when?";
 
     IDEMPOTENCY "idempotency.read" "account, campaign, code-distribution, feature-vote, referral, stamp, subscriber, waitlist" [Get] None, "`IDEM#account#principal#key` / `META`", "What was answered to this Idempotency-Key?";
-    RATE "rate.count" "analytics, campaign, code-distribution, feature-vote, message-sender, stamp, subscriber" [Update] None, "`RATE#account#limit#caller` / META", "How often did this caller come within a minute?";
+    RATE "rate.count" "account, analytics, campaign, code-distribution, feature-vote, message-sender, referral, stamp, subscriber" [Update] None, "`RATE#account#limit#caller` / META", "How often did this caller come within a minute?";
     SENDER_STOPPED "rate.stopped" "campaign-scheduler" [Get] None, "`RATE#sender#ses-account#all` / META", "Until when does SES take no mail?";
 
     WAITLIST "waitlist.read" "analytics, waitlist, subscriber, referral, feature-vote, jobs, message-sender, projector" [Get] None, "`WL#waitlist` / `META`", "One waitlist";
@@ -140,7 +140,7 @@ patterns! {
     LINE_TREE "line.tree" "subscriber" [BatchGet] None, "`LINE#waitlist` / `ROOT`; `LINE#waitlist#branch` / `BRANCH`", "How many entries stand in each part of the line?";
     LINE_LEAF "line.leaf" "subscriber" [Query] None, "`LINE#waitlist#branch#leaf` / place", "Who stands in this leaf, or how many up to a place?";
 
-    REFERRAL_CODE "referral.code" "referral" [BatchGet] None, "`CODE#code` / `META`", "Whose code is this?";
+    REFERRAL_CODE "referral.code" "referral" [BatchGet] None, "`CODE#code` / `META`; `ACCT#account` / `META`, `SIGNING`", "Whose code is this, and how often may a caller use one?";
     CLICK "referral.click" "referral" [Put Add] None, "`CLICK#click`; `SUB#subscriber` / `CLICKS`", "A visit through a link, counted once";
     CLICKS "referral.clicks" "referral" [Get] None, "`SUB#subscriber` / `CLICKS`", "How many visits did this link bring?";
     CLICKS_COUNT "projection.clicks" "projector" [Put Add] None, "`TALLY#fact`; `ROLLUP#topic`", "Count the visits through a waitlist's links once";
@@ -264,7 +264,8 @@ patterns! {
 
     WEBHOOK_ENDPOINTS "webhook.endpoints" "account, projector" [Query] None, "`ACCT#account` / `ENDPOINT#…`", "Who is told of the account's events?";
     WEBHOOK_ENDPOINT "webhook.endpoint" "account, message-sender" [Get] None, "`ACCT#account` / `ENDPOINT#endpoint`", "One endpoint";
-    WEBHOOK_ENDPOINT_WRITE "webhook.write" "account" [Put Delete] None, "`ACCT#account` / `ENDPOINT#endpoint`; `ENDPOINT#endpoint` / `FAILING`; `AUDIT#account`; `IDEM#…`", "Add, change or remove an endpoint";
+    WEBHOOK_FENCE "webhook.fence" "account" [Get] None, "`ACCT#account` / `ENDPOINTS`", "Which endpoint was added last?";
+    WEBHOOK_ENDPOINT_WRITE "webhook.write" "account" [Put Delete] None, "`ACCT#account` / `ENDPOINT#endpoint`, `ENDPOINTS`; `ENDPOINT#endpoint` / `FAILING`; `AUDIT#account`; `IDEM#…`", "Add, change or remove an endpoint";
     DELIVERIES "delivery.list" "account" [Query] None, "`DELIVERIES#endpoint#shard` / `dlv_…`, 4 shards merged, newest first", "What was the endpoint told?";
     DELIVERY "delivery.read" "account" [Get] None, "`DELIVERIES#endpoint#shard` / `dlv_…`", "One delivery";
     DELIVERY_ASK "delivery.ask" "account" [Put] None, "`DELIVERIES#endpoint#shard` / `dlv_…`; `JOB#job`; `AUDIT#account`; `IDEM#…`", "Have a delivery made by hand";

@@ -7,7 +7,7 @@
 use domain::{
     event::EventKind,
     fraud,
-    id::{LedgerId, ReferralId, SubscriberId, WaitlistId},
+    id::{AccountId, LedgerId, ReferralId, SubscriberId, WaitlistId},
     referral_code::ReferralCode,
     subscriber::{LedgerChange, LedgerEntry, Referral, ReferralStatus, Reward, Subscriber},
 };
@@ -16,8 +16,9 @@ use jiff::{Timestamp, ToSpan};
 use crate::{
     Commit, CommitError, Cursor, Page, StoreError, Table,
     entities::{
-        AuditEntry, Click, CodeClaim, Entity, Event, Standing, clicks_key, leaderboard_partition,
-        ledger_partition, referral_key, referral_list_partition, referrals_of, rewards_partition,
+        Account, AccountSigning, AuditEntry, Click, CodeClaim, Entity, Event, Standing, clicks_key,
+        leaderboard_partition, ledger_partition, referral_key, referral_list_partition, referrals_of,
+        rewards_partition,
     },
     facts::{Book, Fact, Kind, Numbers, Who},
     keys::LIST_SHARDS,
@@ -28,11 +29,36 @@ use crate::{
     waitlists,
 };
 
-/// Whose code this is.
-pub async fn owner_of(table: &Table, code: &ReferralCode) -> Result<Option<CodeClaim>, StoreError> {
-    let key = CodeClaim::key_of(code);
-    let mut found = table.batch_get(&patterns::REFERRAL_CODE, std::slice::from_ref(&key)).await?;
-    found.remove(&key).map(CodeClaim::from_item).transpose()
+/// What a visit depends on.
+pub struct ClickContext {
+    /// Whose code it is.
+    pub owner: Option<CodeClaim>,
+    pub account: Account,
+    pub signing: AccountSigning,
+}
+
+/// Reads the context of a visit by this code, if it is one; `None` without the account.
+///
+/// # Errors
+/// When the table is out of reach.
+pub async fn click_context(
+    table: &Table,
+    account: &AccountId,
+    code: Option<&ReferralCode>,
+) -> Result<Option<ClickContext>, StoreError> {
+    let fixed = [Account::key_of(account), AccountSigning::key_of(account)];
+    let code = code.map(CodeClaim::key_of);
+    let keys: Vec<_> = fixed.iter().chain(&code).cloned().collect();
+    let mut found = table.batch_get(&patterns::REFERRAL_CODE, &keys).await?;
+    let (Some(account), Some(signing)) = (found.remove(&fixed[0]), found.remove(&fixed[1])) else {
+        return Ok(None);
+    };
+    let owner = code.and_then(|code| found.remove(&code)).map(CodeClaim::from_item).transpose()?;
+    Ok(Some(ClickContext {
+        owner,
+        account: Entity::from_item(account)?,
+        signing: Entity::from_item(signing)?,
+    }))
 }
 
 /// The writes that count a click.

@@ -16,8 +16,8 @@ use serde::Serialize;
 use crate::{
     Commit, CommitError, Cursor, Page, StoreError, Table,
     entities::{
-        AuditEntry, ENDPOINTS, EndpointFailing, EndpointSlow, Entity, Event, Job, JobKind, deliveries_due,
-        deliveries_partitions, delivery_key, webhook_endpoint_key,
+        AuditEntry, ENDPOINTS, EndpointFailing, EndpointSlow, EndpointsFence, Entity, Event, Job, JobKind,
+        deliveries_due, deliveries_partitions, delivery_key, webhook_endpoint_key,
     },
     keys::join,
     patterns,
@@ -89,9 +89,22 @@ pub async fn endpoint(
     table.get(&patterns::WEBHOOK_ENDPOINT, &webhook_endpoint_key(account, id)).await
 }
 
-/// The writes that add an endpoint.
-pub fn create(endpoint: &WebhookEndpoint, audit: &AuditEntry) -> Commit {
-    Commit::new(&patterns::WEBHOOK_ENDPOINT_WRITE).create("endpoint", endpoint).create("audit", audit)
+/// What changes with every endpoint that the account gets. Read it before the endpoints, so that they can be counted.
+pub async fn fence(table: &Table, account: &AccountId) -> Result<Option<EndpointsFence>, StoreError> {
+    table.get(&patterns::WEBHOOK_FENCE, &EndpointsFence::key_of(account)).await
+}
+
+/// The writes that add an endpoint, unless the account has got another since the fence was read: then the label `fence`
+/// fails.
+pub fn create(endpoint: &WebhookEndpoint, fence: Option<&EndpointsFence>, audit: &AuditEntry) -> Commit {
+    let commit = Commit::new(&patterns::WEBHOOK_ENDPOINT_WRITE);
+    let rev = fence.map_or(0, |fence| fence.rev);
+    let next = EndpointsFence { account_id: endpoint.account_id.clone(), rev: rev + 1 };
+    let commit = match fence {
+        None => commit.create("fence", &next),
+        Some(_) => commit.replace("fence", &next, rev),
+    };
+    commit.create("endpoint", endpoint).create("audit", audit)
 }
 
 /// The writes that change the endpoint read before; how it fared until now is forgotten.

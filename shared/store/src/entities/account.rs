@@ -18,16 +18,24 @@ use crate::keys::{GSI1, IndexKey, Key};
 #[serde(deny_unknown_fields)]
 pub struct Limits {
     pub joins_per_ip_per_minute: u64,
+    #[serde(default = "clicks")]
+    pub clicks_per_ip_per_minute: u64,
     pub claims_per_ip_per_minute: u64,
     pub uploads_per_minute: u64,
     pub analytics_per_minute: u64,
 }
 
+/// What accounts of before there was such a limit have.
+fn clicks() -> u64 {
+    Limits::default().clicks_per_ip_per_minute
+}
+
 impl Default for Limits {
-    /// An office or a campus shares one address, so joining is generous.
+    /// An office or a campus shares one address, so joining is generous, and following a link as well.
     fn default() -> Self {
         Self {
             joins_per_ip_per_minute: 1000,
+            clicks_per_ip_per_minute: 1000,
             claims_per_ip_per_minute: 100,
             uploads_per_minute: 10,
             analytics_per_minute: 60,

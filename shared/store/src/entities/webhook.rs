@@ -7,7 +7,7 @@ use domain::{
 use jiff::{Timestamp, ToSpan};
 use serde::{Deserialize, Serialize};
 
-use super::{Entity, due_at};
+use super::{Entity, REPLAYED_WITHIN, due_at};
 use crate::keys::{GSI2, IndexKey, Key, LIST_SHARDS, join, list_shard};
 
 /// Sort keys of an account's endpoints begin with this.
@@ -21,6 +21,27 @@ impl Entity for WebhookEndpoint {
     const TYPE: &'static str = "webhook_endpoint";
     fn key(&self) -> Key {
         webhook_endpoint_key(&self.account_id, &self.id)
+    }
+}
+
+/// Changes whenever an account gets an endpoint: of two additions at once, which both have counted the same endpoints, one
+/// finds it changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointsFence {
+    pub account_id: AccountId,
+    pub rev: u64,
+}
+
+impl EndpointsFence {
+    pub fn key_of(account: &AccountId) -> Key {
+        Key::new(&["ACCT", account.as_str()], &["ENDPOINTS"])
+    }
+}
+
+impl Entity for EndpointsFence {
+    const TYPE: &'static str = "endpoints_fence";
+    fn key(&self) -> Key {
+        Self::key_of(&self.account_id)
     }
 }
 
@@ -103,9 +124,9 @@ impl Entity for Delivery {
         });
         due.into_iter().collect()
     }
-    /// As long as the event, or until some days after the next attempt.
+    /// As long as the event, so that a replayed event is not told again, or until some days after the next attempt.
     fn expires(&self) -> Option<Timestamp> {
-        let told = self.created_at + (30 * 24).hours();
+        let told = self.created_at + REPLAYED_WITHIN;
         Some(self.due_at.map_or(told, |due| told.max(due + (7 * 24).hours())))
     }
 }
