@@ -18,9 +18,9 @@ use serde_json::{Value, json};
 
 use crate::process::Victim;
 
-const ACCOUNT: &str = "AC0123456789abcdef0123456789abcdef";
-const TOKEN: &str = "0123456789abcdef0123456789abcdef";
-const CONTENT: &str = "HX0123456789abcdef0123456789abcdef";
+pub const ACCOUNT: &str = "AC0123456789abcdef0123456789abcdef";
+pub const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+pub const CONTENT: &str = "HX0123456789abcdef0123456789abcdef";
 const SENDER: &str = "+493012345678";
 
 /// A platform of its own whose messages go to a Twilio of its own.
@@ -159,7 +159,7 @@ struct Person {
     phone: String,
 }
 
-async fn set_twilio(api: &Api) {
+pub async fn set_twilio(api: &Api) {
     let body = json!({ "account_sid": ACCOUNT, "auth_token": TOKEN, "whatsapp_sender": SENDER, "sms_sender": SENDER });
     patiently(Duration::from_secs(30), || async {
         let set = api.secret("PUT", "/providers/twilio").json(body.clone()).try_send().await?;
@@ -192,7 +192,7 @@ fn quiet() -> Value {
     json!({ "quiet_hours": { "from": text(&from), "until": text(&until) }, "time_zone": "UTC" })
 }
 
-fn accept(_: &BTreeMap<String, String>, _: usize) -> Behaviour {
+pub fn accept(_: &BTreeMap<String, String>, _: usize) -> Behaviour {
     Behaviour::Accept
 }
 

@@ -3,9 +3,11 @@
 //!
 //! One seed of each runs with the other scenarios. `GROUNDSWELL_HISTORIES=5` runs five seeds of each.
 
+mod campaigns;
 mod claims;
 mod stamps;
 mod votes;
+mod waitlist;
 
 use std::{
     cell::{Cell, RefCell},
@@ -13,8 +15,8 @@ use std::{
     time::Duration,
 };
 
-use groundswell::{Platform, faults::Faults};
-use scenarios::{Api, Call, Dice, Reply, embedded, patiently};
+use groundswell::{Options, Platform, faults::Faults};
+use scenarios::{Api, Call, Dice, Reply, embedded, options, patiently};
 use serde_json::Value;
 
 use crate::process::Victim;
@@ -43,6 +45,8 @@ fn seeds() -> Vec<u64> {
 /// A platform that is killed while clients use it.
 struct Storm {
     data: tempfile::TempDir,
+    /// Another player of Twilio than the platform's own.
+    twilio: Option<String>,
     api: RefCell<Api>,
     dice: RefCell<Dice>,
     victim: RefCell<Option<Victim>>,
@@ -51,11 +55,21 @@ struct Storm {
 
 impl Storm {
     async fn new(seed: u64) -> Self {
+        Self::start(seed, None).await
+    }
+
+    /// The same, whose messages go to the Twilio at this address.
+    async fn with_twilio(seed: u64, url: &str) -> Self {
+        Self::start(seed, Some(url.to_owned())).await
+    }
+
+    async fn start(seed: u64, twilio: Option<String>) -> Self {
         let data = tempfile::tempdir().unwrap();
-        let victim = Victim::start(data.path()).await.unwrap();
+        let victim = Victim::start_with(data.path(), twilio.as_deref()).await.unwrap();
         Self {
             api: RefCell::new(Api::new(victim.credentials.clone())),
             data,
+            twilio,
             dice: RefCell::new(Dice(seed)),
             victim: RefCell::new(Some(victim)),
             asked: Cell::new(0),
@@ -117,7 +131,7 @@ impl Storm {
             for _ in 0..KILLS {
                 tokio::time::sleep(Duration::from_millis(self.below(KILLED_WITHIN) as u64)).await;
                 self.kill();
-                let next = Victim::start(self.data.path()).await.unwrap();
+                let next = Victim::start_with(self.data.path(), self.twilio.as_deref()).await.unwrap();
                 *self.api.borrow_mut() = Api::new(next.credentials.clone());
                 *self.victim.borrow_mut() = Some(next);
             }
@@ -134,7 +148,9 @@ impl Storm {
     /// The platform once more, in this process, with nobody who kills it.
     async fn calm(&self) -> (Platform, Api) {
         self.kill();
-        let platform = scenarios::platform(self.data.path(), false, Faults::default()).await.unwrap();
+        let usual = options(self.data.path(), false, Faults::default());
+        let platform =
+            scenarios::start(Options { twilio: self.twilio.clone().or(usual.twilio.clone()), ..usual }).await;
         let api = Api::new(platform.credentials.clone());
         (platform, api)
     }

@@ -172,7 +172,7 @@ async fn fill(entries: usize) -> Line {
         let subscriber = subscriber(&account, &waitlist, number, carried);
         places.push(Place::new(number, carried));
         if (number as usize).is_multiple_of((entries / SAMPLE.min(entries)).max(1)) {
-            subscribers::join(&subscriber, None).apply(table).await.expect("written");
+            subscribers::join(&subscriber, None, None).apply(table).await.expect("written");
             sample.push(subscriber.clone());
         }
         batch.push(projection::Change::Saved(Box::new(subscriber)));

@@ -6,7 +6,7 @@ mod policy;
 
 use std::cell::Cell;
 
-pub(crate) use policy::{Lines, case_folded, clean, folded, visible};
+pub(crate) use policy::{Lines, case_folded, clean, folded, is_invisible, visible};
 pub use policy::{begins_like_a_formula, name_key};
 
 thread_local! {

@@ -203,7 +203,7 @@ impl Survey {
     /// A random one of the codes in the first lots that have any.
     fn choose(self, reach: usize) -> Result<Option<Stock>, StoreError> {
         let lots: BTreeSet<Lot> = self.found.iter().map(|(lot, _)| *lot).collect();
-        let Some(last) = lots.into_iter().take(reach).last() else { return Ok(None) };
+        let Some(last) = lots.into_iter().take(reach).next_back() else { return Ok(None) };
         choose(self.found.into_iter().filter(|(lot, _)| *lot <= last).collect())
     }
 }

@@ -41,7 +41,7 @@ fn ignorables() -> CodePointSetDataBorrowed<'static> {
 }
 
 /// Characters of no width or meaning of their own: with them, one text could pass for two.
-fn is_invisible(character: char) -> bool {
+pub(crate) fn is_invisible(character: char) -> bool {
     matches!(
         category(character),
         Category::Control

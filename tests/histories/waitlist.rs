@@ -1,0 +1,143 @@
+//! Waitlists: everybody who was told so is on the list once, every mail arrives, positions and credits are exact, and a
+//! full list is as full as it says.
+
+use std::{cell::RefCell, collections::BTreeMap, time::Duration};
+
+use futures_util::{StreamExt, stream};
+use scenarios::{Api, Call, Reply, address, link_token, patiently};
+use serde_json::{Value, json};
+
+use super::{PATIENCE, Storm, seeds};
+
+const PEOPLE: usize = 60;
+const PLACES: usize = 40;
+const APPLICANTS: usize = 60;
+const IN_FLIGHT: usize = 12;
+const PLACES_PER_REFERRAL: u64 = 3;
+
+/// The token in the mail that asks for a confirmation, once it has come.
+async fn confirmation(storm: &Storm, email: &str) -> String {
+    patiently(PATIENCE, || async {
+        let found = storm.api().call("GET", &format!("//outbox.json?to={email}")).try_send().await?;
+        found.json["data"].as_array()?.last().map(|mail| link_token(mail, "/verify?token="))
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everybody_gets_their_mail_and_their_place_whatever_happens() {
+    for seed in seeds() {
+        let storm = Storm::new(seed).await;
+        let settings =
+            json!({ "verification_policy": "double_opt_in", "places_per_referral": PLACES_PER_REFERRAL });
+        let waitlist = storm.api().waitlist(settings).await;
+        let codes: RefCell<Vec<String>> = RefCell::default();
+        let people = (0..PEOPLE).map(|n| {
+            let (storm, waitlist, codes) = (&storm, &waitlist, &codes);
+            async move {
+                let email = address(&format!("p{n}"));
+                let mut body = json!({ "waitlist_id": waitlist, "email": email, "consent": true });
+                let known = codes.borrow().len();
+                if known > 0 && storm.below(2) == 0 {
+                    body["referral_code"] = json!(codes.borrow()[storm.below(known)]);
+                }
+                let joined = storm.post("/subscribers", &body, |call| call).await;
+                assert_eq!(joined.status, 202, "{}", joined.text);
+                let token = confirmation(storm, &email).await;
+                let verify =
+                    || storm.api().call("POST", "/subscribers/verify").json(json!({ "token": token }));
+                let mut verified = storm.insist(verify, true).await.ok();
+                if storm.below(4) == 0 {
+                    verified = storm.insist(verify, true).await.ok();
+                }
+                codes.borrow_mut().push(verified["referral_code"].as_str().unwrap().to_owned());
+                (verified["id"].as_str().unwrap().to_owned(), body["referral_code"].clone())
+            }
+        });
+        let people = storm.over(stream::iter(people).buffer_unordered(IN_FLIGHT).collect::<Vec<_>>()).await;
+
+        let (_platform, api) = storm.calm().await;
+        let ids: BTreeMap<String, Value> = people.into_iter().collect();
+        assert_eq!(ids.len(), PEOPLE, "seed {seed}: an entry for each");
+        let everybody = settled(&api, &waitlist, &ids).await;
+        let id_of = |entry: &Value| entry["id"].as_str().unwrap().to_owned();
+        // Each has the credits of the friends who came by their code.
+        let mut friends: BTreeMap<&str, u64> = BTreeMap::new();
+        for code in ids.values().filter_map(Value::as_str) {
+            *friends.entry(code).or_default() += 1;
+        }
+        for entry in &everybody {
+            let expected = friends.get(entry["referral_code"].as_str().unwrap()).copied().unwrap_or_default();
+            assert_eq!(entry["referrals"], expected, "seed {seed}: credits of {}", id_of(entry));
+        }
+        let mut positions = api.positions(&waitlist).await;
+        positions.sort_by_key(|(_, position)| *position);
+        let places: Vec<u64> = positions.iter().map(|(_, position)| *position).collect();
+        assert_eq!(
+            places,
+            (1..=PEOPLE as u64).collect::<Vec<_>>(),
+            "seed {seed}: gap-free and duplicate-free"
+        );
+        let events = api.all(&format!("/waitlists/{waitlist}/events")).await;
+        let told = |kind: &str| events.iter().filter(|event| event["type"] == kind).count();
+        let referred = ids.values().filter(|code| code.is_string()).count();
+        assert_eq!(
+            (told("subscriber.joined"), told("subscriber.verified"), told("referral.credited")),
+            (PEOPLE, PEOPLE, referred),
+            "seed {seed}"
+        );
+        println!("seed {seed}: {PEOPLE} people, {referred} referred, {} requests", storm.asked.get());
+    }
+}
+
+/// Everybody on the list, once all of them are counted.
+async fn settled(api: &Api, waitlist: &str, ids: &BTreeMap<String, Value>) -> Vec<Value> {
+    patiently(Duration::from_secs(60), || async {
+        let everybody = api.all(&format!("/subscribers?waitlist_id={waitlist}")).await;
+        let counts = &api.get(&format!("/waitlists/{waitlist}")).await.ok()["counts"];
+        let referred = ids.values().filter(|code| code.is_string()).count();
+        let credited: u64 = everybody.iter().map(|entry| entry["referrals"].as_u64().unwrap()).sum();
+        let all = everybody.len();
+        let settled = counts["in_line"] == all && counts["active"] == all && credited == referred as u64;
+        (settled && all == ids.len()).then_some(everybody)
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_list_has_as_many_as_it_takes_whatever_happens() {
+    for seed in seeds() {
+        let storm = Storm::new(seed).await;
+        let waitlist = storm.api().waitlist(json!({ "capacity": PLACES })).await;
+        let apply = |email: String| {
+            let (storm, waitlist) = (&storm, &waitlist);
+            async move {
+                let body = json!({ "waitlist_id": waitlist, "email": email, "consent": true });
+                storm.post("/subscribers", &body, |call: Call| call).await
+            }
+        };
+        let applicants = (0..APPLICANTS).map(|n| apply(address(&format!("a{n}"))));
+        let replies: Vec<Reply> =
+            storm.over(stream::iter(applicants).buffer_unordered(IN_FLIGHT).collect()).await;
+        let mut taken = 0;
+        for reply in &replies {
+            match reply.status.as_u16() {
+                200 | 201 => taken += 1,
+                _ => reply.is_problem(409, "waitlist-full"),
+            }
+        }
+        let (_platform, api) = storm.calm().await;
+        // A place that nobody got in the end may be free again only now.
+        for n in taken..PLACES {
+            patiently(Duration::from_secs(60), || async {
+                let joined = api.join(&waitlist, &address(&format!("late{n}")), None).await;
+                (joined.status == 201).then_some(())
+            })
+            .await;
+        }
+        api.join(&waitlist, &address("too-late"), None).await.is_problem(409, "waitlist-full");
+        let everybody = api.all(&format!("/subscribers?waitlist_id={waitlist}")).await;
+        assert_eq!(everybody.len(), PLACES, "seed {seed}: as many as there are places");
+        println!("seed {seed}: {taken} of {PLACES} places taken in {} requests", storm.asked.get());
+    }
+}
