@@ -281,7 +281,7 @@ fn torture() -> Vec<Case> {
         ),
         case(
             "surplus cells",
-            "code,platform,,\nA-1,ios,,\nB-2,ios,,,,\nC-3,ios,2020-01-01,\n",
+            "code,platform,,\nA-1,ios,,\nB-2,ios,,,,\nC-3,ios,sold out,\n",
             Ok([3, 2, 0, 1]),
             &["4,,has something in column 3"],
         ),
@@ -659,7 +659,10 @@ async fn the_same_again_adds_nothing_and_resets_no_claim() {
     // A file that has gone, or was replaced, is the end of its import and not a loop.
     let gone = json!({ "object": format!("imports/{pool}/gone.csv") });
     running.invoke("CodeImportFunction", event(&gone, "x")).await.unwrap();
-    running.invoke("CodeImportFunction", event(&first, "another")).await.unwrap();
+    let dropped = json!({ "object": format!("imports/{pool}/dropped.csv") });
+    let key = dropped["object"].as_str().unwrap();
+    running.bucket.write(key, b"code\nDROPPED-1\n".to_vec()).await.unwrap();
+    running.invoke("CodeImportFunction", event(&dropped, "another")).await.unwrap();
     let imports = api.all(&format!("/code-pools/{pool}/imports")).await;
     let failures: Vec<_> = imports.iter().filter_map(|import| import["failure"].as_str()).collect();
     assert!(failures.iter().any(|failure| failure.contains("deleted")), "{failures:?}");

@@ -79,7 +79,7 @@ async fn pass_for(platform: &Platform, api: &Api, campaign: &str, time: SignedDu
 }
 
 /// Lets the scheduler look at what is due, as it does once a minute.
-async fn look(platform: &Platform) {
+pub async fn look(platform: &Platform) {
     platform.invoke(SCHEDULER, json!({ "schedule": "campaigns" })).await.unwrap();
 }
 

@@ -4,10 +4,12 @@
 use std::{cell::RefCell, collections::BTreeMap, time::Duration};
 
 use futures_util::{StreamExt, stream};
+use jiff::SignedDuration;
 use scenarios::{Api, Call, Reply, address, link_token, patiently};
 use serde_json::{Value, json};
 
 use super::{PATIENCE, Storm, seeds};
+use crate::mails::{look, pass};
 
 const PEOPLE: usize = 60;
 const PLACES: usize = 40;
@@ -15,13 +17,24 @@ const APPLICANTS: usize = 60;
 const IN_FLIGHT: usize = 12;
 const PLACES_PER_REFERRAL: u64 = 3;
 
+/// By then the lease of a mail is over whose worker was killed.
+const LEASE: SignedDuration = SignedDuration::from_mins(3);
+/// A subscriber waits so long for a mail before the others go on without.
+const MAIL_WITHIN: Duration = Duration::from_secs(5);
+
 /// The token in the mail that asks for a confirmation, once it has come.
-async fn confirmation(storm: &Storm, email: &str) -> String {
+async fn confirmation(api: impl Fn() -> Api, email: &str) -> String {
     patiently(PATIENCE, || async {
-        let found = storm.api().call("GET", &format!("//outbox.json?to={email}")).try_send().await?;
+        let found = api().call("GET", &format!("//outbox.json?to={email}")).try_send().await?;
         found.json["data"].as_array()?.last().map(|mail| link_token(mail, "/verify?token="))
     })
     .await
+}
+
+/// Follows the link of a confirmation mail.
+async fn verify(storm: &Storm, api: impl Fn() -> Api, token: &str) -> Value {
+    let call = || api().call("POST", "/subscribers/verify").json(json!({ "token": token }));
+    storm.insist(call, true).await.ok()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -32,8 +45,9 @@ async fn everybody_gets_their_mail_and_their_place_whatever_happens() {
             json!({ "verification_policy": "double_opt_in", "places_per_referral": PLACES_PER_REFERRAL });
         let waitlist = storm.api().waitlist(settings).await;
         let codes: RefCell<Vec<String>> = RefCell::default();
+        let late: RefCell<Vec<(String, Value)>> = RefCell::default();
         let people = (0..PEOPLE).map(|n| {
-            let (storm, waitlist, codes) = (&storm, &waitlist, &codes);
+            let (storm, waitlist, codes, late) = (&storm, &waitlist, &codes, &late);
             async move {
                 let email = address(&format!("p{n}"));
                 let mut body = json!({ "waitlist_id": waitlist, "email": email, "consent": true });
@@ -43,20 +57,35 @@ async fn everybody_gets_their_mail_and_their_place_whatever_happens() {
                 }
                 let joined = storm.post("/subscribers", &body, |call| call).await;
                 assert_eq!(joined.status, 202, "{}", joined.text);
-                let token = confirmation(storm, &email).await;
-                let verify =
-                    || storm.api().call("POST", "/subscribers/verify").json(json!({ "token": token }));
-                let mut verified = storm.insist(verify, true).await.ok();
+                let code = body["referral_code"].clone();
+                let mail = confirmation(|| storm.api(), &email);
+                // A mail whose worker was killed comes again when its lease is over.
+                let Ok(token) = tokio::time::timeout(MAIL_WITHIN, mail).await else {
+                    late.borrow_mut().push((email, code));
+                    return None;
+                };
+                let mut verified = verify(storm, || storm.api(), &token).await;
                 if storm.below(4) == 0 {
-                    verified = storm.insist(verify, true).await.ok();
+                    verified = verify(storm, || storm.api(), &token).await;
                 }
                 codes.borrow_mut().push(verified["referral_code"].as_str().unwrap().to_owned());
-                (verified["id"].as_str().unwrap().to_owned(), body["referral_code"].clone())
+                Some((verified["id"].as_str().unwrap().to_owned(), code))
             }
         });
         let people = storm.over(stream::iter(people).buffer_unordered(IN_FLIGHT).collect::<Vec<_>>()).await;
 
-        let (_platform, api) = storm.calm().await;
+        let (platform, api) = storm.calm().await;
+        let mut people: Vec<_> = people.into_iter().flatten().collect();
+        let late = late.into_inner();
+        if !late.is_empty() {
+            pass(&platform, LEASE).await;
+            look(&platform).await;
+        }
+        for (email, code) in &late {
+            let token = confirmation(|| api.clone(), email).await;
+            let verified = verify(&storm, || api.clone(), &token).await;
+            people.push((verified["id"].as_str().unwrap().to_owned(), code.clone()));
+        }
         let ids: BTreeMap<String, Value> = people.into_iter().collect();
         assert_eq!(ids.len(), PEOPLE, "seed {seed}: an entry for each");
         let everybody = settled(&api, &waitlist, &ids).await;
@@ -86,7 +115,11 @@ async fn everybody_gets_their_mail_and_their_place_whatever_happens() {
             (PEOPLE, PEOPLE, referred),
             "seed {seed}"
         );
-        println!("seed {seed}: {PEOPLE} people, {referred} referred, {} requests", storm.asked.get());
+        println!(
+            "seed {seed}: {PEOPLE} people, {referred} referred, {} mails late, {} requests",
+            late.len(),
+            storm.asked.get()
+        );
     }
 }
 

@@ -328,7 +328,7 @@ mod tests {
             ("\"ab\" c,d\ne", &["1–9:2 !abc|d", "2–10:2 e"]),
             // Blanks around quotes.
             (" \"a\" ,  \"b,\"\t\n \"\n", &["1–14:2 a|b,", "2–17:3 Unclosed"]),
-            (" a , \"b", &["1–8:1 Unclosed"]),
+            (" a , \"b", &["1–7:1 Unclosed"]),
             ("x \"a\", b ", &["1–9:1 x \"a\"| b "]),
             // How the last record ends.
             ("ab\"c", &["1–4:1 ab\"c"]),
