@@ -115,6 +115,13 @@ pub fn name_of(target: &str, request: &Value) -> String {
     format!("{operation} {}", kinds.join(" "))
 }
 
+/// A counter keeps its latest calls' marks and numbers in slots, of which each call takes a random one.
+fn without_slot(name: &str) -> &str {
+    let is_slot = |rest: &str| rest.len() == 1 && rest.bytes().all(|byte| byte.is_ascii_digit());
+    let of_slots = ["mark", "number"];
+    of_slots.into_iter().find(|kind| name.strip_prefix(kind).is_some_and(is_slot)).unwrap_or(name)
+}
+
 /// The same with values left out: which members and attributes there are, of which types. Keys
 /// of items may stay.
 fn shape(value: &Value, keys: bool) -> Value {
@@ -125,7 +132,7 @@ fn shape(value: &Value, keys: bool) -> Value {
             .filter(|(name, _)| !name.ends_with("Expression") && *name != "ClientRequestToken")
             .map(|(name, value)| match &**name {
                 "PK" if keys => (name.clone(), value.clone()),
-                _ => (name.clone(), shape(value, keys)),
+                _ => (without_slot(name).to_owned(), shape(value, keys)),
             })
             .collect(),
         Value::Array(items) => {

@@ -135,8 +135,8 @@ fn random(bound: usize) -> usize {
     usize::try_from(number).unwrap_or_default().checked_rem(bound).unwrap_or_default()
 }
 
-/// A code of one of the first lots, found by one read at a random place. It finds one nearly always where there are
-/// many; `None` means little.
+/// A code of one of the first lots, found by a read at a random place, or by another where a partition begins: the random
+/// place may lie behind the last of few. `None` means little.
 async fn glance(
     table: &Table,
     pool: &CodePoolId,
@@ -146,12 +146,20 @@ async fn glance(
 ) -> Result<Option<Stock>, StoreError> {
     let within = &lots[..lots.len().min(reach)];
     let Some(lot) = within.get(random(within.len())) else { return Ok(None) };
-    let shard = CODE_SHARDS[random(CODE_SHARDS.len())];
-    // The numbers of a partition all begin with its name.
-    let number = format!("{shard}{}", secret::encode(&secret::random::<16>()).to_lowercase());
-    let (mut found, _) = look(table, pool, *lot, shard, &number, 1, now).await?;
-    found.retain(|(lot, _)| within.contains(lot));
-    choose(found)
+    for anywhere in [true, false] {
+        let shard = CODE_SHARDS[random(CODE_SHARDS.len())];
+        // The numbers of a partition all begin with its name.
+        let number = match anywhere {
+            true => format!("{shard}{}", secret::encode(&secret::random::<16>()).to_lowercase()),
+            false => shard.to_owned(),
+        };
+        let (mut found, _) = look(table, pool, *lot, shard, &number, 1, now).await?;
+        found.retain(|(lot, _)| within.contains(lot));
+        if !found.is_empty() {
+            return choose(found);
+        }
+    }
+    Ok(None)
 }
 
 /// A random one of these.
