@@ -135,7 +135,7 @@ impl Stage {
         self.api.post("/enrollments", body).await
     }
 
-    /// Who is found by a number.
+    /// The customers who are found by a number.
     async fn found(&self, phone: &str) -> Vec<String> {
         let phone = phone.replace('+', "%2B").replace(' ', "%20");
         let found = self.api.get(&format!("/customers?program_id={}&phone={phone}", self.program)).await.ok();
@@ -811,7 +811,7 @@ async fn what_the_channel_did_not_let_through_is_sent_again_and_counted_once() {
     assert_eq!(stage.sends(&campaign).await[&people[0].id]["status"], "read");
 }
 
-/// What is given up doesn't count for the cap, until it is heard of.
+/// A message that is given up doesn't count for the cap until it is heard of.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_nobody_hears_of_is_given_up_and_may_be_heard_of_yet() {
     let Some(stage) = Stage::new(|_, before| match before {

@@ -65,7 +65,7 @@ impl History {
     }
 }
 
-/// As many lots as a pool has before it puts the ends of a year into one.
+/// The most lots that a pool has before it puts the ends of a year into one.
 const LOTS: usize = 60;
 
 /// Codes of one lot without an end, or of several that end one after the other.

@@ -437,7 +437,7 @@ async fn every_duplicate_is_named_however_many_there_are() {
     assert!(lines.into_iter().eq(2..=2501), "{report}");
 }
 
-/// As the last release left it: validated, and cut off after some rows.
+/// An import as the last release left it: validated, and cut off after some rows.
 #[tokio::test]
 async fn an_import_that_began_before_a_deployment_goes_on() {
     let Some(running) = embedded() else { return };

@@ -324,7 +324,7 @@ async fn joins_are_limited_per_address_of_the_caller() {
     assert_eq!(api.post("/subscribers", body).await.status, 201);
 }
 
-/// Whoever has one IPv6 line has 2^64 addresses.
+/// One IPv6 line has 2^64 addresses.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_ipv6_line_is_one_caller_whatever_address_it_takes() {
     let (Some(platform), Some(api)) = (embedded(), Api::another_account().await) else { return };

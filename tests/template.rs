@@ -372,7 +372,7 @@ fn alarms_on_age_see_what_fails(project: &Project) -> Vec<String> {
     complaints
 }
 
-/// What lets a service in says for whom it acts: the same service serves other accounts, and other things of this one.
+/// A statement that lets a service in says for whom it acts: the same service serves other accounts, and other things of this one.
 fn services_are_let_in_for_one_thing(project: &Project) -> Vec<String> {
     let mut complaints = Vec::new();
     for (path, template) in project.templates() {

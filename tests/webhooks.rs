@@ -479,7 +479,7 @@ async fn an_endpoint_that_costs_a_worker_counts_as_slow() {
     assert!(target.slow_until.is_some());
 }
 
-/// What was lost with a worker is told after the others of its batch: these don't come again if the next is lost as well.
+/// A delivery that was lost with a worker is told after the others of its batch: these don't come again if the next is lost as well.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endpoint_that_costs_worker_after_worker_takes_nobody_along() {
     let data = tempfile::tempdir().unwrap();

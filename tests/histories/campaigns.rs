@@ -20,7 +20,7 @@ const IN_FLIGHT: usize = 10;
 /// A message that was being handed over is looked at again so long after it was marked.
 const LOOKED_AT_AFTER: SignedDuration = SignedDuration::from_mins(2);
 
-/// What became of each customer's message of a campaign.
+/// Each customer's message of a campaign.
 async fn sends(api: &Api, campaign: &str) -> BTreeMap<String, Value> {
     let sends = api.all(&format!("/campaigns/{campaign}/sends")).await;
     sends.into_iter().map(|send| (send["customer_id"].as_str().unwrap().to_owned(), send)).collect()

@@ -232,7 +232,7 @@ pub async fn inbound(
     Ok(silence)
 }
 
-/// What a reply asks for: by Twilio's own word, or by the text or the button that the customer chose.
+/// The request that a reply makes, by Twilio's own word, or by the text or the button that the customer chose.
 fn keyword(said: &BTreeMap<String, String>, own: &StopWords) -> Option<Keyword> {
     let text = |name: &str| said.get(name).map(String::as_str).unwrap_or_default();
     match text("OptOutType") {

@@ -111,7 +111,7 @@ impl Importer {
         }
     }
 
-    /// What says that more than one file came by the link of this import: one for all of them.
+    /// A failed import that says that more than one file came by the link of this import: one for all of them.
     async fn surplus(&self, import: Import) -> Result<Import, ImportError> {
         let now = Timestamp::now();
         let id = ImportId::of_object(&import.object, "surplus");

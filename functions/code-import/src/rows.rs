@@ -57,7 +57,7 @@ const BEGINNINGS: [&str; 12] = [
     "purchased",
 ];
 
-/// What a row is.
+/// A row, as far as it is understood.
 #[derive(Debug)]
 pub enum Row {
     Blank,
@@ -168,7 +168,7 @@ impl Columns {
     }
 }
 
-/// What the columns that are passed over hold, to tell if one of them was meant to be a known one.
+/// The contents of the columns that are passed over, to tell if one of them was meant to be a known one.
 pub struct PassedOver {
     /// For each column how many cells have something, how many of those name a platform, how many a date.
     counts: [[u64; 3]; MAX_FIELDS],

@@ -77,7 +77,7 @@ enum Outgoing {
     Mail(Mail),
 }
 
-/// Whose turns messages wait for, how they follow each other, how late a message may be for one, and how far ahead they
+/// The sender whose turns messages wait for, how turns follow each other, how late a message may be for one, and how far ahead they
 /// are leased.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Turns {

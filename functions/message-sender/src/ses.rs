@@ -37,7 +37,7 @@ pub enum Refusal {
     Other,
 }
 
-/// What a refusal means, by its code and its message, of a mail from this address.
+/// The meaning of a refusal, by its code and its message, of a mail from this address.
 pub fn refusal(code: &str, message: &str, from: &str) -> Refusal {
     let message = message.to_lowercase();
     let says = |part: &str| message.contains(part);

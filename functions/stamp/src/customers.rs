@@ -111,7 +111,7 @@ pub async fn enrol(
     Err(ProblemKind::Conflict.into())
 }
 
-/// Whose number it is, and the card. A page gets its answer after the same calls whoever it is, so that the time tells
+/// The customer who has the number, and the card. A page gets its answer after the same calls whoever it is, so that the time tells
 /// no more than the answer.
 async fn known(
     app: &App,

@@ -184,7 +184,7 @@ pub struct CustomerWithCard {
     pub card: CardView,
 }
 
-/// What only a page said of a customer; used for nothing until it is confirmed.
+/// Data of a customer that only a page gave; used for nothing until they are confirmed.
 #[derive(Serialize, ToSchema)]
 pub struct ProvisionalView {
     #[schema(required)]

@@ -56,10 +56,10 @@ const REASON: usize = 200;
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 /// What has to be said of a name by which no permitted address is reached.
 const NOT_PERMITTED: &str = "the host's name leads to no public address";
-/// What has to be said of an endpoint that sends without end.
+/// The error of an endpoint that sends without end.
 const TOO_MUCH: &str = "the answer has no end within 64 KiB";
 
-/// What a name leads to.
+/// The addresses that a name resolves to.
 type LookUp = dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> + Send + Sync;
 
 /// Names as the system resolves them.
@@ -405,7 +405,7 @@ mod tests {
         assert_eq!(called.attempt.error.as_deref(), Some("the URL is not at a public address"));
     }
 
-    /// What a server says once it was connected to: these bytes, and then these again and again, each after a pause.
+    /// The script of a server that was connected to: these bytes, and then these again and again, each after a pause.
     async fn server(first: &'static [u8], then: &'static [u8], pause: Duration) -> (u16, Arc<AtomicUsize>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();

@@ -2,7 +2,7 @@
 //! conflicts of transactions, answers that get lost. And those of Amazon SES: its limits, a paused account,
 //! failures ([`Ses`]).
 //!
-//! Those of DynamoDB are injected into the HTTP client that all SDK clients share, below the
+//! Faults of DynamoDB are injected into the HTTP client that all SDK clients share, below the
 //! SDK's own retries, from a seeded sequence. Those of SES are the outbox's answers, and can be switched while the
 //! platform runs.
 
@@ -38,7 +38,7 @@ pub struct Faults {
     /// The call is carried out and its answer is lost.
     unanswered: u64,
     state: Arc<AtomicU64>,
-    /// What is wrong at Amazon SES.
+    /// Trouble at Amazon SES.
     pub ses: Ses,
 }
 
@@ -48,7 +48,7 @@ pub struct Ses {
     state: Arc<Mutex<(SesTrouble, u64)>>,
 }
 
-/// What is wrong at Amazon SES; by default nothing.
+/// Trouble at Amazon SES; none by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SesTrouble {
     /// Mails that SES takes within a second, and within 24 hours. As in SES, what is refused does not count.

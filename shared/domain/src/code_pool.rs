@@ -68,7 +68,7 @@ pub enum CodePoolStatus {
     Completed,
 }
 
-/// Whose claims a pool takes.
+/// The callers whose claims a pool takes.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
 )]
@@ -227,7 +227,7 @@ impl PromoCode {
         &self.0
     }
 
-    /// What two spellings of one code have in common: characters that look the same are the same (NFKC), and so are
+    /// The identity that two spellings of one code share: characters that look the same are the same (NFKC), and so are
     /// those with the same capitals: `STRASSE` is `straße`, as it is in any shop that compares capitals.
     pub fn identity(&self) -> String {
         text::case_folded(&self.0)
@@ -313,7 +313,7 @@ impl Lot {
         if self.apart { self.into() } else { self.platform.name().to_owned() }
     }
 
-    /// What orders the lots of a section as [`Ord`] does; `None` for one that has a section of its own.
+    /// The sort key of a lot within its section, in the order of [`Ord`]; `None` for one that has a section of its own.
     pub fn order(self) -> Option<String> {
         (!self.apart).then(|| format!("{:012}+{:08}", self.until, self.span))
     }

@@ -6,7 +6,7 @@ use icu_normalizer::DecomposingNormalizer;
 
 use crate::{Invalid, text::Word};
 
-/// What a reply asks for.
+/// The request that a reply makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keyword {
     Stop,
@@ -86,7 +86,7 @@ const START: [&str; 3] = ["start", "unstop", "yes"];
 const LONGEST: usize = 512;
 
 impl Keyword {
-    /// What a reply asks for by the words that are always understood and those of an account.
+    /// The request of a reply, by the words that are always understood and those of an account.
     pub fn of(text: &str, own: &StopWords) -> Option<Self> {
         let said = words(text)?;
         let listed = STOP.iter().flat_map(|(_, words)| words.iter().copied());

@@ -184,7 +184,7 @@ fn forms(code: &str, national: &str) -> (String, Option<String>) {
     }
 }
 
-/// What stands between the digits of a number, or comes along when one is copied.
+/// Separators between the digits of a number, and characters that come along when one is copied.
 fn is_separator(character: char) -> bool {
     type Category = props::GeneralCategory;
     if character.is_whitespace() || ".()/[]~\u{2053}\u{2212}\u{223c}．（）／［］～".contains(character)

@@ -42,7 +42,7 @@ pub enum ProgramStatus {
     Paused,
 }
 
-/// Whose enrolments a program takes.
+/// The callers whose enrolments a program takes.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
 )]
@@ -180,7 +180,7 @@ impl Program {
     }
 }
 
-/// What an enrolment says of a customer.
+/// Data of a customer in an enrolment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Said {
     pub email: Option<Email>,
@@ -190,7 +190,7 @@ pub struct Said {
     pub consent: Consent,
 }
 
-/// What only a page said of a customer. Anybody can type anybody's number into a page, so that this is shown to the
+/// Data of a customer that only a page gave. Anybody can type anybody's number into a page, so that this is shown to the
 /// account and used for nothing until somebody who may confirms it.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Provisional {
@@ -290,7 +290,7 @@ impl Customer {
 
     /// The customer once a server or a member has enrolled them again; `None` when that changes nothing.
     ///
-    /// What is said replaces what only a page said. Of a customer who is confirmed only the consent can change, and only
+    /// The new data replace those that only a page gave. Of a customer who is confirmed only the consent can change, and only
     /// to be withdrawn: to give it, a customer has to say so.
     #[must_use]
     pub fn enrolled_again(&self, said: Said, now: Timestamp) -> Option<Self> {

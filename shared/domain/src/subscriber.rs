@@ -55,7 +55,7 @@ pub struct Consent {
 /// counts only once it is confirmed by a mail to it.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ReturnRequest {
-    /// What was agreed to by joining again.
+    /// Consent given by joining again.
     pub consent: Consent,
     /// Where the visitor came from this time.
     pub source: Option<Word>,

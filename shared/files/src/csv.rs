@@ -1,7 +1,7 @@
 //! CSV as people and their spreadsheets write it: one reader for all files that the platform takes, and what makes a
 //! cell of a file that it gives harmless.
 //!
-//! What is unambiguous is read: any of four delimiters, a line `sep=`, blanks before a quoted cell, a byte order mark,
+//! The reader takes everything unambiguous: any of four delimiters, a line `sep=`, blanks before a quoted cell, a byte order mark,
 //! column names in any case and with any separators. What is not as it seems is named in a [`Report`], and what
 //! can't be meant is refused.
 
@@ -17,7 +17,7 @@ pub use opening::{HEAD, NotCsv, Opening, open};
 pub use records::{Cells, Content, MAX_FIELDS, MAX_RECORD, Position, Record, Records};
 pub use report::{Remark, Report};
 
-/// What separates the cells of a row.
+/// The separator between the cells of a row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Delimiter {
     #[default]

@@ -90,7 +90,7 @@ impl CommitError {
     }
 }
 
-/// What a counter must be like.
+/// A condition on a counter.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum CounterIs {
     /// Less than this, or absent.
@@ -223,8 +223,8 @@ impl Commit {
         self.remove(label, key, None)
     }
 
-    /// As many writes as another request makes, with [`Filler`]s for those that this one has no need of: where the
-    /// time of the answer must not tell the two apart.
+    /// Pads the commit with [`Filler`]s to as many writes as another request makes, where the time of the answer must
+    /// not tell the two apart.
     pub fn filled(mut self, writes: usize) -> Self {
         while self.len() < writes {
             self = self.create("filler", &Filler::random());

@@ -58,7 +58,7 @@ async fn claims(
     keys.iter().filter_map(|key| found.remove(key)).map(PhoneClaim::from_item).collect()
 }
 
-/// Whose number it is in this account, in whichever form it is known. Forms that were told apart once may have
+/// The customers who have this number in the account, in whichever form it is known. Forms that were told apart once may have
 /// made two customers: the one who has this form comes first.
 pub async fn by_phone(
     table: &Table,
@@ -86,7 +86,7 @@ pub async fn by_phone_of(
     Ok(customers.into_iter().map(|customer| customer.id).collect())
 }
 
-/// Whose number it is in this account, and the customer's card of a program, for a page that enrols: as many reads
+/// The customer who has this number in the account, and the customer's card of a program, for a page that enrols: as many reads
 /// whether it is anybody's number. `nobody` is an id that no customer has.
 pub async fn enrolled(
     table: &Table,

@@ -29,9 +29,9 @@ use crate::{
     waitlists,
 };
 
-/// What a visit depends on.
+/// All that a visit depends on.
 pub struct ClickContext {
-    /// Whose code it is.
+    /// The owner of the code.
     pub owner: Option<CodeClaim>,
     pub account: Account,
     pub signing: AccountSigning,

@@ -34,7 +34,7 @@ pub struct Seat {
     below: i64,
 }
 
-/// What there is for a subscriber who wants to enter the line.
+/// The seat, if any, for a subscriber who wants to enter the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seating {
     /// The waitlist has no capacity.
@@ -107,7 +107,7 @@ fn bounds(seats: i64) -> impl Iterator<Item = i64> {
     (0..COUNT).map(move |shard| seats.div_euclid(COUNT) + i64::from(shard < seats.rem_euclid(COUNT)))
 }
 
-/// What has to be moved from counters beyond their bounds to those below, when the capacity became less: none for
+/// The seats to move from counters beyond their bounds to those below, when the capacity became less: none for
 /// each as a rule. There are more seats than are taken.
 fn level(taken: &[i64], seats: i64) -> Vec<i64> {
     let mut excess: i64 = taken.iter().zip(bounds(seats)).map(|(taken, bound)| (taken - bound).max(0)).sum();

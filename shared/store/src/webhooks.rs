@@ -89,7 +89,7 @@ pub async fn endpoint(
     table.get(&patterns::WEBHOOK_ENDPOINT, &webhook_endpoint_key(account, id)).await
 }
 
-/// What changes with every endpoint that the account gets. Read it before the endpoints, so that they can be counted.
+/// The revision that changes with every endpoint that the account gets. Read it before the endpoints, so that they can be counted.
 pub async fn fence(table: &Table, account: &AccountId) -> Result<Option<EndpointsFence>, StoreError> {
     table.get(&patterns::WEBHOOK_FENCE, &EndpointsFence::key_of(account)).await
 }

@@ -123,7 +123,7 @@ impl Algorithm {
     }
 }
 
-/// What a body turned out to be: its checksum, or why it is refused. Known at its end.
+/// The verdict on a body, known at its end: its checksum, or why it is refused.
 #[derive(Clone, Default)]
 pub struct Verdict(Arc<Mutex<Option<Result<String, S3Error>>>>);
 

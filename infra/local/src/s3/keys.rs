@@ -24,7 +24,7 @@ pub struct Files {
     keys: PathBuf,
 }
 
-/// What methods of the trait return, as `async_trait` puts it.
+/// The return type of the trait's methods, as `async_trait` puts it.
 type Answer<'f, T> = Pin<Box<dyn Future<Output = S3Result<S3Response<T>>> + Send + 'f>>;
 
 /// Operations on one object, with what is done before if they create it.
@@ -240,7 +240,7 @@ impl S3 for Files {
     }
 }
 
-/// What a key is called in the file system.
+/// The name of a key in the file system.
 pub fn name(key: &str) -> String {
     if key.len() <= LONGEST && !key.starts_with(FOLDER) {
         return key.to_owned();
@@ -292,7 +292,7 @@ impl Files {
     }
 }
 
-/// What was asked for of all objects of a bucket.
+/// The page of a bucket's objects that was asked for.
 fn page(asked: ListObjectsV2Input, mut objects: Vec<(String, Object)>) -> ListObjectsV2Output {
     let prefix = asked.prefix.clone().unwrap_or_default();
     let after = asked.continuation_token.clone().max(asked.start_after.clone());

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::event_bridge::EventBridge;
 
-/// What S3 says of a part that isn't there, and of one that isn't what it is listed as.
+/// S3's message about a part that isn't there, and of one that isn't what it is listed as.
 const NO_SUCH_PART: &str = "One or more of the specified parts could not be found. The part may not have been uploaded, \
                             or the specified entity tag may not match the part's entity tag.";
 

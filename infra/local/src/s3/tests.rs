@@ -143,7 +143,7 @@ where
     outcome.map(drop).err().and_then(|error| error.code().map(str::to_owned)).unwrap_or_default()
 }
 
-/// As S3 does, by what clients of it report: what is listed must be what was declared and sent.
+/// The parts that are listed must be those that were declared and sent, as S3 requires by its clients' reports.
 #[tokio::test]
 async fn parts_are_listed_with_the_checksums_that_their_upload_declared() {
     let directory = TempDir::new().unwrap();

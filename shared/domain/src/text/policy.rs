@@ -272,7 +272,7 @@ pub fn name_key(name: &str) -> String {
     case_folded(name).chars().filter(|character| character.is_alphanumeric()).collect()
 }
 
-/// What texts that look the same have in common (NFKC), in any case.
+/// The form that texts of the same look share (NFKC), in any case.
 pub(crate) fn folded(text: &str) -> String {
     let normalizer = icu_normalizer::ComposingNormalizer::new_nfkc();
     normalizer.normalize(&normalizer.normalize(text).to_lowercase()).into_owned()
@@ -309,7 +309,7 @@ mod tests {
         clean(text, Lines::Many, 100).map_err(|invalid| invalid.0)
     }
 
-    /// Of each kind of emoji one, and of the joined ones each kind of element.
+    /// Emoji of each kind, and elements of each kind of joined emoji.
     const EMOJI: [&str; 20] = [
         "❤",
         "❤️",

@@ -1,4 +1,4 @@
-//! What spreadsheets do to cells, and what cells do to spreadsheets.
+//! Damage that spreadsheets do to cells, and cells that are dangerous to spreadsheets.
 
 use domain::text::begins_like_a_formula;
 
@@ -22,7 +22,7 @@ pub fn unwrapped(cell: &str) -> Option<&str> {
     cell.strip_prefix("=\"")?.strip_suffix('"').filter(|text| !text.is_empty() && !text.contains('"'))
 }
 
-/// What a spreadsheet has made of a text that it took for something else. The text itself is lost.
+/// Damage by a spreadsheet that took a text for something else. The text itself is lost.
 pub fn damage(cell: &str) -> Option<&'static str> {
     if is_error(cell) {
         Some("is an error of a spreadsheet, not what was in its place")

@@ -21,12 +21,12 @@ pub struct Header(Vec<String>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeaderRow {
     Again,
-    /// What follows is in other columns.
+    /// The rows that follow are in other columns.
     Another,
 }
 
 impl Header {
-    /// Of a file that has these columns and no header, or whose header was read before.
+    /// The header of a file that has these columns and no header row, or whose header was read before.
     pub fn named(names: Vec<String>) -> Self {
         Self(names)
     }

@@ -1,4 +1,4 @@
-//! What the beginning of a file tells: whether it is CSV at all, and which delimiter it has.
+//! The beginning of a file: whether it is CSV at all, and which delimiter it has.
 
 use super::{
     Delimiter,
@@ -16,7 +16,7 @@ pub struct Opening {
     pub start: Position,
 }
 
-/// What a file is, when it isn't text in UTF-8 or another superset of ASCII.
+/// The kind of a file that isn't text in UTF-8 or another superset of ASCII.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotCsv {
     /// Or UTF-32.

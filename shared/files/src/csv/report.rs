@@ -1,4 +1,4 @@
-//! What a reader has to say about a file, line by line, as a CSV that the file's owner can open.
+//! The report about a file, line by line, as a CSV that the file's owner can open.
 
 use std::borrow::Cow;
 

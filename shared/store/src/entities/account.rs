@@ -25,7 +25,7 @@ pub struct Limits {
     pub analytics_per_minute: u64,
 }
 
-/// What accounts of before there was such a limit have.
+/// The limit of accounts from before there was such a limit.
 fn clicks() -> u64 {
     Limits::default().clicks_per_ip_per_minute
 }

@@ -283,7 +283,7 @@ pub struct Import {
     pub etag: Option<String>,
     /// Which column of the file is what; known once it is validated.
     pub columns: Option<Vec<String>>,
-    /// What separates them.
+    /// The separator between them.
     #[serde(default = "comma")]
     pub delimiter: char,
     pub progress: Progress,

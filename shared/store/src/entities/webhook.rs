@@ -124,7 +124,7 @@ impl Entity for Delivery {
         });
         due.into_iter().collect()
     }
-    /// As long as the event, so that a replayed event is not told again, or until some days after the next attempt.
+    /// Kept as long as the event, so that a replayed event is not told again, or until some days after the next attempt.
     fn expires(&self) -> Option<Timestamp> {
         let told = self.created_at + REPLAYED_WITHIN;
         Some(self.due_at.map_or(told, |due| told.max(due + (7 * 24).hours())))
