@@ -15,9 +15,9 @@ use super::{KILLS, Storm, seeds};
 use crate::campaigns::{ACCOUNT, CONTENT, TOKEN, accept, set_twilio};
 
 const CUSTOMERS: usize = 150;
-/// A worker has at most so many messages in flight (docs/api.md), and a kill of the platform ends a worker of each campaign.
-const IN_FLIGHT: usize = 10;
-const WORKERS: usize = 2;
+/// Messages that one kill of the platform may leave unknown. Up to 24 workers run at once (template.yaml), and a kill ends all of
+/// them; 4 to 11 a kill were seen.
+const UNKNOWN_PER_KILL: usize = 20;
 /// A message that was being handed over is looked at again so long after it was marked.
 const LOOKED_AT_AFTER: SignedDuration = SignedDuration::from_mins(2);
 
@@ -99,7 +99,7 @@ async fn each_customer_gets_one_message_whatever_happens() {
         }
         assert!(sent <= taken.len() && taken.len() <= sent + unknown, "seed {seed}");
         assert!(
-            unknown <= IN_FLIGHT * WORKERS * KILLS,
+            unknown <= UNKNOWN_PER_KILL * KILLS,
             "seed {seed}: {unknown} were marked long before they were sent"
         );
         println!("seed {seed}: {sent} sent, {unknown} unknown, {} arrived", taken.len());
