@@ -454,7 +454,6 @@ async fn what_the_queue_brings_twice_is_sent_once() {
         (sends.len() == people.len()).then_some(sends)
     })
     .await;
-    // Four workers get all of them as well, while the queue's own do.
     let records: Vec<_> = sends
         .values()
         .map(|send| {
@@ -462,13 +461,15 @@ async fn what_the_queue_brings_twice_is_sent_once() {
             json!({ "messageId": send["id"], "body": body })
         })
         .collect();
-    let again = join_all(
-        (0..4).map(|_| stage.platform.invoke("MessageSenderFunction", json!({ "Records": records }))),
-    )
-    .await;
-    for answer in again {
-        assert_eq!(answer.unwrap()["batchItemFailures"], json!([]));
-    }
+    // Four workers get all of them as well, while the queue's own do. A message that another worker has just given back
+    // is reported, and comes again.
+    let again = (0..4).map(|_| {
+        patiently(Duration::from_secs(30), || async {
+            let invoked = stage.platform.invoke("MessageSenderFunction", json!({ "Records": records })).await;
+            (invoked.unwrap()["batchItemFailures"] == json!([])).then_some(())
+        })
+    });
+    join_all(again).await;
     stage.settled(&campaign, people.len()).await;
     assert_eq!(stage.check_once(), people.len());
 }
@@ -605,7 +606,7 @@ async fn customers_whose_forms_were_told_apart_are_both_found_and_both_silenced(
     let before = async |stored: &str| {
         let id = stage.enrol(&phone()).await.text_at("customer_id");
         let old = store::customers::read(table, account, &id.parse().unwrap()).await.unwrap().unwrap();
-        let new = domain::stamp::Customer {
+        let new = domain::customer::Customer {
             phone: stored.to_owned().try_into().unwrap(),
             rev: old.rev + 1,
             ..old.clone()

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use groundswell::{
     Platform,
-    faults::{Broken, Faults, SesTrouble},
+    faults::{Broken, Faults, Ses, SesTrouble},
 };
 use jiff::{SignedDuration, Timestamp};
 use scenarios::{Api, Dice, address, eventually, patiently, phone, platform, unique, until};
@@ -15,12 +15,23 @@ use store::{
     entities::{MailTask, MessageRecord, MessageState},
     messages, sends,
 };
+use tempfile::TempDir;
 
 use crate::process::Victim;
 
 const SCHEDULER: &str = "CampaignSchedulerFunction";
 /// SES's advice, by which the platform asks again.
 const STOPPED_FOR: SignedDuration = SignedDuration::from_mins(10);
+
+/// A platform of a scenario's own, whose SES can have trouble, on data that live as long as the directory.
+async fn own_platform() -> Option<(TempDir, Platform, Ses, Api)> {
+    let data = tempfile::tempdir().unwrap();
+    let faults = Faults::default();
+    let ses = faults.ses.clone();
+    let platform = platform(data.path(), false, faults).await?;
+    let api = Api::new(platform.credentials.clone());
+    Some((data, platform, ses, api))
+}
 
 /// Lets so much time pass for mails that are due some time, and for the stop of SES: all that is kept of them is moved
 /// back. That is all that hours change, and the platform's own workers and queues do the rest.
@@ -123,11 +134,7 @@ async fn double_opt_in(api: &Api) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mail_whose_outcome_is_unknown_is_sent_again() {
-    let data = tempfile::tempdir().unwrap();
-    let faults = Faults::default();
-    let ses = faults.ses.clone();
-    let Some(platform) = platform(data.path(), false, faults).await else { return };
-    let api = Api::new(platform.credentials.clone());
+    let Some((_data, platform, ses, api)) = own_platform().await else { return };
     let waitlist = double_opt_in(&api).await;
     for (broken, taken) in [(Broken::BeforeTaking, 0), (Broken::AfterTaking, 1)] {
         ses.set(SesTrouble { broken: Some(broken), ..SesTrouble::default() });
@@ -162,9 +169,7 @@ async fn a_mail_whose_outcome_is_unknown_is_sent_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mail_that_a_worker_holds_is_left_to_it_and_sent_when_its_lease_lapses() {
-    let data = tempfile::tempdir().unwrap();
-    let Some(platform) = platform(data.path(), false, Faults::default()).await else { return };
-    let api = Api::new(platform.credentials.clone());
+    let Some((_data, platform, _, api)) = own_platform().await else { return };
     let waitlist = double_opt_in(&api).await;
     let email = address("ada");
     api.join(&waitlist, &email, None).await;
@@ -203,11 +208,7 @@ async fn a_mail_that_a_worker_holds_is_left_to_it_and_sent_when_its_lease_lapses
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_day_without_ses_loses_no_mail_and_makes_no_dead_letter() {
-    let data = tempfile::tempdir().unwrap();
-    let faults = Faults::default();
-    let ses = faults.ses.clone();
-    let Some(platform) = platform(data.path(), false, faults).await else { return };
-    let api = Api::new(platform.credentials.clone());
+    let Some((_data, platform, ses, api)) = own_platform().await else { return };
     let waitlist = double_opt_in(&api).await;
     let mut joined = Vec::new();
     let quota = SesTrouble { per_day: Some(0), ..SesTrouble::default() };
@@ -266,8 +267,7 @@ async fn a_day_without_ses_loses_no_mail_and_makes_no_dead_letter() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_day_without_ses_the_queue_is_not_flooded() {
-    let data = tempfile::tempdir().unwrap();
-    let Some(platform) = platform(data.path(), false, Faults::default()).await else { return };
+    let Some((_data, platform, ..)) = own_platform().await else { return };
     // Of a subscriber who is gone, so that they are dropped.
     let subscriber: domain::id::SubscriberId = "sub_01m7yhxdqhbwa008tz019wpw3d".parse().unwrap();
     let now = Timestamp::now();
@@ -303,11 +303,7 @@ async fn after_a_day_without_ses_the_queue_is_not_flooded() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn mails_of_a_campaign_are_spread_over_the_time_that_they_take_while_ses_is_stopped() {
-    let data = tempfile::tempdir().unwrap();
-    let faults = Faults::default();
-    let ses = faults.ses.clone();
-    let Some(platform) = platform(data.path(), false, faults).await else { return };
-    let api = Api::new(platform.credentials.clone());
+    let Some((_data, platform, ses, api)) = own_platform().await else { return };
     ses.set(SesTrouble { per_day: Some(0), ..SesTrouble::default() });
     let customers = 30;
     let (campaign, _) = campaign_by_mail(&api, customers).await;

@@ -25,11 +25,27 @@ struct Project {
     /// The samples under `events/`.
     events: BTreeSet<String>,
     runbooks: BTreeSet<String>,
+    /// Metrics that the functions record.
+    metrics: BTreeSet<String>,
 }
 
 fn names(folder: &str) -> BTreeSet<String> {
     let entries = std::fs::read_dir(format!("{ROOT}/{folder}")).unwrap();
     entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+/// The names before a unit in the sources of the functions.
+fn recorded_metrics() -> BTreeSet<String> {
+    let sources =
+        names("functions").into_iter().map(|function| format!("{ROOT}/functions/{function}/src/lib.rs"));
+    let texts = sources.map(|path| std::fs::read_to_string(path).unwrap());
+    texts
+        .flat_map(|text| {
+            let before = text.split("\", Unit::").map(str::to_owned).collect::<Vec<_>>();
+            let named = before.len() - 1;
+            before.into_iter().take(named).filter_map(|text| Some(text.rsplit_once('"')?.1.to_owned()))
+        })
+        .collect()
 }
 
 impl Project {
@@ -47,6 +63,7 @@ impl Project {
             crates: names("functions"),
             events: names("events"),
             runbooks: names("docs/runbooks"),
+            metrics: recorded_metrics(),
         }
     }
 
@@ -370,6 +387,41 @@ fn alarms_on_age_see_what_fails(project: &Project) -> Vec<String> {
         }
     }
     complaints
+}
+
+/// Alarms on metrics of the platform's own watch such as are recorded, and somebody is told when mail stops.
+fn alarms_watch_what_is_recorded(project: &Project) -> Vec<String> {
+    let mut found = Vec::new();
+    let templates: Vec<_> = project.templates().map(|(_, template)| template).collect();
+    templates.iter().for_each(|template| mappings(template, &mut found));
+    let named = |namespace: &str| {
+        let of =
+            found.iter().filter(|mapping| mapping.get(namespace).is_some_and(|name| name == "Groundswell"));
+        of.filter_map(|mapping| Some(mapping.get("MetricName")?.as_str()?.to_owned()))
+            .collect::<BTreeSet<_>>()
+    };
+    let (watched, of_logs) = (named("Namespace"), named("MetricNamespace"));
+    let unknown = watched.iter().filter(|name| !of_logs.contains(*name) && !project.metrics.contains(*name));
+    let mut complaints: Vec<_> =
+        unknown.map(|name| format!("{name} is watched, and recorded by nobody")).collect();
+    for name in ["ErrorLines", "SendingStopped"] {
+        if !watched.contains(name) {
+            complaints.push(format!("{name} is watched by no alarm"));
+        }
+    }
+    complaints
+}
+
+/// A rule of EventBridge whose undelivered events a queue takes is known to the queue by its name.
+fn rules_have_the_names_that_are_let_in(project: &Project) -> Vec<String> {
+    let template = project.template(TEMPLATE);
+    let mut found = Vec::new();
+    mappings(&template, &mut found);
+    let names: BTreeSet<_> =
+        found.iter().filter_map(|mapping| mapping.get("RuleName")).map(|name| target(name)).collect();
+    let let_in = project.texts[STORAGE].lines().filter_map(|line| line.split_once(":rule/${StackName}"));
+    let unknown = let_in.filter(|(_, name)| !names.contains(&format!("${{AWS::StackName}}{name}")));
+    unknown.map(|(_, name)| format!("the dead letters of {name} are taken, which is no rule")).collect()
 }
 
 /// A statement that lets a service in says for whom it acts: the same service serves other accounts, and other things of this one.
@@ -722,13 +774,15 @@ fn every_environment_is_complete(project: &Project) -> Vec<String> {
     complaints
 }
 
-const RULES: [(&str, Rule); 15] = [
+const RULES: [(&str, Rule); 17] = [
     ("every_function_is_deployed", every_function_is_deployed),
     ("every_function_is_bounded_and_published", every_function_is_bounded_and_published),
     ("a_changed_variable_makes_a_version", a_changed_variable_makes_a_version),
     ("every_function_has_alarms", every_function_has_alarms),
     ("every_alarm_leads_somewhere", every_alarm_leads_somewhere),
     ("alarms_on_age_see_what_fails", alarms_on_age_see_what_fails),
+    ("alarms_watch_what_is_recorded", alarms_watch_what_is_recorded),
+    ("rules_have_the_names_that_are_let_in", rules_have_the_names_that_are_let_in),
     ("services_are_let_in_for_one_thing", services_are_let_in_for_one_thing),
     ("permissions_follow_from_the_access_patterns", permissions_follow_from_the_access_patterns),
     ("wildcards_have_reasons", wildcards_have_reasons),
@@ -885,6 +939,31 @@ const BREAKS: &[(&str, &str, &[Break])] = &[
         "alarms_on_age_see_what_fails",
         STORAGE,
         &[("VisibilityTimeout: 360", "VisibilityTimeout: 300", "MessagesWait waits for 660 s")],
+    ),
+    (
+        "alarms_watch_what_is_recorded",
+        MONITORING,
+        &[
+            (
+                "MetricName: SendingStopped",
+                "MetricName: Stopped",
+                "Stopped is watched, and recorded by nobody",
+            ),
+            (
+                "      Namespace: Groundswell\n      MetricName: SendingStopped",
+                "      Namespace: Other\n      MetricName: SendingStopped",
+                "SendingStopped is watched by no alarm",
+            ),
+        ],
+    ),
+    (
+        "rules_have_the_names_that_are_let_in",
+        TEMPLATE,
+        &[(
+            "RuleName: !Sub ${AWS::StackName}-uploaded",
+            "RuleName: !Sub ${AWS::StackName}-came",
+            "the dead letters of -uploaded",
+        )],
     ),
     (
         "services_are_let_in_for_one_thing",

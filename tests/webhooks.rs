@@ -48,6 +48,15 @@ async fn deliveries(api: &Api, endpoint: &str, count: usize, wanted: &str) -> Ve
     .await
 }
 
+/// The newest delivery to an endpoint, once it was tried.
+async fn tried(api: &Api, endpoint: &str) -> Value {
+    eventually(|| async {
+        let found = api.all(&format!("/webhook-endpoints/{endpoint}/deliveries")).await.remove(0);
+        (found["attempts"] != json!([])).then_some(found)
+    })
+    .await
+}
+
 async fn test_message(api: &Api, endpoint: &str) -> String {
     let asked = api.post(&format!("/webhook-endpoints/{endpoint}/test"), json!({})).await;
     assert_eq!(asked.status, 202, "{}", asked.text);
@@ -412,11 +421,7 @@ async fn an_answer_that_does_not_come_is_not_waited_for() {
     let receiver = Receiver::start(|_, _| Reply::Hang).await;
     let (id, _) = endpoint(&api, &receiver, &["comment.erased"]).await;
     test_message(&api, &id).await;
-    let delivery = eventually(|| async {
-        let found = api.all(&format!("/webhook-endpoints/{id}/deliveries")).await.remove(0);
-        (found["attempts"] != json!([])).then_some(found)
-    })
-    .await;
+    let delivery = tried(&api, &id).await;
     let attempt = &delivery["attempts"][0];
     assert_eq!(attempt["error"], "no answer within 15 s");
     assert!(attempt["duration_ms"].as_u64() >= Some(15_000), "{attempt}");
@@ -437,22 +442,18 @@ async fn an_answer_without_an_end_is_not_waited_for() {
         (Reply::Raw(HEAD, "a-long-header-without-an-end", Duration::ZERO), "message head is too large"),
         (Reply::Raw(HEAD, "x: y\r\n", Duration::ZERO), "message head is too large"),
     ];
-    let tried = tries.map(async |(reply, error)| {
+    let judged = tries.map(async |(reply, error)| {
         let shown = reply.clone();
         let receiver = Receiver::start(move |_, _| reply.clone()).await;
         let (id, _) = endpoint(&api, &receiver, &["comment.erased"]).await;
         test_message(&api, &id).await;
-        let delivery = eventually(|| async {
-            let found = api.all(&format!("/webhook-endpoints/{id}/deliveries")).await.remove(0);
-            (found["attempts"] != json!([])).then_some(found)
-        })
-        .await;
+        let delivery = tried(&api, &id).await;
         let attempt = &delivery["attempts"][0];
         assert_eq!(attempt["status_code"], Value::Null, "{shown:?}: {attempt}");
         assert!(attempt["error"].as_str().unwrap().contains(error), "{shown:?}: {attempt}");
         assert_eq!(delivery["status"], "pending", "{shown:?}: {delivery}");
     });
-    join_all(tried).await;
+    join_all(judged).await;
 }
 
 /// A worker that is lost while it tells an endpoint can't note that the endpoint is slow: who gets the message next does.

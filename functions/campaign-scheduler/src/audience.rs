@@ -2,8 +2,9 @@
 
 use domain::{
     campaign::{Campaign, Send, SendStatus, Trigger},
+    customer::Customer,
     id::{CampaignId, CustomerId, ProgramId, SendId},
-    stamp::{Card, Customer},
+    stamp::Card,
 };
 use jiff::{SignedDuration, Timestamp, civil::Date};
 use queues::CampaignTask;

@@ -18,10 +18,10 @@ use domain::{
         Body, Campaign, CampaignStatus, ContentSid, FREQUENCY_CAP, QuietHours, Send, SendReason, SendStatus,
         Subject, Template, Variables, fill, status_callback, values,
     },
+    customer::Customer,
     email::Email,
     id::{CodeId, SendId},
     phone::Phone,
-    stamp::Customer,
 };
 use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};

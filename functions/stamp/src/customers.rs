@@ -10,9 +10,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use domain::{
+    customer::Customer,
     id::CustomerId,
     rate::Verdict,
-    stamp::{Card, Customer, EnrolmentPolicy},
+    stamp::{Card, EnrolmentPolicy},
     token::{SHOWN_FOR, Shown},
 };
 use store::{

@@ -2,13 +2,11 @@
 
 use api::ConsentInput;
 use domain::{
+    customer::{Customer, Provisional, Said},
     email::Email,
     id::{CardRewardId, CustomerId, ProgramId, StampId},
     phone::Phone,
-    stamp::{
-        Card, CardReward, CardRewardStatus, Customer, Program, ProgramSettings, Provisional, Said, Stamp,
-        StampCount, StampStatus,
-    },
+    stamp::{Card, CardReward, CardRewardStatus, Program, ProgramSettings, Stamp, StampCount, StampStatus},
     subscriber::Consent,
     text::{Line, Name, TimeZoneName, Word},
 };

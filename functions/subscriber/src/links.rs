@@ -37,12 +37,13 @@ pub async fn verify(
             holder(&app, &[Purpose::Verify, Purpose::Return], &request.token).await?;
         let waitlist =
             waitlists::find(&app.table, &subscriber.waitlist_id).await?.ok_or(ProblemKind::NotFound)?;
-        let confirmed = if subscriber.status == SubscriberStatus::Pending {
-            bring_in_line(&app, subscriber, &waitlist).await?
-        } else if purpose == Purpose::Return && subscriber.return_request.is_some() {
-            bring_back(&app, subscriber, &waitlist).await?
-        } else {
-            Some(subscriber)
+        let is_pending = subscriber.status == SubscriberStatus::Pending;
+        let returns = purpose == Purpose::Return && subscriber.return_request.is_some();
+        let confirmed = match (is_pending, returns) {
+            (false, false) => Some(subscriber),
+            _ if waitlist.deleting => return Err(ProblemKind::WaitlistDeleting.into()),
+            (true, _) => bring_in_line(&app, subscriber, &waitlist).await?,
+            (false, true) => bring_back(&app, subscriber).await?,
         };
         if let Some(confirmed) = confirmed {
             return Ok(axum::Json(view(&app, &confirmed.account_id, &confirmed, &waitlist, &key).await?));
@@ -52,29 +53,19 @@ pub async fn verify(
 }
 
 /// Lets somebody who unsubscribed have mail again; `None` when the entry changed meanwhile.
-async fn bring_back(
-    app: &App,
-    subscriber: Subscriber,
-    waitlist: &Waitlist,
-) -> Result<Option<Subscriber>, Problem> {
-    if waitlist.deleting {
-        return Err(ProblemKind::WaitlistDeleting.into());
-    }
+async fn bring_back(app: &App, subscriber: Subscriber) -> Result<Option<Subscriber>, Problem> {
     let rev = subscriber.rev;
     let returned = Subscriber { rev: rev + 1, ..subscriber.returned(app.now()) };
     let commit = subscribers::update(&returned, rev).returning(&returned);
     Ok(commit.applies(&app.table).await?.then_some(returned))
 }
 
-/// `None` when the entry changed meanwhile.
+/// Puts somebody in line who confirms the address; `None` when the entry changed meanwhile.
 async fn bring_in_line(
     app: &App,
     subscriber: Subscriber,
     waitlist: &Waitlist,
 ) -> Result<Option<Subscriber>, Problem> {
-    if waitlist.deleting {
-        return Err(ProblemKind::WaitlistDeleting.into());
-    }
     let seat = match seats::find(&app.table, waitlist).await? {
         Seating::Unlimited => None,
         Seating::Free(seat) => Some(seat),

@@ -22,18 +22,36 @@ mod objects;
 mod tests;
 
 use std::path::Path;
+use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::error_handling::HandleError;
 use axum::http::StatusCode;
-use s3s::HttpError;
 use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
+use s3s::{HttpError, S3Response, S3Result};
 
 use self::objects::Objects;
 use crate::event_bridge::EventBridge;
 use crate::template::{Bucket, Expiration};
+
+/// The return type of the methods of `s3s::S3`, as `async_trait` puts it.
+type Answer<'f, T> = Pin<Box<dyn Future<Output = S3Result<S3Response<T>>> + Send + 'f>>;
+
+/// Methods of `s3s::S3` that call the same method of the field `files`.
+macro_rules! forwarded {
+    ($($method:ident($input:ident) -> $output:ident;)*) => {$(
+        fn $method<'s, 'f>(&'s self, request: s3s::S3Request<$input>) -> Answer<'f, $output>
+        where
+            's: 'f,
+            Self: 'f,
+        {
+            self.files.$method(request)
+        }
+    )*};
+}
+use forwarded;
 
 const EXPIRE_EVERY: Duration = Duration::from_secs(60 * 60);
 

@@ -10,8 +10,9 @@ use jiff::{
 
 use crate::{
     Invalid, bounded_number,
+    customer::Customer,
     id::{AccountId, CampaignId, ClaimId, CodePoolId, CustomerId, ProgramId, SendId},
-    stamp::{Card, Customer},
+    stamp::Card,
     text::{Lines, Name, TimeZoneName, clean, is_stored, texts},
 };
 

@@ -9,6 +9,7 @@ pub mod campaign;
 pub mod claim;
 pub mod code_pool;
 pub mod country;
+pub mod customer;
 pub mod email;
 pub mod event;
 pub mod feature;

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 
 use domain::{
+    customer::Customer,
     id::{AccountId, CustomerId, ProgramId},
     phone::Phone,
     secret::SigningKey,
-    stamp::{Card, Customer, Program},
+    stamp::{Card, Program},
     subscriber::Consent,
     text::Line,
 };

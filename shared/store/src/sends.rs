@@ -9,9 +9,10 @@ use std::collections::HashMap;
 
 use domain::{
     campaign::{Campaign, Send, SendReason, SendStatus},
+    customer::Customer,
     id::{CampaignId, CodeId, CustomerId, SendId},
     secret::SigningKey,
-    stamp::{Card, Customer, Program},
+    stamp::{Card, Program},
 };
 use jiff::Timestamp;
 

@@ -5,12 +5,11 @@
 //! stamps at the same time.
 
 use domain::{
+    customer::Customer,
     id::{AccountId, CardRewardId, CustomerId, ProgramId, StampId},
     secret,
     secret::SigningKey,
-    stamp::{
-        Card, CardReward, CardRewardStatus, Customer, Program, Stamp, StampCount, StampStatus, Withdrawal,
-    },
+    stamp::{Card, CardReward, CardRewardStatus, Program, Stamp, StampCount, StampStatus, Withdrawal},
 };
 use jiff::{SignedDuration, Timestamp};
 

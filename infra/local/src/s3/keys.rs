@@ -10,8 +10,10 @@ use std::{
 };
 
 use domain::secret;
-use s3s::{S3, S3Error, S3Request, S3Response, S3Result, dto::*};
+use s3s::{S3, S3Error, S3Request, S3Result, dto::*};
 use s3s_fs::FileSystem;
+
+use super::{Answer, forwarded};
 
 /// In bytes. The longest name is that of an upload's metadata, with the key in base64 among 95 other characters.
 const LONGEST: usize = 118;
@@ -23,9 +25,6 @@ pub struct Files {
     /// A file for each long key, named after its hash.
     keys: PathBuf,
 }
-
-/// The return type of the trait's methods, as `async_trait` puts it.
-type Answer<'f, T> = Pin<Box<dyn Future<Output = S3Result<S3Response<T>>> + Send + 'f>>;
 
 /// Operations on one object, with what is done before if they create it.
 macro_rules! on_an_object {
@@ -62,18 +61,6 @@ macro_rules! naming_an_object {
     )*};
 }
 
-macro_rules! on_a_bucket {
-    ($($method:ident($input:ident) -> $output:ident;)*) => {$(
-        fn $method<'s, 'f>(&'s self, request: S3Request<$input>) -> Answer<'f, $output>
-        where
-            's: 'f,
-            Self: 'f,
-        {
-            self.files.$method(request)
-        }
-    )*};
-}
-
 impl S3 for Files {
     on_an_object! {
         abort_multipart_upload(AbortMultipartUploadInput) -> AbortMultipartUploadOutput;
@@ -89,7 +76,7 @@ impl S3 for Files {
         list_parts(ListPartsInput) -> ListPartsOutput;
     }
 
-    on_a_bucket! {
+    forwarded! {
         get_bucket_location(GetBucketLocationInput) -> GetBucketLocationOutput;
         head_bucket(HeadBucketInput) -> HeadBucketOutput;
         list_buckets(ListBucketsInput) -> ListBucketsOutput;

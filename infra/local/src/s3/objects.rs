@@ -6,7 +6,6 @@
 use std::{
     io::ErrorKind,
     path::{Path, PathBuf},
-    pin::Pin,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -19,7 +18,9 @@ use serde_json::{Map, Value, json};
 use tokio::io::AsyncReadExt as _;
 
 use super::{
+    Answer,
     checksums::{Algorithm, verified},
+    forwarded,
     keys::{self, Files},
 };
 use crate::event_bridge::EventBridge;
@@ -35,21 +36,6 @@ pub struct Objects {
     /// Where the files are.
     root: Arc<Path>,
     events: EventBridge,
-}
-
-/// What methods of the trait return, as `async_trait` puts it.
-type Answer<'f, T> = Pin<Box<dyn Future<Output = S3Result<S3Response<T>>> + Send + 'f>>;
-
-macro_rules! left_to_the_files {
-    ($($method:ident($input:ident) -> $output:ident;)*) => {$(
-        fn $method<'s, 'f>(&'s self, request: S3Request<$input>) -> Answer<'f, $output>
-        where
-            's: 'f,
-            Self: 'f,
-        {
-            self.files.$method(request)
-        }
-    )*};
 }
 
 /// Each with the reason that S3 gives for its event. Once begun it is done to its end: a client that hangs
@@ -112,7 +98,7 @@ impl S3 for Objects {
         head_object(HeadObjectInput) -> HeadObjectOutput;
     }
 
-    left_to_the_files! {
+    forwarded! {
         abort_multipart_upload(AbortMultipartUploadInput) -> AbortMultipartUploadOutput;
         get_bucket_location(GetBucketLocationInput) -> GetBucketLocationOutput;
         head_bucket(HeadBucketInput) -> HeadBucketOutput;

@@ -3,10 +3,11 @@
 //! What one customer has lies in two partitions, whose writes a customer's own visits bound.
 
 use domain::{
+    customer::Customer,
     id::{AccountId, CardRewardId, CustomerId, ProgramId, StampId},
     phone::Phone,
     secret::SigningKey,
-    stamp::{Card, CardReward, Customer, Month, Program, Stamp},
+    stamp::{Card, CardReward, Month, Program, Stamp},
 };
 use jiff::{Timestamp, ToSpan};
 use serde::{Deserialize, Serialize};

@@ -7,6 +7,7 @@ use domain::{
     campaign::{Campaign, CampaignStatus, Send, SendStatus},
     claim::{Claim, ClaimStatus, Code},
     code_pool::{CodePool, Lot, Lots, Platform, PromoCode},
+    customer::{Customer, Provisional},
     email::Email,
     event::EventKind,
     feature::{Comment, CommentStatus, Feature, FeatureTally, Vote},
@@ -16,9 +17,7 @@ use domain::{
     referral_code::ReferralCode,
     scope::{Grant, Role},
     secret::SigningKey,
-    stamp::{
-        Card, CardReward, CardRewardStatus, Customer, Program, Provisional, Stamp, StampCount, StampStatus,
-    },
+    stamp::{Card, CardReward, CardRewardStatus, Program, Stamp, StampCount, StampStatus},
     subscriber::{
         Consent, LedgerChange, LedgerEntry, Referral, ReferralStatus, Reward, RewardStatus, Subscriber,
         SubscriberStatus,
