@@ -417,8 +417,7 @@ fn rules_have_the_names_that_are_let_in(project: &Project) -> Vec<String> {
     let template = project.template(TEMPLATE);
     let mut found = Vec::new();
     mappings(&template, &mut found);
-    let names: BTreeSet<_> =
-        found.iter().filter_map(|mapping| mapping.get("RuleName")).map(|name| target(name)).collect();
+    let names: BTreeSet<_> = found.iter().filter_map(|mapping| mapping.get("RuleName")).map(target).collect();
     let let_in = project.texts[STORAGE].lines().filter_map(|line| line.split_once(":rule/${StackName}"));
     let unknown = let_in.filter(|(_, name)| !names.contains(&format!("${{AWS::StackName}}{name}")));
     unknown.map(|(_, name)| format!("the dead letters of {name} are taken, which is no rule")).collect()
