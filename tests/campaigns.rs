@@ -1056,6 +1056,10 @@ async fn a_message_tells_the_customer_a_code_of_their_own() {
     let people = stage.customers(4).await;
     let pool = stage.api.pool(json!({})).await;
     stage.api.import(&pool, "code\nMISS-0001\nMISS-0002\nMISS-0003\n").await;
+    // One of them holds a code for a while: what a message tells is given for good.
+    let reserve = json!({ "user": people[0].id, "reserve": true });
+    let claim = stage.api.public("POST", &format!("/distribute/{pool}")).json(reserve).send().await;
+    let claim = claim.text_at("claim_id");
     let template =
         json!({ "channel": "sms", "text": "{{name}}, take {{code}} for {{reward}} at {{program}}" });
     let campaign = stage.campaign(json!({ "code_pool_id": pool, "template": template })).await;
@@ -1069,6 +1073,9 @@ async fn a_message_tells_the_customer_a_code_of_their_own() {
     let refused: Vec<_> =
         stage.sends(&campaign).await.into_values().filter(|send| send["reason"] == "no_code").collect();
     assert_eq!((refused.len(), people.len()), (1, 4));
+    assert_eq!(stage.api.get(&format!("/claims/{claim}")).await.ok()["status"], "claimed");
+    let release = stage.api.public("POST", &format!("/claims/{claim}/release")).json(json!({}));
+    release.send().await.is_problem(403, "server-only");
 }
 
 /// A page enrols a stranger's number under an address of its own: neither gets a message before somebody who may has
@@ -1152,7 +1159,7 @@ async fn what_a_page_says_reaches_nobody_until_it_is_confirmed() {
     assert_eq!(outcome(json!({ "template": sms }), &ids[1]).await["reason"], "opted_out");
 }
 
-/// A page can give a known customer another program's card: no message follows from it before a visit.
+/// A page can give anybody another program's card: no message follows from it before a visit, whoever was first.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_card_that_a_page_gave_brings_no_messages_before_a_visit() {
     let Some(stage) = Stage::new(accept).await else { return };
@@ -1161,23 +1168,31 @@ async fn a_card_that_a_page_gave_brings_no_messages_before_a_visit() {
     let other = api.program(json!({})).await;
     let body = json!({ "program_id": other, "phone": person.phone, "consent": true });
     assert_eq!(api.public("POST", "/enrollments").json(body.clone()).send().await.status, 202);
+    // A page was there first, and the shop enrolled the customer in its own program afterwards.
+    let phone = phone();
+    let body = json!({ "program_id": other, "phone": phone, "consent": true });
+    assert_eq!(api.public("POST", "/enrollments").json(body).send().await.status, 202);
+    let shop = json!({ "program_id": stage.program, "phone": phone, "consent": true });
+    let later = api.post("/enrollments", shop).await.text_at("customer_id");
     let template = json!({ "channel": "sms", "text": "Hello" });
-    let reasons = async || {
+    let reasons = async |customer: &String| {
         let campaign = campaign(api, &other, json!({ "template": template })).await;
         let path = format!("/campaigns/{campaign}/test");
-        api.post(&path, json!({ "customer_id": person.id })).await.ok();
+        api.post(&path, json!({ "customer_id": customer })).await.ok();
         patiently(Duration::from_secs(30), || async {
-            let send = stage.sends(&campaign).await.remove(&person.id)?;
+            let send = stage.sends(&campaign).await.remove(customer)?;
             (send["status"] == "sent" || send["status"] == "refused").then(|| send["reason"].clone())
         })
         .await
     };
-    assert_eq!(reasons().await, "unconfirmed");
-    assert_eq!(stage.twilio.taken().len(), 0);
-    let visit = json!({ "program_id": other, "customer_id": person.id });
-    assert_eq!(api.post("/stamps", visit).await.status, 201);
-    assert_eq!(reasons().await, Value::Null);
-    assert_eq!(stage.twilio.taken().len(), 1);
+    for (sent, customer) in [&person.id, &later].into_iter().enumerate() {
+        assert_eq!(reasons(customer).await, "unconfirmed");
+        assert_eq!(stage.twilio.taken().len(), sent);
+        let visit = json!({ "program_id": other, "customer_id": customer });
+        assert_eq!(api.post("/stamps", visit).await.status, 201);
+        assert_eq!(reasons(customer).await, Value::Null);
+        assert_eq!(stage.twilio.taken().len(), sent + 1);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -421,9 +421,12 @@ async fn what_a_server_reserves_or_claims_no_page_gets() {
     let status = async |claim: &str| api.get(&format!("/claims/{claim}")).await.ok()["status"].clone();
     let reserved = api.post(&distribute, json!({ "user": "ada", "reserve": 600 })).await.text_at("claim_id");
     // A page that was there first keeps no hold on what the server goes on with.
-    let first = claim(&api, &pool, json!({ "user": "bo", "reserve": true })).await.text_at("claim_id");
-    let taken = api.post(&distribute, json!({ "user": "bo", "reserve": true })).await;
+    let first = claim(&api, &pool, json!({ "user": "bo", "reserve": 5 })).await.text_at("claim_id");
+    let taken = api.post(&distribute, json!({ "user": "bo", "reserve": 600 })).await;
     assert_eq!((taken.status.as_u16(), taken.text_at("claim_id")), (200, first.clone()));
+    // Nor does the page decide how long that lasts.
+    let until: Timestamp = taken.text_at("reserved_until").parse().unwrap();
+    assert!(until > Timestamp::now() + SignedDuration::from_secs(500), "{until}");
     for (user, id) in [("ada", &reserved), ("bo", &first)] {
         for step in ["confirm", "release"] {
             settle(id, step).await.is_problem(403, "server-only");

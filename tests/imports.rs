@@ -304,6 +304,24 @@ fn torture() -> Vec<Case> {
             &["3,,the columns are in another order"],
         ),
         case(
+            "a quote that hides rows",
+            "code,note\nA1,\"best deal\nB2,x\nC3,12\"\nD4,y\n",
+            Ok([2, 2, 0, 0]),
+            &["1,note,is no column", "2,,goes on over several lines"],
+        ),
+        case(
+            "another header with a column of its own",
+            "code,batch\nAAA111,spring\nbatch,code\nsummer,BBB222\n",
+            Err("another order than in line 1"),
+            &["3,,the columns are in another order"],
+        ),
+        case(
+            "another header with a column that may be meant",
+            "code,note\nAAA111,x\ncode,valid_until\nBBB222,2027-01-31\n",
+            Err("another order than in line 1"),
+            &["3,,the columns are in another order"],
+        ),
+        case(
             "what a spreadsheet has made of codes",
             "code\n1.23E+10\n\"1,23E+10\"\n#NAME?\n1-Mar\n2026-03-01\n12345.0\n####\nA\u{fffd}1\n5E10\n",
             Ok([9, 1, 0, 8]),
@@ -553,6 +571,15 @@ async fn files_copied_into_the_bucket_are_imported_whatever_their_names() {
         running.bucket.write(key, b"code\nSTRAY-1\n".to_vec()).await.unwrap();
     }
     assert_eq!(running.queue_depth("import-dead-letters").unwrap().visible, 0);
+}
+
+/// Each repetition of the header is a line of the report, which is kept in memory.
+#[tokio::test]
+async fn a_file_of_nothing_but_headers_is_refused() {
+    let api = Api::shared();
+    let pool = api.pool(json!({})).await;
+    let import = api.import(&pool, "code\n".repeat(1002)).await;
+    assert_eq!(import["failure"], "the file has its header more than 1,000 times", "{import}");
 }
 
 /// A link takes what is put to it until its time is over; one file is imported by it.

@@ -207,6 +207,28 @@ async fn a_mail_that_a_worker_holds_is_left_to_it_and_sent_when_its_lease_lapses
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_mail_that_loses_worker_after_worker_is_tried_more_and_more_seldom() {
+    let Some((_data, platform, _, api)) = own_platform().await else { return };
+    let waitlist = double_opt_in(&api).await;
+    let email = address("ada");
+    api.join(&waitlist, &email, None).await;
+    api.mail(&email).await;
+    let found = api.get(&format!("/subscribers?waitlist_id={waitlist}&email={email}")).await.ok();
+    let subscriber = found["data"][0]["id"].as_str().unwrap();
+    let task = MailTask::Subscriber { subscriber_id: subscriber.parse().unwrap() };
+    let now = Timestamp::now();
+    let lost = MessageRecord { tries: 3, ..MessageRecord::new(&format!("{subscriber}:lost"), task, now) };
+    assert!(messages::write(&platform.table, &lost.taken(now)).await.unwrap());
+    // Its fourth worker has it for eight minutes.
+    for (minutes, mails_by_then) in [(3, 1), (4, 1), (2, 2)] {
+        pass(&platform, SignedDuration::from_mins(minutes)).await;
+        look(&platform).await;
+        drained(&platform).await;
+        eventually(|| async { (mails(&api, &email).await.len() == mails_by_then).then_some(()) }).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_day_without_ses_loses_no_mail_and_makes_no_dead_letter() {
     let Some((_data, platform, ses, api)) = own_platform().await else { return };
     let waitlist = double_opt_in(&api).await;

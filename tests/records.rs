@@ -33,9 +33,10 @@ async fn the_benchmark_of_cold_starts_plays_what_dynamodb_is_asked_and_answers_t
     let account = ("acct_01m5ewqke04tff59tdwh9edd1r", platform.credentials.account_id.as_str());
 
     let pool = api.pool(json!({ "name": "Autumn", "low_stock_thresholds": [100] })).await;
-    let codes = (0..1000).map(|n| format!("AUTUMN-{n:04}-{:04X},2099-12-31\n", n * 40_503 % 65_536));
+    // So many that a random place in a partition hardly ever lies behind the last of them.
+    let codes = (0..5000).map(|n| format!("AUTUMN-{n:04}-{:04X},2099-12-31\n", n * 40_503 % 65_536));
     let imported = api.import(&pool, format!("code,expires_at\n{}", codes.collect::<String>())).await;
-    assert_eq!(imported["added"], 1000, "{imported}");
+    assert_eq!(imported["added"], 5000, "{imported}");
     let variables = platform.environment("CodeDistributionFunction").unwrap();
     let ids = [account, ("pool_01m7a3w4e0g7kyhrjxjg7dj13n", &*pool)];
     let claim = record(variables, "code-distribution-claim", &ids, async |env: aws::Env, event| {

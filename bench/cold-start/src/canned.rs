@@ -122,16 +122,27 @@ fn without_slot(name: &str) -> &str {
     of_slots.into_iter().find(|kind| name.strip_prefix(kind).is_some_and(is_slot)).unwrap_or(name)
 }
 
+/// A sorted list with each of its items once.
+fn distinct(mut list: Value) -> Value {
+    if let Value::Array(items) = &mut list {
+        items.dedup();
+    }
+    list
+}
+
 /// The same with values left out: which members and attributes there are, of which types. Keys
 /// of items may stay.
 fn shape(value: &Value, keys: bool) -> Value {
     match value {
         Value::Object(members) => members
             .iter()
-            // Spelled as the author likes, or made by the SDK.
-            .filter(|(name, _)| !name.ends_with("Expression") && *name != "ClientRequestToken")
+            // Spelled as the author likes, made by the SDK, or there by chance.
+            .filter(|(name, _)| !name.ends_with("Expression"))
+            .filter(|(name, _)| !["ClientRequestToken", "LastEvaluatedKey"].contains(&name.as_str()))
             .map(|(name, value)| match &**name {
                 "PK" if keys => (name.clone(), value.clone()),
+                // As many as lie behind a random place.
+                "Items" => (name.clone(), distinct(shape(value, keys))),
                 _ => (without_slot(name).to_owned(), shape(value, keys)),
             })
             .collect(),

@@ -253,8 +253,13 @@ async fn again(
     let (claim, commit) = if confirms {
         require_promised(&counter.pool, now)?;
         claims::confirm(&Claim { by_server: current.by_server || takes_over, ..current.clone() }, now)
-    } else if takes_over {
-        claims::take_over(current)
+    } else if let Some((text, until)) = current
+        .code
+        .as_ref()
+        .zip(held_until(counter, principal, post.body.reserve, now))
+        .filter(|_| takes_over)
+    {
+        claims::take_over(current, text, until)
     } else {
         (current.clone(), Commit::new(&store::patterns::CLAIM_WRITE))
     };

@@ -33,6 +33,8 @@ use crate::{
 
 /// Rows that a file may have.
 const MAX_ROWS: u64 = 100_000;
+/// Repetitions of the header, each of which has a line in the report.
+const MAX_HEADERS: u64 = 1000;
 /// Bytes that a file may have.
 const MAX_BYTES: u64 = 64 * 1024 * 1024;
 const ROWS_BETWEEN_CHECKPOINTS: usize = 1000;
@@ -205,6 +207,7 @@ impl Importer {
             passed_over: PassedOver::new(),
             rows: 0,
             rejected: 0,
+            headers: 0,
             report,
         };
         let rest = head.split_off(usize::try_from(start.offset).unwrap_or_default().min(head.len()));
@@ -347,6 +350,8 @@ struct Reading<'a> {
     passed_over: PassedOver,
     rows: u64,
     rejected: u64,
+    /// How often the header came again.
+    headers: u64,
     report: &'a mut Report,
 }
 
@@ -377,11 +382,12 @@ impl Reading<'_> {
             }
         }
         let Some(columns) = &self.columns else { return Ok(Ok(())) };
+        let mut broken = false;
         let read = match &record.content {
             Content::Cells(cells) => {
                 let read = columns.read(record.line, cells, self.pool, self.now);
                 if !matches!(read, Ok(Row::Header)) {
-                    self.passed_over.look(columns, cells);
+                    broken = self.passed_over.look(columns, cells);
                 }
                 read
             }
@@ -391,6 +397,10 @@ impl Reading<'_> {
         match read {
             Ok(Row::Blank) => return Ok(Ok(())),
             Ok(Row::Header) => {
+                self.headers += 1;
+                if self.headers > MAX_HEADERS {
+                    return unfit("the file has its header more than 1,000 times".to_owned());
+                }
                 self.report.add(record.line, &Remark::row("is the header again, and is passed over"))?;
                 return Ok(Ok(()));
             }
@@ -400,6 +410,11 @@ impl Reading<'_> {
             Ok(Row::Code(_, remark)) => {
                 if let Some(remark) = remark {
                     self.report.add(record.line, &remark)?;
+                }
+                if broken {
+                    let reason =
+                        "goes on over several lines in a column that is passed over: is a quote missing?";
+                    self.report.add(record.line, &Remark::row(reason))?;
                 }
             }
             Err(remark) => {

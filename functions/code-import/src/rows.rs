@@ -179,8 +179,9 @@ impl PassedOver {
         Self { counts: [[0; 3]; MAX_FIELDS] }
     }
 
-    /// Looks at a row.
-    pub fn look(&mut self, columns: &Columns, cells: &Cells) {
+    /// Looks at a row, and says whether one of these cells has a line break: a quote that was never closed hides rows.
+    pub fn look(&mut self, columns: &Columns, cells: &Cells) -> bool {
+        let mut broken = false;
         let passed_over = |name: &String| KNOWN.iter().all(|known| known.name != name);
         let columns = columns.names().iter().zip(cells.iter()).zip(&mut self.counts);
         for ((_, cell), counts) in columns.filter(|((name, _), _)| passed_over(name)) {
@@ -189,7 +190,9 @@ impl PassedOver {
             counts[0] += u64::from(!text.is_empty());
             counts[1] += u64::from(text.parse::<Platform>().is_ok());
             counts[2] += u64::from(looks_like_a_date(text));
+            broken |= text.contains(['\n', '\r']);
         }
+        broken
     }
 
     /// Why the file can't be what was meant, if one of the columns has nothing but platforms, or ends, and there is no

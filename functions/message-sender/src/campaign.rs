@@ -58,6 +58,8 @@ const LAST_CALL: Duration = Duration::from_secs(20);
 const RECESS: SignedDuration = SignedDuration::from_secs(1);
 /// How long a sender rests when the provider says that there are too many, if it doesn't say how long.
 const REST: Duration = Duration::from_secs(5);
+/// The longest rest that a provider can ask for.
+const LONGEST_REST: Duration = Duration::from_secs(60 * 60);
 /// A message that is handed over longer ago has lost its worker.
 const HANDED_OVER: SignedDuration = SignedDuration::from_mins(2);
 /// How long something may be heard of a message whose outcome is unknown.
@@ -509,7 +511,8 @@ impl MessageSender {
                 self.finish(&refused, held.cap.as_ref()).await
             }
             Answer::TooMany { retry_after } => {
-                let rest = SignedDuration::try_from(retry_after.unwrap_or(REST)).unwrap_or(HORIZON);
+                let rest = retry_after.unwrap_or(REST).min(LONGEST_REST);
+                let rest = SignedDuration::try_from(rest).unwrap_or(HORIZON);
                 let stopped = rates::stop_until(&self.table, &message.turns.sender, now + rest).await;
                 let send = Send { put_off: held.send.put_off + 1, ..held.send.clone() };
                 self.put_off(send.clone(), Some(Held { send, ..held }), now + rest).await?;

@@ -2,7 +2,7 @@
 
 use domain::{
     campaign::Send,
-    claim::Claim,
+    claim::{Claim, ClaimStatus},
     code_pool::PromoCode,
     id::{ClaimId, CodeId, CodePoolId},
 };
@@ -32,15 +32,30 @@ pub async fn of(table: &Table, send: &Send, pool: &CodePoolId) -> Result<Option<
     for attempt in 1..=ATTEMPTS {
         let (previous, shelf) = claims::context(table, &id).await?;
         let now = Timestamp::now();
-        if let Some(own) = previous.as_ref().filter(|claim| claim.is_current(now)).and_then(told) {
+        let current = previous.as_ref().filter(|claim| claim.is_current(now));
+        if let Some(reserved) = current.filter(|claim| claim.status == ClaimStatus::Reserved) {
+            // Or else what the message tells could lapse, and go to somebody else.
+            let (claim, commit) = claims::confirm(&Claim { by_server: true, ..reserved.clone() }, now);
+            if commit.applies(table).await? {
+                return Ok(told(&claim));
+            }
+            back_off(attempt).await;
+            continue;
+        }
+        if let Some(own) = current.and_then(told) {
             return Ok(Some(own));
         }
         let Some(shelf) = shelf.filter(|_| counter.pool.closed(now).is_none()) else { return Ok(None) };
         let platform = counter.pool.settings.platform;
         let Some(stock) = claims::pick(table, shelf, platform, attempt, now).await? else {
             // Perhaps another message to this very customer took the last one.
-            let own = claims::read(table, account, &id).await?;
-            return Ok(own.filter(|claim| claim.is_current(now)).as_ref().and_then(told));
+            match claims::read(table, account, &id).await?.filter(|claim| claim.is_current(now)) {
+                Some(own) if own.status == ClaimStatus::Reserved => {
+                    back_off(attempt).await;
+                    continue;
+                }
+                own => return Ok(own.as_ref().and_then(told)),
+            }
         };
         let claimant = Claimant {
             id: id.clone(),

@@ -61,11 +61,10 @@ const BEGUN_WITHIN: Duration = Duration::from_secs(40);
 const STOPPED_FOR: Duration = Duration::from_secs(600);
 /// A mail that could not be begun in time, or that certainly was not sent, is due again after this.
 const NOT_SENT_REST: SignedDuration = SignedDuration::from_mins(1);
-/// A mail whose outcome is unknown is sent again after a minute, and each time after twice as long, up to six hours.
-const UNKNOWN_REST: SignedDuration = SignedDuration::from_mins(1);
-const UNKNOWN_REST_AT_MOST: SignedDuration = SignedDuration::from_hours(6);
 /// Attempts that may have sent a mail, within some three days: then the mail is given up.
 const TRIES: u32 = 18;
+/// How long a mail rests whose subscriber, waitlist or account can't be read.
+const UNREADABLE_REST: SignedDuration = SignedDuration::from_mins(15);
 
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
@@ -203,8 +202,13 @@ impl MessageSender {
             tracing::error!(message_id = id, "a mail is given up: nobody knows whether it was sent");
             return self.note(&record.settled(MessageState::Unknown, now)).await;
         }
-        let Some(mail) = self.mail_of(&task).await? else {
-            return self.note(&record.settled(MessageState::Dropped, now)).await;
+        let mail = match self.mail_of(&task).await {
+            Ok(Some(mail)) => mail,
+            Ok(None) => return self.note(&record.settled(MessageState::Dropped, now)).await,
+            Err(error) => {
+                tracing::error!(message_id = id, cause = %error, "what a mail says can't be read");
+                return self.note(&record.deferred(now + UNREADABLE_REST, now)).await;
+            }
         };
         let held = record.taken(Timestamp::now());
         if !messages::write(&self.table, &held).await? {
@@ -342,15 +346,9 @@ fn after(held: &MessageRecord, before: &MessageRecord, answer: Answer, now: Time
         }
         Answer::Unknown(cause) => {
             tracing::warn!(message_id = id, cause, "a mail may not have been sent, and is sent again");
-            held.deferred(now + unknown_rest(held.tries), now)
+            held.maybe_sent(now)
         }
     }
-}
-
-/// How long a mail rests after so many attempts that may have sent it.
-fn unknown_rest(tries: u32) -> SignedDuration {
-    let doubled = UNKNOWN_REST.checked_mul(1 << tries.saturating_sub(1).min(16));
-    doubled.unwrap_or(UNKNOWN_REST_AT_MOST).min(UNKNOWN_REST_AT_MOST)
 }
 
 #[cfg(test)]

@@ -71,12 +71,16 @@ pub async fn enrol(
     }
     for _ in 0..5 {
         let now = app.now();
-        let make = if by_page { Customer::of_page } else { Customer::new };
-        let new = make(context.account.id.clone(), post.body.phone.clone(), post.body.said(now), now);
+        let (account, phone, said) =
+            (context.account.id.clone(), post.body.phone.clone(), post.body.said(now));
+        let new = match by_page {
+            true => Customer::of_page(account, phone, said, program.clone(), now),
+            false => Customer::new(account, phone, said, now),
+        };
         let (known, there) = known(&app, &context, &post.body, by_page, &new.id).await?;
         let (commit, card, fresh) = match known {
             None => {
-                let card = Card::new(&context.program, new.id.clone(), now);
+                let card = Card { provisional: by_page, ..Card::new(&context.program, new.id.clone(), now) };
                 (customers::create(&context.signing, &new, &card), card, true)
             }
             Some(customer) => {

@@ -200,7 +200,7 @@ pub struct ProvisionalView {
 
 impl From<Provisional> for ProvisionalView {
     fn from(provisional: Provisional) -> Self {
-        let Provisional { email, name, birthday, time_zone, consent } = provisional;
+        let Provisional { email, name, birthday, time_zone, consent, program_id: _ } = provisional;
         Self { email: email.map(String::from), name, birthday, time_zone, consent }
     }
 }

@@ -4,7 +4,7 @@ use jiff::{Timestamp, civil::Date};
 
 use crate::{
     email::Email,
-    id::{AccountId, CustomerId},
+    id::{AccountId, CustomerId, ProgramId},
     phone::Phone,
     subscriber::Consent,
     text::{Name, TimeZoneName},
@@ -30,12 +30,15 @@ pub struct Provisional {
     pub time_zone: Option<TimeZoneName>,
     /// `None` once the customer, a server or a member has decided about the consent.
     pub consent: Option<Consent>,
+    /// The program whose card the page gave as well.
+    #[serde(default)]
+    pub program_id: Option<ProgramId>,
 }
 
 impl Provisional {
     /// `None` when nothing is left to be confirmed.
     fn rest(self) -> Option<Self> {
-        let Self { email, name, birthday, time_zone, consent } = &self;
+        let Self { email, name, birthday, time_zone, consent, program_id: _ } = &self;
         let is_empty = email.is_none()
             && name.is_none()
             && birthday.is_none()
@@ -47,22 +50,16 @@ impl Provisional {
     /// Without the fields that were decided otherwise, by their names; `None` when nothing is left.
     #[must_use]
     pub fn without(self, decided: impl Fn(&str) -> bool) -> Option<Self> {
-        let Self { email, name, birthday, time_zone, consent } = self;
+        let Self { email, name, birthday, time_zone, consent, program_id } = self;
         Self {
             email: email.filter(|_| !decided("email")),
             name: name.filter(|_| !decided("name")),
             birthday: birthday.filter(|_| !decided("birthday")),
             time_zone: time_zone.filter(|_| !decided("time_zone")),
             consent: consent.filter(|_| !decided("consent")),
+            program_id,
         }
         .rest()
-    }
-}
-
-impl From<Said> for Provisional {
-    fn from(said: Said) -> Self {
-        let Said { email, name, birthday, time_zone, consent } = said;
-        Self { email, name, birthday, time_zone, consent: Some(consent) }
     }
 }
 
@@ -106,8 +103,14 @@ impl Customer {
         }
     }
 
-    /// A new customer, of whom a page says this.
-    pub fn of_page(account_id: AccountId, phone: Phone, said: Said, now: Timestamp) -> Self {
+    /// A new customer, of whom a page of this program says this.
+    pub fn of_page(
+        account_id: AccountId,
+        phone: Phone,
+        said: Said,
+        program_id: ProgramId,
+        now: Timestamp,
+    ) -> Self {
         let nothing = Said {
             email: None,
             name: None,
@@ -115,7 +118,16 @@ impl Customer {
             time_zone: None,
             consent: Consent { granted: false, text: None, at: now },
         };
-        Self { provisional: Some(said.into()), ..Self::new(account_id, phone, nothing, now) }
+        let Said { email, name, birthday, time_zone, consent } = said;
+        let provisional = Provisional {
+            email,
+            name,
+            birthday,
+            time_zone,
+            consent: Some(consent),
+            program_id: Some(program_id),
+        };
+        Self { provisional: Some(provisional), ..Self::new(account_id, phone, nothing, now) }
     }
 
     /// The customer once a server or a member has enrolled them again; `None` when that changes nothing.
@@ -154,11 +166,18 @@ impl Customer {
     /// `docs/adr/0021-provisional-customers.md`).
     #[must_use]
     pub fn seen(&self, now: Timestamp) -> Option<Self> {
-        let Provisional { email, name, birthday, time_zone, consent } = self.provisional.clone()?;
+        let Provisional { email, name, birthday, time_zone, consent, .. } = self.provisional.clone()?;
         if name.is_none() && birthday.is_none() && time_zone.is_none() && consent.is_none() {
             return None;
         }
-        let rest = Provisional { email, name: None, birthday: None, time_zone: None, consent: None };
+        let rest = Provisional {
+            email,
+            name: None,
+            birthday: None,
+            time_zone: None,
+            consent: None,
+            program_id: None,
+        };
         Some(Self {
             name: self.name.clone().or(name),
             birthday: self.birthday.or(birthday),
@@ -181,6 +200,13 @@ impl Customer {
         let provisional =
             self.provisional.clone().and_then(|provisional| provisional.without(|field| field == "consent"));
         Some(Self { consent, provisional, updated_at: now, rev: self.rev + 1, ..self.clone() })
+    }
+
+    /// The program whose card is confirmed by the change to `after`: the page that gave the card asked for the consent that
+    /// is given now.
+    pub fn card_confirmed_by(&self, after: &Self) -> Option<&ProgramId> {
+        let open = self.provisional.as_ref().filter(|provisional| provisional.consent.is_some())?;
+        open.program_id.as_ref().filter(|_| after.consent.granted)
     }
 
     /// Whether a page said that the customer agrees to messages, and nobody has confirmed it.
@@ -210,7 +236,8 @@ mod tests {
 
     fn of_page(granted: bool) -> Customer {
         let phone = "+4915112345678".to_owned().try_into().unwrap();
-        Customer::of_page(AccountId::new(at(0)), phone, said("mallory@example.com", granted), at(0))
+        let (account, program) = (AccountId::new(at(0)), ProgramId::new(at(0)));
+        Customer::of_page(account, phone, said("mallory@example.com", granted), program, at(0))
     }
 
     fn word(granted: bool) -> Consent {
@@ -240,6 +267,16 @@ mod tests {
         assert!(!stopped.is_consent_unconfirmed());
         assert!(!stopped.enrolled_again(said("ada@example.com", true), at(2)).unwrap().consent.granted);
         assert!(!stopped.seen(at(2)).unwrap().consent.granted);
+    }
+
+    #[test]
+    fn a_card_of_a_page_is_confirmed_by_the_customers_word_only() {
+        let page = of_page(true);
+        assert!(page.card_confirmed_by(&page.agreeing(word(true), at(1)).unwrap()).is_some());
+        let stopped = page.agreeing(word(false), at(1)).unwrap();
+        assert_eq!(page.card_confirmed_by(&stopped), None);
+        // Later words say nothing of the page's.
+        assert_eq!(stopped.card_confirmed_by(&stopped.agreeing(word(true), at(2)).unwrap()), None);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
     claim::{Claim, ClaimStatus},
-    code_pool::{CodePool, Lot, Platform},
+    code_pool::{CodePool, Lot, Platform, PromoCode},
     id::{AccountId, ClaimId, CodePoolId},
     secret,
 };
@@ -339,25 +339,25 @@ pub fn confirm(reserved: &Claim, now: Timestamp) -> (Claim, Commit) {
     (claim, commit)
 }
 
-/// Makes a page's reservation a server's; the label `claim` fails when the claim has changed.
-pub fn take_over(reserved: &Claim) -> (Claim, Commit) {
-    let claim = Claim { by_server: true, rev: reserved.rev + 1, ..reserved.clone() };
-    let commit = Commit::new(&patterns::CLAIM_WRITE).replace("claim", &claim, reserved.rev);
+/// Makes a page's reservation a server's, which holds until then; the label `stock` fails when it lapsed and somebody else has
+/// the code, `claim` when the claim has changed.
+pub fn take_over(reserved: &Claim, text: &PromoCode, until: Timestamp) -> (Claim, Commit) {
+    let until = until.max(reserved.reserved_until.unwrap_or(until));
+    let until = reserved.valid_until.map_or(until, |end| until.min(end));
+    let stock = stock_of(reserved, text, Some(until));
+    let claim = Claim {
+        by_server: true,
+        reserved_until: Some(until),
+        stock_rev: Some(stock.rev),
+        rev: reserved.rev + 1,
+        ..reserved.clone()
+    };
+    let commit = resettled(&stock, reserved, &claim);
     (claim, commit)
 }
 
 /// Gives a reserved code back; the label `stock` fails when it lapsed and somebody else has the code.
-pub fn release(reserved: &Claim, text: &domain::code_pool::PromoCode, now: Timestamp) -> (Claim, Commit) {
-    let held_rev = reserved.stock_rev.unwrap_or_default();
-    let stock = Stock {
-        code_id: reserved.code_id.clone(),
-        code: text.clone(),
-        lot: reserved.lot,
-        valid_until: reserved.valid_until.map(Timestamp::as_millisecond),
-        held_by: None,
-        held_until: None,
-        rev: held_rev + 1,
-    };
+pub fn release(reserved: &Claim, text: &PromoCode, now: Timestamp) -> (Claim, Commit) {
     let claim = Claim {
         status: ClaimStatus::Released,
         reserved_until: Some(now),
@@ -365,10 +365,25 @@ pub fn release(reserved: &Claim, text: &domain::code_pool::PromoCode, now: Times
         rev: reserved.rev + 1,
         ..reserved.clone()
     };
-    let commit = Commit::new(&patterns::CLAIM_WRITE).replace("stock", &stock, held_rev).replace(
-        "claim",
-        &claim,
-        reserved.rev,
-    );
+    let commit = resettled(&stock_of(reserved, text, None), reserved, &claim);
     (claim, commit)
+}
+
+/// The next revision of a reserved code's place, held until then or by nobody.
+fn stock_of(reserved: &Claim, text: &PromoCode, held_until: Option<Timestamp>) -> Stock {
+    Stock {
+        code_id: reserved.code_id.clone(),
+        code: text.clone(),
+        lot: reserved.lot,
+        valid_until: reserved.valid_until.map(Timestamp::as_millisecond),
+        held_by: held_until.map(|_| reserved.id.clone()),
+        held_until: held_until.map(Timestamp::as_millisecond),
+        rev: reserved.stock_rev.unwrap_or_default() + 1,
+    }
+}
+
+fn resettled(stock: &Stock, reserved: &Claim, claim: &Claim) -> Commit {
+    Commit::new(&patterns::CLAIM_WRITE)
+        .replace("stock", stock, reserved.stock_rev.unwrap_or_default())
+        .replace("claim", claim, reserved.rev)
 }

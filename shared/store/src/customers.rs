@@ -192,8 +192,11 @@ pub async fn update(
     new: &Customer,
     audit: &AuditEntry,
 ) -> Result<(), UpdateError> {
-    let mut commit =
-        Commit::new(&patterns::CUSTOMER_WRITE).replace("customer", new, old.rev).create("audit", audit);
+    let card = confirmed_card(table, old, new).await.map_err(CommitError::from)?;
+    let mut commit = Commit::new(&patterns::CUSTOMER_WRITE)
+        .replace("customer", new, old.rev)
+        .create("audit", audit)
+        .confirming(card.as_ref());
     if new.phone != old.phone {
         let wanted = PhoneClaim::of(key, new);
         let known = claims(table, key, &new.account_id, &[&new.phone, &old.phone]).await;
@@ -217,6 +220,26 @@ pub async fn update(
     })
 }
 
+/// The card that is confirmed when a customer changes, as it is then.
+async fn confirmed_card(
+    table: &Table,
+    before: &Customer,
+    after: &Customer,
+) -> Result<Option<Card>, StoreError> {
+    let Some(program) = before.card_confirmed_by(after) else { return Ok(None) };
+    let card = card(table, &before.id, program).await?.filter(|card| card.provisional);
+    Ok(card.map(|card| Card { provisional: false, updated_at: after.updated_at, rev: card.rev + 1, ..card }))
+}
+
+impl Commit {
+    fn confirming(self, card: Option<&Card>) -> Self {
+        match card {
+            Some(card) => self.replace("card", card, card.rev - 1),
+            None => self,
+        }
+    }
+}
+
 /// Sets whether a customer agrees to messages, as the customer has just said; `None` when there is no such
 /// customer, otherwise whether that is new.
 pub async fn set_consent(
@@ -234,8 +257,9 @@ pub async fn set_consent(
         let actor = customer.id.as_str();
         let action = if granted { "customer.opted_in" } else { "customer.opted_out" };
         let audit = AuditEntry::new(&customer.account_id, actor, action, actor, now);
+        let card = confirmed_card(table, &customer, &after).await?;
         let commit = Commit::new(&patterns::CONSENT).replace("customer", &after, customer.rev);
-        match commit.create("audit", &audit).apply(table).await {
+        match commit.create("audit", &audit).confirming(card.as_ref()).apply(table).await {
             Ok(()) => return Ok(Some(true)),
             Err(CommitError::Condition(_)) => crate::back_off(attempt).await,
             Err(CommitError::Store(error)) => return Err(error),

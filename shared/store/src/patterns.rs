@@ -224,7 +224,7 @@ patterns! {
     CUSTOMERS "customer.batch" "stamp, campaign-scheduler" [BatchGet] None, "`CUST#customer` / `META`", "These customers";
     PROGRAM_CUSTOMERS "customer.list" "stamp, jobs, campaign-scheduler" [Query] Some(GSI1), "`PROGCUSTS#program#shard` / `cust_…`, 4 shards merged", "Who collects for a program, oldest first?";
     CUSTOMER_WRITE "customer.write" "stamp" [Put Delete Check] None, "`CUST#customer` / `META`, `CARD#program`; `PHONE#account#pseudonym`; `JOB#job`; `AUDIT#account`; `FILLER#…`; `IDEM#…`", "Enrol, change or erase a customer, the number unique";
-    CONSENT "customer.consent" "campaign, message-sender" [Get Put] None, "`CUST#customer` / `META`; `AUDIT#account`", "Does the customer agree to messages?";
+    CONSENT "customer.consent" "campaign, message-sender" [Get Put] None, "`CUST#customer` / `META`, `CARD#program`; `AUDIT#account`", "Does the customer agree to messages?";
     CUSTOMER_PURGE "customer.purge" "jobs" [Query Delete] None, "`CUST#customer`, `STAMPS#customer` / all", "Remove what a customer had";
 
     TILL "stamp.till" "stamp" [BatchGet] None, "`ACCT#account` / `SIGNING`; `PROG#program` / `META`; `CUST#customer` / `META`, `CARD#program`", "All that a visit depends on, in one read";

@@ -301,9 +301,8 @@ impl Objects {
                 name(sent)
             ));
         }
-        let (Some(algorithm), Some(body)) = (sent, request.input.body.take()) else {
-            return self.files.upload_part(request).await;
-        };
+        let Some(algorithm) = sent else { return self.files.upload_part(request).await };
+        let Some(body) = request.input.body.take() else { return self.files.upload_part(request).await };
         let (body, verdict) = verified(body, algorithm, &request.headers, request.trailing_headers.clone());
         request.input.body = Some(body);
         let outcome = self.files.upload_part(request).await;

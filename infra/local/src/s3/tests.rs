@@ -143,6 +143,25 @@ where
     outcome.map(drop).err().and_then(|error| error.code().map(str::to_owned)).unwrap_or_default()
 }
 
+/// Clients that send a checksum only where one is required send parts without.
+#[tokio::test]
+async fn a_part_needs_no_checksum() {
+    let directory = TempDir::new().unwrap();
+    let s3 = client(&open(&directory), "secret").await;
+    let created = s3.create_multipart_upload().bucket(BUCKET).key(KEY).send().await.unwrap();
+    let id = created.upload_id().unwrap();
+    let plain = aws_sdk_s3::Config::builder()
+        .request_checksum_calculation(aws_sdk_s3::config::RequestChecksumCalculation::WhenRequired);
+    let part = s3.upload_part().bucket(BUCKET).key(KEY).upload_id(id).part_number(1);
+    let part = part.body(b"a part".to_vec().into()).customize().config_override(plain).send().await.unwrap();
+    assert_eq!(part.checksum_crc32, None);
+    let part = CompletedPart::builder().part_number(1).set_e_tag(part.e_tag).build();
+    let parts = CompletedMultipartUpload::builder().parts(part).build();
+    let complete = s3.complete_multipart_upload().bucket(BUCKET).key(KEY).upload_id(id);
+    complete.multipart_upload(parts).send().await.unwrap();
+    assert_eq!(get(&s3).await, b"a part");
+}
+
 /// The parts that are listed must be those that were declared and sent, as S3 requires by its clients' reports.
 #[tokio::test]
 async fn parts_are_listed_with_the_checksums_that_their_upload_declared() {

@@ -117,23 +117,29 @@ fn subdivision(tags: &[char]) -> usize {
 fn matched_directions(characters: &[char]) -> Vec<bool> {
     let mut matched = vec![false; characters.len()];
     let mut open: Vec<usize> = Vec::new();
+    // How many of these are isolates: without any there is nothing to look for.
+    let mut open_isolates = 0;
     let isolates = |at: usize| matches!(characters[at], '\u{2066}'..='\u{2068}');
     for (at, &character) in characters.iter().enumerate() {
         let opened = match character {
             '\u{202a}' | '\u{202b}' | '\u{2066}'..='\u{2068}' => {
+                open_isolates += usize::from(isolates(at));
                 open.push(at);
                 None
             }
+            '\u{2069}' if open_isolates == 0 => None,
             '\u{202c}' => open.pop_if(|opened| !isolates(*opened)),
             // The end of an isolate closes all that was opened within.
             '\u{2069}' => open.iter().rposition(|opened| isolates(*opened)).map(|index| {
                 let opened = open[index];
                 open.truncate(index);
+                open_isolates -= 1;
                 opened
             }),
             _ => {
                 if is_line_break(character) {
                     open.clear();
+                    open_isolates = 0;
                 }
                 None
             }

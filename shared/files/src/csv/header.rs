@@ -110,9 +110,17 @@ impl Header {
         if keys.iter().enumerate().all(|(index, key)| key.is_empty() || *key == own(index)) {
             return Some(HeaderRow::Again);
         }
-        let is_known =
-            |key: &String| key.is_empty() || known.iter().any(|known| *key == name_key(known.name));
-        keys.iter().all(is_known).then_some(HeaderRow::Another)
+        let own_names: Vec<String> = self.0.iter().map(|name| name_key(name)).collect();
+        // Only where the row can't be a code.
+        let in_place = own_names.iter().position(|name| *name == name_key(required));
+        let in_place = in_place.is_some_and(|at| keys.get(at) == own_names.get(at));
+        let is_name = |(key, cell): (&String, &Vec<u8>)| {
+            let is = |known: &Known| {
+                *key == name_key(known.name) || in_place && resembles(&String::from_utf8_lossy(cell), known)
+            };
+            key.is_empty() || own_names.contains(key) || known.iter().any(is)
+        };
+        keys.iter().zip(cells.iter()).all(is_name).then_some(HeaderRow::Another)
     }
 
     /// Checks that each cell of a row has its column.
@@ -278,7 +286,13 @@ mod tests {
         for cells in [&["code", "platform", "note"][..], &["\u{feff}Code", "PLATFORM"], &["code"]] {
             assert_eq!(row(cells), Some(HeaderRow::Again), "{cells:?}");
         }
-        for cells in [&["platform", "code"][..], &["code", "expires_at"]] {
+        for cells in [
+            &["platform", "code"][..],
+            &["code", "expires_at"],
+            &["note", "code"],
+            &["note", "", "code"],
+            &["code", "Valid until"],
+        ] {
             assert_eq!(row(cells), Some(HeaderRow::Another), "{cells:?}");
         }
         for cells in [&["CODE-1", "ios"][..], &["A", "code"], &["code", "ios"], &["", "platform"]] {

@@ -292,6 +292,9 @@ impl Entity for Export {
 /// How long a worker holds a mail that it hands over: longer than Lambda lets a worker run (60 seconds), so that no two
 /// workers send the same mail at the same time.
 const LEASE: SignedDuration = SignedDuration::from_mins(2);
+/// How long a mail rests after the first attempt that may have sent it, and at the most; each time twice as long.
+const MAYBE_SENT_REST: SignedDuration = SignedDuration::from_mins(1);
+const MAYBE_SENT_REST_AT_MOST: SignedDuration = SignedDuration::from_hours(6);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -373,9 +376,16 @@ impl MessageRecord {
         self.next(MessageState::Queued, Some(again_at), now)
     }
 
-    /// The next revision: in the hands of a worker.
+    /// The next revision: in the hands of a worker, who may be lost as the ones before it were.
     pub fn taken(&self, now: Timestamp) -> Self {
-        Self { tries: self.tries + 1, ..self.next(MessageState::Sending, Some(now + LEASE), now) }
+        let tries = self.tries + 1;
+        let lease = LEASE.max(maybe_sent_rest(tries));
+        Self { tries, ..self.next(MessageState::Sending, Some(now + lease), now) }
+    }
+
+    /// The next revision: handed over, and perhaps not sent. It is sent again after a while.
+    pub fn maybe_sent(&self, now: Timestamp) -> Self {
+        self.deferred(now + maybe_sent_rest(self.tries), now)
     }
 
     /// The next revision: put off.
@@ -391,6 +401,12 @@ impl MessageRecord {
     fn next(&self, state: MessageState, due_at: Option<Timestamp>, now: Timestamp) -> Self {
         Self { state, due_at, at: now, rev: self.rev + 1, ..self.clone() }
     }
+}
+
+/// How long a mail rests after so many attempts that may have sent it.
+fn maybe_sent_rest(tries: u32) -> SignedDuration {
+    let doubled = MAYBE_SENT_REST.checked_mul(1 << tries.saturating_sub(1).min(16));
+    doubled.unwrap_or(MAYBE_SENT_REST_AT_MOST).min(MAYBE_SENT_REST_AT_MOST)
 }
 
 /// Mails that have to be queued again, by when.

@@ -369,6 +369,7 @@ fn items_of_stamp_cards() {
             birthday: None,
             time_zone: None,
             consent: None,
+            program_id: Some(id("prog")),
         }),
         created_at: now(),
         updated_at: now(),
