@@ -52,8 +52,9 @@ async fn each_customer_gets_one_message_whatever_happens() {
                 let done =
                     storm.post(&format!("/campaigns/{campaign}/{step}"), &json!({}), |call| call).await;
                 assert_eq!(done.status, 200, "{step}: {}", done.text);
-                // Some of the messages are on their way by then.
-                let arrived = twilio.arrivals().len() + storm.below(CUSTOMERS / 10);
+                // Some of the messages are on their way by then; of two paused campaigns none may come.
+                let more = if step == "pause" { 0 } else { storm.below(CUSTOMERS / 10) };
+                let arrived = (twilio.arrivals().len() + more).min(CUSTOMERS / 2);
                 patiently(Duration::from_secs(120), || async {
                     (twilio.arrivals().len() >= arrived).then_some(())
                 })
