@@ -6,7 +6,7 @@ use aws::Env;
 use axum::Router;
 use lambda_runtime::Error;
 use serde_json::Value;
-use tokio::sync::Semaphore;
+use tokio::{runtime::Handle, sync::Semaphore};
 
 use crate::{PlatformError, recorder::Recorder, template::Function};
 
@@ -83,6 +83,8 @@ impl Handler {
 pub struct Functions {
     running: Arc<HashMap<String, Running>>,
     pub recorder: Recorder,
+    /// Where they run, whoever invokes them: they keep connections for the next invocation.
+    runtime: Handle,
 }
 
 struct Running {
@@ -93,7 +95,7 @@ struct Running {
 }
 
 impl Functions {
-    /// Starts each declared function in its own environment.
+    /// Starts each declared function in its own environment, and in the runtime of the caller.
     pub fn start(
         declared: &[Function],
         environment: impl Fn(&Function) -> Env,
@@ -109,7 +111,7 @@ impl Functions {
             let running = Running { handler: Arc::new(handler), timeout: function.timeout, reserved };
             functions.insert(function.logical_id.clone(), running);
         }
-        Ok(Self { running: Arc::new(functions), recorder })
+        Ok(Self { running: Arc::new(functions), recorder, runtime: Handle::current() })
     }
 
     /// Invokes a function: within its time limit, and surviving its panics.
@@ -123,7 +125,7 @@ impl Functions {
         let (handler, timeout) = (handler.clone(), *timeout);
         let recorder = self.recorder.clone();
         let called = name.to_owned();
-        let mut invocation = tokio::spawn(async move {
+        let mut invocation = self.runtime.spawn(async move {
             let records = event["Records"].as_array().map_or(0, Vec::len);
             recorder.invocation(&called, records, handler.handle(event)).await
         });
@@ -152,7 +154,11 @@ pub mod tests {
             let handler = Arc::new(Handler::Played(function));
             let reserved = reserved.map(Semaphore::new);
             let running = Running { handler, timeout: Duration::from_secs(60), reserved };
-            Self { running: Arc::new([(name.to_owned(), running)].into()), recorder: Recorder::default() }
+            Self {
+                running: Arc::new([(name.to_owned(), running)].into()),
+                recorder: Recorder::default(),
+                runtime: Handle::current(),
+            }
         }
     }
 }

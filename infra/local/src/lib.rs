@@ -9,6 +9,7 @@
 //! loses nothing that it acknowledged; `dynamodb/embedded.rs` says what that rests on.
 
 pub mod capacity;
+mod client;
 mod credentials;
 mod dynamodb;
 mod event_bridge;
@@ -34,7 +35,7 @@ use std::{
 
 use aws::{Env, Meter};
 use axum::Router;
-use tokio::{net::TcpListener, sync::Notify, task::AbortHandle};
+use tokio::{net::TcpListener, runtime::Handle, sync::Notify, task::AbortHandle};
 
 pub use credentials::Credentials;
 pub use sqs::Depth;
@@ -210,7 +211,7 @@ impl Platform {
             ("AWS_SECRET_ACCESS_KEY", aws_secret.clone()),
             ("AWS_REGION", REGION.to_owned()),
         ];
-        let http = options.faults.wrap(aws::plain_http_client(), &dynamodb.endpoint);
+        let http = options.faults.wrap(client::in_runtime(Handle::current()), &dynamodb.endpoint);
         let variables = declaration.functions.iter().map(|function| {
             let mut variables = function.environment.clone();
             variables.extend(endpoints.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
