@@ -80,7 +80,6 @@ static EMBEDDED: LazyLock<Option<Embedded>> = LazyLock::new(|| {
     }
     let data = tempfile::tempdir().expect("a directory");
     let options = options(data.path(), false, Faults::default());
-    log();
     // A thread of its own, because the first caller may be inside another runtime.
     let start = || RUNTIME.block_on(start(options));
     let platform = std::thread::scope(|scope| scope.spawn(start).join()).expect("the platform starts");
