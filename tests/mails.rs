@@ -132,6 +132,16 @@ async fn double_opt_in(api: &Api) -> String {
     api.waitlist(json!({ "verification_policy": "double_opt_in" })).await
 }
 
+/// Somebody who joined and was mailed: the address, and the subscriber's id.
+async fn mailed(api: &Api) -> (String, String) {
+    let waitlist = double_opt_in(api).await;
+    let email = address("ada");
+    api.join(&waitlist, &email, None).await;
+    api.mail(&email).await;
+    let found = api.get(&format!("/subscribers?waitlist_id={waitlist}&email={email}")).await.ok();
+    (email, found["data"][0]["id"].as_str().unwrap().to_owned())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mail_whose_outcome_is_unknown_is_sent_again() {
     let Some((_data, platform, ses, api)) = own_platform().await else { return };
@@ -170,13 +180,7 @@ async fn a_mail_whose_outcome_is_unknown_is_sent_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mail_that_a_worker_holds_is_left_to_it_and_sent_when_its_lease_lapses() {
     let Some((_data, platform, _, api)) = own_platform().await else { return };
-    let waitlist = double_opt_in(&api).await;
-    let email = address("ada");
-    api.join(&waitlist, &email, None).await;
-    api.mail(&email).await;
-    let found = api.get(&format!("/subscribers?waitlist_id={waitlist}&email={email}")).await.ok();
-    let subscriber = found["data"][0]["id"].as_str().unwrap();
-
+    let (email, subscriber) = mailed(&api).await;
     let id = format!("{subscriber}:held");
     let task = MailTask::Subscriber { subscriber_id: subscriber.parse().unwrap() };
     let now = Timestamp::now();
@@ -209,12 +213,7 @@ async fn a_mail_that_a_worker_holds_is_left_to_it_and_sent_when_its_lease_lapses
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mail_that_loses_worker_after_worker_is_tried_more_and_more_seldom() {
     let Some((_data, platform, _, api)) = own_platform().await else { return };
-    let waitlist = double_opt_in(&api).await;
-    let email = address("ada");
-    api.join(&waitlist, &email, None).await;
-    api.mail(&email).await;
-    let found = api.get(&format!("/subscribers?waitlist_id={waitlist}&email={email}")).await.ok();
-    let subscriber = found["data"][0]["id"].as_str().unwrap();
+    let (email, subscriber) = mailed(&api).await;
     let task = MailTask::Subscriber { subscriber_id: subscriber.parse().unwrap() };
     let now = Timestamp::now();
     let lost = MessageRecord { tries: 3, ..MessageRecord::new(&format!("{subscriber}:lost"), task, now) };

@@ -250,18 +250,14 @@ async fn again(
     // Or else a page could reserve for somebody first, and then settle what the server reserves.
     let takes_over =
         current.status == ClaimStatus::Reserved && !current.by_server && !principal.is_publishable();
-    let (claim, commit) = if confirms {
-        require_promised(&counter.pool, now)?;
-        claims::confirm(&Claim { by_server: current.by_server || takes_over, ..current.clone() }, now)
-    } else if let Some((text, until)) = current
-        .code
-        .as_ref()
-        .zip(held_until(counter, principal, post.body.reserve, now))
-        .filter(|_| takes_over)
-    {
-        claims::take_over(current, text, until)
-    } else {
-        (current.clone(), Commit::new(&store::patterns::CLAIM_WRITE))
+    let held = current.code.as_ref().zip(held_until(counter, principal, post.body.reserve, now));
+    let (claim, commit) = match held {
+        _ if confirms => {
+            require_promised(&counter.pool, now)?;
+            claims::confirm(&Claim { by_server: current.by_server || takes_over, ..current.clone() }, now)
+        }
+        Some((text, until)) if takes_over => claims::take_over(current, text, until),
+        _ => (current.clone(), Commit::new(&store::patterns::CLAIM_WRITE)),
     };
     let answer = ok(&claim)?;
     match post.commit(app, commit, &answer).await {

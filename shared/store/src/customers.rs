@@ -192,11 +192,11 @@ pub async fn update(
     new: &Customer,
     audit: &AuditEntry,
 ) -> Result<(), UpdateError> {
-    let card = confirmed_card(table, old, new).await.map_err(CommitError::from)?;
+    let card = provisional_card(table, old, new).await.map_err(CommitError::from)?;
     let mut commit = Commit::new(&patterns::CUSTOMER_WRITE)
         .replace("customer", new, old.rev)
         .create("audit", audit)
-        .confirming(card.as_ref());
+        .confirming(card, new.updated_at);
     if new.phone != old.phone {
         let wanted = PhoneClaim::of(key, new);
         let known = claims(table, key, &new.account_id, &[&new.phone, &old.phone]).await;
@@ -220,23 +220,21 @@ pub async fn update(
     })
 }
 
-/// The card that is confirmed when a customer changes, as it is then.
-async fn confirmed_card(
+/// The provisional card that is confirmed by a customer's change.
+async fn provisional_card(
     table: &Table,
     before: &Customer,
     after: &Customer,
 ) -> Result<Option<Card>, StoreError> {
     let Some(program) = before.card_confirmed_by(after) else { return Ok(None) };
-    let card = card(table, &before.id, program).await?.filter(|card| card.provisional);
-    Ok(card.map(|card| Card { provisional: false, updated_at: after.updated_at, rev: card.rev + 1, ..card }))
+    Ok(card(table, &before.id, program).await?.filter(|card| card.provisional))
 }
 
 impl Commit {
-    fn confirming(self, card: Option<&Card>) -> Self {
-        match card {
-            Some(card) => self.replace("card", card, card.rev - 1),
-            None => self,
-        }
+    fn confirming(self, provisional: Option<Card>, now: Timestamp) -> Self {
+        let Some(card) = provisional else { return self };
+        let rev = card.rev;
+        self.replace("card", &Card { provisional: false, updated_at: now, rev: rev + 1, ..card }, rev)
     }
 }
 
@@ -257,9 +255,9 @@ pub async fn set_consent(
         let actor = customer.id.as_str();
         let action = if granted { "customer.opted_in" } else { "customer.opted_out" };
         let audit = AuditEntry::new(&customer.account_id, actor, action, actor, now);
-        let card = confirmed_card(table, &customer, &after).await?;
+        let card = provisional_card(table, &customer, &after).await?;
         let commit = Commit::new(&patterns::CONSENT).replace("customer", &after, customer.rev);
-        match commit.create("audit", &audit).confirming(card.as_ref()).apply(table).await {
+        match commit.create("audit", &audit).confirming(card, now).apply(table).await {
             Ok(()) => return Ok(Some(true)),
             Err(CommitError::Condition(_)) => crate::back_off(attempt).await,
             Err(CommitError::Store(error)) => return Err(error),
