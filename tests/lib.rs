@@ -102,6 +102,34 @@ pub async fn platform(data: &Path, keep_stream: bool, faults: Faults) -> Option<
     Some(start(options(data, keep_stream, faults)).await)
 }
 
+/// The same; nothing follows from anything by itself, and the stream is kept for the test to hand over.
+pub async fn still_platform(data: &Path) -> Option<Platform> {
+    if TARGET.is_some() {
+        return skipped("needs a platform of its own");
+    }
+    let options = Options { event_sources: false, ..options(data, true, Faults::default()) };
+    Some(start(options).await)
+}
+
+/// Asks the embedded DynamoDB for what the product has no code for, on its table: the status and the answer.
+pub async fn dynamodb(platform: &Platform, operation: &str, mut body: Value) -> (StatusCode, Value) {
+    body["TableName"] =
+        platform.environment("ProjectorFunction").expect("a function")["TABLE_NAME"].clone().into();
+    let scope = "groundswell/20260101/us-east-1/dynamodb/aws4_request";
+    let request = reqwest::Client::new()
+        .post(platform.dynamodb_endpoint())
+        .header("x-amz-target", format!("DynamoDB_20120810.{operation}"))
+        .header("content-type", "application/x-amz-json-1.0")
+        .header("x-amz-date", "20260101T000000Z")
+        .header(
+            "authorization",
+            format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=none"),
+        )
+        .body(body.to_string());
+    let answer = request.send().await.expect("an answer");
+    (answer.status(), answer.json().await.expect("JSON"))
+}
+
 /// How a platform of a test's own is run; `GROUNDSWELL_DYNAMODB=<url>` has its table in an emulator
 /// that runs already, `GROUNDSWELL_TWILIO=<url>` its messages in another player of Twilio.
 pub fn options(data: &Path, keep_stream: bool, faults: Faults) -> Options {

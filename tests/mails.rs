@@ -8,7 +8,7 @@ use groundswell::{
     faults::{Broken, Faults, Ses, SesTrouble},
 };
 use jiff::{SignedDuration, Timestamp};
-use scenarios::{Api, Dice, address, eventually, patiently, phone, platform, unique, until};
+use scenarios::{Api, Dice, address, dynamodb, eventually, patiently, phone, platform, unique, until};
 use serde_json::{Value, json};
 use store::{
     LIST_SHARDS,
@@ -53,28 +53,14 @@ pub async fn pass(platform: &Platform, time: SignedDuration) {
 
 /// The clock of a sender has no door by which it goes back.
 async fn put_clock_back(platform: &Platform, key: &str, time: SignedDuration) {
-    let scope = "groundswell/20260101/us-east-1/dynamodb/aws4_request";
-    let body = json!({
-        "TableName": platform.environment("MessageSenderFunction").unwrap()["TABLE_NAME"],
+    let update = json!({
         "Key": { "PK": { "S": key }, "SK": { "S": "META" } },
         "UpdateExpression": "SET arrival = arrival - :time",
         "ConditionExpression": "attribute_exists(PK)",
         "ExpressionAttributeValues": { ":time": { "N": time.as_micros().to_string() } },
     });
-    let update = reqwest::Client::new()
-        .post(platform.dynamodb_endpoint())
-        .header("x-amz-target", "DynamoDB_20120810.UpdateItem")
-        .header("content-type", "application/x-amz-json-1.0")
-        .header("x-amz-date", "20260101T000000Z")
-        .header(
-            "authorization",
-            format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=none"),
-        )
-        .body(body.to_string());
-    let answer = update.send().await.unwrap();
-    let status = answer.status();
-    let text = answer.text().await.unwrap();
-    assert!(status == 200 || text.contains("ConditionalCheckFailed"), "{status} {text}");
+    let (status, answer) = dynamodb(platform, "UpdateItem", update).await;
+    assert!(status == 200 || answer.to_string().contains("ConditionalCheckFailed"), "{status} {answer}");
 }
 
 /// The same for the messages of a campaign.

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use groundswell::faults::Faults;
-use scenarios::{Api, Dice, address, embedded, eventually, platform};
+use scenarios::{Api, Dice, address, dynamodb, embedded, eventually, platform, still_platform};
 use serde_json::{Value, json};
 
 use crate::process::Victim;
@@ -294,6 +294,37 @@ async fn a_change_that_cannot_be_read_takes_no_other_along() {
     assert_eq!(failures(answer), json!([{ "itemIdentifier": "2" }]), "and in the end it is alone");
 }
 
+/// The batch comes again until all of it is counted.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_whose_changes_cannot_be_counted_holds_up_no_other() {
+    let data = tempfile::tempdir().unwrap();
+    let Some(platform) = still_platform(data.path()).await else { return };
+    let another = platform.make_account("Another", "another@example.com").await.unwrap();
+    let (broken, sound) = (Api::new(platform.credentials.clone()), Api::new(another));
+    let mut waitlists = Vec::new();
+    for api in [&broken, &sound] {
+        let waitlist = api.waitlist(json!({})).await;
+        api.join(&waitlist, &address("ada"), None).await;
+        waitlists.push(waitlist);
+    }
+    let found = broken.get(&format!("/subscribers?waitlist_id={}", waitlists[0])).await.ok();
+    let subscriber = found["data"][0]["id"].as_str().unwrap();
+    let key = json!({ "PK": { "S": format!("SUB#{subscriber}") }, "SK": { "S": "CORE#STANDING" } });
+    let item = json!({ "PK": key["PK"], "SK": key["SK"], "_type": { "S": "standing" } });
+    assert_eq!(dynamodb(&platform, "PutItem", json!({ "Item": item })).await.0, 200);
+
+    let records = platform.stream_records().await.unwrap();
+    let handle = || platform.invoke("ProjectorFunction", json!({ "Records": records }));
+    let counted = async |api: &Api, at: usize| {
+        api.get(&format!("/waitlists/{}", waitlists[at])).await.ok()["counts"]["active"].clone()
+    };
+    handle().await.unwrap_err();
+    assert_eq!((counted(&broken, 0).await, counted(&sound, 1).await), (json!(0), json!(1)));
+    assert_eq!(dynamodb(&platform, "DeleteItem", json!({ "Key": key })).await.0, 200);
+    handle().await.unwrap();
+    assert_eq!((counted(&broken, 0).await, counted(&sound, 1).await), (json!(1), json!(1)));
+}
+
 #[tokio::test]
 async fn what_is_due_does_not_wait_behind_what_cannot_be_read() {
     let data = tempfile::tempdir().unwrap();
@@ -303,24 +334,10 @@ async fn what_is_due_does_not_wait_behind_what_cannot_be_read() {
         let item = json!({
             "PK": text("X"), "SK": text(kind), "_type": text(kind), "GSI2PK": text(partition), "GSI2SK": text("000#x"),
         });
-        let scope = "groundswell/20260101/us-east-1/dynamodb/aws4_request";
-        let put = reqwest::Client::new()
-            .post(platform.dynamodb_endpoint())
-            .header("x-amz-target", "DynamoDB_20120810.PutItem")
-            .header("content-type", "application/x-amz-json-1.0")
-            .header("x-amz-date", "20260101T000000Z")
-            .header(
-                "authorization",
-                format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=none"),
-            )
-            .body(json!({ "TableName": platform_table(&platform), "Item": item }).to_string());
-        assert_eq!(put.send().await.unwrap().status(), 200);
+        let (status, answer) = dynamodb(&platform, "PutItem", json!({ "Item": item })).await;
+        assert_eq!(status, 200, "{answer}");
     }
     let now = jiff::Timestamp::now();
     assert_eq!(store::sends::due(&platform.table, 0, now, 1).await.unwrap().len(), 0);
     assert_eq!(store::webhooks::due(&platform.table, 0, now, 1).await.unwrap().len(), 0);
-}
-
-fn platform_table(platform: &groundswell::Platform) -> String {
-    platform.environment("ProjectorFunction").unwrap()["TABLE_NAME"].clone()
 }

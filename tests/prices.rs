@@ -475,7 +475,7 @@ pub const COSTS: &[Cost] = &[
         invocations: 6.0,
         calls: 6.0,
         transactions: 2.0,
-        messages: 2.0,
+        messages: 1.0,
         mails: 0.0,
         reads: 5.5,
         writes: 32.0,

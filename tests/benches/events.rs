@@ -2,11 +2,13 @@
 //!
 //! First votes are cast one at a time, and the time is taken from each to its message's arrival at an endpoint. Then
 //! many are cast while nothing follows from them, and the projector gets their stream: events a second, and calls to
-//! DynamoDB per event, for counting and for telling. `VOTES` changes how many (10,000).
+//! DynamoDB per event, for counting and for telling. `VOTES` changes how many (10,000). Then people join waitlists of one
+//! account and of a hundred, and each batch takes as long as a network makes it: every call to DynamoDB comes 5 ms later.
+//! `BATCHES` changes how many (30).
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, future::join_all, stream};
 use groundswell::{Options, Platform, faults::Faults};
 use jiff::Timestamp;
 use scenarios::{Api, address, eventually, receiver::Receiver};
@@ -15,6 +17,8 @@ use serde_json::{Value, json};
 const ALONE: usize = 200;
 /// What Lambda gives the projector at once.
 const BATCH: usize = 100;
+/// What a call to DynamoDB takes longer over a network.
+const NETWORK: Duration = Duration::from_millis(5);
 
 fn setting(name: &str, default: usize) -> usize {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -106,10 +110,6 @@ async fn throughput(votes: usize) {
             async move { vote(api, feature, &token).await }
         })
         .await;
-    let of_type = |records: Vec<Value>, kind: &str| -> Vec<Value> {
-        let image = |record: &Value| record["dynamodb"]["NewImage"]["_type"]["S"] == kind;
-        records.into_iter().filter(image).collect()
-    };
     let cast = of_type(platform.stream_records().await.expect("a stream"), "vote");
     project(&platform, "counting", &cast, votes).await;
     let events = of_type(platform.stream_records().await.expect("a stream"), "event");
@@ -119,8 +119,56 @@ async fn throughput(votes: usize) {
     assert_eq!(depth.visible, votes as u64);
 }
 
+fn of_type(records: Vec<Value>, kind: &str) -> Vec<Value> {
+    let image = |record: &Value| record["dynamodb"]["NewImage"]["_type"]["S"] == kind;
+    records.into_iter().filter(image).collect()
+}
+
+async fn tenants(batches: usize) {
+    let data = tempfile::tempdir().expect("a directory");
+    let faults = Faults::default().delayed(NETWORK);
+    let options = Options { event_sources: false, ..scenarios::options(data.path(), true, faults) };
+    let platform = &scenarios::start(options).await;
+    let accounts = stream::iter(0..BATCH).map(async |n| {
+        let made = platform.make_account("One of many", &format!("owner-{n}@example.com")).await;
+        let api = Api::new(made.expect("an account"));
+        let waitlist = api.waitlist(json!({})).await;
+        (api, waitlist)
+    });
+    let accounts: Vec<_> = accounts.buffer_unordered(16).collect().await;
+    for accounts in [&accounts[..1], &accounts] {
+        let before = platform.stream_records().await.expect("a stream").len();
+        for _ in 0..batches {
+            let joins = accounts.iter().cycle().take(BATCH).map(async |(api, waitlist)| {
+                let body = json!({ "waitlist_id": waitlist, "email": address("p"), "consent": true });
+                assert_eq!(api.post("/subscribers", body).await.status, 201);
+            });
+            join_all(joins).await;
+        }
+        let records = platform.stream_records().await.expect("a stream").split_off(before);
+        let joined = of_type(records, "subscriber");
+        assert_eq!(joined.len(), batches * BATCH);
+        let mut times = Vec::new();
+        for records in joined.chunks(BATCH) {
+            let started = Instant::now();
+            platform.invoke("ProjectorFunction", json!({ "Records": records })).await.expect("a projector");
+            times.push(started.elapsed().as_millis());
+        }
+        times.sort_unstable();
+        let percentile = |p: usize| times[(times.len() * p / 100).min(times.len() - 1)];
+        println!(
+            "{batches} batches of {BATCH} joins in {} accounts, {} ms before each call: p50 {} ms, p99 {} ms",
+            accounts.len(),
+            NETWORK.as_millis(),
+            percentile(50),
+            percentile(99)
+        );
+    }
+}
+
 #[tokio::main]
 async fn main() {
     lag().await;
     throughput(setting("VOTES", 10_000)).await;
+    tenants(setting("BATCHES", 30)).await;
 }

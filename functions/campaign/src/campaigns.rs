@@ -2,7 +2,7 @@
 
 use api::{
     App, EventView, IfMatch, Json, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query,
-    created, etag, merge_patch, respond,
+    created, etag, merge_patch, respond, retried,
 };
 use axum::{
     extract::State,
@@ -217,7 +217,7 @@ async fn go(
         return Ok(respond(answer));
     }
     let (from, to, action) = step.states();
-    for _ in 0..5 {
+    retried(|| async {
         let campaign = own(app, &principal.account_id, id).await?;
         require_kept(&campaign)?;
         if campaign.status != from {
@@ -243,13 +243,10 @@ async fn go(
         };
         let body = serde_json::to_string(&CampaignView::from(next))?;
         let answer = Answer { status: StatusCode::OK.as_u16(), body, location: None };
-        match post.commit(app, commit, &answer).await {
-            Ok(committed) => return Ok(respond(committed.answer_or(answer))),
-            Err(problem) if problem.is("campaign") => {}
-            Err(problem) => return Err(problem.into()),
-        }
-    }
-    Err(ProblemKind::Conflict.into())
+        let committed = post.commit(app, commit, &answer).await?;
+        Ok(respond(committed.answer_or(answer)))
+    })
+    .await
 }
 
 /// There has to be somebody who sends over the campaign's channel.

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use api::{App, Problem, ProblemKind, Query};
+use api::{App, Problem, ProblemKind, Query, retried};
 use axum::{
     body::Bytes,
     extract::{FromRequest, Request, State},
@@ -28,7 +28,6 @@ use store::{
 
 use crate::dto::{InboundQuery, OptOutQuery, OptOutRequest, StatusQuery};
 
-const ATTEMPTS: u32 = 12;
 /// How long a sender rests when its channel says that there were too many.
 const REST: SignedDuration = SignedDuration::from_secs(30);
 /// How often a message is sent anew that the channel did not take because there were too many.
@@ -111,18 +110,18 @@ pub async fn status(
         _ => return Ok(StatusCode::NO_CONTENT),
     };
     let told = Told { status, code, sid: text("MessageSid"), from: text("From"), account: &account };
-    for attempt in 1..=ATTEMPTS {
+    retried(|| async {
         // Of an attempt before the last one nothing is wanted any more.
         let current = own_send(&app, &query).await?.filter(|send| send.put_off == query.attempt);
         let Some(send) = current else {
             return Ok(StatusCode::NO_CONTENT);
         };
-        if told.note(&app, &send).await? {
-            return Ok(StatusCode::NO_CONTENT);
+        match told.note(&app, &send).await? {
+            true => Ok(StatusCode::NO_CONTENT),
+            false => Err(Problem::contended()),
         }
-        store::back_off(attempt).await;
-    }
-    Err(ProblemKind::Unavailable.into())
+    })
+    .await
 }
 
 /// The message that a callback names, if it is the account's.

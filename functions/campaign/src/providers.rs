@@ -1,10 +1,9 @@
 //! The account at Twilio that an account's messages go through.
 
-use api::{App, Json, Principal, Problem, ProblemKind};
+use api::{App, Json, Principal, Problem, ProblemKind, retried};
 use axum::{extract::State, http::StatusCode};
 use domain::twilio::AuthToken;
 use store::{
-    CommitError,
     entities::{AuditEntry, TwilioAccount},
     twilio,
 };
@@ -35,7 +34,7 @@ pub async fn put(
     }
     let auth_token =
         AuthToken::new(auth_token).map_err(|invalid| Problem::invalid("auth_token", &invalid))?;
-    for _ in 0..5 {
+    retried(|| async {
         let old = twilio::read(&app.table, &principal.account_id).await?;
         let new = TwilioAccount {
             account_id: principal.account_id.clone(),
@@ -48,13 +47,10 @@ pub async fn put(
             rev: old.as_ref().map_or(1, |old| old.rev + 1),
         };
         let audit = audit(&app, &principal, "twilio.set");
-        match twilio::set(&new, old.as_ref(), &audit).apply(&app.table).await {
-            Ok(()) => return Ok(axum::Json(TwilioView::of(new, app.public_url()))),
-            Err(CommitError::Condition(_)) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(ProblemKind::Conflict.into())
+        twilio::set(&new, old.as_ref(), &audit).apply(&app.table).await?;
+        Ok(axum::Json(TwilioView::of(new, app.public_url())))
+    })
+    .await
 }
 
 /// Forgets the account at Twilio: nothing more is sent through it.

@@ -6,7 +6,7 @@
 
 use api::{
     App, Client, Committed, PathId, Post, Principal, Problem, ProblemKind, Query, created, rate_limited,
-    require_origin, respond,
+    require_origin, respond, retried,
 };
 use axum::{
     Extension,
@@ -366,7 +366,7 @@ async fn settle(
     post: &Post<serde_json::Value>,
     settlement: Settlement,
 ) -> Result<Allotment, Problem> {
-    for _ in 0..10 {
+    retried(|| async {
         let claim = own(app, principal, id).await?;
         require_own_kind(&claim, principal)?;
         let pool = counter(app, principal, &id.pool()).await?.pool;
@@ -394,11 +394,8 @@ async fn settle(
             }
         };
         let answer = ok(&settled)?;
-        match post.commit(app, commit, &answer).await {
-            Ok(committed) => return Ok(allotment(committed, answer, settled)),
-            Err(problem) if problem.is("claim") || problem.is("stock") => {}
-            Err(problem) => return Err(problem.into()),
-        }
-    }
-    Err(ProblemKind::Conflict.into())
+        let committed = post.commit(app, commit, &answer).await?;
+        Ok(allotment(committed, answer, settled))
+    })
+    .await
 }

@@ -1,6 +1,6 @@
 //! Codes as their owner sees them: masked, unless one is revealed.
 
-use api::{App, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query, respond};
+use api::{App, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query, respond, retried};
 use axum::{
     Extension,
     extract::State,
@@ -115,7 +115,7 @@ pub async fn redeem(
         return Ok(respond(answer));
     }
     let now = app.now();
-    for _ in 0..10 {
+    retried(|| async {
         let (code, stock) = own(&app, &principal.account_id, &id).await?;
         match CodeStatus::of(&code, stock.as_ref(), now) {
             CodeStatus::Claimed => {}
@@ -130,11 +130,8 @@ pub async fn redeem(
         let (redeemed, commit) = codes::redeem(&code, &audit, now);
         let body = serde_json::to_string(&CodeView::of(redeemed, None, now))?;
         let answer = Answer { status: StatusCode::OK.as_u16(), body, location: None };
-        match post.commit(&app, commit, &answer).await {
-            Ok(committed) => return Ok(respond(committed.answer_or(answer))),
-            Err(problem) if problem.is("code") => {}
-            Err(problem) => return Err(problem.into()),
-        }
-    }
-    Err(ProblemKind::Conflict.into())
+        let committed = post.commit(&app, commit, &answer).await?;
+        Ok(respond(committed.answer_or(answer)))
+    })
+    .await
 }

@@ -2,7 +2,7 @@
 
 use api::{
     App, Client, Committed, Json, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query,
-    created, rate_limited, require_origin, respond,
+    created, rate_limited, require_origin, respond, retried,
 };
 use axum::{extract::State, response::Response};
 use domain::{
@@ -10,7 +10,7 @@ use domain::{
     id::CommentId,
     subscriber::Subscriber,
 };
-use store::{Answer, CommitError, comments, entities::AuditEntry, subscribers};
+use store::{Answer, comments, entities::AuditEntry, subscribers};
 
 use crate::{
     dto::{CommentFilter, CommentRequest, CommentView, Moderation},
@@ -20,8 +20,6 @@ use crate::{
 
 /// Of one subscriber.
 const COMMENTS_PER_MINUTE: u64 = 5;
-/// How often an author may change meanwhile.
-const ATTEMPTS: u32 = 20;
 
 /// Says something about a feature, for the owner of the `X-Subscriber-Token`. Nobody else sees it before a moderator
 /// has approved it.
@@ -40,7 +38,7 @@ pub async fn create(
     let author = voter(&app, &principal, &client, &post.body.feature_id).await?;
     let account = &principal.account_id;
     let verdict = app.limit(account, "comments", author.as_str(), COMMENTS_PER_MINUTE).await?;
-    for attempt in 1..=ATTEMPTS {
+    let posted = retried(|| async {
         let ballot = ballot(&app, &principal, &client, &post.body.feature_id, &author).await?;
         let now = app.now();
         let comment = Comment {
@@ -60,19 +58,13 @@ pub async fn create(
         let commit = comments::create(&comment, &ballot.subscriber);
         let location = format!("/api/v1/comments/{}", comment.id);
         let answer = created(location, &Said { id: comment.id.clone() })?;
-        match post.commit(&app, commit, &answer).await {
-            Ok(committed) => {
-                let answer = match committed {
-                    Committed::Fresh => shown(answer, comment)?,
-                    Committed::Before(before) => said(&app, &principal, before).await?,
-                };
-                return Ok(rate_limited(respond(answer), Some(verdict)));
-            }
-            Err(problem) if problem.is("subscriber") => store::back_off(attempt).await,
-            Err(problem) => return Err(problem.into()),
-        }
-    }
-    Err(ProblemKind::Conflict.into())
+        let answer = match post.commit(&app, commit, &answer).await? {
+            Committed::Fresh => shown(answer, comment)?,
+            Committed::Before(before) => said(&app, &principal, before).await?,
+        };
+        Ok(respond(answer))
+    });
+    Ok(rate_limited(posted.await?, Some(verdict)))
 }
 
 /// What is remembered of an answer. What was said is not: it goes when its author is erased.
@@ -139,7 +131,7 @@ pub async fn moderate(
     Json(moderation): Json<Moderation>,
 ) -> Result<axum::Json<CommentView>, Problem> {
     let status = CommentStatus::from(moderation.status);
-    for attempt in 1..=ATTEMPTS {
+    retried(|| async {
         let found = comments::read(&app.table, &principal.account_id, &id).await?;
         let old = found.ok_or_else(|| ProblemKind::NotFound.because("There is no such comment."))?;
         if old.status == status {
@@ -161,13 +153,10 @@ pub async fn moderate(
             id.as_str(),
             now,
         );
-        match comments::moderate(&new, author.as_ref(), &audit).apply(&app.table).await {
-            Ok(()) => return Ok(axum::Json(CommentView::whole(new))),
-            Err(CommitError::Condition(_)) => store::back_off(attempt).await,
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(ProblemKind::Conflict.into())
+        comments::moderate(&new, author.as_ref(), &audit).apply(&app.table).await?;
+        Ok(axum::Json(CommentView::whole(new)))
+    })
+    .await
 }
 
 /// The author as counted from then on; `None` when nothing changes, or nobody is there any more.

@@ -2,7 +2,7 @@
 
 use api::{
     App, Client, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query, acting_subscriber,
-    rate_limited, require_origin, respond,
+    rate_limited, require_origin, respond, retried,
 };
 use axum::{extract::State, http::StatusCode, response::Response};
 use domain::{
@@ -10,18 +10,13 @@ use domain::{
     rate::Verdict,
     subscriber::SubscriberStatus,
 };
-use store::{
-    CommitError,
-    features::{self, Ballot},
-};
+use store::features::{self, Ballot};
 
 use crate::{
     dto::{VoteView, VoterView},
     features::own,
 };
 
-/// How often a voter may change meanwhile.
-const ATTEMPTS: u32 = 20;
 /// Votes cast and taken back, of one subscriber.
 const TURNS_PER_MINUTE: u64 = 30;
 
@@ -85,7 +80,7 @@ pub async fn cast(
     }
     let voter = voter(&app, &principal, &client, &id).await?;
     let verdict = limit(&app, &principal, &voter).await?;
-    for attempt in 1..=ATTEMPTS {
+    let voted = retried(|| async {
         let ballot = ballot(&app, &principal, &client, &id, &voter).await?;
         if !ballot.feature.settings.status.is_open() {
             return Err(ProblemKind::FeatureClosed.into());
@@ -93,13 +88,10 @@ pub async fn cast(
         let view = VoteView { feature_id: ballot.feature.id.clone(), voted: true };
         let body = serde_json::to_string(&view)?;
         let answer = store::Answer { status: StatusCode::OK.as_u16(), body, location: None };
-        match post.commit(&app, ballot.cast(app.now()), &answer).await {
-            Ok(committed) => return Ok(rate_limited(respond(committed.answer_or(answer)), Some(verdict))),
-            Err(problem) if problem.is("vote") || problem.is("subscriber") => store::back_off(attempt).await,
-            Err(problem) => return Err(problem.into()),
-        }
-    }
-    Err(ProblemKind::Conflict.into())
+        let committed = post.commit(&app, ballot.cast(app.now()), &answer).await?;
+        Ok(respond(committed.answer_or(answer)))
+    });
+    Ok(rate_limited(voted.await?, Some(verdict)))
 }
 
 /// Takes a vote back, for the owner of the `X-Subscriber-Token`. Without a vote it changes nothing.
@@ -114,17 +106,14 @@ pub async fn take_back(
 ) -> Result<axum::Json<VoteView>, Problem> {
     let voter = voter(&app, &principal, &client, &id).await?;
     limit(&app, &principal, &voter).await?;
-    for attempt in 1..=ATTEMPTS {
+    retried(|| async {
         let ballot = ballot(&app, &principal, &client, &id, &voter).await?;
         let view = VoteView { feature_id: ballot.feature.id.clone(), voted: false };
         let Some(commit) = ballot.take_back(app.now()) else { return Ok(axum::Json(view)) };
-        match commit.apply(&app.table).await {
-            Ok(()) => return Ok(axum::Json(view)),
-            Err(CommitError::Condition(_)) => store::back_off(attempt).await,
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(ProblemKind::Conflict.into())
+        commit.apply(&app.table).await?;
+        Ok(axum::Json(view))
+    })
+    .await
 }
 
 /// Who votes for a feature, in no particular order.

@@ -10,6 +10,7 @@
 //! Access patterns: `projection.*`, `referral.credit`, `referral.by-referrer`, `pool.stats`, `pool.read`,
 //! `program.read`, `campaign.read`, `feature.read`, `feature.tally`, `code.origin`, `waitlist.read`, `webhook.endpoints`.
 
+mod batch;
 mod records;
 
 use api::{
@@ -20,22 +21,25 @@ use aws_lambda_events::event::{
     dynamodb,
     streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse},
 };
-use domain::{
-    id::{AccountId, CampaignId, CodePoolId, FeatureId, ProgramId, ReferralId, SubscriberId, WaitlistId},
-    subscriber::ReferralStatus,
-};
+use domain::id::AccountId;
+use futures_util::{FutureExt as _, StreamExt as _, stream};
 use jiff::Timestamp;
-use queues::{CampaignTask, MessageTask, Queue, QueueError, WebhookTask};
+use queues::{CampaignTask, Grouped, MessageTask, Queue, QueueError, WebhookTask};
 use store::{
     CommitError, StoreError, Table, campaign_projection, code_projection,
-    entities::{Click, Event, Job, JobKind},
+    entities::{Event, JobKind},
     feature_projection,
     projection::{self, Change, MailRequest},
     referrals, stamp_projection, webhooks,
 };
 
-use crate::records::Record;
+use crate::{
+    batch::{Batch, Lane},
+    records::Record,
+};
 
+/// Lanes of a batch that are worked on at the same time.
+const LANES_AT_ONCE: usize = 32;
 /// Subscribers whose changes are counted in one transaction, as a rule: each takes
 /// about four of its hundred writes.
 const CHANGES_AT_ONCE: usize = 16;
@@ -57,20 +61,6 @@ pub struct Projector {
     campaign_tasks: Queue,
     campaign_messages: Queue,
     webhooks: Queue,
-}
-
-/// What a batch holds, in the order in which it came.
-#[derive(Default)]
-struct Batch {
-    changes: Vec<(WaitlistId, Vec<Change>)>,
-    credits: Vec<(SubscriberId, Vec<ReferralId>)>,
-    jobs: Vec<Job>,
-    clicks: Vec<(WaitlistId, Vec<Click>)>,
-    codes: Vec<(CodePoolId, Vec<code_projection::Change>)>,
-    stamps: Vec<(ProgramId, Vec<stamp_projection::Change>)>,
-    sends: Vec<(CampaignId, Vec<campaign_projection::Change>)>,
-    features: Vec<(FeatureId, Vec<feature_projection::Change>)>,
-    events: Vec<(AccountId, Vec<Event>)>,
 }
 
 impl Projector {
@@ -135,65 +125,86 @@ impl Projector {
         Ok(response)
     }
 
+    /// Counts the lanes of a batch at the same time: accounts don't wait for each other. What fails keeps nothing else
+    /// from being counted; then the first error is returned.
     async fn work(&self, batch: Batch) -> Result<(), ProjectorError> {
         let now = Timestamp::now();
-        for (referrer, referrals) in &batch.credits {
+        let Batch { lanes, events, jobs } = batch;
+        let mut work = vec![self.pass_on(jobs).boxed()];
+        for (_, lane) in &lanes {
+            work.push(self.count_lane(lane, now).boxed());
+        }
+        for (account, events) in &events {
+            work.push(self.tell(account, events).boxed());
+        }
+        let outcomes: Vec<_> = stream::iter(work).buffer_unordered(LANES_AT_ONCE).collect().await;
+        outcomes.into_iter().collect()
+    }
+
+    /// Counts what follows from changes that may count in the same items, one after the other.
+    async fn count_lane(&self, lane: &Lane, now: Timestamp) -> Result<(), ProjectorError> {
+        for (referrer, referrals) in &lane.credits {
             referrals::credit(&self.table, referrer, referrals, now).await?;
         }
-        for (_, changes) in &batch.changes {
+        for (_, changes) in &lane.changes {
             for chunk in changes.chunks(CHANGES_AT_ONCE) {
                 self.count(chunk, now).await?;
             }
         }
-        for (waitlist, clicks) in &batch.clicks {
+        for (waitlist, clicks) in &lane.clicks {
             referrals::count_clicks(&self.table, waitlist, clicks).await?;
         }
-        for (pool, changes) in &batch.codes {
+        for (pool, changes) in &lane.codes {
             code_projection::count(&self.table, pool, changes).await?;
             let redemptions = code_projection::redemptions(&self.table, changes).await?;
             campaign_projection::count_redeemed(&self.table, &redemptions).await?;
         }
-        for (program, changes) in &batch.stamps {
+        for (program, changes) in &lane.stamps {
             let Some(plan) = stamp_projection::plan(&self.table, program, changes).await? else { continue };
-            for stamp_projection::Milestone { customer_id, visits } in plan.milestones() {
-                let task = CampaignTask::Milestone { program_id: program.clone(), customer_id, visits };
-                self.campaign_tasks.send(&task).await?;
-            }
+            let milestone = |stamp_projection::Milestone { customer_id, visits }| {
+                (None, CampaignTask::Milestone { program_id: program.clone(), customer_id, visits })
+            };
+            self.campaign_tasks.send_all(plan.milestones().map(milestone).collect()).await?;
             plan.note(&self.table).await?;
         }
-        for (campaign, changes) in &batch.sends {
+        for (campaign, changes) in &lane.sends {
             campaign_projection::count(&self.table, campaign, changes).await?;
         }
-        for (feature, changes) in &batch.features {
+        for (feature, changes) in &lane.features {
             feature_projection::count(&self.table, feature, changes).await?;
-        }
-        for (account, events) in &batch.events {
-            self.tell(account, events).await?;
-        }
-        for job in batch.jobs {
-            self.pass_on(job.job).await?;
         }
         Ok(())
     }
 
-    /// Asks whoever it is for to do a job.
-    async fn pass_on(&self, job: JobKind) -> Result<(), ProjectorError> {
-        let asked = match job {
-            JobKind::StartCampaign { campaign_id, run } => {
-                self.campaign_tasks.send(&CampaignTask::StartCampaign { campaign_id, run }).await
+    /// Asks whoever they are for to do these jobs.
+    async fn pass_on(&self, jobs: Vec<JobKind>) -> Result<(), ProjectorError> {
+        let (mut messages, mut campaign_tasks, mut campaign_messages) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut webhooks, mut others) = (Vec::new(), Vec::new());
+        for job in jobs {
+            match job {
+                JobKind::StartCampaign { campaign_id, run } => {
+                    campaign_tasks.push((None, CampaignTask::StartCampaign { campaign_id, run }));
+                }
+                JobKind::SendMessage { send_id } => {
+                    campaign_messages.push(MessageTask::of_campaign(send_id));
+                }
+                JobKind::Deliver { account_id, delivery_id, tried } => {
+                    webhooks.push(WebhookTask::deliver(account_id, delivery_id, tried));
+                }
+                JobKind::TellOfEndpoint { account_id, endpoint_id, rev } => {
+                    messages.push((None, MessageTask::TellOfEndpoint { account_id, endpoint_id, rev }));
+                }
+                job => others.push((None, job)),
             }
-            JobKind::SendMessage { send_id } => {
-                self.campaign_messages.send_all(vec![MessageTask::of_campaign(send_id)]).await
-            }
-            JobKind::Deliver { account_id, delivery_id, tried } => {
-                self.webhooks.send_all(vec![WebhookTask::deliver(account_id, delivery_id, tried)]).await
-            }
-            JobKind::TellOfEndpoint { account_id, endpoint_id, rev } => {
-                self.messages.send(&MessageTask::TellOfEndpoint { account_id, endpoint_id, rev }).await
-            }
-            others => self.jobs.send(&others).await,
-        };
-        Ok(asked?)
+        }
+        tokio::try_join!(
+            self.messages.send_all(messages),
+            self.campaign_tasks.send_all(campaign_tasks),
+            self.campaign_messages.send_all(campaign_messages),
+            self.webhooks.send_all(webhooks),
+            self.jobs.send_all(others),
+        )?;
+        Ok(())
     }
 
     /// Has each of the account's endpoints told of what it wants to know.
@@ -225,9 +236,7 @@ impl Projector {
                 Box::pin(self.count(first, now)).await?;
                 return Box::pin(self.count(second, now)).await;
             }
-            for mail in &plan.mails {
-                self.mail(mail).await?;
-            }
+            self.messages.send_all(plan.mails.iter().map(mail).collect()).await?;
             match plan.apply(&self.table).await {
                 Ok(()) => return Ok(()),
                 Err(CommitError::Condition(_)) => tracing::debug!(attempt, "counted elsewhere meanwhile"),
@@ -236,39 +245,10 @@ impl Projector {
         }
         Err(ProjectorError::Record("its subscribers keep changing".to_owned()))
     }
-
-    async fn mail(&self, mail: &MailRequest) -> Result<(), ProjectorError> {
-        let subscriber_id = mail.subscriber_id.clone();
-        let message_id = format!("{subscriber_id}:{}", mail.number);
-        Ok(self.messages.send(&MessageTask::SubscriberMail { subscriber_id, message_id }).await?)
-    }
 }
 
-impl Batch {
-    fn add(&mut self, record: Record) {
-        match record {
-            Record::Subscriber(change) => {
-                push(&mut self.changes, change.waitlist_id().clone(), *change);
-            }
-            Record::Referral(referral) if referral.status == ReferralStatus::Confirmed => {
-                push(&mut self.credits, referral.referrer_id.clone(), referral.id);
-            }
-            Record::Event(event) => push(&mut self.events, event.account_id.clone(), *event),
-            Record::Job(job) => self.jobs.push(*job),
-            Record::Click(click) => push(&mut self.clicks, click.waitlist_id.clone(), *click),
-            Record::Code(change) => push(&mut self.codes, change.pool_id().clone(), change),
-            Record::Feature(feature, change) => push(&mut self.features, feature, change),
-            Record::Send(change) => push(&mut self.sends, change.campaign_id().clone(), change),
-            Record::Stamp(change) => push(&mut self.stamps, change.program_id().clone(), change),
-            Record::Referral(_) | Record::Other => {}
-        }
-    }
-}
-
-/// Adds to the group with this key, keeping the order within it.
-fn push<K: PartialEq, V>(groups: &mut Vec<(K, Vec<V>)>, key: K, value: V) {
-    match groups.iter_mut().find(|(other, _)| *other == key) {
-        Some((_, values)) => values.push(value),
-        None => groups.push((key, vec![value])),
-    }
+fn mail(mail: &MailRequest) -> Grouped<MessageTask> {
+    let subscriber_id = mail.subscriber_id.clone();
+    let message_id = format!("{subscriber_id}:{}", mail.number);
+    (None, MessageTask::SubscriberMail { subscriber_id, message_id })
 }

@@ -1,6 +1,6 @@
 //! Fraud review: people decide what becomes of a suspicious referral.
 
-use api::{App, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query, respond};
+use api::{App, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query, respond, retried};
 use axum::{extract::State, http::StatusCode, response::Response};
 use domain::id::ReferralId;
 use store::{
@@ -61,7 +61,7 @@ async fn review(
     if let Some(answer) = post.answered(app).await? {
         return Ok(respond(answer));
     }
-    for _ in 0..10 {
+    retried(|| async {
         let referral = subscribers::referral(&app.table, id)
             .await?
             .filter(|referral| referral.account_id == principal.account_id)
@@ -77,12 +77,8 @@ async fn review(
         };
         let body = serde_json::to_string(&ReferralView::from(after))?;
         let answer = Answer { status: StatusCode::OK.as_u16(), body, location: None };
-        match post.commit(app, commit, &answer).await {
-            Ok(committed) => return Ok(respond(committed.answer_or(answer))),
-            // Another credit of the same referrer came in between.
-            Err(problem) if problem.is("referrer") => {}
-            Err(problem) => return Err(problem.into()),
-        }
-    }
-    Err(ProblemKind::Conflict.into())
+        let committed = post.commit(app, commit, &answer).await?;
+        Ok(respond(committed.answer_or(answer)))
+    })
+    .await
 }

@@ -2,7 +2,7 @@
 
 use api::{
     App, Client, IfMatch, Json, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query,
-    created, etag, merge_patch, rate_limited, require_origin, respond,
+    created, etag, merge_patch, rate_limited, require_origin, respond, retried,
 };
 use axum::{
     extract::State,
@@ -69,7 +69,7 @@ pub async fn enrol(
     if !settings.countries.serve(&post.body.phone) {
         return Err(ProblemKind::CountryNotServed.into());
     }
-    for _ in 0..5 {
+    let enrolled = retried(|| async {
         let now = app.now();
         let (account, phone, said) =
             (context.account.id.clone(), post.body.phone.clone(), post.body.said(now));
@@ -106,14 +106,10 @@ pub async fn enrol(
         };
         let answer = answer(&principal, &card, fresh)?;
         let commit = if by_page { commit.filled(WRITES) } else { commit };
-        match post.commit(&app, commit, &answer).await {
-            Ok(committed) => return Ok(rate_limited(respond(committed.answer_or(answer)), verdict)),
-            // The same number was enrolled at the same time.
-            Err(problem) if problem.is("phone") || problem.is("card") || problem.is("customer") => {}
-            Err(problem) => return Err(problem.into()),
-        }
-    }
-    Err(ProblemKind::Conflict.into())
+        let committed = post.commit(&app, commit, &answer).await?;
+        Ok(respond(committed.answer_or(answer)))
+    });
+    Ok(rate_limited(enrolled.await?, verdict))
 }
 
 /// The customer who has the number, and the card. A page gets its answer after the same calls whoever it is, so that the time tells
@@ -253,17 +249,14 @@ pub async fn erase(
     principal: Principal,
     PathId(id): PathId<CustomerId>,
 ) -> Result<StatusCode, Problem> {
-    for _ in 0..5 {
+    retried(|| async {
         let customer = own(&app, &principal, &id).await?;
         let signing = store::accounts::signing_key(&app.table, &principal.account_id).await?;
         let audit = audit(&app, &principal, "customer.erased", &id);
-        match customers::begin_erase(&app.table, &signing, &customer, &audit, app.now()).await {
-            Ok(()) => return Ok(StatusCode::NO_CONTENT),
-            Err(error) if error.is_condition() => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(ProblemKind::Conflict.into())
+        customers::begin_erase(&app.table, &signing, &customer, &audit, app.now()).await?;
+        Ok(StatusCode::NO_CONTENT)
+    })
+    .await
 }
 
 /// A customer's card of a program, with a code to show at the till.

@@ -1,6 +1,6 @@
 //! Rewards of full cards: each is redeemed once, for good.
 
-use api::{App, List, PathId, Post, Principal, Problem, ProblemKind, respond};
+use api::{App, List, PathId, Post, Principal, Problem, ProblemKind, respond, retried};
 use axum::{extract::State, http::StatusCode, response::Response};
 use domain::{
     id::{CardRewardId, CustomerId},
@@ -37,7 +37,7 @@ pub async fn redeem(
         return Ok(respond(answer));
     }
     let now = app.now();
-    for _ in 0..10 {
+    retried(|| async {
         let reward = stamps::reward(&app.table, &principal.account_id, &id).await?;
         let reward = reward.ok_or_else(|| ProblemKind::NotFound.because("There is no such reward."))?;
         match reward.status {
@@ -55,11 +55,8 @@ pub async fn redeem(
         let (redeemed, commit) = stamps::redeem(&reward, now);
         let body = serde_json::to_string(&CardRewardView::of(redeemed, now))?;
         let answer = Answer { status: StatusCode::OK.as_u16(), body, location: None };
-        match post.commit(&app, commit, &answer).await {
-            Ok(committed) => return Ok(respond(committed.answer_or(answer))),
-            Err(problem) if problem.is("reward") => {}
-            Err(problem) => return Err(problem.into()),
-        }
-    }
-    Err(ProblemKind::Conflict.into())
+        let committed = post.commit(&app, commit, &answer).await?;
+        Ok(respond(committed.answer_or(answer)))
+    })
+    .await
 }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use api::{App, PathId, Post, Principal, Problem, ProblemKind, created, respond};
+use api::{App, PathId, Post, Principal, Problem, ProblemKind, created, respond, retried};
 use axum::{extract::State, http::StatusCode, response::Response};
 use domain::{
     id::{CustomerId, ProgramId, StampId},
@@ -16,7 +16,7 @@ use domain::{
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use store::{
-    Answer, Commit, back_off,
+    Answer, Commit,
     entities::AuditEntry,
     stamps::{self, Given, Till, Visit, Voiding},
 };
@@ -25,8 +25,6 @@ use crate::dto::{
     GivenView, OfflineStamp, StampRequest, StampView, SyncOutcome, SyncRequest, SyncView, SyncedStamp,
 };
 
-/// How often it is tried again when the card changes at the same time.
-const ATTEMPTS: u32 = 12;
 /// Stamps in one request.
 const SYNCED_AT_ONCE: usize = 100;
 /// Customers whose stamps are taken in at the same time: they have nothing to do with each other.
@@ -108,7 +106,7 @@ pub async fn give(
         return Ok(respond(answer));
     }
     let presented = Presented::of(&post.body)?;
-    for attempt in 1..=ATTEMPTS {
+    retried(|| async {
         let till = till(&app, &principal, &presented.program_id, &presented.customer_id).await?;
         let now = app.now();
         let once = presented.once(&till, now)?;
@@ -138,14 +136,11 @@ pub async fn give(
             }
             None => commit,
         };
-        match post.commit(&app, commit, &answer).await {
-            Ok(committed) => return Ok(respond(committed.answer_or(answer))),
-            Err(problem) if problem.is("once") => return Err(ProblemKind::StampTokenUsed.into()),
-            Err(problem) if problem.is("card") || problem.is("customer") => back_off(attempt).await,
-            Err(problem) => return Err(problem.into()),
-        }
-    }
-    Err(ProblemKind::Unavailable.into())
+        let committed = post.commit(&app, commit, &answer).await;
+        let committed = committed.map_err(|problem| problem.or("once", ProblemKind::StampTokenUsed))?;
+        Ok(respond(committed.answer_or(answer)))
+    })
+    .await
 }
 
 /// Takes stamps back that were given by mistake. Again, if it was done before.
@@ -156,7 +151,7 @@ pub async fn void(
     principal: Principal,
     PathId(id): PathId<StampId>,
 ) -> Result<axum::Json<StampView>, Problem> {
-    for attempt in 1..=ATTEMPTS {
+    retried(|| async {
         let stamp = stamps::read(&app.table, &principal.account_id, &id).await?;
         let stamp = stamp.ok_or_else(|| ProblemKind::NotFound.because("There is no such stamp."))?;
         if stamp.status == StampStatus::Voided {
@@ -167,16 +162,12 @@ pub async fn void(
         let (voided, commit) = match stamps::void(&app.table, &till.program, card, &stamp, app.now()).await? {
             Voiding::Possible(voided, commit) => (voided, commit),
             Voiding::Spent => return Err(ProblemKind::StampSpent.into()),
-            Voiding::Overtaken => continue,
+            Voiding::Overtaken => return Err(Problem::contended()),
         };
-        match commit.apply(&app.table).await {
-            Ok(()) => return Ok(axum::Json((*voided).into())),
-            // A till stamped, or redeemed, at the same time.
-            Err(error) if error.is_condition() => back_off(attempt).await,
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(ProblemKind::Unavailable.into())
+        commit.apply(&app.table).await?;
+        Ok(axum::Json((*voided).into()))
+    })
+    .await
 }
 
 /// Takes in stamps that a till gave while it was offline, up to 100, in any order and any number of times. Each
@@ -235,7 +226,7 @@ async fn one(app: &App, principal: &Principal, stamp: &OfflineStamp) -> Result<S
         return Ok(SyncOutcome::refused(ProblemKind::StampTimeRefused, None));
     }
     let once = format!("till:{}", stamp.till_id.as_str());
-    for attempt in 1..=ATTEMPTS {
+    retried(|| async {
         let till =
             stamps::till(&app.table, &principal.account_id, &stamp.program_id, &stamp.customer_id).await?;
         let Some(till) = till else { return Ok(SyncOutcome::refused(ProblemKind::NotFound, None)) };
@@ -261,12 +252,9 @@ async fn one(app: &App, principal: &Principal, stamp: &OfflineStamp) -> Result<S
             now,
         };
         let (Given { stamp: given, .. }, commit) = stamps::give(&till.program, card, visit);
-        match commit.apply(&app.table).await {
-            Ok(()) => return Ok(SyncOutcome::Added { stamp_id: given.id }),
-            // Another till stamped, or the same batch came twice at once.
-            Err(error) if error.is_condition() => back_off(attempt).await,
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(ProblemKind::Unavailable.into())
+        // Another till may stamp, or the same batch come twice at once.
+        commit.apply(&app.table).await?;
+        Ok(SyncOutcome::Added { stamp_id: given.id })
+    })
+    .await
 }

@@ -2,7 +2,7 @@
 //!
 //! Both are harmless to repeat, and neither happens by a GET: mail scanners follow links.
 
-use api::{App, Problem, ProblemKind, Query};
+use api::{App, Problem, ProblemKind, Query, retried};
 use axum::{
     extract::{FromRequest, Request, State},
     http::StatusCode,
@@ -32,7 +32,7 @@ pub async fn verify(
     api::Json(request): api::Json<TokenRequest>,
 ) -> Result<axum::Json<JoinedView>, Problem> {
     // A credit may come in between, or somebody else take the seat: then look again.
-    for _ in 0..10 {
+    retried(|| async {
         let (subscriber, key, purpose) =
             holder(&app, &[Purpose::Verify, Purpose::Return], &request.token).await?;
         let waitlist =
@@ -40,32 +40,30 @@ pub async fn verify(
         let is_pending = subscriber.status == SubscriberStatus::Pending;
         let returns = purpose == Purpose::Return && subscriber.return_request.is_some();
         let confirmed = match (is_pending, returns) {
-            (false, false) => Some(subscriber),
+            (false, false) => subscriber,
             _ if waitlist.deleting => return Err(ProblemKind::WaitlistDeleting.into()),
             (true, _) => bring_in_line(&app, subscriber, &waitlist).await?,
             (false, true) => bring_back(&app, subscriber).await?,
         };
-        if let Some(confirmed) = confirmed {
-            return Ok(axum::Json(view(&app, &confirmed.account_id, &confirmed, &waitlist, &key).await?));
-        }
-    }
-    Err(ProblemKind::Conflict.into())
+        Ok(axum::Json(view(&app, &confirmed.account_id, &confirmed, &waitlist, &key).await?))
+    })
+    .await
 }
 
-/// Lets somebody who unsubscribed have mail again; `None` when the entry changed meanwhile.
-async fn bring_back(app: &App, subscriber: Subscriber) -> Result<Option<Subscriber>, Problem> {
+/// Lets somebody who unsubscribed have mail again.
+async fn bring_back(app: &App, subscriber: Subscriber) -> Result<Subscriber, Problem> {
     let rev = subscriber.rev;
     let returned = Subscriber { rev: rev + 1, ..subscriber.returned(app.now()) };
-    let commit = subscribers::update(&returned, rev).returning(&returned);
-    Ok(commit.applies(&app.table).await?.then_some(returned))
+    subscribers::update(&returned, rev).returning(&returned).apply(&app.table).await?;
+    Ok(returned)
 }
 
-/// Puts somebody in line who confirms the address; `None` when the entry changed meanwhile.
+/// Puts somebody in line who confirms the address.
 async fn bring_in_line(
     app: &App,
     subscriber: Subscriber,
     waitlist: &Waitlist,
-) -> Result<Option<Subscriber>, Problem> {
+) -> Result<Subscriber, Problem> {
     let seat = match seats::find(&app.table, waitlist).await? {
         Seating::Unlimited => None,
         Seating::Free(seat) => Some(seat),
@@ -73,7 +71,7 @@ async fn bring_in_line(
             // Perhaps it was this very subscriber who took the last seat, a moment ago.
             let now = subscribers::find(&app.table, &subscriber.id).await?;
             let verified = now.filter(|now| now.status != SubscriberStatus::Pending);
-            return verified.map(Some).ok_or_else(|| ProblemKind::WaitlistFull.into());
+            return verified.ok_or_else(|| ProblemKind::WaitlistFull.into());
         }
     };
     let referral = match &subscriber.referred_by {
@@ -102,11 +100,8 @@ async fn bring_in_line(
     if committed.as_ref().is_err_and(|error| !error.may_be_applied()) {
         subscribers::waste_number(&app.table, &waitlist.id).await?;
     }
-    match committed {
-        Ok(()) => Ok(Some(verified)),
-        Err(error) if error.is_condition() => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+    committed?;
+    Ok(verified)
 }
 
 async fn view(
@@ -136,7 +131,7 @@ pub async fn unsubscribe(
         Some(token) => token,
         None => api::Json::<TokenRequest>::from_request(request, &()).await?.0.token,
     };
-    for _ in 0..5 {
+    retried(|| async {
         let (subscriber, ..) = holder(&app, &[Purpose::Unsubscribe], &token).await?;
         if subscriber.unsubscribed_at.is_some() && subscriber.return_request.is_none() {
             return Ok(StatusCode::NO_CONTENT);
@@ -148,13 +143,10 @@ pub async fn unsubscribe(
             rev: rev + 1,
             ..subscriber
         };
-        match subscribers::update(&stopped, rev).apply(&app.table).await {
-            Ok(()) => return Ok(StatusCode::NO_CONTENT),
-            Err(error) if error.is_condition() => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(ProblemKind::Conflict.into())
+        subscribers::update(&stopped, rev).apply(&app.table).await?;
+        Ok(StatusCode::NO_CONTENT)
+    })
+    .await
 }
 
 /// Leads whoever opens the link of a mail's header in a browser to the page with the button.

@@ -2,7 +2,7 @@
 
 use api::{
     App, Client, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query, require_subscriber,
-    respond,
+    respond, retried,
 };
 use axum::{extract::State, http::StatusCode, response::Response};
 use domain::{
@@ -79,15 +79,12 @@ pub async fn erase(
     principal: Principal,
     PathId(id): PathId<SubscriberId>,
 ) -> Result<StatusCode, Problem> {
-    for _ in 0..5 {
+    retried(|| async {
         let found = own(&app, &principal.account_id, &id).await?;
-        match subscribers::erase(&app.table, &found.subscriber, &principal.id, app.now()).await {
-            Ok(()) => return Ok(StatusCode::NO_CONTENT),
-            Err(error) if error.is_condition() => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(ProblemKind::Conflict.into())
+        subscribers::erase(&app.table, &found.subscriber, &principal.id, app.now()).await?;
+        Ok(StatusCode::NO_CONTENT)
+    })
+    .await
 }
 
 /// Where a subscriber stands. With a publishable key, the subscriber's own token is needed.
@@ -125,7 +122,7 @@ pub async fn convert(
         return Ok(respond(answer));
     }
     // A credit may come in between: then look again.
-    for _ in 0..10 {
+    retried(|| async {
         let found = own(&app, &principal.account_id, &id).await?.subscriber;
         if found.status == SubscriberStatus::Pending {
             return Err(ProblemKind::NotInLine.because("The address has not been verified."));
@@ -143,13 +140,10 @@ pub async fn convert(
             ConvertedView { id: id.clone(), status: converted.status, converted_at: converted.converted_at };
         let body = serde_json::to_string(&view)?;
         let answer = Answer { status: StatusCode::OK.as_u16(), body, location: None };
-        match post.commit(&app, subscribers::update(&converted, rev), &answer).await {
-            Ok(committed) => return Ok(respond(committed.answer_or(answer))),
-            Err(problem) if problem.is("subscriber") => {}
-            Err(problem) => return Err(problem.into()),
-        }
-    }
-    Err(ProblemKind::Conflict.into())
+        let committed = post.commit(&app, subscribers::update(&converted, rev), &answer).await?;
+        Ok(respond(committed.answer_or(answer)))
+    })
+    .await
 }
 
 /// Invites the first of the line, or those named: they leave the line and get a mail.
@@ -170,7 +164,7 @@ pub async fn invite(
     if waitlist.deleting {
         return Err(ProblemKind::WaitlistDeleting.into());
     }
-    for _ in 0..5 {
+    retried(|| async {
         let (candidates, wanted) = candidates(&app, &id, &post.body).await?;
         let (active, others): (Vec<_>, Vec<_>) =
             candidates.into_iter().partition(|subscriber| subscriber.status == SubscriberStatus::Active);
@@ -183,13 +177,10 @@ pub async fn invite(
             InvitationView { invited: ids(&invited), skipped: if named { ids(&others) } else { Vec::new() } };
         let body = serde_json::to_string(&view)?;
         let answer = Answer { status: StatusCode::OK.as_u16(), body, location: None };
-        match post.commit(&app, subscribers::update_all(&invited), &answer).await {
-            Ok(committed) => return Ok(respond(committed.answer_or(answer))),
-            Err(problem) if problem.is("subscriber") => {}
-            Err(problem) => return Err(problem.into()),
-        }
-    }
-    Err(ProblemKind::Conflict.into())
+        let committed = post.commit(&app, subscribers::update_all(&invited), &answer).await?;
+        Ok(respond(committed.answer_or(answer)))
+    })
+    .await
 }
 
 /// Who might be invited, in order, and how many of them.

@@ -1,5 +1,5 @@
 //! Faults on the way to DynamoDB that the emulator never has: throttles,
-//! conflicts of transactions, answers that get lost. And those of Amazon SES: its limits, a paused account,
+//! conflicts of transactions, answers that get lost, the time that a network takes. And those of Amazon SES: its limits, a paused account,
 //! failures ([`Ses`]).
 //!
 //! Faults of DynamoDB are injected into the HTTP client that all SDK clients share, below the
@@ -37,6 +37,8 @@ pub struct Faults {
     conflicted: u64,
     /// The call is carried out and its answer is lost.
     unanswered: u64,
+    /// By how much each call comes later.
+    delay: Duration,
     state: Arc<AtomicU64>,
     /// Trouble at Amazon SES.
     pub ses: Ses,
@@ -95,12 +97,17 @@ impl Faults {
     /// Faults in these parts per thousand, in a sequence that the seed decides.
     pub fn seeded(seed: u64, throttled: u64, conflicted: u64, unanswered: u64) -> Self {
         let state = Arc::new(AtomicU64::new(seed));
-        Self { throttled, conflicted, unanswered, state, ses: Ses::default() }
+        Self { throttled, conflicted, unanswered, state, ..Self::default() }
+    }
+
+    /// The same, with this delay before each call to DynamoDB.
+    pub fn delayed(self, delay: Duration) -> Self {
+        Self { delay, ..self }
     }
 
     /// The client with these faults; the client itself when there are none.
     pub(crate) fn wrap(&self, client: SharedHttpClient, dynamodb: &str) -> SharedHttpClient {
-        if self.throttled + self.conflicted + self.unanswered == 0 {
+        if self.throttled + self.conflicted + self.unanswered == 0 && self.delay.is_zero() {
             return client;
         }
         FaultyClient { client, faults: self.clone(), dynamodb: dynamodb.to_owned() }.into_shared()
@@ -150,7 +157,7 @@ impl HttpConnector for FaultyConnector {
         }
         let operation = request.headers().get("x-amz-target").unwrap_or_default().to_owned();
         let writes = operation.ends_with("TransactWriteItems");
-        let Faults { throttled, conflicted, unanswered, .. } = self.faults;
+        let Faults { throttled, conflicted, unanswered, delay, .. } = self.faults;
         let drawn = self.faults.draw();
         if drawn < throttled {
             return answer(
@@ -162,14 +169,16 @@ impl HttpConnector for FaultyConnector {
                 r#"{"__type":"com.amazonaws.dynamodb.v20120810#TransactionCanceledException","Message":"injected","CancellationReasons":[{"Code":"TransactionConflict","Message":"injected"}]}"#,
             );
         }
-        let call = self.connector.call(request);
-        if drawn >= throttled + conflicted && drawn < throttled + conflicted + unanswered {
-            return HttpConnectorFuture::new(async move {
-                call.await?;
-                Err(ConnectorError::io("injected: the answer is lost".into()))
-            });
-        }
-        call
+        let lost = drawn >= throttled + conflicted && drawn < throttled + conflicted + unanswered;
+        let connector = self.connector.clone();
+        HttpConnectorFuture::new(async move {
+            tokio::time::sleep(delay).await;
+            let answer = connector.call(request).await?;
+            match lost {
+                true => Err(ConnectorError::io("injected: the answer is lost".into())),
+                false => Ok(answer),
+            }
+        })
     }
 }
 

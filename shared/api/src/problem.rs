@@ -149,6 +149,8 @@ pub struct Problem {
     pub rate: Option<Box<Verdict>>,
     /// When the same request will be taken.
     pub retry_at: Option<Timestamp>,
+    /// Whether nothing was written because somebody else changed the same at the same time.
+    pub(crate) contended: bool,
     /// For the log only.
     pub(crate) cause: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -175,11 +177,24 @@ pub struct ProblemBody {
 
 impl From<ProblemKind> for Problem {
     fn from(kind: ProblemKind) -> Self {
-        Self { kind, detail: None, errors: Vec::new(), rate: None, retry_at: None, cause: None }
+        Self {
+            kind,
+            detail: None,
+            errors: Vec::new(),
+            rate: None,
+            retry_at: None,
+            contended: false,
+            cause: None,
+        }
     }
 }
 
 impl Problem {
+    /// Somebody else changed the same at the same time, and nothing was written: [`retried`](crate::retried) tries again.
+    pub fn contended() -> Self {
+        Self { contended: true, ..ProblemKind::Conflict.into() }
+    }
+
     /// A refused field, parameter or header.
     pub fn field(path: impl Into<String>, detail: impl Into<String>) -> Self {
         let error = FieldError { path: path.into(), detail: detail.into() };
@@ -219,7 +234,7 @@ impl From<CommitError> for Problem {
     /// A condition that the handler did not look for means that somebody else was faster.
     fn from(error: CommitError) -> Self {
         match error {
-            CommitError::Condition(_) => ProblemKind::Conflict.into(),
+            CommitError::Condition(_) => Self::contended(),
             CommitError::Store(error) => error.into(),
         }
     }

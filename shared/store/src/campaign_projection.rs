@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use domain::{
     campaign::{Campaign, Send, SendStatus},
     event::EventKind,
-    id::CampaignId,
+    id::{AccountId, CampaignId},
 };
 use jiff::Timestamp;
 
@@ -25,6 +25,10 @@ pub struct Change {
 }
 
 impl Change {
+    pub fn account_id(&self) -> &AccountId {
+        &self.after.account_id
+    }
+
     pub fn campaign_id(&self) -> &CampaignId {
         &self.after.campaign_id
     }

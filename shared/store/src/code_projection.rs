@@ -3,7 +3,7 @@
 use domain::{
     claim::{Claim, ClaimStatus, Code},
     event::EventKind,
-    id::{CodeId, CodePoolId},
+    id::{AccountId, CodeId, CodePoolId},
 };
 use jiff::Timestamp;
 
@@ -24,6 +24,13 @@ pub enum Change {
 }
 
 impl Change {
+    pub fn account_id(&self) -> &AccountId {
+        match self {
+            Self::Claim { after, .. } => &after.account_id,
+            Self::Code { after, .. } => &after.account_id,
+        }
+    }
+
     pub fn pool_id(&self) -> &CodePoolId {
         match self {
             Self::Claim { after, .. } => &after.pool_id,

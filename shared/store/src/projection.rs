@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use domain::{
     event::EventKind,
-    id::{RewardId, SubscriberId, WaitlistId},
+    id::{AccountId, RewardId, SubscriberId, WaitlistId},
     subscriber::{Reward, RewardStatus, Subscriber, SubscriberStatus},
 };
 use jiff::Timestamp;
@@ -38,6 +38,10 @@ impl Change {
         match self {
             Self::Saved(subscriber) | Self::Erased(subscriber, _) => subscriber,
         }
+    }
+
+    pub fn account_id(&self) -> &AccountId {
+        &self.subscriber().account_id
     }
 
     pub fn waitlist_id(&self) -> &WaitlistId {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use domain::{
     event::EventKind,
-    id::{CustomerId, ProgramId},
+    id::{AccountId, CustomerId, ProgramId},
     stamp::{Card, CardReward, CardRewardStatus, Month, Program, Stamp, StampStatus},
 };
 use jiff::{Timestamp, tz::TimeZone};
@@ -36,6 +36,15 @@ pub struct Milestone {
 }
 
 impl Change {
+    pub fn account_id(&self) -> &AccountId {
+        match self {
+            Self::Card { after, .. } => &after.account_id,
+            Self::CardRemoved { before, .. } => &before.account_id,
+            Self::Stamp(stamp) => &stamp.account_id,
+            Self::Reward(reward) => &reward.account_id,
+        }
+    }
+
     pub fn program_id(&self) -> &ProgramId {
         match self {
             Self::Card { after, .. } => &after.program_id,
