@@ -122,6 +122,7 @@ pub async fn status(
         }
     })
     .await
+    .map_err(Problem::or_unavailable)
 }
 
 /// The message that a callback names, if it is the account's.

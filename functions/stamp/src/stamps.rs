@@ -141,6 +141,7 @@ pub async fn give(
         Ok(respond(committed.answer_or(answer)))
     })
     .await
+    .map_err(Problem::or_unavailable)
 }
 
 /// Takes stamps back that were given by mistake. Again, if it was done before.
@@ -168,6 +169,7 @@ pub async fn void(
         Ok(axum::Json((*voided).into()))
     })
     .await
+    .map_err(Problem::or_unavailable)
 }
 
 /// Takes in stamps that a till gave while it was offline, up to 100, in any order and any number of times. Each
@@ -257,4 +259,5 @@ async fn one(app: &App, principal: &Principal, stamp: &OfflineStamp) -> Result<S
         Ok(SyncOutcome::Added { stamp_id: given.id })
     })
     .await
+    .map_err(Problem::or_unavailable)
 }

@@ -190,6 +190,11 @@ impl From<ProblemKind> for Problem {
 }
 
 impl Problem {
+    /// What is said to a machine that asks again by itself, a till or a provider, when others keep changing the same.
+    pub fn or_unavailable(self) -> Self {
+        if self.contended { ProblemKind::Unavailable.into() } else { self }
+    }
+
     /// Somebody else changed the same at the same time, and nothing was written: [`retried`](crate::retried) tries again.
     pub fn contended() -> Self {
         Self { contended: true, ..ProblemKind::Conflict.into() }
