@@ -48,4 +48,10 @@ mod tests {
         assert_eq!(tried(|_| Err(ProblemKind::Conflict.into())).await, (Err(ProblemKind::Conflict), 1));
         assert_eq!(tried(|_| Err(Problem::contended())).await, (Err(ProblemKind::Conflict), ATTEMPTS));
     }
+
+    #[test]
+    fn only_a_lost_race_becomes_unavailable() {
+        assert_eq!(Problem::contended().or_unavailable().kind, ProblemKind::Unavailable);
+        assert_eq!(Problem::from(ProblemKind::Conflict).or_unavailable().kind, ProblemKind::Conflict);
+    }
 }
