@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
+use accounts::api_key::{ApiKey, KeyKind};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use domain::{
-    api_key::{ApiKey, KeyKind},
     id::ApiKeyId,
     token::{self, Purpose},
 };
@@ -354,7 +354,7 @@ async fn tokens_that_should_not_do_are_refused_on_every_route_that_takes_one() {
         }
     }
 
-    let key = store::accounts::signing_key(&platform.table, &owner.credentials.account_id).await.unwrap();
+    let key = accounts::signing_key(&platform.table, &owner.credentials.account_id).await.unwrap();
     let customer: domain::id::CustomerId = things.customer.parse().unwrap();
     let opt_out = token::issue(&key, Purpose::OptOut, &customer, None);
     let purposes = [verify, stop, opt_out, own.text_at("token")];

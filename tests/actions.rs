@@ -565,7 +565,7 @@ impl Recording {
 pub fn class_of(partition: &str) -> String {
     let shape = |key: &str| (key.split('#').next().unwrap_or_default().to_owned(), key.split('#').count());
     let wanted = shape(partition);
-    let keys = store::patterns::ALL.iter().flat_map(|pattern| pattern.keys.split('`'));
+    let keys = families::patterns().flat_map(|pattern| pattern.keys.split('`'));
     let templates = keys.filter(|key| key.starts_with(|first: char| first.is_ascii_uppercase()));
     let mut fitting = templates.filter(|template| shape(template) == wanted);
     fitting.next().unwrap_or(&wanted.0).to_owned()

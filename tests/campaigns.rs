@@ -515,13 +515,13 @@ async fn who_says_stop_gets_nothing_even_if_it_is_queued() {
     let second = stage.campaign(json!({ "template": { "channel": "sms", "text": "Hello {{name}}" } })).await;
     let id: domain::id::CampaignId = second.parse().unwrap();
     let account = &stage.api.credentials.account_id;
-    let found = store::campaigns::read(&stage.platform.table, account, &id).await.unwrap().unwrap();
+    let found = campaigns::read(&stage.platform.table, account, &id).await.unwrap().unwrap();
     let person = &people[2];
     let (customer, program) = (person.id.parse().unwrap(), stage.program.parse().unwrap());
-    let card = store::customers::card(&stage.platform.table, &customer, &program).await.unwrap().unwrap();
-    let send = domain::campaign::Send::new(&found, &card, "test", Timestamp::now());
-    let send = domain::campaign::Send { test: true, ..send };
-    store::sends::create(&stage.platform.table, vec![send.clone()]).await.unwrap();
+    let card = stamps::customers::card(&stage.platform.table, &customer, &program).await.unwrap().unwrap();
+    let send = campaigns::campaign::Send::new(&found, &card, "test", Timestamp::now());
+    let send = campaigns::campaign::Send { test: true, ..send };
+    campaigns::sends::create(&stage.platform.table, vec![send.clone()]).await.unwrap();
     assert_eq!(stage.twilio.reply(of(&taken, person).unwrap(), "STOP").await, 200);
     let body = json!({ "kind": "campaign_message", "send_id": send.id }).to_string();
     let event = json!({ "Records": [{ "messageId": "1", "body": body }] });
@@ -601,22 +601,22 @@ async fn customers_whose_forms_were_told_apart_are_both_found_and_both_silenced(
     let Some(stage) = Stage::new(accept).await else { return };
     let (url, table) = (stage.inbound_url().await, &stage.platform.table);
     let account = &stage.api.credentials.account_id;
-    let key = store::accounts::signing_key(table, account).await.unwrap();
+    let key = accounts::signing_key(table, account).await.unwrap();
     // As it was stored when a number's form was its identity.
     let before = async |stored: &str| {
         let id = stage.enrol(&phone()).await.text_at("customer_id");
-        let old = store::customers::read(table, account, &id.parse().unwrap()).await.unwrap().unwrap();
-        let new = domain::customer::Customer {
+        let old = stamps::customers::read(table, account, &id.parse().unwrap()).await.unwrap().unwrap();
+        let new = stamps::customer::Customer {
             phone: stored.to_owned().try_into().unwrap(),
             rev: old.rev + 1,
             ..old.clone()
         };
-        let claim = store::entities::PhoneClaim {
+        let claim = stamps::entities::PhoneClaim {
             account_id: account.clone(),
             hash: key.pseudonym("phone", stored),
             customer_id: new.id.clone(),
         };
-        let commit = store::Commit::new(&store::patterns::CUSTOMER_WRITE);
+        let commit = table::Commit::new(&stamps::patterns::CUSTOMER_WRITE);
         commit.replace("customer", &new, old.rev).create("claim", &claim).apply(table).await.unwrap();
         id
     };
@@ -885,15 +885,15 @@ async fn a_message_whose_queueing_was_cut_off_is_queued_again() {
     stage.settled(&campaign, 1).await;
     // As the scheduler leaves it when it is cut off between noting and queueing.
     let id = stage.sends(&campaign).await[&person.id]["id"].as_str().unwrap().parse().unwrap();
-    let send = store::sends::read(&stage.platform.table, &id).await.unwrap().unwrap().send;
-    let cut_off = domain::campaign::Send {
-        status: domain::campaign::SendStatus::Queued,
+    let send = campaigns::sends::read(&stage.platform.table, &id).await.unwrap().unwrap().send;
+    let cut_off = campaigns::campaign::Send {
+        status: campaigns::campaign::SendStatus::Queued,
         due_at: Some(Timestamp::now()),
         test: true,
         rev: send.rev + 1,
         ..send
     };
-    assert!(store::sends::update(&stage.platform.table, &cut_off).await.unwrap());
+    assert!(campaigns::sends::update(&stage.platform.table, &cut_off).await.unwrap());
     eventually(|| async {
         stage.look().await;
         (stage.twilio.taken().len() == 2).then_some(())
@@ -957,11 +957,11 @@ async fn what_comes_due_in_a_pause_waits_and_is_not_left_behind_when_that_ends()
     // The scheduler has read the other in the pause, and writes after its end.
     stage.overdue(&quiet, &people[1]).await;
     let id = stage.sends(&quiet).await[&people[1].id]["id"].as_str().unwrap().parse().unwrap();
-    let read = store::sends::read(&stage.platform.table, &id).await.unwrap().unwrap();
+    let read = campaigns::sends::read(&stage.platform.table, &id).await.unwrap().unwrap();
     stage.step(&quiet, "resume").await;
-    let parked = read.send.now(domain::campaign::SendStatus::Queued, Timestamp::now());
+    let parked = read.send.now(campaigns::campaign::SendStatus::Queued, Timestamp::now());
     let paused = read.campaign.unwrap();
-    assert!(!store::sends::park(&stage.platform.table, &parked, &paused).await.unwrap());
+    assert!(!campaigns::sends::park(&stage.platform.table, &parked, &paused).await.unwrap());
     eventually(|| async {
         stage.look().await;
         (stage.counts(&quiet).await["sent"] == 2).then_some(())
@@ -1232,7 +1232,7 @@ async fn whose_code_was_archived_gets_another() {
     let claim = crate::codes::claim_at(platform, api, &pool, &person.id, old).await;
     eventually(|| async {
         platform.invoke("JobsFunction", json!({ "schedule": "archive_codes" })).await.unwrap();
-        let claim = store::claims::read(&platform.table, &api.credentials.account_id, &claim).await.unwrap();
+        let claim = codes::claims::read(&platform.table, &api.credentials.account_id, &claim).await.unwrap();
         claim.unwrap().archived.map(drop)
     })
     .await;
@@ -1312,8 +1312,8 @@ async fn callbacks_that_the_provider_did_not_sign_are_refused() {
     stage.step(&campaign, "activate").await;
     stage.settled(&campaign, 1).await;
     let message = stage.twilio.taken().remove(0);
-    let token = domain::twilio::AuthToken::new(TOKEN.to_owned()).unwrap();
-    let other = domain::twilio::AuthToken::new("f".repeat(32)).unwrap();
+    let token = campaigns::twilio::AuthToken::new(TOKEN.to_owned()).unwrap();
+    let other = campaigns::twilio::AuthToken::new("f".repeat(32)).unwrap();
     let url = message.form["StatusCallback"].clone();
     let form = vec![
         ("MessageSid".to_owned(), message.sid.clone().unwrap()),

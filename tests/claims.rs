@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use domain::code_pool::{Lot, Platform as Device, PromoCode};
+use codes::code_pool::{Lot, Platform as Device, PromoCode};
 use futures_util::StreamExt;
 use groundswell::faults::Faults;
 use jiff::{SignedDuration, Timestamp};
@@ -223,13 +223,13 @@ async fn codes_from_before_the_stock_was_in_order_are_given_too() {
     let pool = api.pool(json!({})).await;
     assert_eq!(api.import(&pool, "code\nNEW-1\n").await["added"], 1);
     let (table, pool_id) = (&running.table, pool.parse().unwrap());
-    let imports = store::imports::list(table, &pool_id, None, 1).await.unwrap();
+    let imports = codes::imports::list(table, &pool_id, None, 1).await.unwrap();
     let import = imports.data.into_iter().next().unwrap();
-    let key = store::accounts::signing_key(table, &api.credentials.account_id).await.unwrap();
+    let key = accounts::signing_key(table, &api.credentials.account_id).await.unwrap();
     let end: Timestamp = "2099-12-31T00:00:00Z".parse().unwrap();
     let lot = Lot::try_from(format!("{:012}+0.universal", end.as_second())).unwrap();
     assert_ne!(lot, Lot::new(Device::Universal, Some(end)));
-    let old = ["OLD-1", "OLD-2"].into_iter().zip(2..).map(|(code, line)| store::codes::NewCode {
+    let old = ["OLD-1", "OLD-2"].into_iter().zip(2..).map(|(code, line)| codes::NewCode {
         line,
         code: PromoCode::try_from(code.to_owned()).unwrap(),
         platform: Device::Universal,
@@ -237,10 +237,10 @@ async fn codes_from_before_the_stock_was_in_order_are_given_too() {
         metadata: Default::default(),
         lot,
     });
-    let loaded = store::codes::load(table, &import, &key, &old.collect::<Vec<_>>()).await.unwrap();
+    let loaded = codes::load(table, &import, &key, &old.collect::<Vec<_>>()).await.unwrap();
     assert_eq!(loaded.added, 2);
-    let noted = store::entities::Import { rev: import.rev + 1, ..import.clone() };
-    store::imports::checkpoint(table, &noted, import.rev, 2, &loaded.lots).await.unwrap();
+    let noted = codes::entities::Import { rev: import.rev + 1, ..import.clone() };
+    codes::imports::checkpoint(table, &noted, import.rev, 2, &loaded.lots).await.unwrap();
 
     let body = json!({ "user": "ada", "reserve": true });
     let reserved = api.post(&format!("/distribute/{pool}"), body).await.text_at("claim_id");

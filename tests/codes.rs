@@ -2,15 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use domain::{
-    code_pool::Platform as Device,
-    id::{ClaimId, CodePoolId},
-};
+use codes::{claims::Claimant, code_pool::Platform as Device};
+use domain::id::{ClaimId, CodePoolId};
 use groundswell::{Platform, faults::Faults};
 use jiff::{SignedDuration, Timestamp};
 use scenarios::{Api, Reply, embedded, eventually, platform, unique};
 use serde_json::{Value, json};
-use store::claims::Claimant;
 
 /// A pool with these codes, one a line.
 async fn pool_of(api: &Api, settings: Value, lines: &[&str]) -> String {
@@ -33,11 +30,11 @@ pub async fn claim_at(platform: &Platform, api: &Api, pool: &str, user: &str, at
     api.import(pool, format!("code\nAT-{}\n", unique())).await;
     let pool: CodePoolId = pool.parse().unwrap();
     let account = &api.credentials.account_id;
-    let counter = store::claims::counter(&platform.table, account, &pool).await.unwrap().unwrap();
+    let counter = codes::claims::counter(&platform.table, account, &pool).await.unwrap().unwrap();
     let key = &counter.signing.signing_key;
     let id = ClaimId::of(key, &pool, user);
-    let (_, shelf) = store::claims::context(&platform.table, &id).await.unwrap();
-    let stock = store::claims::pick(&platform.table, shelf.unwrap(), Device::Universal, 1, at).await.unwrap();
+    let (_, shelf) = codes::claims::context(&platform.table, &id).await.unwrap();
+    let stock = codes::claims::pick(&platform.table, shelf.unwrap(), Device::Universal, 1, at).await.unwrap();
     let claimant = Claimant {
         id: id.clone(),
         account_id: account.clone(),
@@ -47,7 +44,7 @@ pub async fn claim_at(platform: &Platform, api: &Api, pool: &str, user: &str, at
         reserved_until: None,
         at,
     };
-    let (_, commit) = store::claims::take(claimant, None, &stock.unwrap());
+    let (_, commit) = codes::claims::take(claimant, None, &stock.unwrap());
     commit.apply(&platform.table).await.unwrap();
     id
 }
@@ -545,7 +542,7 @@ async fn codes_used_long_ago_move_into_a_file_and_stay_their_users() {
     let text = api.claim(&pool, "old").await.text_at("code");
     running.invoke("JobsFunction", json!({ "schedule": "archive_codes" })).await.unwrap();
     let read = async |id: &ClaimId| {
-        store::claims::read(&running.table, &api.credentials.account_id, id).await.unwrap().unwrap()
+        codes::claims::read(&running.table, &api.credentials.account_id, id).await.unwrap().unwrap()
     };
     let archived = eventually(|| async { Some(read(&old).await).filter(|claim| claim.code.is_none()) }).await;
     assert!(read(&young).await.code.is_some());
@@ -582,8 +579,8 @@ async fn a_deleted_pool_leaves_nothing_behind() {
     }
     api.get(&format!("/claims/{}", claim.text_at("claim_id"))).await.is_problem(404, "not-found");
     let pool: CodePoolId = pool.parse().unwrap();
-    assert!(store::claims::shelf(&running.table, &pool).await.unwrap().is_none());
-    assert!(store::imports::list(&running.table, &pool, None, 10).await.unwrap().data.is_empty());
+    assert!(codes::claims::shelf(&running.table, &pool).await.unwrap().is_none());
+    assert!(codes::imports::list(&running.table, &pool, None, 10).await.unwrap().data.is_empty());
     for folder in ["imports", "reports", "archive"] {
         let list = running.bucket.client().list_objects_v2().bucket(&running.bucket.name);
         let left = list.prefix(format!("{folder}/{pool}/")).send().await.unwrap();

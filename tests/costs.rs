@@ -13,7 +13,6 @@ use scenarios::{
     unique, until,
 };
 use serde_json::json;
-use store::patterns;
 
 /// The calls between two readings of the meter.
 fn spent(
@@ -192,7 +191,7 @@ async fn every_access_pattern_is_exercised_and_none_is_missing() {
         if differences.is_empty() { Ok(()) } else { Err(format!("\n{}", differences.join("\n"))) }
     })
     .await;
-    println!("{} access patterns exercised", patterns::ALL.len());
+    println!("{} access patterns exercised", families::patterns().count());
 }
 
 /// All that is done about features.
@@ -391,7 +390,7 @@ async fn campaigns(platform: &Platform, api: &Api, twilio: &FakeTwilio) {
     })
     .await;
     let account = &api.credentials.account_id;
-    let key = store::accounts::signing_key(&platform.table, account).await.unwrap();
+    let key = accounts::signing_key(&platform.table, account).await.unwrap();
     let token = domain::token::issue(&key, domain::token::Purpose::OptOut, &customers[0], None);
     let stopped = api.call("POST", &format!("/customers/unsubscribe?token={token}")).send().await;
     assert_eq!(stopped.status, 204, "{}", stopped.text);
@@ -508,15 +507,15 @@ async fn mail_that_nobody_takes(platform: &Platform, api: &Api, waitlist: &str) 
 async fn import_without_its_file(platform: &Platform, api: &Api, pool: &str) {
     let upload = api.post(&format!("/code-pools/{pool}/imports"), json!({})).await;
     let (pool_id, id) = (pool.parse().unwrap(), upload.id().parse().unwrap());
-    let announced = store::imports::read(&platform.table, &pool_id, &id).await.unwrap().unwrap();
-    let loading = store::entities::Import {
-        status: store::entities::ImportStatus::Loading,
+    let announced = codes::imports::read(&platform.table, &pool_id, &id).await.unwrap().unwrap();
+    let loading = codes::entities::Import {
+        status: codes::entities::ImportStatus::Loading,
         etag: Some("old".to_owned()),
         columns: Some(vec!["code".to_owned()]),
         rev: announced.rev + 1,
         ..announced.clone()
     };
-    store::imports::update(&platform.table, &loading, announced.rev).await.unwrap();
+    codes::imports::update(&platform.table, &loading, announced.rev).await.unwrap();
     let event = json!({ "detail": { "object": { "key": announced.object, "etag": "old" } } });
     platform.invoke("CodeImportFunction", event).await.unwrap();
 }
@@ -528,15 +527,15 @@ fn unlike_the_list(platform: &Platform) -> Vec<String> {
         differences.extend(made.difference(&listed).map(|one| format!("{what}: {one} isn't listed")));
         differences.extend(listed.difference(&made).map(|one| format!("{what}: {one} is never made")));
     };
-    let found = |id: &str| patterns::ALL.iter().find(|pattern| pattern.id == id);
+    let found = |id: &str| families::patterns().find(|pattern| pattern.id == id);
     let place = |index: Option<&str>| index.unwrap_or("the table").to_owned();
     for (function, meter) in &platform.meters {
         let listed =
-            patterns::ALL.iter().filter(|pattern| pattern.callers().any(|caller| caller == function));
+            families::patterns().filter(|pattern| pattern.callers().any(|caller| caller == function));
         let listed = listed.map(|pattern| pattern.id.to_owned()).collect();
         differ(function.clone(), listed, meter.snapshot().into_keys().map(str::to_owned).collect());
 
-        let listed = patterns::permissions(function).into_iter();
+        let listed = families::permissions(function).into_iter();
         let listed = listed.map(|(index, operation)| format!("{operation} of {}", place(index))).collect();
         let made = meter.operations().into_iter();
         let made = made.map(|(id, operation)| {
@@ -544,7 +543,7 @@ fn unlike_the_list(platform: &Platform) -> Vec<String> {
         });
         differ(function.clone(), listed, made.collect());
     }
-    for pattern in patterns::ALL {
+    for pattern in families::patterns() {
         let listed = pattern.operations.iter().map(|operation| operation.name().to_owned()).collect();
         let made = platform.meter.operations().into_iter().filter(|(id, _)| *id == pattern.id);
         differ(pattern.id.to_owned(), listed, made.map(|(_, operation)| operation.to_owned()).collect());

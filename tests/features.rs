@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::feature::CommentStatus;
+use features::feature::CommentStatus;
 use futures_util::{StreamExt, future::join_all, stream};
 use groundswell::faults::Faults;
 use scenarios::{Api, Dice, Reply, address, eventually, patiently, platform};
@@ -438,9 +438,9 @@ async fn whoever_is_erased_takes_their_voice_along_and_a_deleted_feature_leaves_
         let mut left = 0;
         for feature in [&first, &second] {
             let id = feature.parse().unwrap();
-            left += store::features::voters(&running.table, &id, None, 100).await.unwrap().data.len();
+            left += features::voters(&running.table, &id, None, 100).await.unwrap().data.len();
             for status in [CommentStatus::Pending, CommentStatus::Approved, CommentStatus::Rejected] {
-                let found = store::comments::list(&running.table, &id, status, None, 100).await;
+                let found = features::comments::list(&running.table, &id, status, None, 100).await;
                 left += found.unwrap().data.len();
             }
         }

@@ -88,13 +88,13 @@ async fn another_s3_takes_exports_and_imports() {
         api.join(&waitlist, email, None).await;
     }
     let export = api.post("/exports", json!({ "kind": "subscribers", "waitlist_id": waitlist })).await.id();
-    let job = store::entities::JobKind::ExportSubscribers { export_id: export.parse().unwrap() };
+    let job = waitlists::jobs::Task::ExportSubscribers { export_id: export.parse().unwrap() };
     let body = serde_json::to_string(&job).unwrap();
     let event = json!({ "Records": [{ "messageId": "1", "body": body }] });
     let jobs = jobs::Jobs::from_env(&env("JobsFunction")).unwrap();
     jobs.handle(event.try_into().unwrap()).await.unwrap();
     assert_eq!(api.get(&format!("/exports/{export}")).await.ok()["status"], "completed");
-    let export = store::exports::read(&platform.table, &export.parse().unwrap()).await.unwrap().unwrap();
+    let export = waitlists::exports::read(&platform.table, &export.parse().unwrap()).await.unwrap().unwrap();
     let link = bucket.download_link(&export.object, "subscribers.csv").await.unwrap();
     let http = reqwest::Client::new();
     let answer = http.get(link).send().await.unwrap();
@@ -106,7 +106,7 @@ async fn another_s3_takes_exports_and_imports() {
     let pool = api.pool(json!({})).await;
     let announced = api.post(&format!("/code-pools/{pool}/imports"), json!({})).await.id();
     let ids = (pool.parse().unwrap(), announced.parse().unwrap());
-    let import = store::imports::read(&platform.table, &ids.0, &ids.1).await.unwrap().unwrap();
+    let import = codes::imports::read(&platform.table, &ids.0, &ids.1).await.unwrap().unwrap();
     let link = bucket.upload_link(&import.object).await.unwrap();
     let lines: String = (0..2500).map(|n| format!("OTHER-{n:04},\n")).collect();
     let put = http.put(link).header("content-type", "text/csv");
@@ -118,7 +118,7 @@ async fn another_s3_takes_exports_and_imports() {
     importer.handle(serde_json::from_value(event).unwrap()).await.unwrap();
     let import = api.get(&format!("/code-pools/{pool}/imports/{announced}")).await.ok();
     assert_eq!((&import["added"], &import["rejected"]), (&json!(2500), &json!(1)), "{import}");
-    let import = store::imports::read(&platform.table, &ids.0, &ids.1).await.unwrap().unwrap();
+    let import = codes::imports::read(&platform.table, &ids.0, &ids.1).await.unwrap().unwrap();
     let report = bucket.open(&import.report.unwrap(), 0, None).await.unwrap().body.collect().await.unwrap();
     assert!(String::from_utf8(report.to_vec()).unwrap().contains("2502"), "the line is named");
     // The same file goes on in its middle, and is no longer read when it is another.

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use domain::code_pool::Lot;
+use codes::{
+    NewCode,
+    code_pool::Lot,
+    entities::{Import, ImportStatus},
+};
 use groundswell::faults::Faults;
 use scenarios::{Api, embedded, eventually, many, patiently, platform};
 use serde_json::{Value, json};
-use store::{
-    codes::NewCode,
-    entities::{Import, ImportStatus},
-};
 
 use crate::process::Victim;
 
@@ -483,7 +483,7 @@ async fn an_import_that_began_before_a_deployment_goes_on() {
         status: ImportStatus::Loading,
         etag: Some(etag.clone()),
         columns: Some(vec!["note;x".to_owned(), "code".to_owned()]),
-        progress: store::entities::Progress { offset: 20, line: 3, rows: 1, added: 1, ..Default::default() },
+        progress: codes::entities::Progress { offset: 20, line: 3, rows: 1, added: 1, ..Default::default() },
         rows: Some(3),
         ..Import::new(
             domain::id::ImportId::of_object(&key, &etag),
@@ -493,7 +493,7 @@ async fn an_import_that_began_before_a_deployment_goes_on() {
             jiff::Timestamp::now(),
         )
     };
-    assert!(store::imports::adopt(&running.table, &before).await.unwrap());
+    assert!(codes::imports::adopt(&running.table, &before).await.unwrap());
     running.bucket.write(&key, file.as_bytes().to_vec()).await.unwrap();
     let done = api.imported(&pool, before.id.as_str()).await;
     let numbers = ["rows", "added", "duplicates", "rejected"].map(|name| done[name].as_u64().unwrap());
@@ -714,7 +714,7 @@ async fn codes_of_an_import_that_was_cut_off_are_neither_lost_nor_forgotten() {
     let (id, upload) =
         (pool.parse().unwrap(), api.post(&format!("/code-pools/{pool}/imports"), json!({})).await);
     // It has loaded three rows since its last note, and then its process died.
-    let announced = store::imports::read(table, &id, &upload.id().parse().unwrap()).await.unwrap().unwrap();
+    let announced = codes::imports::read(table, &id, &upload.id().parse().unwrap()).await.unwrap().unwrap();
     let cut_off = Import {
         status: ImportStatus::Loading,
         etag: Some("old".to_owned()),
@@ -722,18 +722,18 @@ async fn codes_of_an_import_that_was_cut_off_are_neither_lost_nor_forgotten() {
         rev: announced.rev + 1,
         ..announced.clone()
     };
-    store::imports::update(table, &cut_off, announced.rev).await.unwrap();
-    let (_, signing) = store::accounts::read(table, &api.credentials.account_id).await.unwrap().unwrap();
+    codes::imports::update(table, &cut_off, announced.rev).await.unwrap();
+    let (_, signing) = accounts::read(table, &api.credentials.account_id).await.unwrap().unwrap();
     let row = |line: u64| NewCode {
         line,
         code: format!("CUT-{line}").try_into().unwrap(),
-        platform: domain::code_pool::Platform::Universal,
+        platform: codes::code_pool::Platform::Universal,
         valid_until: None,
         metadata: Default::default(),
-        lot: Lot::new(domain::code_pool::Platform::Universal, None),
+        lot: Lot::new(codes::code_pool::Platform::Universal, None),
     };
     let rows = [row(2), row(3), row(4)];
-    store::codes::load(table, &cut_off, &signing.signing_key, &rows).await.unwrap();
+    codes::load(table, &cut_off, &signing.signing_key, &rows).await.unwrap();
     api.claim(&pool, "too early").await.is_problem(409, "codes-exhausted");
     // The same codes in another file: they are duplicates, and can be had.
     let second = api.import(&pool, "code\nCUT-2\nCUT-3\nCUT-4\n").await;
@@ -806,8 +806,8 @@ async fn a_pool_that_is_deleted_during_an_import_takes_it_along() {
     })
     .await;
     let id = pool.parse().unwrap();
-    assert!(store::codes::list(&running.table, &id, None, 10).await.unwrap().data.is_empty());
-    assert_eq!(store::code_pools::purge_some(&running.table, &id, 10).await.unwrap(), 0);
+    assert!(codes::list(&running.table, &id, None, 10).await.unwrap().data.is_empty());
+    assert_eq!(codes::code_pools::purge_some(&running.table, &id, 10).await.unwrap(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

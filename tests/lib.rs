@@ -192,7 +192,7 @@ pub async fn start(options: Options) -> Platform {
     let id = &platform.credentials.account_id;
     // With injected faults it may take some attempts.
     patiently(Duration::from_secs(30), || async {
-        let (account, _) = store::accounts::read(&platform.table, id).await.ok()??;
+        let (account, _) = accounts::read(&platform.table, id).await.ok()??;
         let (rev, mut account) = (account.rev, account);
         let limits = &mut account.limits;
         for limit in [
@@ -205,14 +205,14 @@ pub async fn start(options: Options) -> Platform {
             *limit = 100_000;
         }
         account.rev += 1;
-        let audit = store::entities::AuditEntry::new(
+        let audit = accounts::entities::AuditEntry::new(
             id,
             "platform",
             "account.updated",
             id.as_str(),
             jiff::Timestamp::now(),
         );
-        store::accounts::update(&platform.table, &account, rev, &audit).await.ok()
+        accounts::update(&platform.table, &account, rev, &audit).await.ok()
     })
     .await;
     platform
@@ -626,12 +626,15 @@ pub fn address(name: &str) -> String {
 }
 
 /// Lets the time come at which a campaign's message, as the API shows it, is looked at again.
-pub async fn overdue(table: &store::Table, send: &Value) {
+pub async fn overdue(table: &table::Table, send: &Value) {
     let id = send["id"].as_str().and_then(|id| id.parse().ok()).expect("the message has an id");
-    let found = store::sends::read(table, &id).await.expect("the table answers");
+    let found = campaigns::sends::read(table, &id).await.expect("the table answers");
     let send = found.expect("there is such a message").send;
-    let due = domain::campaign::Send { due_at: Some(jiff::Timestamp::now()), rev: send.rev + 1, ..send };
-    assert!(store::sends::update(table, &due).await.expect("the table answers"), "the message has changed");
+    let due = campaigns::campaign::Send { due_at: Some(jiff::Timestamp::now()), rev: send.rev + 1, ..send };
+    assert!(
+        campaigns::sends::update(table, &due).await.expect("the table answers"),
+        "the message has changed"
+    );
 }
 
 /// A phone number that no other test of any run has. It doesn't begin with 0, as no German number does.

@@ -2,19 +2,20 @@
 
 use std::time::Duration;
 
+use campaigns::sends;
 use futures_util::future::join_all;
 use groundswell::{
     Platform,
     faults::{Broken, Faults, Ses, SesTrouble},
 };
 use jiff::{SignedDuration, Timestamp};
+use messages::{
+    entities::{MailTask, MessageRecord, MessageState},
+    mails,
+};
 use scenarios::{Api, Dice, address, dynamodb, eventually, patiently, phone, platform, unique, until};
 use serde_json::{Value, json};
-use store::{
-    LIST_SHARDS,
-    entities::{MailTask, MessageRecord, MessageState},
-    messages, sends,
-};
+use table::LIST_SHARDS;
 use tempfile::TempDir;
 
 use crate::process::Victim;
@@ -41,12 +42,12 @@ pub async fn pass(platform: &Platform, time: SignedDuration) {
     }
     let now = Timestamp::now();
     for shard in 0..LIST_SHARDS {
-        let due = messages::due(&platform.table, shard, now + SignedDuration::from_hours(48), 10_000);
+        let due = mails::due(&platform.table, shard, now + SignedDuration::from_hours(48), 10_000);
         for mail in due.await.unwrap() {
             let due_at = mail.due_at.map(|due| due - time);
             // A worker that writes the mail now is as good as one that wrote it before.
             let earlier = MessageRecord { due_at, rev: mail.rev + 1, ..mail };
-            messages::write(&platform.table, &earlier).await.unwrap();
+            mails::write(&platform.table, &earlier).await.unwrap();
         }
     }
 }
@@ -69,7 +70,7 @@ async fn pass_for(platform: &Platform, api: &Api, campaign: &str, time: SignedDu
         let id = listed["id"].as_str().unwrap().parse().unwrap();
         let send = sends::read(&platform.table, &id).await.unwrap().unwrap().send;
         if let Some(due) = send.due_at {
-            let earlier = domain::campaign::Send { due_at: Some(due - time), rev: send.rev + 1, ..send };
+            let earlier = campaigns::campaign::Send { due_at: Some(due - time), rev: send.rev + 1, ..send };
             sends::update(&platform.table, &earlier).await.unwrap();
         }
     }
@@ -171,7 +172,7 @@ async fn a_mail_that_a_worker_holds_is_left_to_it_and_sent_when_its_lease_lapses
     let task = MailTask::Subscriber { subscriber_id: subscriber.parse().unwrap() };
     let now = Timestamp::now();
     let held = MessageRecord::new(&id, task, now).taken(now);
-    assert!(messages::write(&platform.table, &held).await.unwrap());
+    assert!(mails::write(&platform.table, &held).await.unwrap());
     let body = json!({ "kind": "subscriber_mail", "subscriber_id": subscriber, "message_id": id });
     let event = json!({ "Records": [{ "messageId": "1", "body": body.to_string() }] });
     let invoke = async || {
@@ -189,7 +190,7 @@ async fn a_mail_that_a_worker_holds_is_left_to_it_and_sent_when_its_lease_lapses
     look(&platform).await;
     eventually(|| async { (mails(&api, &email).await.len() == 2).then_some(()) }).await;
     eventually(|| async {
-        let record = messages::read(&platform.table, &id).await.unwrap().record.unwrap();
+        let record = mails::read(&platform.table, &id).await.unwrap().record.unwrap();
         (record.state == MessageState::Sent).then_some(())
     })
     .await;
@@ -203,7 +204,7 @@ async fn a_mail_that_loses_worker_after_worker_is_tried_more_and_more_seldom() {
     let task = MailTask::Subscriber { subscriber_id: subscriber.parse().unwrap() };
     let now = Timestamp::now();
     let lost = MessageRecord { tries: 3, ..MessageRecord::new(&format!("{subscriber}:lost"), task, now) };
-    assert!(messages::write(&platform.table, &lost.taken(now)).await.unwrap());
+    assert!(mails::write(&platform.table, &lost.taken(now)).await.unwrap());
     // Its fourth worker has it for eight minutes.
     for (minutes, mails_by_then) in [(3, 1), (4, 1), (2, 2)] {
         pass(&platform, SignedDuration::from_mins(minutes)).await;
@@ -283,13 +284,13 @@ async fn after_a_day_without_ses_the_queue_is_not_flooded() {
         let written = some.iter().map(async |number| {
             let task = MailTask::Subscriber { subscriber_id: subscriber.clone() };
             let mail = MessageRecord::new(&format!("{subscriber}:{number}"), task, now);
-            messages::write(&platform.table, &mail.deferred(now, now)).await.unwrap()
+            mails::write(&platform.table, &mail.deferred(now, now)).await.unwrap()
         });
         assert!(join_all(written).await.into_iter().all(|written| written));
     }
     let due = || async {
         let soon = Timestamp::now() + SignedDuration::from_mins(1);
-        let due = (0..LIST_SHARDS).map(|shard| messages::due(&platform.table, shard, soon, waiting));
+        let due = (0..LIST_SHARDS).map(|shard| mails::due(&platform.table, shard, soon, waiting));
         join_all(due).await.into_iter().map(|due| due.unwrap().len()).sum::<usize>()
     };
     let mut before = due().await;
@@ -304,7 +305,7 @@ async fn after_a_day_without_ses_the_queue_is_not_flooded() {
     drained(&platform).await;
     let soon = Timestamp::now() + SignedDuration::from_hours(1);
     for shard in 0..LIST_SHARDS {
-        assert_eq!(messages::due(&platform.table, shard, soon, 1).await.unwrap().len(), 0);
+        assert_eq!(mails::due(&platform.table, shard, soon, 1).await.unwrap().len(), 0);
     }
 }
 

@@ -17,6 +17,7 @@ mod files;
 mod histories;
 mod imports;
 mod input;
+mod layout;
 mod mails;
 mod positions;
 mod process;

@@ -338,6 +338,6 @@ async fn what_is_due_does_not_wait_behind_what_cannot_be_read() {
         assert_eq!(status, 200, "{answer}");
     }
     let now = jiff::Timestamp::now();
-    assert_eq!(store::sends::due(&platform.table, 0, now, 1).await.unwrap().len(), 0);
-    assert_eq!(store::webhooks::due(&platform.table, 0, now, 1).await.unwrap().len(), 0);
+    assert_eq!(campaigns::sends::due(&platform.table, 0, now, 1).await.unwrap().len(), 0);
+    assert_eq!(webhooks::due(&platform.table, 0, now, 1).await.unwrap().len(), 0);
 }

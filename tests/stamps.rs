@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{
     id::{CustomerId, ProgramId},
-    stamp::StampCount,
     token::Shown,
 };
 use futures_util::{StreamExt, future::join_all};
@@ -12,7 +11,7 @@ use groundswell::faults::Faults;
 use jiff::{SignedDuration, Timestamp};
 use scenarios::{Api, Dice, Reply, address, embedded, eventually, phone, platform, unique};
 use serde_json::{Value, json};
-use store::stamps::{self, Visit};
+use stamps::{Visit, stamp::StampCount};
 
 async fn stamp(api: &Api, program: &str, customer: &str, count: u32) -> Reply {
     api.post("/stamps", json!({ "program_id": program, "customer_id": customer, "count": count })).await
@@ -452,7 +451,7 @@ async fn a_shown_code_is_good_for_one_stamp_and_a_short_time() {
     let Some(stranger) = Api::another_account().await else { return };
     stranger.post("/stamps", json!({ "token": fresh })).await.is_problem(404, "not-found");
     let Some(running) = embedded() else { return };
-    let key = store::accounts::signing_key(&running.table, &api.credentials.account_id).await.unwrap();
+    let key = accounts::signing_key(&running.table, &api.credentials.account_id).await.unwrap();
     let shown = Shown::new(customer.parse().unwrap(), program.parse().unwrap());
     let old = shown.sign(&key, Timestamp::now() - SignedDuration::from_secs(1));
     give(&old).await.is_problem(410, "stamp-token-expired");
@@ -854,7 +853,7 @@ async fn an_erased_customer_and_a_deleted_program_leave_nothing_behind() {
     eventually(|| async {
         let left = stamps::list(&running.table, &ada, None, 10).await.unwrap().data.len();
         let rewards = stamps::rewards(&running.table, &ada).await.unwrap().len();
-        let card = store::customers::card(&running.table, &ada, &program.parse().unwrap()).await.unwrap();
+        let card = stamps::customers::card(&running.table, &ada, &program.parse().unwrap()).await.unwrap();
         (left + rewards == 0 && card.is_none()).then_some(())
     })
     .await;

@@ -739,11 +739,11 @@ async fn whoever_unsubscribed_is_asked_to_come_back_once_a_day() {
     let id = found(&api, &waitlist, &email).await["id"].as_str().unwrap().parse().unwrap();
     let mut mails = 1;
     for hours in [0, 25] {
-        let read = store::subscribers::find(&platform.table, &id).await.unwrap().unwrap();
+        let read = waitlists::subscribers::find(&platform.table, &id).await.unwrap().unwrap();
         let rev = read.rev;
         let asked = read.return_requested_at.map(|at| at - jiff::SignedDuration::from_hours(hours));
-        let earlier = domain::subscriber::Subscriber { return_requested_at: asked, rev: rev + 1, ..read };
-        assert!(store::subscribers::update(&earlier, rev).applies(&platform.table).await.unwrap());
+        let earlier = waitlists::subscriber::Subscriber { return_requested_at: asked, rev: rev + 1, ..read };
+        assert!(waitlists::subscribers::update(&earlier, rev).applies(&platform.table).await.unwrap());
         for _ in 0..3 {
             rejoin(&api, key, &waitlist, &email).await;
         }

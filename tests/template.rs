@@ -480,7 +480,7 @@ fn permissions_follow_from_the_access_patterns(project: &Project) -> Vec<String>
                 granted.extend(actions.map(|action| (index.clone(), action.replace("dynamodb:", ""))));
             }
         }
-        let needed = store::patterns::permissions(binary).into_iter();
+        let needed = families::permissions(binary).into_iter();
         let needed = needed.map(|(index, action)| (index.map(str::to_owned), action.to_owned())).collect();
         let place = |index: &Option<String>| index.clone().unwrap_or_else(|| "the table".to_owned());
         for (index, action) in granted.difference(&needed) {

@@ -1,10 +1,10 @@
 //! Whether an address is known can't be told by the time that the answer takes: the same calls are made for both.
 
-use domain::subscriber::Subscriber;
 use groundswell::{Platform, faults::Faults, recorder::Record};
 use jiff::SignedDuration;
 use scenarios::{Api, Call, address, link_token, phone, platform, unique};
 use serde_json::json;
+use waitlists::subscriber::Subscriber;
 
 /// The calls to DynamoDB that a function makes for a request, in order, each with how many items it writes.
 async fn calls(platform: &Platform, function: &str, request: Call) -> Vec<(String, usize)> {
@@ -29,10 +29,10 @@ async fn change(platform: &Platform, api: &Api, path: &str, by: impl Fn(Subscrib
     let found = api.get(path).await.ok();
     let id = found["data"][0]["id"].as_str().unwrap().parse().unwrap();
     scenarios::eventually(|| async {
-        let read = store::subscribers::find(&platform.table, &id).await.unwrap().unwrap();
+        let read = waitlists::subscribers::find(&platform.table, &id).await.unwrap().unwrap();
         let rev = read.rev;
         let changed = Subscriber { rev: rev + 1, ..by(read) };
-        store::subscribers::update(&changed, rev).applies(&platform.table).await.unwrap().then_some(())
+        waitlists::subscribers::update(&changed, rev).applies(&platform.table).await.unwrap().then_some(())
     })
     .await;
 }

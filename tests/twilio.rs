@@ -12,7 +12,7 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use domain::twilio::AuthToken;
+use campaigns::twilio::AuthToken;
 use reqwest::Url;
 use serde_json::json;
 use tokio::{

@@ -9,10 +9,7 @@ use std::{
     time::Duration,
 };
 
-use domain::{
-    network::Networks,
-    webhook::{Attempt, Delivery, EndpointUrl, WebhookEndpoint},
-};
+use domain::network::Networks;
 use futures_util::{StreamExt, future::join_all, stream};
 use groundswell::{Platform, faults::Faults};
 use jiff::{SignedDuration, Timestamp};
@@ -22,8 +19,11 @@ use scenarios::{
     server::Request,
 };
 use serde_json::{Value, json};
-use store::webhooks::Target;
 use webhook_sender::WebhookSender;
+use webhooks::{
+    Target,
+    webhook::{Attempt, Delivery, EndpointUrl, WebhookEndpoint},
+};
 
 /// An endpoint at the receiver, told of these types of events, of all if none is named: its id and its secret.
 async fn endpoint(api: &Api, receiver: &Receiver, types: &[&str]) -> (String, String) {
@@ -476,7 +476,7 @@ async fn an_endpoint_that_costs_a_worker_counts_as_slow() {
     assert_eq!((log[0]["attempts"].as_array().unwrap().len(), receiver.told().len()), (1, 2));
     let delivery = log[0]["id"].as_str().unwrap().parse().unwrap();
     let account = &api.credentials.account_id;
-    let target = store::webhooks::target(&platform.table, account, &delivery).await.unwrap().unwrap();
+    let target = webhooks::target(&platform.table, account, &delivery).await.unwrap().unwrap();
     assert!(target.slow_until.is_some());
 }
 
@@ -550,7 +550,7 @@ async fn an_endpoint_that_is_quick_again_is_told_with_the_others() {
     let slow = test_message(&api, &id).await;
     let slow_until = || async {
         let account = &api.credentials.account_id;
-        let target = store::webhooks::target(&platform.table, account, &slow.parse().unwrap()).await;
+        let target = webhooks::target(&platform.table, account, &slow.parse().unwrap()).await;
         target.unwrap().unwrap().slow_until
     };
     let until = eventually(slow_until).await;
@@ -591,12 +591,12 @@ pub async fn work(platform: &Platform, task: Value, at: Timestamp) {
 
 /// A task to tell an endpoint of something that nobody else tells it.
 pub fn tell(api: &Api, endpoint: &str, at: Timestamp) -> Value {
-    let message = store::webhooks::test_message(&endpoint.parse().unwrap(), at);
+    let message = webhooks::test_message(&endpoint.parse().unwrap(), at);
     json!({ "kind": "tell", "account_id": api.credentials.account_id, "endpoint_id": endpoint, "message": message })
 }
 
 async fn stored(platform: &Platform, delivery: &str) -> Option<Delivery> {
-    store::webhooks::delivery(&platform.table, &delivery.parse().unwrap()).await.unwrap()
+    webhooks::delivery(&platform.table, &delivery.parse().unwrap()).await.unwrap()
 }
 
 /// Has the delivery tried when it is due, by a queue that brings everything twice; when that was, unless nothing is left
@@ -804,18 +804,18 @@ async fn what_has_expired_does_not_hide_what_is_due() {
         delivery: None,
     };
     let tried = |at: Timestamp| {
-        let message = store::webhooks::test_message(&target.endpoint.id, at);
+        let message = webhooks::test_message(&target.endpoint.id, at);
         let delivery = Delivery::new(&target.endpoint.id, target.endpoint.account_id.clone(), message, at);
         delivery.attempted(Attempt::refused("nobody", at), false, None, 0, at)
     };
     for _ in 0..80 {
         for at in [now - SignedDuration::from_hours(60 * 24), now + SignedDuration::from_hours(1)] {
-            assert!(store::webhooks::note(&platform.table, &target, &tried(at), None, at).await.unwrap());
+            assert!(webhooks::note(&platform.table, &target, &tried(at), None, at).await.unwrap());
         }
     }
     let later = now + SignedDuration::from_hours(2);
-    for shard in 0..store::LIST_SHARDS {
-        let due = store::webhooks::due(&platform.table, shard, later, 1).await.unwrap();
+    for shard in 0..table::LIST_SHARDS {
+        let due = webhooks::due(&platform.table, shard, later, 1).await.unwrap();
         assert!(matches!(&due[..], [delivery] if delivery.created_at > now), "{due:?}");
     }
 }

@@ -12,12 +12,13 @@ use std::{
 };
 
 use campaign_scheduler::CampaignScheduler;
+use campaigns::sends;
 use domain::id::CampaignId;
 use futures_util::{StreamExt, stream};
 use groundswell::{Options, Platform, faults::Faults};
 use scenarios::{Api, options, start};
 use serde_json::{Value, json};
-use store::{LIST_SHARDS, sends};
+use table::LIST_SHARDS;
 
 const FUNCTION: &str = "CampaignSchedulerFunction";
 /// Says that this process is a worker.
@@ -129,8 +130,7 @@ async fn measure(customers: usize) {
     let tasks = platform.environment(FUNCTION).expect("its environment")["CAMPAIGN_TASKS_QUEUE_URL"].clone();
     let event = |body: &str| json!({ "Records": [{ "messageId": "1", "body": body }] });
     // What the projector would ask for.
-    let run =
-        store::campaigns::find(&platform.table, &campaign).await.expect("a table").expect("it is there").run;
+    let run = campaigns::find(&platform.table, &campaign).await.expect("a table").expect("it is there").run;
     assert_eq!(active["status"], "active");
     let begin = json!({ "kind": "start_campaign", "campaign_id": campaign, "run": run }).to_string();
     let began = std::time::Instant::now();

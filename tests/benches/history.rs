@@ -6,16 +6,16 @@
 
 use std::time::{Duration, Instant};
 
-use domain::{
+use domain::id::SubscriberId;
+use features::{
     feature::{Feature, Vote},
-    id::SubscriberId,
+    projection::{Change, count},
 };
 use futures_util::{StreamExt, stream};
 use groundswell::faults::Faults;
 use jiff::{SignedDuration, Timestamp};
 use scenarios::{Api, Dice};
 use serde_json::json;
-use store::feature_projection::{self, Change};
 
 const AT_ONCE: usize = 5_000;
 const QUESTIONS: usize = 50;
@@ -44,7 +44,7 @@ async fn main() {
     for size in sizes.split(',').map(|size| size.parse::<usize>().expect("a number")) {
         let id = api.post("/features", json!({ "waitlist_id": waitlist, "title": "x" })).await.id();
         let id = id.parse().expect("an id");
-        let feature = store::features::find(&platform.table, &id).await.expect("a store").expect("a feature");
+        let feature = features::find(&platform.table, &id).await.expect("a store").expect("a feature");
         let now = Timestamp::now();
         let seconds = DAYS * 24 * 3600 - 3600;
         let started = Instant::now();
@@ -56,7 +56,7 @@ async fn main() {
             votes.sort_by_key(|change| match change {
                 Change::Vote { written_at, .. } | Change::Comment { written_at, .. } => *written_at,
             });
-            feature_projection::count(&platform.table, &feature.id, &votes).await.expect("counted");
+            count(&platform.table, &feature.id, &votes).await.expect("counted");
         }
         println!("{size} events, counted in {:.0} s", started.elapsed().as_secs_f64());
         let from = (now - SignedDuration::from_hours(24 * (DAYS as i64 - 1))).strftime("%F").to_string();

@@ -13,21 +13,23 @@ use std::{
 };
 
 use domain::{
+    consent::Consent,
     email::Email,
-    fraud::Origin,
     id::{AccountId, SubscriberId, WaitlistId},
-    line::{ALL, Leaf, Place, counters_summed},
-    referral_code::ReferralCode,
-    subscriber::{Consent, Subscriber, SubscriberStatus},
     text::Metadata,
 };
 use groundswell::{Options, Platform, faults::Faults};
 use jiff::Timestamp;
 use scenarios::Dice;
 use serde_json::{Value, json};
-use store::{
+use waitlists::{
     entities::{leaf_partition, line_branch_key, line_root_key},
-    projection, subscribers,
+    fraud::Origin,
+    line::{ALL, Leaf, Place, counters_summed},
+    projection,
+    referral_code::ReferralCode,
+    subscriber::{Subscriber, SubscriberStatus},
+    subscribers,
 };
 
 const SAMPLE: usize = 500;

@@ -1,22 +1,23 @@
 //! What the account family takes and gives.
 
+use accounts::{
+    api_key::KeyKind,
+    entities::{Account, ApiKeyRecord, AuditEntry, KeyStatus, Limits, Member},
+};
 use api::Problem;
 use domain::{
-    api_key::KeyKind,
     email::Email,
     event::EventKind,
     id::{AccountId, ApiKeyId, AuditId, DeliveryId, EventId, MemberId, WebhookEndpointId},
     scope::{Grant, Role},
     text::{Line, Name},
-    webhook::{
-        Attempt, Delivery, DeliveryStatus, DisabledReason, EndpointStatus, EndpointUrl, Message,
-        WebhookEndpoint,
-    },
 };
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use store::entities::{Account, ApiKeyRecord, AuditEntry, KeyStatus, Limits, Member};
 use utoipa::ToSchema;
+use webhooks::webhook::{
+    Attempt, Delivery, DeliveryStatus, DisabledReason, EndpointStatus, EndpointUrl, Message, WebhookEndpoint,
+};
 
 #[derive(Serialize, ToSchema)]
 pub struct AccountView {

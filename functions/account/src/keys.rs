@@ -1,5 +1,9 @@
 //! API keys: shown once, stored hashed, rotated with an overlap, revoked at once.
 
+use accounts::{
+    api_key::{ApiKey, KeyKind},
+    entities::{ApiKeyRecord, AuditEntry, KeyStatus},
+};
 use api::{
     App, Committed, List, PageQuery, PathId, Post, Principal, PrincipalKind, Problem, ProblemKind, Query,
     created, respond,
@@ -10,15 +14,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use domain::{
-    api_key::{ApiKey, KeyKind},
     id::{AccountId, ApiKeyId},
     scope::{Family, Grant},
     text::Name,
 };
-use store::{
-    Commit, accounts,
-    entities::{ApiKeyRecord, AuditEntry, KeyStatus},
-};
+use table::Commit;
 
 use crate::dto::{ApiKeyView, NewApiKey, Rotation};
 

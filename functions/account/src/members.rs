@@ -2,15 +2,12 @@
 //!
 //! Invariants: an account has an owner; only an owner makes or unmakes owners.
 
+use accounts::entities::{AuditEntry, Member};
 use api::{App, Json, List, PathId, Post, Principal, PrincipalKind, Problem, ProblemKind, created, respond};
 use axum::{extract::State, http::StatusCode, response::Response};
 use domain::{
     id::{AccountId, MemberId},
     scope::{Grant, Role},
-};
-use store::{
-    accounts,
-    entities::{AuditEntry, Member},
 };
 
 use crate::dto::{MemberPatch, MemberView, NewMember};

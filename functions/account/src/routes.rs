@@ -1,5 +1,6 @@
 //! Routes of the account family.
 
+use accounts::entities::{Account, AuditEntry};
 use api::{Access, App, Json, List, PageQuery, Principal, Problem, ProblemKind, Query, Routes, routes};
 use axum::{
     extract::State,
@@ -7,10 +8,6 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use domain::{id::AccountId, scope::Family};
-use store::{
-    accounts,
-    entities::{Account, AuditEntry},
-};
 
 use crate::{
     dto::{AccountPatch, AccountView, AuditView, Health},

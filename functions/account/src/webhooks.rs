@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use accounts::entities::AuditEntry;
 use api::{
     App, Committed, IfMatch, Json, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query,
-    created, etag, merge_patch, rate_limited, respond,
+    created, etag, existing, merge_patch, rate_limited, respond,
 };
 use axum::{
     Extension,
@@ -15,10 +16,12 @@ use axum::{
 use domain::{
     id::{AccountId, DeliveryId, WebhookEndpointId},
     network::Networks,
-    webhook::{Delivery, DisabledReason, EndpointStatus, EndpointUrl, MAX_ENDPOINTS, WebhookEndpoint},
 };
 use jiff::{SignedDuration, Timestamp};
-use store::{Answer, CommitError, entities::AuditEntry, webhooks};
+use table::{Answer, CommitError};
+use webhooks::webhook::{
+    Delivery, DisabledReason, EndpointStatus, EndpointUrl, MAX_ENDPOINTS, WebhookEndpoint,
+};
 
 use crate::dto::{DeliveryView, EndpointRequest, EndpointSettings, EndpointView, Rotation};
 
@@ -95,7 +98,7 @@ async fn add(
             // Another was added meanwhile: perhaps it was the last.
             Err(problem) if problem.is("fence") && attempt < ADDED_AT_ONCE => {
                 attempt += 1;
-                store::back_off(attempt.min(3)).await;
+                table::back_off(attempt.min(3)).await;
             }
             outcome => return Ok(outcome?),
         }
@@ -284,7 +287,7 @@ async fn ask<T>(
 /// An endpoint of the account: another account's does not exist.
 async fn own(app: &App, account: &AccountId, id: &WebhookEndpointId) -> Result<WebhookEndpoint, Problem> {
     let found = webhooks::endpoint(&app.table, account, id).await?;
-    found.ok_or_else(|| ProblemKind::NotFound.because("There is no such webhook endpoint."))
+    existing(found, "webhook endpoint")
 }
 
 async fn own_enabled(
@@ -300,7 +303,7 @@ async fn own_enabled(
 async fn own_delivery(app: &App, account: &AccountId, id: &DeliveryId) -> Result<Delivery, Problem> {
     own(app, account, &id.endpoint()).await?;
     let found = webhooks::delivery(&app.table, id).await?;
-    found.ok_or_else(|| ProblemKind::NotFound.because("There is no such delivery."))
+    existing(found, "delivery")
 }
 
 fn allowed(url: &str, networks: &Networks) -> Result<EndpointUrl, Problem> {

@@ -1,13 +1,16 @@
 //! What the family answers.
 
-use domain::{event::EventKind, stamp::Month};
+use campaigns::entities::CampaignStats;
+use codes::entities::CodePoolStats;
+use domain::event::EventKind;
+use projection::rollups::{self, Counts};
 use serde::Serialize;
-use store::{
-    entities::{CampaignStats, CodePoolStats},
-    rollups::{self, Counts, counted},
-    waitlists::WaitlistCounts,
-};
+use stamps::stamp::Month;
 use utoipa::ToSchema;
+use waitlists::{
+    WaitlistCounts,
+    projection::{CLICKED, ENTERED, REFERRED},
+};
 
 use crate::range::Timeline;
 
@@ -32,14 +35,14 @@ happened! {
     /// On a waitlist.
     WaitlistActivity {
         /// Visits through referral links.
-        clicked = counted::CLICKED;
+        clicked = CLICKED;
         joined = EventKind::SubscriberJoined.name();
         /// Of those who joined, those who followed a referral link.
-        referred = counted::REFERRED;
+        referred = REFERRED;
         /// Confirmed addresses.
         verified = EventKind::SubscriberVerified.name();
         /// Got into line: by confirming the address, or at once where that isn't asked for.
-        entered = counted::ENTERED;
+        entered = ENTERED;
         invited = EventKind::SubscriberInvited.name();
         converted = EventKind::SubscriberConverted.name();
         unsubscribed = EventKind::SubscriberUnsubscribed.name();
@@ -61,9 +64,9 @@ happened! {
     /// To the referrals of a waitlist.
     ReferralActivity {
         /// Visits through referral links.
-        clicked = counted::CLICKED;
+        clicked = CLICKED;
         /// Joined through one.
-        referred = counted::REFERRED;
+        referred = REFERRED;
         credited = EventKind::ReferralCredited.name();
         revoked = EventKind::ReferralRevoked.name();
         restored = EventKind::ReferralRestored.name();
@@ -86,7 +89,7 @@ happened! {
         visits = EventKind::StampGiven.name();
         voided = EventKind::StampVoided.name();
         /// Stamps, less those of voided visits.
-        stamps = counted::STAMPS;
+        stamps = stamps::projection::STAMPS;
         milestones = EventKind::MilestoneReached.name();
         rewards_issued = EventKind::CardRewardIssued.name();
         rewards_redeemed = EventKind::CardRewardRedeemed.name();
@@ -109,10 +112,10 @@ happened! {
     /// Of what leads from a visit to a redemption.
     FunnelActivity {
         /// Visits through referral links.
-        click = counted::CLICKED;
+        click = CLICKED;
         join = EventKind::SubscriberJoined.name();
         /// Got into line: by confirming the address, or at once where that isn't asked for.
-        verify = counted::ENTERED;
+        verify = ENTERED;
         /// Referrals that were credited.
         refer = EventKind::ReferralCredited.name();
         codes_redeemed = EventKind::CodeRedeemed.name();

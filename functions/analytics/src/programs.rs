@@ -1,8 +1,7 @@
 //! Who comes, who comes again, and who stays away, read from what is counted of a program's months.
 
-use domain::stamp::Month;
 use jiff::{Timestamp, ToSpan, civil::Date, tz::TimeZone};
-use store::programs::ProgramMonth;
+use stamps::{programs::ProgramMonth, stamp::Month};
 
 use crate::dto::{Cohort, MonthView};
 

@@ -8,11 +8,8 @@ use domain::{
     text::TimeZoneName,
 };
 use jiff::Timestamp;
+use projection::rollups::{Activity, Counts};
 use serde::{Deserialize, Serialize};
-use store::{
-    accounts,
-    rollups::{Activity, Counts},
-};
 use utoipa::{IntoParams, ToSchema};
 
 /// The parameters of every question.

@@ -1,13 +1,15 @@
 //! Routes of the analytics family.
 
-use api::{Access, App, PathId, Principal, Problem, ProblemKind, Query, Routes, routes};
+use api::{Access, App, PathId, Principal, Problem, ProblemKind, Query, Routes, existing, routes};
 use axum::{extract::State, response::Response};
+use codes::code_pools;
 use domain::{
-    feature::demand_index,
     id::{CampaignId, CodePoolId, FeatureId, ProgramId, WaitlistId},
     scope::Family,
 };
-use store::{campaigns, code_pools, features, programs, rollups, waitlists};
+use features::feature::demand_index;
+use projection::rollups;
+use stamps::programs;
 
 use crate::{
     dto::{
@@ -43,7 +45,7 @@ async fn waitlist(
     Query(range): Query<RangeQuery>,
 ) -> Result<Response, Problem> {
     let asked = range.asked(&app, &principal).await?;
-    let waitlist = app.waitlist(&principal.account_id, &id).await?;
+    let waitlist = existing(waitlists::read(&app.table, &principal.account_id, &id).await?, "waitlist")?;
     let activity = rollups::of_topic(&app.table, waitlist.id.as_str(), &asked.series).await?;
     let counts = waitlists::counts(&app.table, &id).await?;
     let sources = sources(&activity.total());
@@ -94,7 +96,7 @@ async fn referrals(
     Query(range): Query<RangeQuery>,
 ) -> Result<Response, Problem> {
     let asked = range.asked(&app, &principal).await?;
-    app.waitlist(&principal.account_id, &id).await?;
+    existing(waitlists::read(&app.table, &principal.account_id, &id).await?, "waitlist")?;
     let activity = rollups::of_topic(&app.table, id.as_str(), &asked.series).await?;
     let now = ReferralsNow { credited: waitlists::counts(&app.table, &id).await?.referrals };
     let timeline: Timeline<ReferralActivity> = asked.timeline(activity);
@@ -132,7 +134,7 @@ async fn program(
 ) -> Result<Response, Problem> {
     let asked = range.asked(&app, &principal).await?;
     let found = programs::read(&app.table, &principal.account_id, &id).await?;
-    found.ok_or_else(|| ProblemKind::NotFound.because("There is no such program."))?;
+    existing(found, "program")?;
     let stats = programs::stats(&app.table, &id).await?;
     let months = programs::months(&app.table, &id).await?;
     let activity = rollups::of_topic(&app.table, id.as_str(), &asked.series).await?;
@@ -161,7 +163,7 @@ async fn campaign(
 ) -> Result<Response, Problem> {
     let asked = range.asked(&app, &principal).await?;
     let found = campaigns::read(&app.table, &principal.account_id, &id).await?;
-    found.ok_or_else(|| ProblemKind::NotFound.because("There is no such campaign."))?;
+    existing(found, "campaign")?;
     let stats = campaigns::stats(&app.table, &id).await?;
     let activity = rollups::of_topic(&app.table, id.as_str(), &asked.series).await?;
     let view = CampaignAnalytics { timeline: asked.timeline(activity), now: stats.into() };

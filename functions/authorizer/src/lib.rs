@@ -11,19 +11,14 @@ mod jwks;
 mod jwt;
 mod ring_crypto;
 
+use accounts::api_key::{ApiKey, KeyKind};
+use accounts::entities::{KeyStatus, Member};
 use api::{ProblemKind, StartError};
-use domain::{
-    api_key::{ApiKey, KeyKind},
-    id::AccountId,
-    scope::Grant,
-};
+use domain::{id::AccountId, scope::Grant};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use store::{
-    StoreError, Table, accounts,
-    entities::{KeyStatus, Member},
-};
+use table::{Table, TableError};
 
 use crate::jwt::{Claims, Issuer};
 
@@ -61,7 +56,7 @@ pub enum Refusal {
     #[error("{}", .0.title())]
     Problem(ProblemKind),
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(#[from] TableError),
     /// The issuer's keys can't be had.
     #[error("the issuer is out of reach: {0}")]
     Issuer(String),

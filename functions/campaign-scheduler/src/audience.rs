@@ -1,14 +1,14 @@
 //! Who gets a message: pages of a program's customers.
 
-use domain::{
+use campaigns::{
     campaign::{Campaign, Send, SendStatus, Trigger},
-    customer::Customer,
-    id::{CampaignId, CustomerId, ProgramId, SendId},
-    stamp::Card,
+    sends,
+    tasks::CampaignTask,
 };
+use domain::id::{CampaignId, CustomerId, ProgramId, SendId};
 use jiff::{SignedDuration, Timestamp, civil::Date};
-use queues::CampaignTask;
-use store::{LIST_SHARDS, campaigns, programs, sends};
+use stamps::{customer::Customer, programs, stamp::Card};
+use table::LIST_SHARDS;
 
 use crate::{CampaignScheduler, SchedulerError};
 
@@ -150,7 +150,9 @@ impl CampaignScheduler {
         reached: u64,
     ) -> Result<(), SchedulerError> {
         let now = Timestamp::now();
-        let Some(card) = store::customers::card(&self.table, customer, program).await? else { return Ok(()) };
+        let Some(card) = stamps::customers::card(&self.table, customer, program).await? else {
+            return Ok(());
+        };
         for campaign in campaigns::of_milestones(&self.table, program).await? {
             // The index may lag behind: the item itself decides.
             let found = campaigns::find(&self.table, &campaign.id).await?;

@@ -2,16 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use domain::{
+use campaigns::{
     campaign::{Campaign, CampaignStatus, Send, SendReason, SendStatus, Template},
-    id::SendId,
-};
-use futures_util::future::join_all;
-use jiff::{SignedDuration, Timestamp};
-use store::{
-    LIST_SHARDS, StoreError, campaigns,
     sends::{self, Sending},
 };
+use domain::id::SendId;
+use futures_util::future::join_all;
+use jiff::{SignedDuration, Timestamp};
+use table::{LIST_SHARDS, TableError};
 
 use crate::{CampaignScheduler, SchedulerError, mails::MailTurns};
 
@@ -76,7 +74,7 @@ impl CampaignScheduler {
         id: SendId,
         turns: &MailTurns,
         now: Timestamp,
-    ) -> Result<Option<SendId>, StoreError> {
+    ) -> Result<Option<SendId>, TableError> {
         // The index may lag behind: the item itself decides.
         let Some(Sending { send, campaign }) = sends::read(&self.table, &id).await? else { return Ok(None) };
         let Some(after) = next(&send, now) else { return Ok(None) };

@@ -22,16 +22,18 @@ use api::{
     metrics::{self, Unit},
 };
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
+use campaigns::tasks::{self, CampaignTask};
 use domain::id::SendId;
 use jiff::Timestamp;
-use queues::{CampaignTask, MessageTask, Queue, QueueError};
+use queues::{Queue, QueueError};
 use serde::Deserialize;
-use store::{StoreError, Table};
+use stamps::tasks::MilestoneReached;
+use table::{Table, TableError};
 
 #[derive(Debug, thiserror::Error)]
 pub enum SchedulerError {
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(#[from] TableError),
     #[error(transparent)]
     Queue(#[from] QueueError),
 }
@@ -97,7 +99,7 @@ impl CampaignScheduler {
             CampaignTask::Requeue { campaign_id, run, shard, after } => {
                 self.requeue(&campaign_id, run, shard, after).await
             }
-            CampaignTask::Milestone { program_id, customer_id, visits } => {
+            CampaignTask::Milestone(MilestoneReached { program_id, customer_id, visits }) => {
                 self.milestone(&program_id, &customer_id, visits).await
             }
         }
@@ -111,7 +113,7 @@ impl CampaignScheduler {
     /// Puts messages into the senders' queue.
     async fn queue(&self, sends: &[SendId]) -> Result<(), SchedulerError> {
         metrics::record(&[("Queued", Unit::Count, sends.len() as f64)], &[]);
-        let tasks = sends.iter().cloned().map(MessageTask::of_campaign);
+        let tasks = sends.iter().cloned().map(tasks::of_message);
         Ok(self.messages.send_all(tasks.collect()).await?)
     }
 }

@@ -4,11 +4,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
-use queues::MessageTask;
-use store::{
-    LIST_SHARDS, messages,
-    rates::{self, Sender},
+use messages::{
+    mails,
+    senders::{self, Sender},
+    tasks::MessageTask,
 };
+use table::LIST_SHARDS;
 
 use crate::{CampaignScheduler, SchedulerError};
 
@@ -41,7 +42,7 @@ impl MailTurns {
 
 impl CampaignScheduler {
     pub(crate) async fn mail_turns(&self, now: Timestamp) -> Result<MailTurns, SchedulerError> {
-        let stopped_until = rates::stopped_until(&self.table, &Sender::ses_account()).await?;
+        let stopped_until = senders::stopped_until(&self.table, &Sender::ses_account()).await?;
         let stopped_until = stopped_until.filter(|until| *until > now);
         Ok(MailTurns { stopped_until, per_second: self.mails_per_second.get(), given: AtomicU32::new(0) })
     }
@@ -63,10 +64,10 @@ impl CampaignScheduler {
     }
 
     async fn queue_mails(&self, shard: u8, now: Timestamp, most: usize) -> Result<(), SchedulerError> {
-        let due = messages::due(&self.table, shard, now, most).await?;
+        let due = mails::due(&self.table, shard, now, most).await?;
         for together in due.chunks(TOGETHER) {
             let noted = join_all(together.iter().map(async |mail| {
-                let noted = messages::write(&self.table, &mail.queued(now + QUEUED_WITHIN, now)).await?;
+                let noted = mails::write(&self.table, &mail.queued(now + QUEUED_WITHIN, now)).await?;
                 Ok::<_, SchedulerError>(noted.then(|| MessageTask::Mail { message_id: mail.id.clone() }))
             }));
             let (noted, failed): (Vec<_>, Vec<_>) = noted.await.into_iter().partition(Result::is_ok);

@@ -1,27 +1,30 @@
 //! Campaigns themselves: settings, states, messages.
 
+use accounts::entities::AuditEntry;
 use api::{
     App, EventView, IfMatch, Json, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query,
-    created, etag, merge_patch, respond, retried,
+    created, etag, existing, merge_patch, respond, retried,
 };
 use axum::{
     extract::State,
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use domain::{
+use campaigns::{
     campaign::{Campaign, CampaignSettings, CampaignStatus, Channel, Send},
-    id::{AccountId, CampaignId, CustomerId},
-    stamp::Card,
+    sends, twilio_accounts,
 };
-use store::{Answer, CommitError, campaigns, entities::AuditEntry, events, programs, sends, twilio};
+use domain::id::{AccountId, CampaignId, CustomerId};
+use projection::events;
+use stamps::{programs, stamp::Card};
+use table::{Answer, CommitError};
 
 use crate::dto::{CampaignView, CampaignWithCounts, SendView, TestRequest};
 
 /// A campaign of the account: another account's does not exist.
 pub async fn own(app: &App, account: &AccountId, id: &CampaignId) -> Result<Campaign, Problem> {
     let found = campaigns::read(&app.table, account, id).await?;
-    found.ok_or_else(|| ProblemKind::NotFound.because("There is no such campaign."))
+    existing(found, "campaign")
 }
 
 fn audit(app: &App, principal: &Principal, action: &str, id: &CampaignId) -> AuditEntry {
@@ -35,7 +38,7 @@ async fn require_own(app: &App, account: &AccountId, settings: &CampaignSettings
         return Err(ProblemKind::NotFound.because("There is no such program."));
     }
     let Some(pool) = &settings.code_pool_id else { return Ok(()) };
-    let counter = store::claims::counter(&app.table, account, pool).await?;
+    let counter = codes::claims::counter(&app.table, account, pool).await?;
     counter.map(drop).ok_or_else(|| ProblemKind::NotFound.because("There is no such code pool."))
 }
 
@@ -255,7 +258,7 @@ async fn require_sender(app: &App, campaign: &Campaign) -> Result<(), Problem> {
     if channel == Channel::Email {
         return Ok(());
     }
-    let account = twilio::read(&app.table, &campaign.account_id).await?;
+    let account = twilio_accounts::read(&app.table, &campaign.account_id).await?;
     let sender = account.and_then(|account| match channel {
         Channel::Whatsapp => account.whatsapp_sender,
         _ => account.sms_sender,
@@ -292,7 +295,7 @@ pub async fn test(
 }
 
 async fn card(app: &App, campaign: &Campaign, customer: &CustomerId) -> Result<Card, Problem> {
-    let card = store::customers::card(&app.table, customer, &campaign.settings.program_id).await?;
+    let card = stamps::customers::card(&app.table, customer, &campaign.settings.program_id).await?;
     let own = card.filter(|card| card.account_id == campaign.account_id);
     own.ok_or_else(|| ProblemKind::NotFound.because("The program has no such customer."))
 }

@@ -1,14 +1,16 @@
 //! What the campaign family takes and gives. What a campaign takes is [`CampaignSettings`].
 
-use domain::{
+use campaigns::{
     campaign::{Campaign, CampaignSettings, CampaignStatus, Channel, Send, SendReason, SendStatus},
-    id::{AccountId, CampaignId, ClaimId, CustomerId, SendId},
+    entities::{CampaignStats, TwilioAccount},
     keyword::StopWords,
+};
+use domain::{
+    id::{AccountId, CampaignId, ClaimId, CustomerId, SendId},
     phone::Phone,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use store::entities::{CampaignStats, TwilioAccount};
 use utoipa::{IntoParams, ToSchema};
 
 #[derive(Serialize, ToSchema)]
@@ -164,7 +166,7 @@ impl TwilioView {
             updated_at,
             ..
         } = account;
-        let inbound_url = domain::campaign::inbound_callback(public_url, &account_id);
+        let inbound_url = campaigns::campaign::inbound_callback(public_url, &account_id);
         Self { account_sid, whatsapp_sender, sms_sender, stop_words, inbound_url, updated_at }
     }
 }

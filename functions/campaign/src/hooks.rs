@@ -11,20 +11,20 @@ use axum::{
     extract::{FromRequest, Request, State},
     http::{HeaderMap, StatusCode, header},
 };
-use domain::{
+use campaigns::{
     campaign::{Send, SendReason, SendStatus, inbound_callback, status_callback},
-    id::{AccountId, CustomerId},
+    entities::TwilioAccount,
     keyword::{Keyword, StopWords},
+    sends, twilio_accounts,
+};
+use domain::{
+    id::{AccountId, CustomerId},
     phone::Phone,
     token::{self, Purpose},
 };
 use jiff::SignedDuration;
-use store::{
-    accounts, customers,
-    entities::TwilioAccount,
-    rates::{self, Sender},
-    sends, twilio,
-};
+use messages::senders;
+use stamps::customers;
 
 use crate::dto::{InboundQuery, OptOutQuery, OptOutRequest, StatusQuery};
 
@@ -46,7 +46,7 @@ async fn signed(
     body: &Bytes,
 ) -> Result<(TwilioAccount, BTreeMap<String, String>), Problem> {
     let refused = || Problem::from(ProblemKind::SignatureInvalid);
-    let account = twilio::read(&app.table, account).await?.ok_or_else(refused)?;
+    let account = twilio_accounts::read(&app.table, account).await?.ok_or_else(refused)?;
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let signature = text("x-twilio-signature");
     let is_form = text(header::CONTENT_TYPE.as_str()).starts_with("application/x-www-form-urlencoded");
@@ -159,8 +159,8 @@ impl Told<'_> {
             };
             let cap = sends::cap_of(&app.table, send).await?;
             let noted = sends::give_back(&app.table, &after, cap.as_ref()).await?;
-            let sender = Sender::twilio(self.account, sender(self.account, self.from));
-            rates::stop_until(&app.table, &sender, now + REST).await?;
+            let sender = self.account.sender(sender(self.account, self.from));
+            senders::stop_until(&app.table, &sender, now + REST).await?;
             return Ok(noted);
         }
         let later = send.status.later(self.status);

@@ -1,12 +1,9 @@
 //! The account at Twilio that an account's messages go through.
 
+use accounts::entities::AuditEntry;
 use api::{App, Json, Principal, Problem, ProblemKind, retried};
 use axum::{extract::State, http::StatusCode};
-use domain::twilio::AuthToken;
-use store::{
-    entities::{AuditEntry, TwilioAccount},
-    twilio,
-};
+use campaigns::{entities::TwilioAccount, twilio::AuthToken, twilio_accounts};
 
 use crate::dto::{TwilioRequest, TwilioView};
 
@@ -14,7 +11,7 @@ use crate::dto::{TwilioRequest, TwilioView};
 #[utoipa::path(get, path = "/api/v1/providers/twilio", tag = "campaign",
     responses((status = OK, body = TwilioView)))]
 pub async fn get(State(app): State<App>, principal: Principal) -> Result<axum::Json<TwilioView>, Problem> {
-    let found = twilio::read(&app.table, &principal.account_id).await?;
+    let found = twilio_accounts::read(&app.table, &principal.account_id).await?;
     let found = found.ok_or_else(|| ProblemKind::NotFound.because("No account at Twilio is set."))?;
     Ok(axum::Json(TwilioView::of(found, app.public_url())))
 }
@@ -35,7 +32,7 @@ pub async fn put(
     let auth_token =
         AuthToken::new(auth_token).map_err(|invalid| Problem::invalid("auth_token", &invalid))?;
     retried(|| async {
-        let old = twilio::read(&app.table, &principal.account_id).await?;
+        let old = twilio_accounts::read(&app.table, &principal.account_id).await?;
         let new = TwilioAccount {
             account_id: principal.account_id.clone(),
             account_sid: account_sid.clone(),
@@ -47,7 +44,7 @@ pub async fn put(
             rev: old.as_ref().map_or(1, |old| old.rev + 1),
         };
         let audit = audit(&app, &principal, "twilio.set");
-        twilio::set(&new, old.as_ref(), &audit).apply(&app.table).await?;
+        twilio_accounts::set(&new, old.as_ref(), &audit).apply(&app.table).await?;
         Ok(axum::Json(TwilioView::of(new, app.public_url())))
     })
     .await
@@ -56,10 +53,10 @@ pub async fn put(
 /// Forgets the account at Twilio: nothing more is sent through it.
 #[utoipa::path(delete, path = "/api/v1/providers/twilio", tag = "campaign", responses((status = NO_CONTENT)))]
 pub async fn delete(State(app): State<App>, principal: Principal) -> Result<StatusCode, Problem> {
-    let Some(old) = twilio::read(&app.table, &principal.account_id).await? else {
+    let Some(old) = twilio_accounts::read(&app.table, &principal.account_id).await? else {
         return Err(ProblemKind::NotFound.because("No account at Twilio is set."));
     };
-    twilio::forget(&old, &audit(&app, &principal, "twilio.forgotten")).apply(&app.table).await?;
+    twilio_accounts::forget(&old, &audit(&app, &principal, "twilio.forgotten")).apply(&app.table).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -5,8 +5,8 @@
 //! was only held may go to somebody else.
 
 use api::{
-    App, Client, Committed, PathId, Post, Principal, Problem, ProblemKind, Query, created, rate_limited,
-    require_origin, respond, retried,
+    App, Client, Committed, PathId, Post, Principal, Problem, ProblemKind, Query, created, existing,
+    rate_limited, require_origin, respond, retried,
 };
 use axum::{
     Extension,
@@ -14,18 +14,18 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use domain::{
+use codes::{
     claim::{Claim, ClaimStatus},
+    claims::{self, Claimant, Counter},
     code_pool::{ClaimPolicy, Closed, CodePool, Platform},
+};
+use domain::{
     id::{ClaimId, CodePoolId},
     rate::Verdict,
 };
 use files::Bucket;
 use jiff::{SignedDuration, Timestamp};
-use store::{
-    Answer, Commit,
-    claims::{self, Claimant, Counter},
-};
+use table::Answer;
 
 use crate::{
     codes::text_of,
@@ -38,7 +38,7 @@ const PATIENCE: SignedDuration = SignedDuration::from_secs(5);
 
 async fn counter(app: &App, principal: &Principal, id: &CodePoolId) -> Result<Counter, Problem> {
     let found = claims::counter(&app.table, &principal.account_id, id).await?;
-    found.ok_or_else(|| ProblemKind::NotFound.because("There is no such code pool."))
+    existing(found, "code pool")
 }
 
 fn platform_of(pool: &CodePool, asked: Option<Platform>) -> Result<Platform, Problem> {
@@ -211,7 +211,7 @@ async fn allot(
         match post.commit(app, commit, &answer).await {
             Ok(committed) => return Ok(allotment(committed, answer, claim)),
             // Somebody else took the code, or this user asked twice at once.
-            Err(problem) if problem.is("stock") || problem.is("claim") => store::back_off(attempt).await,
+            Err(problem) if problem.is("stock") || problem.is("claim") => table::back_off(attempt).await,
             Err(problem) => return Err(problem.into()),
         }
     }
@@ -257,7 +257,7 @@ async fn again(
             claims::confirm(&Claim { by_server: current.by_server || takes_over, ..current.clone() }, now)
         }
         Some((text, until)) if takes_over => claims::take_over(current, text, until),
-        _ => (current.clone(), Commit::new(&store::patterns::CLAIM_WRITE)),
+        _ => (current.clone(), claims::unchanged()),
     };
     let answer = ok(&claim)?;
     match post.commit(app, commit, &answer).await {
@@ -287,7 +287,7 @@ fn no_store(mut response: Response) -> Response {
 
 async fn own(app: &App, principal: &Principal, id: &ClaimId) -> Result<Claim, Problem> {
     let found = claims::read(&app.table, &principal.account_id, id).await?;
-    found.ok_or_else(|| ProblemKind::NotFound.because("There is no such claim."))
+    existing(found, "claim")
 }
 
 /// Adds the code, which is not kept with answers, for its claimer to see.
@@ -374,7 +374,7 @@ async fn settle(
         let now = app.now();
         let (settled, commit) = match (claim.status, settlement) {
             (ClaimStatus::Claimed, Settlement::Confirm) | (ClaimStatus::Released, Settlement::Release) => {
-                (claim, Commit::new(&store::patterns::CLAIM_WRITE))
+                (claim, claims::unchanged())
             }
             (ClaimStatus::Claimed, Settlement::Release) => return Err(ProblemKind::ClaimConfirmed.into()),
             (ClaimStatus::Released, Settlement::Confirm) => {

@@ -1,23 +1,23 @@
 //! Codes as their owner sees them: masked, unless one is revealed.
 
-use api::{App, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query, respond, retried};
+use accounts::entities::AuditEntry;
+use api::{
+    App, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query, existing, respond, retried,
+};
 use axum::{
     Extension,
     extract::State,
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use domain::{
+use codes::{
+    Placed,
     claim::{Archived, Code},
     code_pool::PromoCode,
-    id::{AccountId, CodeId, CodePoolId},
 };
+use domain::id::{AccountId, CodeId, CodePoolId};
 use files::Bucket;
-use store::{
-    Answer,
-    codes::{self, Placed},
-    entities::AuditEntry,
-};
+use table::Answer;
 
 use crate::{
     dto::{CodeStatus, CodeView, RevealedCode},
@@ -41,7 +41,7 @@ pub async fn list(
 
 async fn own(app: &App, account: &AccountId, id: &CodeId) -> Result<Placed, Problem> {
     let found = codes::read(&app.table, account, id).await?;
-    found.ok_or_else(|| ProblemKind::NotFound.because("There is no such code."))
+    existing(found, "code")
 }
 
 /// One code, masked.

@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use domain::{
-    Invalid,
+use codes::{
     claim::{Claim, ClaimStatus, Claimer, Code},
     code_pool::{self, CodePool, CodePoolSettings, CodePoolStatus, Platform, PromoCode, ReservationSeconds},
+    entities::{CodePoolStats, Import, ImportStatus, Stock},
+};
+use domain::{
+    Invalid,
     id::{ClaimId, CodeId, CodePoolId, ImportId},
     text::{Fingerprint, Metadata, Name},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use store::entities::{CodePoolStats, Import, ImportStatus, Stock};
 use utoipa::ToSchema;
 
 #[derive(Serialize, ToSchema)]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use accounts::entities::AuditEntry;
 use api::{
     App, Committed, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query, created,
     rate_limited, respond,
@@ -12,17 +13,11 @@ use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
-use domain::{
-    code_pool::Closed,
-    id::{CodePoolId, ImportId},
-};
+use codes::{code_pool::Closed, entities::Import, imports};
+use domain::id::{CodePoolId, ImportId};
 use files::{Bucket, CSV, UPLOAD_LIFETIME};
 use serde::Deserialize;
-use store::{
-    Answer, accounts,
-    entities::{AuditEntry, Import},
-    imports,
-};
+use table::Answer;
 use utoipa::ToSchema;
 
 use crate::{

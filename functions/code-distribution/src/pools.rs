@@ -1,26 +1,29 @@
 //! Code pools themselves.
 
+use accounts::entities::AuditEntry;
 use api::{
     App, EventView, IfMatch, Json, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query,
-    created, etag, merge_patch, respond,
+    created, etag, existing, merge_patch, respond,
 };
 use axum::{
     extract::State,
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use domain::{
+use codes::{
     code_pool::{CodePool, CodePoolSettings},
-    id::{AccountId, CodePoolId},
+    code_pools,
 };
-use store::{CommitError, code_pools, entities::AuditEntry, events};
+use domain::id::{AccountId, CodePoolId};
+use projection::events;
+use table::CommitError;
 
 use crate::dto::{CodePoolView, CodePoolWithCounts};
 
 /// A pool of the account: another account's does not exist.
 pub async fn own(app: &App, account: &AccountId, id: &CodePoolId) -> Result<CodePool, Problem> {
     let found = code_pools::read(&app.table, account, id).await?;
-    found.ok_or_else(|| ProblemKind::NotFound.because("There is no such code pool."))
+    existing(found, "code pool")
 }
 
 /// Creates a code pool. A name is enough.

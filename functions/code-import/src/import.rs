@@ -9,22 +9,20 @@
 use std::collections::HashSet;
 
 use bytes::Bytes;
-use domain::{
+use codes::{
+    CODES_AT_ONCE, Duplicate, Loaded, NewCode, claims,
     code_pool::{Closed, CodePool, Lots},
-    secret::SigningKey,
+    entities::{Import, ImportStatus, Progress},
+    imports,
 };
+use domain::secret::SigningKey;
 use files::{
     FilesError,
     csv::{self, Content, Delimiter, Position, Record, Records, Remark, Report},
 };
 use futures_util::future::try_join_all;
 use jiff::Timestamp;
-use store::{
-    CommitError, StoreError, accounts, claims,
-    codes::{self, CODES_AT_ONCE, Duplicate, Loaded, NewCode},
-    entities::{Import, ImportStatus, Progress},
-    imports,
-};
+use table::{CommitError, TableError};
 
 use crate::{
     ImportError, Importer,
@@ -235,7 +233,7 @@ impl Importer {
         let reason = match self.load_rest(pool, &import).await {
             Err(ImportError::Files(error)) => lost(error)?.reason,
             // Trying again would not help.
-            Err(ImportError::Store(error @ StoreError::Refused { .. })) => {
+            Err(ImportError::Store(error @ TableError::Refused { .. })) => {
                 tracing::error!(import_id = %import.id, cause = %error, "rows refused");
                 "some rows could not be stored".to_owned()
             }
@@ -319,7 +317,7 @@ fn noted(
     match outcome {
         Ok(()) => Ok(Ok(import)),
         Err(CommitError::Condition(_)) => Ok(Err(Superseded)),
-        Err(CommitError::Store(error)) => Err(error.into()),
+        Err(CommitError::Table(error)) => Err(error.into()),
     }
 }
 

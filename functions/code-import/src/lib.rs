@@ -11,23 +11,22 @@ mod import;
 mod rows;
 
 use api::StartError;
-use domain::{
-    code_pool::CodePool,
-    id::{CodePoolId, ImportId},
-};
-use files::{Bucket, FilesError};
-use jiff::Timestamp;
-use serde::Deserialize;
-use store::{
-    StoreError, Table, code_pools,
+use codes::code_pool::CodePool;
+use codes::{
+    code_pools,
     entities::{Import, ImportStatus},
     imports,
 };
+use domain::id::{CodePoolId, ImportId};
+use files::{Bucket, FilesError};
+use jiff::Timestamp;
+use serde::Deserialize;
+use table::{Table, TableError};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(#[from] TableError),
     #[error(transparent)]
     Files(#[from] FilesError),
     #[error("the report can't be written: {0}")]

@@ -2,15 +2,15 @@
 //!
 //! Reasons never repeat what is in a cell, since codes are worth money.
 
-use domain::{
+use codes::{
+    NewCode,
     code_pool::{CodePool, Lot, Platform, PromoCode},
-    text::{Metadata, name_key},
 };
+use domain::text::{Metadata, name_key};
 use files::csv::{
     Cells, Header, HeaderRow, Known, MAX_FIELDS, Remark, damage, looks_like_a_date, unclear, unwrapped,
 };
 use jiff::{Timestamp, ToSpan, civil, tz::TimeZone};
-use store::codes::NewCode;
 
 /// The columns that are known, in the order that a file without a header has them in.
 const KNOWN: [Known; 4] = [

@@ -1,16 +1,18 @@
 //! Comments: seen by others once a moderator has approved them.
 
+use accounts::entities::AuditEntry;
 use api::{
     App, Client, Committed, Json, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query,
-    created, rate_limited, require_origin, respond, retried,
+    created, existing, rate_limited, require_origin, respond, retried,
 };
 use axum::{extract::State, response::Response};
-use domain::{
+use domain::id::CommentId;
+use features::{
+    comments,
     feature::{Comment, CommentStatus},
-    id::CommentId,
-    subscriber::Subscriber,
 };
-use store::{Answer, comments, entities::AuditEntry, subscribers};
+use table::Answer;
+use waitlists::{subscriber::Subscriber, subscribers};
 
 use crate::{
     dto::{CommentFilter, CommentRequest, CommentView, Moderation},
@@ -105,13 +107,14 @@ pub async fn list(
         (Some(feature), None) => {
             let feature = own(&app, account, feature).await?;
             if principal.is_publishable() {
-                let waitlist = app.waitlist(account, &feature.waitlist_id).await?;
+                let waitlist =
+                    existing(waitlists::read(&app.table, account, &feature.waitlist_id).await?, "waitlist")?;
                 require_origin(&waitlist.settings.allowed_origins, &client.headers)?;
             }
             comments::list(&app.table, &feature.id, status, cursor, limit).await?
         }
         (None, Some(waitlist)) if filter.status.is_none_or(|status| status == CommentStatus::Pending) => {
-            let waitlist = app.waitlist(account, waitlist).await?;
+            let waitlist = existing(waitlists::read(&app.table, account, waitlist).await?, "waitlist")?;
             comments::pending(&app.table, &waitlist.id, cursor, limit).await?
         }
         (None, Some(_)) => return Err(Problem::field("status", "is pending, of a waitlist's comments")),
@@ -133,7 +136,7 @@ pub async fn moderate(
     let status = CommentStatus::from(moderation.status);
     retried(|| async {
         let found = comments::read(&app.table, &principal.account_id, &id).await?;
-        let old = found.ok_or_else(|| ProblemKind::NotFound.because("There is no such comment."))?;
+        let old = existing(found, "comment")?;
         if old.status == status {
             return Ok(axum::Json(CommentView::whole(old)));
         }

@@ -1,13 +1,15 @@
 //! What the feature-vote family takes and gives.
 
 use domain::{
-    feature::{Comment, CommentStatus, Feature, FeatureSettings, FeatureStatus, Vote, demand_index},
     id::{CommentId, FeatureId, SubscriberId, WaitlistId},
     text::{Name, Prose},
 };
+use features::{
+    Listed, Order,
+    feature::{Comment, CommentStatus, Feature, FeatureSettings, FeatureStatus, Vote, demand_index},
+};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use store::features::{Listed, Order};
 use utoipa::{IntoParams, ToSchema};
 
 #[derive(Deserialize, ToSchema)]

@@ -1,25 +1,22 @@
 //! Features themselves.
 
+use accounts::entities::AuditEntry;
 use api::{
     App, Client, EventView, IfMatch, Json, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind,
-    Query, acting_subscriber, created, etag, merge_patch, require_origin, respond,
+    Query, acting_subscriber, created, etag, existing, merge_patch, require_origin, respond,
 };
 use axum::{
     extract::State,
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use domain::{
+use domain::id::{AccountId, FeatureId, WaitlistId};
+use features::{
+    Listed,
     feature::{Feature, FeatureSettings},
-    id::{AccountId, FeatureId, WaitlistId},
 };
-use store::{
-    CommitError,
-    entities::AuditEntry,
-    events,
-    features::{self, Listed},
-    waitlists,
-};
+use projection::events;
+use table::CommitError;
 
 use crate::dto::{FeatureFilter, FeatureRequest, FeatureView, MergeRequest};
 
@@ -28,7 +25,7 @@ pub async fn own(app: &App, account: &AccountId, id: &FeatureId) -> Result<Featu
     let found = features::read(&app.table, account, id).await?;
     // What leads to another feature stays when it is deleted, for those who come by it.
     let shown = found.filter(|feature| !feature.deleting || feature.merged_into.is_none());
-    shown.ok_or_else(|| ProblemKind::NotFound.because("There is no such feature."))
+    existing(shown, "feature")
 }
 
 /// Refuses to change a feature that is not there any more.
@@ -50,7 +47,7 @@ async fn shown(app: &App, feature: Feature) -> Result<FeatureView, Problem> {
     let members = members(app, &feature.waitlist_id).await?;
     let counted = features::batch(&app.table, std::slice::from_ref(&feature.id)).await?;
     let tally = counted.into_iter().next().map(|listed| listed.tally);
-    let tally = tally.unwrap_or_else(|| domain::feature::FeatureTally::new(&feature));
+    let tally = tally.unwrap_or_else(|| features::feature::FeatureTally::new(&feature));
     Ok(FeatureView::of(Listed { feature, tally }, members, None))
 }
 
@@ -69,14 +66,17 @@ pub async fn create(
     if let Some(answer) = post.answered(&app).await? {
         return Ok(respond(answer));
     }
-    let waitlist = app.waitlist(&principal.account_id, &post.body.waitlist_id).await?;
+    let waitlist = existing(
+        waitlists::read(&app.table, &principal.account_id, &post.body.waitlist_id).await?,
+        "waitlist",
+    )?;
     if waitlist.deleting {
         return Err(ProblemKind::WaitlistDeleting.into());
     }
     let feature = Feature::new(principal.account_id.clone(), waitlist.id, post.body.settings(), app.now());
     let commit = features::create(&feature, &audit(&app, &principal, "feature.created", &feature.id));
     let (location, rev) = (format!("/api/v1/features/{}", feature.id), feature.rev);
-    let tally = domain::feature::FeatureTally::new(&feature);
+    let tally = features::feature::FeatureTally::new(&feature);
     let answer = created(location, &FeatureView::of(Listed { feature, tally }, 0, None))?;
     let committed = post.commit(&app, commit, &answer).await?;
     Ok((etag(rev), respond(committed.answer_or(answer))).into_response())
@@ -95,7 +95,8 @@ pub async fn list(
 ) -> Result<axum::Json<List<FeatureView>>, Problem> {
     let page = PageQuery { cursor: filter.cursor, limit: filter.limit };
     let (cursor, limit) = (page.cursor()?, page.limit()?);
-    let waitlist = app.waitlist(&principal.account_id, &filter.waitlist_id).await?;
+    let waitlist =
+        existing(waitlists::read(&app.table, &principal.account_id, &filter.waitlist_id).await?, "waitlist")?;
     if principal.is_publishable() {
         require_origin(&waitlist.settings.allowed_origins, &client.headers)?;
     }
@@ -128,7 +129,10 @@ pub async fn get(
 ) -> Result<Response, Problem> {
     let feature = own(&app, &principal.account_id, &id).await?;
     if principal.is_publishable() {
-        let waitlist = app.waitlist(&principal.account_id, &feature.waitlist_id).await?;
+        let waitlist = existing(
+            waitlists::read(&app.table, &principal.account_id, &feature.waitlist_id).await?,
+            "waitlist",
+        )?;
         require_origin(&waitlist.settings.allowed_origins, &client.headers)?;
     }
     let rev = feature.rev;
@@ -204,7 +208,7 @@ pub async fn merge(
     let commit = features::begin_merge(&merged, &target, &audit, now);
     let body = serde_json::to_string(&shown(&app, merged).await?)?;
     let location = Some(format!("/api/v1/features/{id}"));
-    let answer = store::Answer { status: StatusCode::ACCEPTED.as_u16(), body, location };
+    let answer = table::Answer { status: StatusCode::ACCEPTED.as_u16(), body, location };
     let committed = post.commit(&app, commit, &answer).await?;
     Ok(respond(committed.answer_or(answer)))
 }

@@ -2,15 +2,15 @@
 
 use api::{
     App, Client, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query, acting_subscriber,
-    rate_limited, require_origin, respond, retried,
+    existing, rate_limited, require_origin, respond, retried,
 };
 use axum::{extract::State, http::StatusCode, response::Response};
 use domain::{
     id::{FeatureId, SubscriberId},
     rate::Verdict,
-    subscriber::SubscriberStatus,
 };
-use store::features::{self, Ballot};
+use features::Ballot;
+use waitlists::subscriber::SubscriberStatus;
 
 use crate::{
     dto::{VoteView, VoterView},
@@ -35,7 +35,10 @@ pub async fn ballot(
             && ballot.feature.waitlist_id == ballot.subscriber.waitlist_id
     });
     let ballot = own.ok_or_else(|| ProblemKind::NotFound.because("The waitlist has no such feature."))?;
-    let waitlist = app.waitlist(&principal.account_id, &ballot.feature.waitlist_id).await?;
+    let waitlist = existing(
+        waitlists::read(&app.table, &principal.account_id, &ballot.feature.waitlist_id).await?,
+        "waitlist",
+    )?;
     require_origin(&waitlist.settings.allowed_origins, &client.headers)?;
     if ballot.subscriber.status == SubscriberStatus::Pending {
         return Err(ProblemKind::NotVerified.into());
@@ -87,7 +90,7 @@ pub async fn cast(
         }
         let view = VoteView { feature_id: ballot.feature.id.clone(), voted: true };
         let body = serde_json::to_string(&view)?;
-        let answer = store::Answer { status: StatusCode::OK.as_u16(), body, location: None };
+        let answer = table::Answer { status: StatusCode::OK.as_u16(), body, location: None };
         let committed = post.commit(&app, ballot.cast(app.now()), &answer).await?;
         Ok(respond(committed.answer_or(answer)))
     });

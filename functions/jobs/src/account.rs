@@ -1,7 +1,10 @@
 //! New accounts. They are an operator's to make, so no route does it.
 
-use domain::{
+use accounts::{
     api_key::{ApiKey, KeyKind},
+    entities::{Account, AccountSigning, ApiKeyRecord, AuditEntry, Limits, Member},
+};
+use domain::{
     email::Email,
     id::{AccountId, ApiKeyId, MemberId},
     scope::{Grant, Role},
@@ -10,10 +13,7 @@ use domain::{
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use store::{
-    CommitError, Table, accounts,
-    entities::{Account, AccountSigning, ApiKeyRecord, AuditEntry, Limits, Member},
-};
+use table::{CommitError, Table};
 
 /// Whose account it will be.
 #[derive(Debug, Deserialize)]

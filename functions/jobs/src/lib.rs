@@ -11,38 +11,15 @@
 //! `vote.purge`, `comment.purge`.
 
 pub mod account;
-mod campaigns;
-mod codes;
-mod deletion;
-mod export;
-mod features;
-mod stamps;
 
 use account::{AccountRequest, NewAccount};
 use api::StartError;
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
-use files::{Bucket, FilesError};
-use queues::{Queue, QueueError};
+use files::Bucket;
+use projection::job::{self, JobError, Task, Worker, Workshop};
+use queues::Queue;
 use serde::{Deserialize, Serialize};
-use store::{CommitError, StoreError, Table, entities::JobKind};
-
-#[derive(Debug, thiserror::Error)]
-pub enum JobError {
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error(transparent)]
-    Commit(#[from] CommitError),
-    #[error(transparent)]
-    Files(#[from] FilesError),
-    #[error(transparent)]
-    Queue(#[from] QueueError),
-    #[error("a row can't be written: {0}")]
-    Row(#[from] csv::Error),
-    #[error("a job for another worker: {0:?}")]
-    Misrouted(JobKind),
-    #[error("a line can't be written: {0}")]
-    Line(#[from] serde_json::Error),
-}
+use table::Table;
 
 /// What the function is invoked with.
 #[derive(Deserialize)]
@@ -90,27 +67,18 @@ pub enum Answer {
     Account(NewAccount),
 }
 
-/// In how many seconds what is being emptied is looked at again: at once while there is as much as fits a round,
-/// otherwise when everything has come that may still come, and the projector has counted what went.
-fn pause(removed: usize, most: usize, stragglers: i32) -> i32 {
-    if removed < most { stragglers } else { 0 }
-}
-
-pub struct Jobs {
-    table: Table,
-    bucket: Bucket,
-    queue: Queue,
-}
+pub struct Jobs(Workshop);
 
 impl Jobs {
     /// # Errors
     /// When a variable is missing.
     pub fn from_env(env: &aws::Env) -> Result<Self, StartError> {
-        Ok(Self {
+        Ok(Self(Workshop {
             table: Table::from_env(env)?,
             bucket: Bucket::from_env(env)?,
-            queue: Queue::new(&queues::client(env)?, env.require("JOBS_QUEUE_URL")?),
-        })
+            queue: Queue::new(&queues::client(env)?, env.require(job::QUEUE)?),
+            families: families::ALL,
+        }))
     }
 
     /// Does the jobs of a batch, of which what failed is reported and comes again; or what
@@ -121,48 +89,24 @@ impl Jobs {
     pub async fn handle(&self, invocation: Invocation) -> Result<Answer, JobError> {
         match invocation {
             Invocation::Queued(event) => {
-                Ok(Answer::Batch(queues::work_off(event, 1, |job| self.work(job)).await))
+                Ok(Answer::Batch(queues::work_off(event, 1, |task| self.work(task)).await))
             }
             Invocation::Scheduled(Schedule::ArchiveCodes) => {
-                self.archive_all().await?;
+                codes::jobs::archive_all(&self.0).await?;
                 Ok(Answer::Batch(SqsBatchResponse::default()))
             }
             Invocation::Operated(Operation::CreateAccount(request)) => {
-                Ok(Answer::Account(account::create(&self.table, request).await?))
+                Ok(Answer::Account(account::create(&self.0.table, request).await?))
             }
         }
     }
 
-    async fn work(&self, job: JobKind) -> Result<(), JobError> {
-        match job {
-            JobKind::ExportSubscribers { export_id } => self.export(&export_id).await,
-            JobKind::DeleteWaitlist { waitlist_id } => self.delete_waitlist(&waitlist_id).await,
-            JobKind::PurgeExports { waitlist_id } => self.purge_exports(&waitlist_id).await,
-            JobKind::MergeFeature { feature_id } => self.merge_feature(&feature_id).await,
-            JobKind::DeleteFeature { feature_id } => self.delete_feature(&feature_id).await,
-            JobKind::Silence { subscriber_id } => {
-                Ok(store::features::silence(&self.table, &subscriber_id).await?)
-            }
-            JobKind::DeleteCodePool { pool_id } => self.delete_code_pool(&pool_id).await,
-            JobKind::ArchiveCodes { pool_id } => self.archive(&pool_id).await,
-            JobKind::DeleteProgram { program_id } => self.delete_program(&program_id).await,
-            JobKind::WatchCards { program_id, inactivity_days, after, again } => {
-                self.watch_cards(&program_id, inactivity_days, after, again).await
-            }
-            JobKind::DeleteCampaign { campaign_id } => self.delete_campaign(&campaign_id).await,
+    async fn work(&self, task: Task) -> Result<(), JobError> {
+        let jobs = families::jobs().find(|jobs| jobs.kinds.contains(&task.kind()));
+        match jobs.map(|jobs| jobs.by) {
+            Some(Worker::Jobs(run)) => run(&self.0, task).await,
             // Acknowledged, nobody would do it: it ends among the dead letters, which somebody is told of.
-            other @ (JobKind::StartCampaign { .. }
-            | JobKind::SendMessage { .. }
-            | JobKind::Deliver { .. }
-            | JobKind::TellOfEndpoint { .. }) => Err(JobError::Misrouted(other)),
-            JobKind::EraseCustomer { customer_id } => {
-                Ok(store::customers::finish_erase(&self.table, &customer_id).await?)
-            }
+            Some(Worker::Other { .. }) | None => Err(JobError::Misrouted(task.kind().to_owned())),
         }
-    }
-
-    /// Asks for a job, in so many seconds.
-    async fn queue(&self, job: &JobKind, delay: i32) -> Result<(), JobError> {
-        Ok(self.queue.send_in(delay, job).await?)
     }
 }

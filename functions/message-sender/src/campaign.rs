@@ -13,23 +13,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-use domain::{
+use campaigns::{
     campaign::{
         Body, Campaign, CampaignStatus, ContentSid, FREQUENCY_CAP, QuietHours, Send, SendReason, SendStatus,
         Subject, Template, Variables, fill, status_callback, values,
     },
-    customer::Customer,
+    entities::{Cap, TwilioAccount},
+    sends::{self, Recipient, Taken},
+};
+use domain::{
     email::Email,
     id::{CodeId, SendId},
     phone::Phone,
 };
 use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
-use store::{
-    entities::{Cap, TwilioAccount},
-    rates::{self, Lease, Sender},
-    sends::{self, Recipient, Taken},
-};
+use messages::senders::{self, Lease, Sender};
+use stamps::customer::Customer;
 use tokio::sync::Semaphore;
 
 use crate::{
@@ -230,7 +230,7 @@ impl MessageSender {
                 Judgement::Wait => return Ok(None),
                 Judgement::Go(ready) => return Ok(Some(*ready)),
                 Judgement::Note(after) if sends::update(&self.table, &after).await? => return Ok(None),
-                Judgement::Note(_) => store::back_off(attempt).await,
+                Judgement::Note(_) => table::back_off(attempt).await,
             }
         }
         Err(SendError::Busy)
@@ -326,7 +326,7 @@ impl MessageSender {
             }
         };
         let from = format!("{channel}{}", sender.as_str());
-        let sender = Sender::twilio(account, from.clone());
+        let sender = account.sender(from.clone());
         let turns = Turns { sender, pace: PACE, missed: MISSED, horizon: HORIZON };
         let mut form = vec![("From", from), ("To", format!("{channel}{}", customer.phone.as_str()))];
         if let Some((sid, variables)) = content {
@@ -389,7 +389,8 @@ impl MessageSender {
         // Leasing takes a call as taking does.
         let earliest = now + self.lead.get() * 2;
         let lease =
-            rates::lease(&self.table, sender, *pace, count.unsigned_abs(), *horizon, earliest, *clock).await;
+            senders::lease(&self.table, sender, *pace, count.unsigned_abs(), *horizon, earliest, *clock)
+                .await;
         let lease = lease.map_err(|error| SendError::Pace(error.to_string()))?;
         let Lease::From(first) = lease else {
             if let Lease::Later(at) = lease {
@@ -500,7 +501,7 @@ impl MessageSender {
                 if reason == SendReason::OptedOut {
                     let customer = &held.send.customer_id;
                     let noted =
-                        store::customers::set_consent(&self.table, customer, false, OPTED_OUT, now).await;
+                        stamps::customers::set_consent(&self.table, customer, false, OPTED_OUT, now).await;
                     if let Err(error) = noted {
                         // The message comes again, and the provider says it again.
                         self.give_back(held).await?;
@@ -513,7 +514,7 @@ impl MessageSender {
             Answer::TooMany { retry_after } => {
                 let rest = retry_after.unwrap_or(REST).min(LONGEST_REST);
                 let rest = SignedDuration::try_from(rest).unwrap_or(HORIZON);
-                let stopped = rates::stop_until(&self.table, &message.turns.sender, now + rest).await;
+                let stopped = senders::stop_until(&self.table, &message.turns.sender, now + rest).await;
                 let send = Send { put_off: held.send.put_off + 1, ..held.send.clone() };
                 self.put_off(send.clone(), Some(Held { send, ..held }), now + rest).await?;
                 Ok(stopped?)
@@ -571,7 +572,7 @@ impl MessageSender {
                 Some(found) if found.send.put_off == send.put_off => current = found.send,
                 _ => return Ok(()),
             }
-            store::back_off(attempt).await;
+            table::back_off(attempt).await;
         }
         Err(SendError::Busy)
     }

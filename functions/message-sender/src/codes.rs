@@ -1,16 +1,14 @@
 //! A code for a message: the customer's own.
 
-use domain::{
-    campaign::Send,
+use campaigns::campaign::Send;
+use codes::{
     claim::{Claim, ClaimStatus},
-    code_pool::PromoCode,
-    id::{ClaimId, CodeId, CodePoolId},
-};
-use jiff::Timestamp;
-use store::{
-    StoreError, Table, back_off,
     claims::{self, Claimant},
+    code_pool::PromoCode,
 };
+use domain::id::{ClaimId, CodeId, CodePoolId};
+use jiff::Timestamp;
+use table::{Table, TableError, back_off};
 
 /// How often it is tried again when somebody else takes the code that was chosen.
 const ATTEMPTS: u32 = 20;
@@ -24,7 +22,7 @@ pub struct Own {
 
 /// The code of a pool for the customer of a message: the one of before, or a new one. `None` when the pool has none
 /// to give.
-pub async fn of(table: &Table, send: &Send, pool: &CodePoolId) -> Result<Option<Own>, StoreError> {
+pub async fn of(table: &Table, send: &Send, pool: &CodePoolId) -> Result<Option<Own>, TableError> {
     let (account, customer) = (&send.account_id, &send.customer_id);
     let Some(counter) = claims::counter(table, account, pool).await? else { return Ok(None) };
     let key = &counter.signing.signing_key;
@@ -70,11 +68,11 @@ pub async fn of(table: &Table, send: &Send, pool: &CodePoolId) -> Result<Option<
         match commit.apply(table).await {
             Ok(()) => return Ok(told(&claim)),
             Err(error) if error.is_condition() => back_off(attempt).await,
-            Err(store::CommitError::Store(error)) => return Err(error),
+            Err(table::CommitError::Table(error)) => return Err(error),
             Err(_) => unreachable!("a commit fails by a condition or by the store"),
         }
     }
-    Err(StoreError::Unavailable { operation: "claim", detail: "others keep taking the codes".to_owned() })
+    Err(TableError::Unavailable { operation: "claim", detail: "others keep taking the codes".to_owned() })
 }
 
 /// Of a code that was archived nothing is told: it was claimed long ago, and there is another.

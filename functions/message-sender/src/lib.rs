@@ -40,14 +40,14 @@ use domain::{
     secret,
 };
 use jiff::{SignedDuration, Timestamp};
-use queues::MessageTask;
-use store::{
-    StoreError, Table, accounts,
+use messages::tasks::MessageTask;
+use messages::{
     entities::{MailTask, MessageRecord, MessageState},
-    messages,
-    rates::{self, Sender},
-    subscribers, waitlists, webhooks,
+    mails,
+    senders::{self, Sender},
 };
+use table::{Table, TableError};
+use waitlists::subscribers;
 
 use crate::{
     mail::Mail,
@@ -69,7 +69,7 @@ const UNREADABLE_REST: SignedDuration = SignedDuration::from_mins(15);
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(#[from] TableError),
     /// The provider certainly did not take a campaign's message.
     #[error("the provider did not take the message: {0}")]
     Refused(String),
@@ -184,7 +184,7 @@ impl MessageSender {
     /// A mail that is due again has its task in its record.
     async fn mail(&self, id: &str, task: Option<MailTask>, until: Instant) -> Result<(), SendError> {
         let now = Timestamp::now();
-        let messages::Found { record, stopped_until } = messages::read(&self.table, id).await?;
+        let mails::Found { record, stopped_until } = mails::read(&self.table, id).await?;
         let known = record.as_ref().and_then(|record| record.task.clone());
         let Some(task) = task.or(known) else { return Ok(()) };
         let record = match record {
@@ -211,7 +211,7 @@ impl MessageSender {
             }
         };
         let held = record.taken(Timestamp::now());
-        if !messages::write(&self.table, &held).await? {
+        if !mails::write(&self.table, &held).await? {
             return Ok(());
         }
         let answer = loop {
@@ -232,7 +232,7 @@ impl MessageSender {
         if after.state == MessageState::Deferred {
             metrics::record(&[("Deferred", Unit::Count, 1.0)], &[]);
         }
-        messages::write(&self.table, after).await?;
+        mails::write(&self.table, after).await?;
         Ok(())
     }
 
@@ -316,7 +316,7 @@ impl MessageSender {
         metrics::record(&[("SendingStopped", Unit::Count, 1.0)], &[]);
         let until = Timestamp::now() + STOPPED_FOR;
         for sender in [Sender::ses_account(), Sender::ses(self.from.clone())] {
-            if let Err(error) = rates::stop_until(&self.table, &sender, until).await {
+            if let Err(error) = senders::stop_until(&self.table, &sender, until).await {
                 // The next mail finds out as well.
                 tracing::warn!(cause = %error, "the stop of a sender not noted");
             }

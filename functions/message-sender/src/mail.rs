@@ -3,12 +3,14 @@
 use domain::{
     id::CustomerId,
     secret::SigningKey,
-    subscriber::{Subscriber, SubscriberStatus},
     token::{self, Purpose},
-    waitlist::Waitlist,
-    webhook::{DisabledReason, WebhookEndpoint},
 };
 use jiff::{Timestamp, ToSpan};
+use waitlists::{
+    subscriber::{Subscriber, SubscriberStatus},
+    waitlist::Waitlist,
+};
+use webhooks::webhook::{DisabledReason, WebhookEndpoint};
 
 /// How long the link in a verification mail works.
 const VERIFY_WITHIN_DAYS: i64 = 7;

@@ -1,15 +1,17 @@
 //! What the referral family takes and gives.
 
 use domain::{
-    fraud::Signal,
     id::{ClickId, LedgerId, ReferralId, RewardId, SubscriberId, WaitlistId},
-    referral_code::ReferralCode,
-    subscriber::{LedgerChange, LedgerEntry, Referral, ReferralStatus, Reward, RewardStatus, Subscriber},
     text::{Name, Word},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
+use waitlists::{
+    fraud::Signal,
+    referral_code::ReferralCode,
+    subscriber::{LedgerChange, LedgerEntry, Referral, ReferralStatus, Reward, RewardStatus, Subscriber},
+};
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

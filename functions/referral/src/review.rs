@@ -1,10 +1,12 @@
 //! Fraud review: people decide what becomes of a suspicious referral.
 
-use api::{App, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query, respond, retried};
+use api::{
+    App, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query, existing, respond, retried,
+};
 use axum::{extract::State, http::StatusCode, response::Response};
 use domain::id::ReferralId;
-use store::{
-    Answer,
+use table::Answer;
+use waitlists::{
     referrals::{self, Review},
     subscribers,
 };
@@ -20,7 +22,7 @@ pub async fn list(
     Query(filter): Query<ReferralFilter>,
 ) -> Result<axum::Json<List<ReferralView>>, Problem> {
     let page = PageQuery { cursor: filter.cursor, limit: filter.limit };
-    app.waitlist(&principal.account_id, &filter.waitlist_id).await?;
+    existing(waitlists::read(&app.table, &principal.account_id, &filter.waitlist_id).await?, "waitlist")?;
     let found =
         referrals::list(&app.table, &filter.waitlist_id, filter.flagged, page.cursor()?, page.limit()?)
             .await?;

@@ -2,19 +2,18 @@
 
 use api::{
     Access, App, Client, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query, Routes,
-    created, rate_limited, require_origin, require_subscriber, respond, routes,
+    created, existing, rate_limited, require_origin, require_subscriber, respond, routes,
 };
 use axum::{extract::State, response::Response};
 use domain::{
     id::{AccountId, ClickId, SubscriberId, WaitlistId},
-    referral_code::ReferralCode,
     scope::Family,
-    subscriber::Subscriber,
 };
-use store::{
-    Commit,
+use waitlists::{
     entities::Click,
+    referral_code::ReferralCode,
     referrals::{self, ClickContext},
+    subscriber::Subscriber,
     subscribers,
 };
 
@@ -82,7 +81,7 @@ async fn click(
             source: post.body.source.clone(),
             at: now,
         }),
-        None => Commit::new(&store::patterns::CLICK),
+        None => referrals::click_of_nobody(),
     };
     let answer = post.commit(&app, commit, &answer).await?.answer_or(answer);
     Ok(rate_limited(respond(answer), verdict))
@@ -100,7 +99,10 @@ async fn stats(
 ) -> Result<axum::Json<ReferralStats>, Problem> {
     require_subscriber(&app, &principal, &client, &id).await?;
     let subscriber = own_subscriber(&app, &principal.account_id, &id).await?;
-    let waitlist = app.waitlist(&principal.account_id, &subscriber.waitlist_id).await?;
+    let waitlist = existing(
+        waitlists::read(&app.table, &principal.account_id, &subscriber.waitlist_id).await?,
+        "waitlist",
+    )?;
     let clicks = referrals::clicks(&app.table, &id).await?;
     let tiers = waitlist.settings.reward_tiers.iter();
     let next_tier = tiers
@@ -163,7 +165,7 @@ async fn leaderboard(
         return Err(Problem::field("cursor", "is not taken: the leaderboard is one page"));
     }
     let limit = page.limit()?;
-    let waitlist = app.waitlist(&principal.account_id, &id).await?;
+    let waitlist = existing(waitlists::read(&app.table, &principal.account_id, &id).await?, "waitlist")?;
     require_origin(&waitlist.settings.allowed_origins, &client.headers)?;
     let leaders = referrals::leaderboard(&app.table, &id, limit).await?;
     Ok(axum::Json(List { data: Leader::ranked(&leaders), next_cursor: None }))

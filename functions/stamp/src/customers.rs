@@ -1,8 +1,9 @@
 //! Customers and their cards.
 
+use accounts::entities::AuditEntry;
 use api::{
     App, Client, IfMatch, Json, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query,
-    created, etag, merge_patch, rate_limited, require_origin, respond, retried,
+    created, etag, existing, merge_patch, rate_limited, require_origin, respond, retried,
 };
 use axum::{
     extract::State,
@@ -10,18 +11,16 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use domain::{
-    customer::Customer,
     id::CustomerId,
     rate::Verdict,
-    stamp::{Card, EnrolmentPolicy},
     token::{SHOWN_FOR, Shown},
 };
-use store::{
-    Answer,
+use stamps::{
+    customer::Customer,
     customers::{self, EnrolContext, UpdateError},
-    entities::AuditEntry,
-    stamps,
+    stamp::{Card, EnrolmentPolicy},
 };
+use table::Answer;
 
 use crate::dto::{
     CardQuery, CardView, CustomerFilter, CustomerSettings, CustomerView, CustomerWithCard, EnrolledView,
@@ -34,7 +33,7 @@ const WRITES: usize = 3;
 /// A customer of the account: another account's does not exist.
 pub async fn own(app: &App, principal: &Principal, id: &CustomerId) -> Result<Customer, Problem> {
     let found = customers::read(&app.table, &principal.account_id, id).await?;
-    found.ok_or_else(|| ProblemKind::NotFound.because("There is no such customer."))
+    existing(found, "customer")
 }
 
 /// Gives somebody a card of a program.
@@ -52,7 +51,7 @@ pub async fn enrol(
 ) -> Result<Response, Problem> {
     let program = &post.body.program_id;
     let context = customers::enrol_context(&app.table, &principal.account_id, program).await?;
-    let context = context.ok_or_else(|| ProblemKind::NotFound.because("There is no such program."))?;
+    let context = existing(context, "program")?;
     let settings = &context.program.settings;
     require_origin(&settings.allowed_origins, &client.headers)?;
     let by_page = principal.is_publishable();
@@ -172,7 +171,7 @@ pub async fn list(
     let page = PageQuery { cursor: filter.cursor, limit: filter.limit };
     let (cursor, limit) = (page.cursor()?, page.limit()?);
     let context = customers::enrol_context(&app.table, &principal.account_id, &filter.program_id).await?;
-    let context = context.ok_or_else(|| ProblemKind::NotFound.because("There is no such program."))?;
+    let context = existing(context, "program")?;
     let cards = match &filter.phone {
         None => customers::of_program(&app.table, &filter.program_id, cursor, limit).await?,
         Some(phone) => {
@@ -181,7 +180,7 @@ pub async fn list(
             for customer in known {
                 cards.extend(customers::card(&app.table, &customer.id, &filter.program_id).await?);
             }
-            store::Page { data: cards, next: None }
+            table::Page { data: cards, next: None }
         }
     };
     let now = app.now();
@@ -193,7 +192,7 @@ pub async fn list(
         Some(CustomerWithCard { customer: customer.into(), card: CardView::of(card, &context.program, now) })
     });
     let data = data.collect();
-    Ok(axum::Json(store::Page { data, next: cards.next }.into()))
+    Ok(axum::Json(table::Page { data, next: cards.next }.into()))
 }
 
 /// One customer.
@@ -224,7 +223,7 @@ pub async fn patch(
     seen.check(old.rev)?;
     let settings: CustomerSettings = merge_patch(&CustomerSettings::of(&old), &patch)?;
     let new = settings.applied_to(&old, &patch, app.now());
-    let signing = store::accounts::signing_key(&app.table, &principal.account_id).await?;
+    let signing = accounts::signing_key(&app.table, &principal.account_id).await?;
     let audit = audit(&app, &principal, "customer.updated", &id);
     match customers::update(&app.table, &signing, &old, &new, &audit).await {
         Ok(()) => Ok((etag(new.rev), axum::Json(CustomerView::from(new))).into_response()),
@@ -251,7 +250,7 @@ pub async fn erase(
 ) -> Result<StatusCode, Problem> {
     retried(|| async {
         let customer = own(&app, &principal, &id).await?;
-        let signing = store::accounts::signing_key(&app.table, &principal.account_id).await?;
+        let signing = accounts::signing_key(&app.table, &principal.account_id).await?;
         let audit = audit(&app, &principal, "customer.erased", &id);
         customers::begin_erase(&app.table, &signing, &customer, &audit, app.now()).await?;
         Ok(StatusCode::NO_CONTENT)
@@ -269,7 +268,7 @@ pub async fn card_of(
     Query(query): Query<CardQuery>,
 ) -> Result<Response, Problem> {
     let till = stamps::till(&app.table, &principal.account_id, &query.program_id, &id).await?;
-    let till = till.ok_or_else(|| ProblemKind::NotFound.because("There is no such program or customer."))?;
+    let till = existing(till, "program or customer")?;
     let card = till.card.as_ref().ok_or(ProblemKind::NotEnrolled)?;
     let now = app.now();
     let expires = now + SHOWN_FOR;

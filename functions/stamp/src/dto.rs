@@ -2,17 +2,20 @@
 
 use api::ConsentInput;
 use domain::{
-    customer::{Customer, Provisional, Said},
+    consent::Consent,
     email::Email,
     id::{CardRewardId, CustomerId, ProgramId, StampId},
     phone::Phone,
-    stamp::{Card, CardReward, CardRewardStatus, Program, ProgramSettings, Stamp, StampCount, StampStatus},
-    subscriber::Consent,
     text::{Line, Name, TimeZoneName, Word},
 };
 use jiff::{Timestamp, civil::Date};
 use serde::{Deserialize, Serialize};
-use store::{entities::ProgramStats, stamps::Given};
+use stamps::{
+    Given,
+    customer::{Customer, Provisional, Said},
+    entities::ProgramStats,
+    stamp::{Card, CardReward, CardRewardStatus, Program, ProgramSettings, Stamp, StampCount, StampStatus},
+};
 use utoipa::{IntoParams, ToSchema};
 
 #[derive(Serialize, ToSchema)]

@@ -1,26 +1,29 @@
 //! Programs themselves.
 
+use accounts::entities::AuditEntry;
 use api::{
     App, EventView, IfMatch, Json, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query,
-    created, etag, merge_patch, respond,
+    created, etag, existing, merge_patch, respond,
 };
 use axum::{
     extract::State,
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use domain::{
-    id::{AccountId, ProgramId},
+use domain::id::{AccountId, ProgramId};
+use projection::events;
+use stamps::{
+    programs,
     stamp::{Program, ProgramSettings},
 };
-use store::{CommitError, entities::AuditEntry, events, programs};
+use table::CommitError;
 
 use crate::dto::{ProgramView, ProgramWithCounts};
 
 /// A program of the account: another account's does not exist.
 pub async fn own(app: &App, account: &AccountId, id: &ProgramId) -> Result<Program, Problem> {
     let found = programs::read(&app.table, account, id).await?;
-    found.ok_or_else(|| ProblemKind::NotFound.because("There is no such program."))
+    existing(found, "program")
 }
 
 /// Creates a program. A name and a reward are enough.

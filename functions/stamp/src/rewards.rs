@@ -1,12 +1,10 @@
 //! Rewards of full cards: each is redeemed once, for good.
 
-use api::{App, List, PathId, Post, Principal, Problem, ProblemKind, respond, retried};
+use api::{App, List, PathId, Post, Principal, Problem, ProblemKind, existing, respond, retried};
 use axum::{extract::State, http::StatusCode, response::Response};
-use domain::{
-    id::{CardRewardId, CustomerId},
-    stamp::CardRewardStatus,
-};
-use store::{Answer, stamps};
+use domain::id::{CardRewardId, CustomerId};
+use stamps::stamp::CardRewardStatus;
+use table::Answer;
 
 use crate::{customers, dto::CardRewardView};
 
@@ -39,7 +37,7 @@ pub async fn redeem(
     let now = app.now();
     retried(|| async {
         let reward = stamps::reward(&app.table, &principal.account_id, &id).await?;
-        let reward = reward.ok_or_else(|| ProblemKind::NotFound.because("There is no such reward."))?;
+        let reward = existing(reward, "reward")?;
         match reward.status {
             CardRewardStatus::Issued => {}
             CardRewardStatus::Redeemed => {

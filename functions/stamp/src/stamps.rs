@@ -6,20 +6,20 @@
 
 use std::collections::BTreeMap;
 
-use api::{App, PathId, Post, Principal, Problem, ProblemKind, created, respond, retried};
+use accounts::entities::AuditEntry;
+use api::{App, PathId, Post, Principal, Problem, ProblemKind, created, existing, respond, retried};
 use axum::{extract::State, http::StatusCode, response::Response};
 use domain::{
     id::{CustomerId, ProgramId, StampId},
-    stamp::{StampStatus, next_allowed},
     token::{Shown, TokenError},
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
-use store::{
-    Answer, Commit,
-    entities::AuditEntry,
-    stamps::{self, Given, Till, Visit, Voiding},
+use stamps::{
+    Given, Till, Visit, Voiding,
+    stamp::{StampStatus, next_allowed},
 };
+use table::Answer;
 
 use crate::dto::{
     GivenView, OfflineStamp, StampRequest, StampView, SyncOutcome, SyncRequest, SyncView, SyncedStamp,
@@ -41,7 +41,7 @@ async fn till(
     customer: &CustomerId,
 ) -> Result<Till, Problem> {
     let till = stamps::till(&app.table, &principal.account_id, program, customer).await?;
-    till.ok_or_else(|| ProblemKind::NotFound.because("There is no such program or customer."))
+    existing(till, "program or customer")
 }
 
 /// Refuses a visit that is too close to another one.
@@ -154,7 +154,7 @@ pub async fn void(
 ) -> Result<axum::Json<StampView>, Problem> {
     retried(|| async {
         let stamp = stamps::read(&app.table, &principal.account_id, &id).await?;
-        let stamp = stamp.ok_or_else(|| ProblemKind::NotFound.because("There is no such stamp."))?;
+        let stamp = existing(stamp, "stamp")?;
         if stamp.status == StampStatus::Voided {
             return Ok(axum::Json(stamp.into()));
         }
@@ -201,7 +201,7 @@ pub async fn sync(
     let view = SyncView { data: synced.into_iter().map(|(_, synced)| synced).collect() };
     let answer =
         Answer { status: StatusCode::OK.as_u16(), body: serde_json::to_string(&view)?, location: None };
-    let committed = post.commit(&app, Commit::new(&store::patterns::STAMP_WRITE), &answer).await?;
+    let committed = post.commit(&app, stamps::unchanged(), &answer).await?;
     Ok(respond(committed.answer_or(answer)))
 }
 

@@ -2,20 +2,21 @@
 
 use api::ConsentInput;
 use domain::{
+    consent::Consent,
     email::Email,
     id::{ExportId, SubscriberId, WaitlistId},
-    referral_code::ReferralCode,
-    subscriber::{Consent, Subscriber, SubscriberStatus},
     text::{Fingerprint, Metadata, Name, Word},
-    waitlist::Waitlist,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use store::{
-    entities::{Export, ExportStatus},
-    line::Position,
-};
 use utoipa::{IntoParams, ToSchema};
+use waitlists::{
+    entities::{Export, ExportStatus},
+    positions::Position,
+    referral_code::ReferralCode,
+    subscriber::{Subscriber, SubscriberStatus},
+    waitlist::Waitlist,
+};
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -1,6 +1,7 @@
 //! CSV exports: started here, written by the jobs function, fetched by a pre-signed link.
 
-use api::{App, Committed, PathId, Post, Principal, Problem, ProblemKind, Query, respond};
+use accounts::entities::AuditEntry;
+use api::{App, Committed, PathId, Post, Principal, Problem, ProblemKind, Query, existing, respond};
 use axum::{
     Extension,
     extract::State,
@@ -10,9 +11,9 @@ use axum::{
 use domain::id::{ExportId, WaitlistId};
 use files::Bucket;
 use jiff::SignedDuration;
-use store::{
-    Answer, Commit,
-    entities::{AuditEntry, Export, ExportStatus},
+use table::{Answer, Commit};
+use waitlists::{
+    entities::{Export, ExportStatus},
     exports,
 };
 
@@ -54,7 +55,7 @@ pub async fn start_by_get(
 
 async fn begin(app: &App, principal: &Principal, waitlist: &WaitlistId) -> Result<(Commit, Answer), Problem> {
     let account = &principal.account_id;
-    app.waitlist(account, waitlist).await?;
+    existing(waitlists::read(&app.table, account, waitlist).await?, "waitlist")?;
     let now = app.now();
     let id = ExportId::new(now);
     let export = Export {

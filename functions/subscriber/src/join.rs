@@ -10,18 +10,18 @@ use api::{
 };
 use axum::{extract::State, http::StatusCode, response::Response};
 use domain::{
-    fraud::{Assessment, Origin},
     id::{ReferralId, SubscriberId},
     rate::Verdict,
-    referral_code::ReferralCode,
-    subscriber::{Referral, ReferralStatus, ReturnRequest, Subscriber, SubscriberStatus},
     token::{self, Purpose},
-    waitlist::{EmailPolicy, VerificationPolicy},
 };
-use store::{
-    Answer, Commit,
+use table::Answer;
+use waitlists::{
+    fraud::{Assessment, Origin},
+    referral_code::ReferralCode,
     seats::{self, Seating},
+    subscriber::{Referral, ReferralStatus, ReturnRequest, Subscriber, SubscriberStatus},
     subscribers::{self, JoinContext},
+    waitlist::{EmailPolicy, VerificationPolicy},
 };
 
 use crate::dto::{JoinRequest, JoinedView, PendingView};
@@ -110,7 +110,7 @@ fn opts_in(context: &JoinContext) -> bool {
 ///
 /// A known address takes the same calls as a new one, with as many writes, so that the time that the answer takes tells
 /// no more than the answer: a read of the entry, whether there is one, and a transaction in which
-/// [fillers](store::entities::Filler) stand for the items that are there already.
+/// [fillers](table::Filler) stand for the items that are there already.
 async fn ask(
     app: &App,
     post: &Post<JoinRequest>,
@@ -321,7 +321,7 @@ async fn again(
     let asking = if mails { asking(app, found.subscriber, &post.body) } else { None };
     let commit = match asking {
         Some(asking) => subscribers::update(&asking, rev),
-        None => Commit::new(&store::patterns::JOIN),
+        None => subscribers::unchanged(),
     };
     match post.commit(app, commit, &answer).await {
         Ok(committed) => Ok(respond(committed.answer_or(answer))),

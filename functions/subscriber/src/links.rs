@@ -11,14 +11,14 @@ use axum::{
 use domain::{
     id::{AccountId, ReferralId, SubscriberId},
     secret::SigningKey,
-    subscriber::{Subscriber, SubscriberStatus},
     token::{self, Purpose, TokenError},
-    waitlist::Waitlist,
 };
-use store::{
-    Table, accounts,
+use table::Table;
+use waitlists::{
     seats::{self, Seating},
-    subscribers, waitlists,
+    subscriber::{Subscriber, SubscriberStatus},
+    subscribers::{self, Returning as _},
+    waitlist::Waitlist,
 };
 
 use crate::dto::{JoinedView, TokenQuery, TokenRequest};

@@ -1,19 +1,20 @@
 //! What an account does with its subscribers, and what subscribers see of themselves.
 
 use api::{
-    App, Client, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query, require_subscriber,
-    respond, retried,
+    App, Client, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query, existing,
+    require_subscriber, respond, retried,
 };
 use axum::{extract::State, http::StatusCode, response::Response};
 use domain::{
     Invalid,
     email::Email,
     id::{AccountId, SubscriberId, WaitlistId},
-    subscriber::{Subscriber, SubscriberStatus},
 };
 use jiff::Timestamp;
-use store::{
-    Answer, Page, line,
+use table::{Answer, Page};
+use waitlists::{
+    positions,
+    subscriber::{Subscriber, SubscriberStatus},
     subscribers::{self, Found},
 };
 
@@ -36,7 +37,8 @@ pub async fn list(
     principal: Principal,
     Query(filter): Query<SubscriberFilter>,
 ) -> Result<axum::Json<List<SubscriberView>>, Problem> {
-    let waitlist = app.waitlist(&principal.account_id, &filter.waitlist_id).await?;
+    let waitlist =
+        existing(waitlists::read(&app.table, &principal.account_id, &filter.waitlist_id).await?, "waitlist")?;
     let page = PageQuery { cursor: filter.cursor, limit: filter.limit };
     let (cursor, limit) = (page.cursor()?, page.limit()?);
     let mut found = match (filter.email, filter.sort.unwrap_or(Sort::Joined)) {
@@ -66,7 +68,10 @@ pub async fn get(
     PathId(id): PathId<SubscriberId>,
 ) -> Result<axum::Json<SubscriberView>, Problem> {
     let found = own(&app, &principal.account_id, &id).await?;
-    let waitlist = app.waitlist(&principal.account_id, &found.subscriber.waitlist_id).await?;
+    let waitlist = existing(
+        waitlists::read(&app.table, &principal.account_id, &found.subscriber.waitlist_id).await?,
+        "waitlist",
+    )?;
     Ok(axum::Json(SubscriberView::new(found.subscriber, &waitlist, app.public_url())))
 }
 
@@ -160,7 +165,7 @@ pub async fn invite(
     if let Some(answer) = post.answered(&app).await? {
         return Ok(respond(answer));
     }
-    let waitlist = app.waitlist(&principal.account_id, &id).await?;
+    let waitlist = existing(waitlists::read(&app.table, &principal.account_id, &id).await?, "waitlist")?;
     if waitlist.deleting {
         return Err(ProblemKind::WaitlistDeleting.into());
     }
@@ -198,7 +203,7 @@ async fn candidates(
             // Those at the front may have been invited a moment ago and not have left yet.
             let mut window = count + MAX_INVITATIONS;
             loop {
-                let ids = line::first(&app.table, waitlist, window).await?;
+                let ids = positions::first(&app.table, waitlist, window).await?;
                 let found = subscribers::batch(&app.table, &ids).await?;
                 let active = found.iter().filter(|entry| entry.status == SubscriberStatus::Active).count();
                 if active >= count || ids.len() < window {

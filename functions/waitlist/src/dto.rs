@@ -3,12 +3,14 @@
 use domain::{
     id::WaitlistId,
     text::{Locale, Name, Slug},
-    waitlist::{Branding, RewardTiers, VerificationPolicy, Waitlist, WaitlistSettings, WaitlistStatus},
 };
 use jiff::Timestamp;
 use serde::Serialize;
-use store::waitlists::WaitlistCounts;
 use utoipa::ToSchema;
+use waitlists::{
+    WaitlistCounts,
+    waitlist::{Branding, RewardTiers, VerificationPolicy, Waitlist, WaitlistSettings, WaitlistStatus},
+};
 
 #[derive(Serialize, ToSchema)]
 pub struct WaitlistView {

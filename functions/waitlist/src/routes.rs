@@ -1,5 +1,6 @@
 //! Routes of the waitlist family.
 
+use accounts::entities::AuditEntry;
 use api::{
     Access, App, Client, EventView, IfMatch, Json, List, PageQuery, PathId, Post, Principal, Problem,
     ProblemKind, Query, Routes, created, etag, merge_patch, require_origin, respond, routes,
@@ -12,9 +13,10 @@ use axum::{
 use domain::{
     id::{AccountId, WaitlistId},
     scope::Family,
-    waitlist::{Waitlist, WaitlistSettings},
 };
-use store::{CommitError, entities::AuditEntry, events, waitlists};
+use projection::events;
+use table::CommitError;
+use waitlists::waitlist::{Waitlist, WaitlistSettings};
 
 use crate::dto::{PublicWaitlist, WaitlistView, WaitlistWithCounts};
 

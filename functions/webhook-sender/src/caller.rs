@@ -19,10 +19,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use domain::{
-    network::Networks,
-    webhook::{Attempt, Message, WebhookEndpoint},
-};
+use domain::network::Networks;
 use futures_util::future::{BoxFuture, Either, select};
 use http::{Request, Uri, header};
 use http_body_util::{BodyExt, Full};
@@ -42,6 +39,7 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 use tower::{Service, ServiceExt};
 use url::{Host, Position, Url};
+use webhooks::webhook::{Attempt, Message, WebhookEndpoint};
 
 /// How much of an answer is kept, in bytes, and how long it may take to come once the status is there.
 const EXCERPT: usize = 512;
@@ -332,11 +330,9 @@ fn reason(error: &(dyn std::error::Error + 'static)) -> String {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use domain::{
-        id::{AccountId, EventId},
-        webhook::{EndpointUrl, TEST},
-    };
+    use domain::id::{AccountId, EventId};
     use tokio::{io::AsyncWriteExt, net::TcpListener};
+    use webhooks::webhook::{EndpointUrl, TEST};
 
     use super::*;
     use crate::PATIENCE;

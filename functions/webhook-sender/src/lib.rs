@@ -20,19 +20,15 @@ use api::{
     metrics::{self, Unit},
 };
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
-use domain::{
-    id::DeliveryId,
-    secret,
-    webhook::{Attempt, Delivery, DeliveryStatus, DisabledReason, is_given_up},
-};
+use domain::{id::DeliveryId, secret};
 use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
-use queues::{Grouped, Queue, QueueError, WebhookTask};
+use queues::{Grouped, Queue, QueueError};
 use serde::Deserialize;
-use store::{
-    LIST_SHARDS, StoreError, Table,
-    webhooks::{self, Target},
-};
+use table::{LIST_SHARDS, Table, TableError};
+use webhooks::Target;
+use webhooks::tasks::WebhookTask;
+use webhooks::webhook::{Attempt, Delivery, DeliveryStatus, DisabledReason, is_given_up};
 
 use crate::caller::{Called, Caller};
 
@@ -56,7 +52,7 @@ const LOOK_WITHIN: Duration = Duration::from_secs(40);
 #[derive(Debug, thiserror::Error)]
 pub enum WebhookError {
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(#[from] TableError),
     #[error(transparent)]
     Queue(#[from] QueueError),
     #[error("a task for slow endpoints holds another one")]
@@ -286,7 +282,7 @@ impl WebhookSender {
         &self,
         delivery: Delivery,
         now: Timestamp,
-    ) -> Result<Option<Grouped<WebhookTask>>, StoreError> {
+    ) -> Result<Option<Grouped<WebhookTask>>, TableError> {
         let after = delivery.queued(now + QUEUED_WITHIN, now);
         if !webhooks::queued(&self.table, &after).await? {
             return Ok(None);

@@ -5,7 +5,7 @@ use std::path::Path;
 use domain::{email::Email, id::AccountId, secret, text::Name};
 use jobs::account::AccountRequest;
 use serde::{Deserialize, Serialize};
-use store::Table;
+use table::Table;
 
 use crate::PlatformError;
 

@@ -117,7 +117,7 @@ pub struct Platform {
     /// Writes down what the functions do, and what DynamoDB would charge for it; off at first.
     pub recorder: Recorder,
     /// The table and the bucket as the functions have them.
-    pub table: store::Table,
+    pub table: table::Table,
     pub bucket: files::Bucket,
     /// The functions' environments, by their logical ids.
     variables: HashMap<String, HashMap<String, String>>,
@@ -230,7 +230,7 @@ impl Platform {
         let functions = Functions::start(&declaration.functions, start, recorder.clone())?;
         let importer = environment(IMPORTER, meter.clone());
         let table =
-            store::Table::from_env(&importer).map_err(|error| PlatformError::part("table")(&error))?;
+            table::Table::from_env(&importer).map_err(|error| PlatformError::part("table")(&error))?;
         let files =
             files::Bucket::from_env(&importer).map_err(|error| PlatformError::part("bucket")(&error))?;
 

@@ -28,7 +28,7 @@ use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
-use domain::twilio::AuthToken;
+use campaigns::twilio::AuthToken;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, Type, ValueRef};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde::de::{DeserializeOwned, Error as _, IgnoredAny};

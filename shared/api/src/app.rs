@@ -5,13 +5,9 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue},
     response::Response,
 };
-use domain::{
-    id::{AccountId, WaitlistId},
-    rate::Verdict,
-    waitlist::Waitlist,
-};
+use domain::{id::AccountId, rate::Verdict};
 use jiff::Timestamp;
-use store::{StoreError, Table};
+use table::{Table, TableError};
 
 use crate::{Problem, ProblemKind};
 
@@ -21,7 +17,7 @@ pub enum StartError {
     #[error(transparent)]
     Environment(#[from] EnvError),
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(#[from] TableError),
     #[error("the runtime stopped: {0}")]
     Runtime(String),
 }
@@ -52,15 +48,6 @@ impl App {
         Timestamp::now()
     }
 
-    /// A waitlist of the account: another account's does not exist.
-    ///
-    /// # Errors
-    /// [`ProblemKind::NotFound`].
-    pub async fn waitlist(&self, account: &AccountId, id: &WaitlistId) -> Result<Waitlist, Problem> {
-        let found = store::waitlists::read(&self.table, account, id).await?;
-        found.ok_or_else(|| ProblemKind::NotFound.because("There is no such waitlist."))
-    }
-
     /// Counts a request against a limit per minute.
     ///
     /// # Errors
@@ -72,13 +59,21 @@ impl App {
         caller: &str,
         limit: u64,
     ) -> Result<Verdict, Problem> {
-        let verdict = store::rates::count(&self.table, account, name, caller, limit, self.now()).await?;
+        let verdict = table::rates::count(&self.table, account, name, caller, limit, self.now()).await?;
         if verdict.allowed {
             return Ok(verdict);
         }
         let detail = format!("At most {limit} a minute; try again in {} s.", verdict.retry_after);
         Err(Problem { rate: Some(Box::new(verdict)), ..ProblemKind::RateLimited.because(detail) })
     }
+}
+
+/// What was looked for, which another account's is not.
+///
+/// # Errors
+/// [`ProblemKind::NotFound`], in words that name what it would have been.
+pub fn existing<T>(found: Option<T>, what: &str) -> Result<T, Problem> {
+    found.ok_or_else(|| ProblemKind::NotFound.because(format!("There is no such {what}.")))
 }
 
 /// Tells the caller where its limit stands.

@@ -1,6 +1,6 @@
 //! Consent as front ends capture it.
 
-use domain::{subscriber::Consent, text::Line};
+use domain::{consent::Consent, text::Line};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

@@ -7,8 +7,8 @@ use domain::{
     id::{CustomerId, EventId, SubscriberId},
 };
 use jiff::Timestamp;
+use projection::events::Event;
 use serde::Serialize;
-use store::entities::Event;
 use utoipa::ToSchema;
 
 /// Something that happened; names only ids.

@@ -7,7 +7,7 @@ use axum::{
     extract::{FromRequest, FromRequestParts, Request},
     http::{HeaderMap, header, request::Parts},
 };
-use domain::{Invalid, fraud, network};
+use domain::{Invalid, network};
 use lambda_http::{RequestExt, request::RequestContext};
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -169,7 +169,7 @@ impl Client {
 
     /// The /24 or /48 that the address belongs to.
     pub fn network(&self) -> Option<String> {
-        self.ip.map(fraud::network)
+        self.ip.map(network::coarse)
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {

@@ -7,7 +7,7 @@ use axum::{
 };
 use domain::secret;
 use serde::{Serialize, de::DeserializeOwned};
-use store::{Answer, Commit, CommitError, Idempotency, Replay};
+use table::{Answer, Commit, CommitError, Idempotency, Replay};
 
 use crate::{App, Principal, Problem, ProblemKind, extract};
 

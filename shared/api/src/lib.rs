@@ -25,7 +25,7 @@ mod serve;
 pub mod telemetry;
 
 pub use access::Access;
-pub use app::{App, StartError, rate_limited};
+pub use app::{App, StartError, existing, rate_limited};
 pub use consent::ConsentInput;
 pub use cors::require_origin;
 pub use event::EventView;

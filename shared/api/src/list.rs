@@ -2,7 +2,7 @@
 
 use domain::Invalid;
 use serde::{Deserialize, Serialize};
-use store::{Cursor, Page};
+use table::{Cursor, Page};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::Problem;

@@ -11,7 +11,7 @@ use axum::{
 use domain::{Invalid, rate::Verdict};
 use jiff::Timestamp;
 use serde::Serialize;
-use store::{CommitError, StoreError};
+use table::{CommitError, TableError};
 use utoipa::ToSchema;
 
 /// Where the pages are published.
@@ -224,10 +224,10 @@ impl Problem {
     }
 }
 
-impl From<StoreError> for Problem {
-    fn from(error: StoreError) -> Self {
+impl From<TableError> for Problem {
+    fn from(error: TableError) -> Self {
         match error {
-            StoreError::Unavailable { .. } | StoreError::Unknown { .. } => {
+            TableError::Unavailable { .. } | TableError::Unknown { .. } => {
                 Self::internal(ProblemKind::Unavailable, error)
             }
             _ => Self::internal(ProblemKind::InternalError, error),
@@ -240,7 +240,7 @@ impl From<CommitError> for Problem {
     fn from(error: CommitError) -> Self {
         match error {
             CommitError::Condition(_) => Self::contended(),
-            CommitError::Store(error) => error.into(),
+            CommitError::Table(error) => error.into(),
         }
     }
 }

@@ -17,7 +17,7 @@ where
     let mut attempt = 1;
     loop {
         match act().await {
-            Err(problem) if problem.contended && attempt < ATTEMPTS => store::back_off(attempt).await,
+            Err(problem) if problem.contended && attempt < ATTEMPTS => table::back_off(attempt).await,
             outcome => return outcome,
         }
         attempt += 1;

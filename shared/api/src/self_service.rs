@@ -4,7 +4,6 @@ use domain::{
     id::SubscriberId,
     token::{self, Purpose},
 };
-use store::accounts;
 
 use crate::{App, Client, Principal, Problem, ProblemKind};
 

@@ -115,6 +115,16 @@ event_kinds! {
     MessageRedeemed "message.redeemed" Campaign Nobody "send_id" [] "The code that a message told was redeemed.";
 }
 
+impl EventKind {
+    /// Whether it leads from a visit to a redemption, and is counted for the whole account as well.
+    pub fn is_step(self) -> bool {
+        matches!(
+            self,
+            Self::SubscriberJoined | Self::ReferralCredited | Self::CodeRedeemed | Self::CardRewardRedeemed
+        )
+    }
+}
+
 /// By the names: what the derive macro makes of names that come through a macro are those of the variants.
 impl utoipa::PartialSchema for EventKind {
     fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {

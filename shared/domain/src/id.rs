@@ -8,7 +8,10 @@ use std::sync::{Mutex, PoisonError};
 use jiff::Timestamp;
 use ulid::Ulid;
 
-use crate::{Invalid, secret, secret::SigningKey};
+use crate::{
+    Invalid,
+    secret::{self, SigningKey},
+};
 
 /// Characters of a ULID.
 const ULID_LEN: usize = 26;

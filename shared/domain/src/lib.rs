@@ -4,36 +4,20 @@
 //! an argument, and a value that exists is valid, because its constructor has
 //! checked it.
 
-pub mod api_key;
-pub mod campaign;
-pub mod claim;
-pub mod code_pool;
+pub mod consent;
 pub mod country;
-pub mod customer;
 pub mod email;
 pub mod event;
-pub mod feature;
-pub mod fraud;
 pub mod id;
-pub mod keyword;
-pub mod line;
 pub mod network;
 mod number;
 pub mod phone;
 pub mod rate;
-pub mod referral_code;
 pub mod scope;
 pub mod secret;
 pub mod series;
-pub mod stamp;
-pub mod subscriber;
 pub mod text;
 pub mod token;
-pub mod twilio;
-pub mod waitlist;
-pub mod webhook;
-
-pub(crate) use number::bounded_number;
 
 /// Why a value was refused, in words that may be shown to the caller.
 ///

@@ -99,6 +99,20 @@ impl std::str::FromStr for Networks {
     }
 }
 
+/// The network that an address belongs to: /24 of IPv4, /48 of IPv6.
+pub fn coarse(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            let [a, b, c, _] = address.octets();
+            format!("{a}.{b}.{c}.0/24")
+        }
+        IpAddr::V6(address) => {
+            let [a, b, c, ..] = address.segments();
+            format!("{a:x}:{b:x}:{c:x}::/48")
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,5 +157,13 @@ mod tests {
         assert!(!networks.permit("10.2.0.1".parse().unwrap()) && !networks.allow("1.1.1.1".parse().unwrap()));
         assert_eq!("".parse(), Ok(Networks::default()));
         assert!("10.0.0.1/33".parse::<Networks>().is_err() && "localhost".parse::<Networks>().is_err());
+    }
+
+    #[test]
+    fn networks_are_cut_at_24_and_48_bits() {
+        let cut = |text: &str| coarse(text.parse().unwrap());
+        assert_eq!(cut("203.0.113.77"), "203.0.113.0/24");
+        assert_eq!(cut("::ffff:203.0.113.77"), "203.0.113.0/24");
+        assert_eq!(cut("2001:db8:1:2::3"), "2001:db8:1::/48");
     }
 }

@@ -1,6 +1,7 @@
 //! Whole numbers within bounds.
 
 /// Declares types of whole numbers, each with its bounds.
+#[macro_export]
 macro_rules! bounded_number {
     ($($(#[$doc:meta])* $name:ident: $type:ty = $range:expr;)*) => {$(
         $(#[$doc])*
@@ -31,5 +32,3 @@ macro_rules! bounded_number {
         }
     )*};
 }
-
-pub(crate) use bounded_number;

@@ -26,7 +26,7 @@ pub fn encode(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
+pub fn decode(text: &str) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(text).ok()
 }
 
@@ -45,7 +45,7 @@ fn first_bits(digest: &[u8]) -> u128 {
 }
 
 /// Padded base64.
-pub(crate) fn base64(bytes: &[u8]) -> String {
+pub fn base64(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
 }
 
@@ -70,12 +70,12 @@ impl SigningKey {
     }
 
     /// HMAC-SHA-256 of the parts, joined so that no two lists of parts collide.
-    pub(crate) fn sign(&self, parts: &[&str]) -> hmac::Tag {
+    pub fn sign(&self, parts: &[&str]) -> hmac::Tag {
         hmac::sign(&self.hmac(), join(parts).as_bytes())
     }
 
     /// Compares in constant time.
-    pub(crate) fn verify(&self, parts: &[&str], tag: &[u8]) -> bool {
+    pub fn verify(&self, parts: &[&str], tag: &[u8]) -> bool {
         hmac::verify(&self.hmac(), join(parts).as_bytes(), tag).is_ok()
     }
 
@@ -86,7 +86,7 @@ impl SigningKey {
     }
 
     /// A number that follows from these texts and from nothing else, to whoever has the key.
-    pub(crate) fn number(&self, parts: &[&str]) -> u128 {
+    pub fn number(&self, parts: &[&str]) -> u128 {
         first_bits(self.sign(parts).as_ref())
     }
 }

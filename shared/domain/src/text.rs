@@ -6,7 +6,7 @@ mod policy;
 
 use std::cell::Cell;
 
-pub(crate) use policy::{Lines, case_folded, clean, folded, is_invisible, visible};
+pub use policy::{Lines, case_folded, clean, folded, is_invisible, visible};
 pub use policy::{begins_like_a_formula, name_key};
 
 thread_local! {
@@ -27,11 +27,12 @@ pub fn stored<T>(read: impl FnOnce() -> T) -> T {
 }
 
 /// Whether [`stored`] is reading.
-pub(crate) fn is_stored() -> bool {
+pub fn is_stored() -> bool {
     STORED.get()
 }
 
 /// Texts with what makes them legal.
+#[macro_export]
 macro_rules! texts {
     ($($(#[$doc:meta])* $name:ident($parse:expr);)*) => {$(
         $(#[$doc])*
@@ -46,10 +47,10 @@ macro_rules! texts {
         }
 
         impl TryFrom<String> for $name {
-            type Error = Invalid;
-            fn try_from(text: String) -> Result<Self, Invalid> {
-                let parse: fn(&str) -> Result<String, Invalid> = $parse;
-                if crate::text::is_stored() { Ok(Self(text)) } else { parse(&text).map(Self) }
+            type Error = $crate::Invalid;
+            fn try_from(text: String) -> Result<Self, $crate::Invalid> {
+                let parse: fn(&str) -> Result<String, $crate::Invalid> = $parse;
+                if $crate::text::is_stored() { Ok(Self(text)) } else { parse(&text).map(Self) }
             }
         }
 
@@ -60,8 +61,6 @@ macro_rules! texts {
         }
     )*};
 }
-
-pub(crate) use texts;
 
 texts! {
     /// A name of a person or a thing, 1–200 characters.
@@ -253,7 +252,7 @@ impl From<Metadata> for serde_json::Map<String, serde_json::Value> {
 
 /// Metadata is kept as JSON text: DynamoDB's numbers are narrower than JSON's. What was small enough when it came is kept
 /// however it is written out.
-pub(crate) mod as_text {
+pub mod as_text {
     use serde::{Deserialize, Deserializer, Serializer, de, ser};
 
     use crate::text::Metadata;

@@ -10,8 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     id::{CustomerId, ProgramId},
-    secret,
-    secret::SigningKey,
+    secret::{self, SigningKey},
 };
 
 /// What a token lets its holder do.

@@ -1,7 +1,5 @@
 //! The one door to SQS: messages as JSON, sent alone or ten at a time, and worked off batch by batch.
 
-mod tasks;
-
 use aws::{Env, EnvError};
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use aws_sdk_sqs::{
@@ -12,8 +10,6 @@ use aws_sdk_sqs::{
 };
 use futures_util::{StreamExt as _, future::try_join_all, stream};
 use serde::{Serialize, de::DeserializeOwned};
-
-pub use tasks::{CampaignTask, Grouped, MessageTask, WebhookTask};
 
 /// What SQS takes in one call.
 const AT_ONCE: usize = 10;
@@ -26,6 +22,9 @@ pub struct QueueError(String);
 fn failed(error: impl std::fmt::Display) -> QueueError {
     QueueError(error.to_string())
 }
+
+/// A message, and whose it is: one that has many messages doesn't hold up the others.
+pub type Grouped<T> = (Option<String>, T);
 
 /// A queue that messages are put into. Cheap to clone.
 #[derive(Clone)]

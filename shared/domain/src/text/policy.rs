@@ -20,7 +20,7 @@ type Category = props::GeneralCategory;
 
 /// How many lines a text may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Lines {
+pub enum Lines {
     One,
     Many,
 }
@@ -41,7 +41,7 @@ fn ignorables() -> CodePointSetDataBorrowed<'static> {
 }
 
 /// Characters of no width or meaning of their own: with them, one text could pass for two.
-pub(crate) fn is_invisible(character: char) -> bool {
+pub fn is_invisible(character: char) -> bool {
     matches!(
         category(character),
         Category::Control
@@ -157,7 +157,7 @@ fn matched_directions(characters: &[char]) -> Vec<bool> {
 ///
 /// # Errors
 /// When the text has dangerous characters, nothing visible, more than `max` characters, or a line too many.
-pub(crate) fn clean(text: &str, lines: Lines, max: usize) -> Result<String, Invalid> {
+pub fn clean(text: &str, lines: Lines, max: usize) -> Result<String, Invalid> {
     let ends = text.len() - text.trim_start().len();
     let before = text[..ends].chars().count();
     let characters: Vec<char> = text.trim().chars().collect();
@@ -243,7 +243,7 @@ fn joins(character: char) -> bool {
 ///
 /// # Errors
 /// When the text is empty, longer than `max` characters, or has something invisible.
-pub(crate) fn visible(text: &str, max: usize) -> Result<String, Invalid> {
+pub fn visible(text: &str, max: usize) -> Result<String, Invalid> {
     let text = text.trim();
     let characters: Vec<char> = text.chars().collect();
     if characters.is_empty() {
@@ -279,14 +279,14 @@ pub fn name_key(name: &str) -> String {
 }
 
 /// The form that texts of the same look share (NFKC), in any case.
-pub(crate) fn folded(text: &str) -> String {
+pub fn folded(text: &str) -> String {
     let normalizer = icu_normalizer::ComposingNormalizer::new_nfkc();
     normalizer.normalize(&normalizer.normalize(text).to_lowercase()).into_owned()
 }
 
 /// The same in capitals, in which `ß` is `SS` and a sigma has one form, and without variation selectors, which choose
 /// between two pictures of one character.
-pub(crate) fn case_folded(text: &str) -> String {
+pub fn case_folded(text: &str) -> String {
     let normalizer = icu_normalizer::ComposingNormalizer::new_nfkc();
     let selects = CodePointSetData::new::<props::VariationSelector>();
     let text: String = text.chars().filter(|character| !selects.contains(*character)).collect();

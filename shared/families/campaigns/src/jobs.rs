@@ -1,0 +1,82 @@
+//! The deletion of campaigns.
+
+use crate::{
+    store,
+    tasks::{self, CampaignTask},
+};
+use domain::id::{CampaignId, SendId};
+use futures_util::{FutureExt as _, future::BoxFuture};
+use jiff::{Timestamp, ToSpan};
+use projection::job::{JobError, Jobs, Worker, Workshop, pause};
+use queues::Grouped;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Work that outlasts a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Task {
+    DeleteCampaign {
+        campaign_id: CampaignId,
+    },
+    /// Work of the message sender: a message that was asked for by hand.
+    SendMessage {
+        send_id: SendId,
+    },
+    /// Work of the campaign scheduler: a campaign was set going.
+    StartCampaign {
+        campaign_id: CampaignId,
+        run: u32,
+    },
+}
+
+pub const JOBS: &[Jobs] = &[
+    Jobs { kinds: &["delete_campaign"], by: Worker::Jobs(run) },
+    Jobs { kinds: &["start_campaign"], by: Worker::Other { queue: tasks::QUEUE, message } },
+    Jobs { kinds: &["send_message"], by: Worker::Other { queue: tasks::MESSAGES, message } },
+];
+
+fn message(task: projection::job::Task) -> Result<Grouped<Value>, serde_json::Error> {
+    match task.read()? {
+        Task::StartCampaign { campaign_id, run } => {
+            Ok((None, serde_json::to_value(CampaignTask::StartCampaign { campaign_id, run })?))
+        }
+        Task::SendMessage { send_id } => {
+            let (group, message) = tasks::of_message(send_id);
+            Ok((group, serde_json::to_value(message)?))
+        }
+        Task::DeleteCampaign { .. } => unreachable!("the jobs function does it"),
+    }
+}
+
+fn run(workshop: &Workshop, task: projection::job::Task) -> BoxFuture<'_, Result<(), JobError>> {
+    async move { work(workshop, task.read()?).await }.boxed()
+}
+
+async fn work(workshop: &Workshop, task: Task) -> Result<(), JobError> {
+    match task {
+        Task::DeleteCampaign { campaign_id } => delete_campaign(workshop, &campaign_id).await,
+        other => Err(JobError::Misrouted(format!("{other:?}"))),
+    }
+}
+
+/// Messages of each shard that are removed before the job makes room for others.
+const PURGED_AT_ONCE: usize = 500;
+/// No task that began before the mark lasts longer.
+const STRAGGLERS: i32 = 90;
+
+async fn delete_campaign(workshop: &Workshop, id: &CampaignId) -> Result<(), JobError> {
+    let Some(campaign) = store::find(&workshop.table, id).await? else { return Ok(()) };
+    if !campaign.deleting {
+        return Ok(());
+    }
+    let again = Task::DeleteCampaign { campaign_id: id.clone() };
+    let removed = store::purge_some(&workshop.table, id, PURGED_AT_ONCE).await?;
+    if removed > 0 {
+        return workshop.again(&again, pause(removed, PURGED_AT_ONCE, STRAGGLERS)).await;
+    }
+    if Timestamp::now() < campaign.updated_at + i64::from(STRAGGLERS).seconds() {
+        return workshop.again(&again, STRAGGLERS).await;
+    }
+    Ok(store::finish_delete(&workshop.table, &campaign).await?)
+}

@@ -1,0 +1,87 @@
+//! Codes that were claimed long ago: their text leaves the table for a file.
+//!
+//! What stays is that there was such a code, so that no import brings it back, and that
+//! this user had it, so that asking again finds it: both say where the text lies.
+
+use std::collections::HashMap;
+
+use domain::{
+    id::{CodeId, CodePoolId},
+    text::Metadata,
+};
+use jiff::Timestamp;
+use table::{
+    Commit, CommitError, Entity, LIST_SHARDS, MAX_WRITES, Query, Range, Table, TableError, leave_out,
+};
+
+use crate::{
+    claim::{Archived, Claim, Code},
+    entities::{code_key, used_at, used_partition},
+    patterns,
+};
+
+/// Claims of a pool from before this time whose codes are not archived, with the codes.
+pub async fn due(
+    table: &Table,
+    pool: &CodePoolId,
+    before: Timestamp,
+    limit: usize,
+) -> Result<Vec<(Claim, Code)>, TableError> {
+    let mut claims: Vec<Claim> = Vec::new();
+    for shard in 0..LIST_SHARDS {
+        let query = Query {
+            range: Range::Before(used_at(before)),
+            limit: Some((limit / usize::from(LIST_SHARDS)).max(1)),
+            ..Query::partition(used_partition(pool, shard))
+        };
+        claims.extend(table.query::<Claim>(&patterns::CODES_USED, query).await?);
+    }
+    let keys: Vec<_> = claims.iter().map(|claim| code_key(&claim.code_id)).collect();
+    let found = table.batch_get(&patterns::CODES_ARCHIVED, &keys).await?;
+    let codes: HashMap<CodeId, Code> = found
+        .into_values()
+        .map(|item| Code::from_item(item).map(|code| (code.id.clone(), code)))
+        .collect::<Result<_, _>>()?;
+    let paired = claims.into_iter().filter_map(|claim| {
+        let code = codes.get(&claim.code_id)?.clone();
+        Some((claim, code))
+    });
+    Ok(paired.collect())
+}
+
+/// A claim with its code, and where the code's text lies now.
+pub type Used = (Claim, Code, Archived);
+
+/// Leaves of these only where their text lies. Those that have changed meanwhile stay as
+/// they are, for the next time.
+pub async fn settle(table: &Table, used: &[Used]) -> Result<(), TableError> {
+    for used in used.chunks(MAX_WRITES / 2) {
+        let mut used: Vec<_> = used.iter().collect();
+        while !used.is_empty() {
+            let mut commit = Commit::new(&patterns::CODES_ARCHIVED);
+            for (claim, code, place) in &used {
+                let archived = Some(place.clone());
+                let slim_claim =
+                    Claim { code: None, archived: archived.clone(), rev: claim.rev + 1, ..claim.clone() };
+                let slim_code = Code {
+                    code: None,
+                    metadata: Metadata::default(),
+                    archived,
+                    rev: code.rev + 1,
+                    ..code.clone()
+                };
+                commit =
+                    commit.replace("claim", &slim_claim, claim.rev).replace("code", &slim_code, code.rev);
+            }
+            match commit.apply(table).await {
+                Ok(()) => break,
+                Err(CommitError::Table(error)) => return Err(error),
+                Err(CommitError::Condition(failed)) => {
+                    let changed: Vec<_> = failed.iter().map(|failed| failed.position / 2).collect();
+                    leave_out(&mut used, &changed);
+                }
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,138 @@
+//! The archive of used codes, and the deletion of code pools.
+
+use crate::{
+    archive::{self, Used},
+    claim::{Archived, Claim, Code},
+    code_pool, code_pools,
+};
+use domain::id::CodePoolId;
+use futures_util::{FutureExt as _, future::BoxFuture};
+use jiff::{Timestamp, ToSpan};
+use projection::job::{JobError, Jobs, Worker, Workshop, pause};
+use serde::{Deserialize, Serialize};
+
+/// Work that outlasts a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Task {
+    DeleteCodePool {
+        pool_id: CodePoolId,
+    },
+    /// Codes that were used long ago leave the table.
+    ArchiveCodes {
+        pool_id: CodePoolId,
+    },
+}
+
+pub const JOBS: &[Jobs] = &[Jobs { kinds: &["delete_code_pool", "archive_codes"], by: Worker::Jobs(run) }];
+
+fn run(workshop: &Workshop, task: projection::job::Task) -> BoxFuture<'_, Result<(), JobError>> {
+    async move { work(workshop, task.read()?).await }.boxed()
+}
+
+async fn work(workshop: &Workshop, task: Task) -> Result<(), JobError> {
+    match task {
+        Task::DeleteCodePool { pool_id } => delete_code_pool(workshop, &pool_id).await,
+        Task::ArchiveCodes { pool_id } => archive(workshop, &pool_id).await,
+    }
+}
+
+/// Codes stay in the table for so long after they were claimed.
+const ARCHIVE_AFTER_DAYS: i64 = 30;
+const ARCHIVED_AT_ONCE: usize = 1000;
+/// Codes and claims deleted before the job makes room for others.
+const DELETED_AT_ONCE: usize = 2000;
+/// No import or claim that began before the mark lasts longer.
+const STRAGGLERS: i32 = 15;
+
+const HEADER: [&str; 9] = [
+    "code",
+    "code_id",
+    "platform",
+    "expires_at",
+    "metadata",
+    "claim_id",
+    "user",
+    "claimed_at",
+    "redeemed_at",
+];
+
+/// Asks for the archiving of every pool.
+pub async fn archive_all(workshop: &Workshop) -> Result<(), JobError> {
+    for pool in code_pools::all(&workshop.table).await? {
+        workshop.again(&Task::ArchiveCodes { pool_id: pool.id }, 0).await?;
+    }
+    Ok(())
+}
+
+/// Moves the codes that were claimed long ago into files. First the file: cut off after
+/// that, the next time writes another one, and what was moved stays moved.
+async fn archive(workshop: &Workshop, pool: &CodePoolId) -> Result<(), JobError> {
+    let before = Timestamp::now() - (ARCHIVE_AFTER_DAYS * 24).hours();
+    let due = archive::due(&workshop.table, pool, before, ARCHIVED_AT_ONCE).await?;
+    // The index may lag behind, and show what has been moved already.
+    let due: Vec<_> = due.into_iter().filter(|(claim, _)| claim.archived.is_none()).collect();
+    if due.is_empty() {
+        return Ok(());
+    }
+    let (csv, used) = written(pool, due)?;
+    // Whoever writes the same codes at the same time, before or after one was redeemed,
+    // writes another file.
+    let Some((_, _, Archived { object, .. })) = used.first() else { return Ok(()) };
+    workshop.bucket.write(object, csv).await?;
+    archive::settle(&workshop.table, &used).await?;
+    workshop.again(&Task::ArchiveCodes { pool_id: pool.clone() }, 1).await
+}
+
+async fn delete_code_pool(workshop: &Workshop, id: &CodePoolId) -> Result<(), JobError> {
+    let Some(pool) = code_pools::find(&workshop.table, id).await? else { return Ok(()) };
+    if !pool.deleting {
+        return Ok(());
+    }
+    let again = Task::DeleteCodePool { pool_id: id.clone() };
+    let removed = code_pools::purge_some(&workshop.table, id, DELETED_AT_ONCE).await?;
+    if removed > 0 {
+        return workshop.again(&again, pause(removed, DELETED_AT_ONCE, STRAGGLERS)).await;
+    }
+    if Timestamp::now() < pool.updated_at + i64::from(STRAGGLERS).seconds() {
+        return workshop.again(&again, STRAGGLERS).await;
+    }
+    for folder in ["imports", "reports", "archive"] {
+        workshop.bucket.delete_all(&format!("{folder}/{id}/")).await?;
+    }
+    Ok(code_pools::finish_delete(&workshop.table, &pool).await?)
+}
+
+/// The file, and where in it each code lies. It is named after its content.
+fn written(pool: &CodePoolId, due: Vec<(Claim, Code)>) -> Result<(Vec<u8>, Vec<Used>), JobError> {
+    let line = |cells: [String; 9]| -> Result<Vec<u8>, JobError> {
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        writer.write_record(&cells).map_err(std::io::Error::from)?;
+        writer.into_inner().map_err(|error| JobError::Written(error.into_error()))
+    };
+    let time = |at: Option<Timestamp>| at.map(|at| at.to_string()).unwrap_or_default();
+    let mut csv = line(HEADER.map(str::to_owned))?;
+    let mut places = Vec::with_capacity(due.len());
+    for (claim, code) in &due {
+        let text = code.code.as_ref().map(|code| code.as_str().to_owned()).unwrap_or_default();
+        let row = line([
+            text,
+            code.id.to_string(),
+            code.platform.name().to_owned(),
+            time(code_pool::end(code.valid_until)),
+            serde_json::to_string(&code.metadata)?,
+            claim.id.to_string(),
+            files::csv::neutral(&claim.user),
+            time(claim.claimed_at),
+            time(code.redeemed_at),
+        ])?;
+        places.push((csv.len() as u64, row.len() as u64 - 1));
+        csv.extend_from_slice(&row);
+    }
+    let object = format!("archive/{pool}/{}.csv", domain::secret::sha256(&csv));
+    let used = due.into_iter().zip(places).map(|((claim, code), (offset, length))| {
+        (claim, code, Archived { object: object.clone(), offset, length })
+    });
+    let used = used.collect();
+    Ok((csv, used))
+}

@@ -1,0 +1,222 @@
+//! The codes of a pool: loaded by imports, listed, redeemed.
+
+use std::collections::{HashMap, HashSet, hash_map::Entry};
+
+use accounts::entities::AuditEntry;
+use domain::{
+    id::{AccountId, CodeId, CodePoolId},
+    secret::SigningKey,
+    text::Metadata,
+};
+use jiff::Timestamp;
+use table::{Commit, CommitError, Cursor, Entity, MAX_WRITES, Page, Query, Range, Table, TableError};
+
+use crate::{
+    claim::Code,
+    code_pool::{Lot, Platform, PromoCode},
+    entities::{CODE_SHARDS, Import, Stock, code_key, codes_partition},
+    patterns,
+};
+
+/// Codes loaded in one transaction: two writes each.
+pub const CODES_AT_ONCE: usize = MAX_WRITES / 2;
+
+/// A row of a file.
+#[derive(Clone, Debug)]
+pub struct NewCode {
+    pub line: u64,
+    pub code: PromoCode,
+    pub platform: Platform,
+    pub valid_until: Option<Timestamp>,
+    pub metadata: Metadata,
+    pub lot: Lot,
+}
+
+/// A row whose code the pool has, or ever had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Duplicate {
+    pub line: u64,
+    /// The line of the same file that brought the code, if it did.
+    pub first: Option<u64>,
+}
+
+/// What became of some rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Loaded {
+    pub added: u64,
+    pub duplicates: Vec<Duplicate>,
+    /// Where they all lie. Those of duplicates too: the import that brought them may have been
+    /// cut off before it could say so.
+    pub lots: HashSet<Lot>,
+}
+
+/// Loads up to [`CODES_AT_ONCE`] rows. A row that this import loaded before, before it was
+/// cut off, counts as added; any other code that the pool has, or ever had, as a duplicate.
+///
+/// # Errors
+/// When the table is out of reach.
+pub async fn load(
+    table: &Table,
+    import: &Import,
+    key: &SigningKey,
+    rows: &[NewCode],
+) -> Result<Loaded, TableError> {
+    let mut loaded = Loaded::default();
+    let mut seen = HashMap::new();
+    let mut rows: Vec<(Code, &PromoCode)> =
+        rows.iter().map(|row| (new_code(import, key, row), &row.code)).collect();
+    // One transaction can't write an item twice.
+    rows.retain(|(code, _)| match seen.entry(code.id.clone()) {
+        Entry::Vacant(new) => {
+            new.insert(code.line);
+            true
+        }
+        Entry::Occupied(first) => {
+            loaded.duplicates.push(Duplicate { line: code.line, first: Some(*first.get()) });
+            false
+        }
+    });
+    while !rows.is_empty() {
+        let mut commit = Commit::new(&patterns::CODE_LOAD);
+        for (code, text) in &rows {
+            // Whoever writes the code writes its place: a code that is there has or had one.
+            commit = commit.create("code", code).overwrite("stock", &Stock::of(code, (*text).clone()));
+        }
+        let failed = match commit.apply(table).await {
+            Ok(()) => {
+                loaded.added += rows.len() as u64;
+                loaded.lots.extend(rows.iter().map(|(code, _)| code.lot));
+                return Ok(loaded);
+            }
+            Err(CommitError::Table(error)) => return Err(error),
+            Err(CommitError::Condition(failed)) => failed,
+        };
+        let mut there = HashSet::new();
+        for failure in failed {
+            let (code, _) = &rows[failure.position / 2];
+            there.insert(code.id.clone());
+            let found = failure.found.map(Code::from_item).transpose()?;
+            loaded.lots.extend(found.as_ref().map(|found| found.lot));
+            let first = found.filter(|found| found.import_id == import.id).map(|found| found.line);
+            match first == Some(code.line) {
+                true => loaded.added += 1,
+                false => loaded.duplicates.push(Duplicate { line: code.line, first }),
+            }
+        }
+        rows.retain(|(code, _)| !there.contains(&code.id));
+    }
+    Ok(loaded)
+}
+
+fn new_code(import: &Import, key: &SigningKey, row: &NewCode) -> Code {
+    Code {
+        id: CodeId::of(key, &import.pool_id, &row.code.identity()),
+        account_id: import.account_id.clone(),
+        pool_id: import.pool_id.clone(),
+        masked: row.code.masked(),
+        code: Some(row.code.clone()),
+        platform: row.platform,
+        valid_until: row.valid_until,
+        lot: row.lot,
+        metadata: row.metadata.clone(),
+        import_id: import.id.clone(),
+        line: row.line,
+        redeemed_at: None,
+        archived: None,
+        rev: 1,
+    }
+}
+
+/// What an import has loaded, by looking at all codes of the pool: for one that can't go on,
+/// and can't say itself.
+pub async fn loaded_by(table: &Table, import: &Import) -> Result<Loaded, TableError> {
+    let mut loaded = Loaded::default();
+    let mut after = None;
+    loop {
+        let page = page(table, &import.pool_id, after, 1000).await?;
+        for code in page.data.iter().filter(|code| code.import_id == import.id) {
+            loaded.added += 1;
+            loaded.lots.insert(code.lot);
+        }
+        match page.next {
+            Some(next) => after = Some(next),
+            None => return Ok(loaded),
+        }
+    }
+}
+
+/// A code with its place in the stock; without one, somebody has claimed it.
+pub type Placed = (Code, Option<Stock>);
+
+/// The code, if it is this account's.
+pub async fn read(table: &Table, account: &AccountId, id: &CodeId) -> Result<Option<Placed>, TableError> {
+    let code: Option<Code> = table.get(&patterns::CODE, &code_key(id)).await?;
+    match code.filter(|code| code.account_id == *account) {
+        Some(code) => Ok(place(table, &patterns::CODE, vec![code]).await?.pop()),
+        None => Ok(None),
+    }
+}
+
+async fn place(
+    table: &Table,
+    pattern: &'static table::Pattern,
+    codes: Vec<Code>,
+) -> Result<Vec<Placed>, TableError> {
+    let keys: Vec<_> = codes.iter().map(|code| Stock::key_of(&code.id, code.lot)).collect();
+    let mut found = table.batch_get(pattern, &keys).await?;
+    let placed = codes.into_iter().zip(keys);
+    placed.map(|(code, key)| Ok((code, found.remove(&key).map(Stock::from_item).transpose()?))).collect()
+}
+
+/// A page of a pool's codes, in no order that means anything.
+pub async fn list(
+    table: &Table,
+    pool: &CodePoolId,
+    after: Option<Cursor>,
+    limit: usize,
+) -> Result<Page<Placed>, TableError> {
+    let page = page(table, pool, after, limit).await?;
+    Ok(Page { data: place(table, &patterns::CODES, page.data).await?, next: page.next })
+}
+
+async fn page(
+    table: &Table,
+    pool: &CodePoolId,
+    after: Option<Cursor>,
+    limit: usize,
+) -> Result<Page<Code>, TableError> {
+    let after = after.map(|cursor| cursor.0);
+    let mut found: Vec<Code> = Vec::new();
+    // Partitions are named by the first character of the numbers in them, so that this
+    // is the order of all numbers.
+    let begins = after.as_ref().and_then(|after| after.get(..1)).unwrap_or_default();
+    for shard in CODE_SHARDS.into_iter().filter(|shard| *shard >= begins) {
+        let query = Query {
+            range: match &after {
+                Some(after) => Range::After(after.clone()),
+                None => Range::All,
+            },
+            limit: Some(limit + 1 - found.len()),
+            consistent: true,
+            ..Query::partition(codes_partition(pool, shard))
+        };
+        found.extend(table.query::<Code>(&patterns::CODES, query).await?);
+        if found.len() > limit {
+            break;
+        }
+    }
+    Ok(Page::cut(found, limit, |code| code.id.number().to_owned()))
+}
+
+/// The writes that mark a claimed code as redeemed, once.
+pub fn redeem(code: &Code, audit: &AuditEntry, now: Timestamp) -> (Code, Commit) {
+    let redeemed = Code { redeemed_at: Some(now), rev: code.rev + 1, ..code.clone() };
+    let commit =
+        Commit::new(&patterns::CODE_WRITE).replace("code", &redeemed, code.rev).create("audit", audit);
+    (redeemed, commit)
+}
+
+/// The write that keeps who was shown a code.
+pub fn reveal(audit: &AuditEntry) -> Commit {
+    Commit::new(&patterns::CODE_WRITE).create("audit", audit)
+}

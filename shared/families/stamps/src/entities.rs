@@ -1,0 +1,188 @@
+//! Stamp cards: programs, customers, their cards, stamps and rewards.
+//!
+//! What one customer has lies in two partitions, whose writes a customer's own visits bound.
+
+use domain::{
+    id::{AccountId, CardRewardId, CustomerId, ProgramId, StampId},
+    phone::Phone,
+    secret::SigningKey,
+};
+use jiff::{Timestamp, ToSpan};
+use serde::{Deserialize, Serialize};
+use table::{Entity, IndexKey, Key, join, keys::GSI1, list_shard};
+
+use crate::{
+    customer::Customer,
+    stamp::{Card, CardReward, Month, Program, Stamp},
+};
+
+pub fn program_key(id: &ProgramId) -> Key {
+    Key::new(&["PROG", id.as_str()], &["META"])
+}
+
+pub(crate) fn programs_of(account: &AccountId) -> String {
+    join(&["ACCTPROGS", account.as_str()])
+}
+
+impl Entity for Program {
+    const TYPE: &'static str = "program";
+    fn key(&self) -> Key {
+        program_key(&self.id)
+    }
+    fn index_keys(&self) -> Vec<IndexKey> {
+        vec![IndexKey { index: GSI1, pk: programs_of(&self.account_id), sk: self.id.as_str().to_owned() }]
+    }
+}
+
+/// What ever happened in a program, counted by the projector.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProgramStats {
+    pub customers: u64,
+    pub visits: u64,
+    pub stamps: u64,
+    pub rewards_issued: u64,
+    pub rewards_redeemed: u64,
+}
+
+impl ProgramStats {
+    pub fn key_of(id: &ProgramId) -> Key {
+        Key::new(&["PROG", id.as_str()], &["STATS"])
+    }
+}
+
+pub(crate) fn program_partition(id: &ProgramId) -> String {
+    join(&["PROG", id.as_str()])
+}
+
+/// Sort keys of a program's months begin so.
+pub(crate) const MONTHS: &str = "MONTH#";
+
+/// Counters of a program's month, see [`crate::programs::ProgramMonth`].
+pub fn program_month_key(id: &ProgramId, month: Month) -> Key {
+    Key::new(&["PROG", id.as_str()], &["MONTH", &month.to_string()])
+}
+
+pub fn customer_key(id: &CustomerId) -> Key {
+    Key::new(&["CUST", id.as_str()], &["META"])
+}
+
+pub fn customer_partition(id: &CustomerId) -> String {
+    join(&["CUST", id.as_str()])
+}
+
+impl Entity for Customer {
+    const TYPE: &'static str = "customer";
+    fn key(&self) -> Key {
+        customer_key(&self.id)
+    }
+}
+
+/// Makes a phone number unique in its account, by the identity that all forms of the number have in common.
+/// Claims that were made before numbers had one are under the form that was typed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PhoneClaim {
+    pub account_id: AccountId,
+    /// A pseudonym: there are few enough numbers to try all of them against a plain hash.
+    pub hash: String,
+    pub customer_id: CustomerId,
+}
+
+impl PhoneClaim {
+    pub fn of(key: &SigningKey, customer: &Customer) -> Self {
+        Self {
+            account_id: customer.account_id.clone(),
+            hash: key.pseudonym("phone", &customer.phone.identity()),
+            customer_id: customer.id.clone(),
+        }
+    }
+
+    /// Where the claims on this number may be, whenever they were made.
+    pub(crate) fn keys_of(key: &SigningKey, account: &AccountId, phone: &Phone) -> Vec<Key> {
+        let hashes = phone.spellings().into_iter().map(|spelling| key.pseudonym("phone", &spelling));
+        hashes.map(|hash| Key::new(&["PHONE", account.as_str(), &hash], &["META"])).collect()
+    }
+}
+
+impl Entity for PhoneClaim {
+    const TYPE: &'static str = "phone";
+    fn key(&self) -> Key {
+        Key::new(&["PHONE", self.account_id.as_str(), &self.hash], &["META"])
+    }
+}
+
+pub fn card_key(customer: &CustomerId, program: &ProgramId) -> Key {
+    Key::new(&["CUST", customer.as_str()], &["CARD", program.as_str()])
+}
+
+/// Sort keys of a customer's rewards begin so.
+pub(crate) const REWARDS: &str = "REWARD#";
+
+pub fn program_customers(program: &ProgramId, shard: u8) -> String {
+    join(&["PROGCUSTS", program.as_str(), &shard.to_string()])
+}
+
+impl Entity for Card {
+    const TYPE: &'static str = "card";
+    fn key(&self) -> Key {
+        card_key(&self.customer_id, &self.program_id)
+    }
+    fn index_keys(&self) -> Vec<IndexKey> {
+        let customer = self.customer_id.as_str();
+        let pk = program_customers(&self.program_id, list_shard(customer));
+        vec![IndexKey { index: GSI1, pk, sk: customer.to_owned() }]
+    }
+}
+
+/// A customer's stamps of all programs, by the times at which they were taken.
+pub(crate) fn stamps_partition(customer: &CustomerId) -> String {
+    join(&["STAMPS", customer.as_str()])
+}
+
+pub fn stamp_key(id: &StampId) -> Key {
+    Key { pk: stamps_partition(&id.customer()), sk: id.number().to_owned() }
+}
+
+impl Entity for Stamp {
+    const TYPE: &'static str = "stamp";
+    fn key(&self) -> Key {
+        stamp_key(&self.id)
+    }
+}
+
+pub fn card_reward_key(id: &CardRewardId) -> Key {
+    Key { pk: customer_partition(&id.customer()), sk: format!("{REWARDS}{}", id.number()) }
+}
+
+impl Entity for CardReward {
+    const TYPE: &'static str = "card_reward";
+    fn key(&self) -> Key {
+        card_reward_key(&self.id)
+    }
+}
+
+/// Something that counts once: a QR code that was shown, or a stamp that a till took offline. Kept 90 days,
+/// longer than either is accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Once {
+    pub customer_id: CustomerId,
+    /// e.g. `token:…`, `till:…`, with a hash of what it is.
+    pub fact: String,
+    pub stamp_id: StampId,
+    pub at: Timestamp,
+}
+
+impl Once {
+    pub fn key_of(customer: &CustomerId, fact: &str) -> Key {
+        Key::new(&["CUST", customer.as_str()], &["ONCE", fact])
+    }
+}
+
+impl Entity for Once {
+    const TYPE: &'static str = "once";
+    fn key(&self) -> Key {
+        Self::key_of(&self.customer_id, &self.fact)
+    }
+    fn expires(&self) -> Option<Timestamp> {
+        Some(self.at + (90 * 24).hours())
+    }
+}

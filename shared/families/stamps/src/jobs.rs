@@ -1,0 +1,100 @@
+//! The deletion of stamp programs, and new settings that their cards are judged by.
+
+use crate::{
+    customers, programs,
+    stamp::{InactivityDays, Program},
+};
+use domain::id::{CustomerId, ProgramId};
+use futures_util::{FutureExt as _, future::BoxFuture};
+use jiff::{Timestamp, ToSpan};
+use projection::job::{JobError, Jobs, Worker, Workshop, pause};
+use serde::{Deserialize, Serialize};
+
+/// Work that outlasts a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Task {
+    DeleteProgram {
+        program_id: ProgramId,
+    },
+    /// A program's cards are judged by its new settings, as long as they are its settings, from this customer on, and
+    /// `again` after a pause: tills may still go by the old ones.
+    WatchCards {
+        program_id: ProgramId,
+        inactivity_days: InactivityDays,
+        after: Option<String>,
+        again: bool,
+    },
+    /// All that a customer has: cards, stamps, rewards.
+    EraseCustomer {
+        customer_id: CustomerId,
+    },
+}
+
+pub const JOBS: &[Jobs] =
+    &[Jobs { kinds: &["delete_program", "watch_cards", "erase_customer"], by: Worker::Jobs(run) }];
+
+fn run(workshop: &Workshop, task: projection::job::Task) -> BoxFuture<'_, Result<(), JobError>> {
+    async move { work(workshop, task.read()?).await }.boxed()
+}
+
+async fn work(workshop: &Workshop, task: Task) -> Result<(), JobError> {
+    match task {
+        Task::DeleteProgram { program_id } => delete_program(workshop, &program_id).await,
+        Task::WatchCards { program_id, inactivity_days, after, again } => {
+            watch_cards(workshop, &program_id, inactivity_days, after, again).await
+        }
+        Task::EraseCustomer { customer_id } => {
+            Ok(customers::finish_erase(&workshop.table, &customer_id).await?)
+        }
+    }
+}
+
+/// Customers whose cards are removed before the job makes room for others.
+const PURGED_AT_ONCE: usize = 500;
+/// Cards that are looked at before the job makes room for others.
+const WATCHED_AT_ONCE: usize = 500;
+/// No request that began before the mark lasts longer.
+const STRAGGLERS: i32 = 15;
+
+async fn delete_program(workshop: &Workshop, id: &ProgramId) -> Result<(), JobError> {
+    let Some(program) = programs::find(&workshop.table, id).await? else { return Ok(()) };
+    if !program.deleting {
+        return Ok(());
+    }
+    let again = Task::DeleteProgram { program_id: id.clone() };
+    let removed = programs::purge_some(&workshop.table, id, PURGED_AT_ONCE).await?;
+    if removed > 0 {
+        return workshop.again(&again, pause(removed, PURGED_AT_ONCE, STRAGGLERS)).await;
+    }
+    if Timestamp::now() < program.updated_at + i64::from(STRAGGLERS).seconds() {
+        return workshop.again(&again, STRAGGLERS).await;
+    }
+    Ok(programs::finish_delete(&workshop.table, &program).await?)
+}
+
+async fn watch_cards(
+    workshop: &Workshop,
+    id: &ProgramId,
+    inactivity_days: InactivityDays,
+    after: Option<String>,
+    again: bool,
+) -> Result<(), JobError> {
+    let found = programs::find(&workshop.table, id).await?;
+    // Changed once more since: that is another job.
+    let current =
+        |program: &Program| !program.deleting && program.settings.inactivity_days == inactivity_days;
+    let Some(program) = found.filter(current) else { return Ok(()) };
+    let job = |after, again| Task::WatchCards { program_id: id.clone(), inactivity_days, after, again };
+    // Who can't be read here is met again by nobody: a cursor is this job's own.
+    let cursor = after.and_then(|after| after.parse().ok());
+    let page = customers::of_program(&workshop.table, id, cursor, WATCHED_AT_ONCE).await?;
+    for card in &page.data {
+        programs::watch(&workshop.table, &program, card).await?;
+    }
+    match page.next {
+        Some(next) => workshop.again(&job(Some(next.to_string()), again), 0).await,
+        None if again => workshop.again(&job(None, false), STRAGGLERS).await,
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,284 @@
+//! Stamps: given, voided, and the rewards of full cards.
+//!
+//! A card changes only under the condition that its revision is the one that was read, in one transaction
+//! with the stamp, the rewards and whatever counts once. So the card always equals its ledger, whoever
+//! stamps at the same time.
+
+use accounts::entities::{AccountSigning, AuditEntry};
+use domain::{
+    id::{AccountId, CardRewardId, CustomerId, ProgramId, StampId},
+    secret::{self, SigningKey},
+};
+use jiff::{SignedDuration, Timestamp};
+use table::{Commit, Cursor, Entity, Page, Query, Range, Table, TableError};
+
+use crate::{
+    customer::Customer,
+    customers,
+    entities::{
+        Once, REWARDS, card_key, card_reward_key, customer_key, customer_partition, program_key, stamp_key,
+        stamps_partition,
+    },
+    patterns,
+    stamp::{Card, CardReward, CardRewardStatus, Program, Stamp, StampCount, StampStatus, Withdrawal},
+};
+
+/// What stands before a till: a program, a customer, and the card.
+pub struct Till {
+    pub signing: SigningKey,
+    pub program: Program,
+    pub customer: Customer,
+    /// `None` when the customer is not enrolled in the program.
+    pub card: Option<Card>,
+}
+
+/// `None` unless program and customer are this account's.
+pub async fn till(
+    table: &Table,
+    account: &AccountId,
+    program: &ProgramId,
+    customer: &CustomerId,
+) -> Result<Option<Till>, TableError> {
+    let keys = [
+        AccountSigning::key_of(account),
+        program_key(program),
+        customer_key(customer),
+        card_key(customer, program),
+    ];
+    let mut found = table.batch_get(&patterns::TILL, &keys).await?;
+    let mut take = |position: usize| found.remove(&keys[position]);
+    let (Some(signing), Some(program), Some(customer)) = (take(0), take(1), take(2)) else { return Ok(None) };
+    let card = take(3).map(Card::from_item).transpose()?;
+    let (program, customer) = (Program::from_item(program)?, Customer::from_item(customer)?);
+    let own = program.account_id == *account && customer.account_id == *account && !program.deleting;
+    let signing = AccountSigning::from_item(signing)?.signing_key;
+    Ok(own.then_some(Till { signing, program, customer, card }))
+}
+
+/// The customer's stamps of a program that count, taken less than this before or after a time.
+pub async fn around(
+    table: &Table,
+    customer: &CustomerId,
+    program: &ProgramId,
+    at: Timestamp,
+    within: SignedDuration,
+) -> Result<Vec<Stamp>, TableError> {
+    // Ids of two moments enclose those of all between them, whatever follows the time.
+    let bound = |at: Timestamp| StampId::new(customer, at).number()[..10].to_owned();
+    let query = Query {
+        range: Range::Between(bound(at - within), format!("{}~", bound(at + within))),
+        consistent: true,
+        ..Query::partition(stamps_partition(customer))
+    };
+    let found: Vec<Stamp> = table.query(&patterns::STAMPS, query).await?;
+    Ok(found.into_iter().filter(|stamp| counts(stamp, program)).collect())
+}
+
+fn counts(stamp: &Stamp, program: &ProgramId) -> bool {
+    stamp.program_id == *program && stamp.status == StampStatus::Valid
+}
+
+/// Stamps that are to be given.
+pub struct Visit {
+    pub count: StampCount,
+    pub taken_at: Timestamp,
+    pub given_by: String,
+    /// What this can be done with once only: a QR code, a till's own number.
+    pub once: Option<String>,
+    pub now: Timestamp,
+}
+
+/// What a visit changes.
+pub struct Given {
+    pub stamp: Stamp,
+    pub card: Card,
+    pub rewards: Vec<CardReward>,
+}
+
+/// Gives stamps. The label `card` fails when the card has changed meanwhile, `once` when the same was used before.
+pub fn give(program: &Program, card: &Card, visit: Visit) -> (Given, Commit) {
+    let Visit { count, taken_at, given_by, once, now } = visit;
+    let settings = &program.settings;
+    let stamp = Stamp {
+        id: StampId::new(&card.customer_id, taken_at),
+        account_id: card.account_id.clone(),
+        program_id: card.program_id.clone(),
+        customer_id: card.customer_id.clone(),
+        count: count.get(),
+        status: StampStatus::Valid,
+        taken_at,
+        recorded_at: now,
+        given_by,
+        voided_at: None,
+        rev: 1,
+    };
+    let (after, filled) = card.stamped(count, taken_at, settings);
+    let after = Card { updated_at: now, ..after };
+    let valid_for =
+        settings.reward_valid_days.map(|days| SignedDuration::from_hours(24 * i64::from(days.get())));
+    let rewards: Vec<_> = (0..filled)
+        .map(|_| CardReward {
+            id: CardRewardId::new(&card.customer_id, now),
+            account_id: card.account_id.clone(),
+            program_id: card.program_id.clone(),
+            customer_id: card.customer_id.clone(),
+            reward: settings.reward.clone(),
+            stamps: settings.stamps_required.get(),
+            status: CardRewardStatus::Issued,
+            issued_at: now,
+            expires_at: valid_for.map(|valid| now + valid),
+            redeemed_at: None,
+            withdrawn_at: None,
+            rev: 1,
+        })
+        .collect();
+    let mut commit =
+        Commit::new(&patterns::STAMP_WRITE).replace("card", &after, card.rev).create("stamp", &stamp);
+    for reward in &rewards {
+        commit = commit.create("reward", reward);
+    }
+    if let Some(once) = once {
+        let once = Once {
+            customer_id: card.customer_id.clone(),
+            fact: secret::sha256(once.as_bytes()),
+            stamp_id: stamp.id.clone(),
+            at: now,
+        };
+        commit = commit.create("once", &once);
+    }
+    (Given { stamp, card: after, rewards }, commit)
+}
+
+/// Adds to a visit that it confirms what a page said of the customer; the label `customer` fails when the customer has
+/// changed meanwhile.
+pub fn confirming(visit: Commit, customer: &Customer, seen: &Customer, audit: &AuditEntry) -> Commit {
+    visit.replace("customer", seen, customer.rev).create("audit", audit)
+}
+
+/// The stamp that something that counts once was used for.
+pub async fn used_for(
+    table: &Table,
+    customer: &CustomerId,
+    once: &str,
+) -> Result<Option<StampId>, TableError> {
+    let key = Once::key_of(customer, &secret::sha256(once.as_bytes()));
+    let found: Option<Once> = table.get(&patterns::ONCE, &key).await?;
+    Ok(found.map(|once| once.stamp_id))
+}
+
+/// A stamp, if it is this account's.
+pub async fn read(table: &Table, account: &AccountId, id: &StampId) -> Result<Option<Stamp>, TableError> {
+    let stamp: Option<Stamp> = table.get(&patterns::STAMP, &stamp_key(id)).await?;
+    Ok(stamp.filter(|stamp| stamp.account_id == *account))
+}
+
+/// Whether a stamp can be voided.
+#[must_use]
+pub enum Voiding {
+    /// The voided stamp, and the writes; the labels `card`, `stamp` and `reward` fail when one of them has changed
+    /// meanwhile.
+    Possible(Box<Stamp>, Commit),
+    /// What the stamp was given for is redeemed.
+    Spent,
+    /// The card has changed meanwhile: look again.
+    Overtaken,
+}
+
+/// What it takes to void a stamp.
+///
+/// # Errors
+/// When the table is out of reach.
+pub async fn void(
+    table: &Table,
+    program: &Program,
+    card: &Card,
+    stamp: &Stamp,
+    now: Timestamp,
+) -> Result<Voiding, TableError> {
+    let customer = &card.customer_id;
+    let query = Query { consistent: true, ..Query::partition(stamps_partition(customer)) };
+    let stamps: Vec<Stamp> = table.query(&patterns::STAMPS, query).await?;
+    let others = stamps.iter().filter(|other| counts(other, &card.program_id) && other.id != stamp.id);
+    let times: Vec<Timestamp> = others.map(|other| other.taken_at).collect();
+    let unredeemed: Vec<CardReward> = rewards(table, customer)
+        .await?
+        .into_iter()
+        .filter(|reward| reward.program_id == card.program_id && reward.is_redeemable(now))
+        .collect();
+    let prices: Vec<u32> = unredeemed.iter().map(|reward| reward.stamps).collect();
+    let (after, withdrawal) = card.voided(stamp, &times, &prices, &program.settings);
+    let withdrawn = match withdrawal {
+        Withdrawal::None => 0,
+        Withdrawal::Rewards(count) => count,
+        Withdrawal::Spent => {
+            // The rewards were read after the card: they belong together if it is still the same.
+            let now = customers::card(table, customer, &card.program_id).await?;
+            let same = now.is_some_and(|now| now.rev == card.rev);
+            return Ok(if same { Voiding::Spent } else { Voiding::Overtaken });
+        }
+    };
+    let voided =
+        Stamp { status: StampStatus::Voided, voided_at: Some(now), rev: stamp.rev + 1, ..stamp.clone() };
+    let after = Card { updated_at: now, ..after };
+    let mut commit = Commit::new(&patterns::STAMP_WRITE)
+        .replace("card", &after, card.rev)
+        .replace("stamp", &voided, stamp.rev);
+    for reward in unredeemed.into_iter().take(withdrawn) {
+        let gone = CardReward {
+            status: CardRewardStatus::Withdrawn,
+            withdrawn_at: Some(now),
+            rev: reward.rev + 1,
+            ..reward.clone()
+        };
+        commit = commit.replace("reward", &gone, reward.rev);
+    }
+    Ok(Voiding::Possible(Box::new(voided), commit))
+}
+
+/// A page of a customer's stamps of all programs, newest first.
+pub async fn list(
+    table: &Table,
+    customer: &CustomerId,
+    after: Option<Cursor>,
+    limit: usize,
+) -> Result<Page<Stamp>, TableError> {
+    table.page(&patterns::STAMPS, &[stamps_partition(customer)], true, after, limit).await
+}
+
+/// A customer's rewards of all programs, newest first.
+pub async fn rewards(table: &Table, customer: &CustomerId) -> Result<Vec<CardReward>, TableError> {
+    let query = Query {
+        range: Range::BeginsWith(REWARDS.to_owned()),
+        consistent: true,
+        newest_first: true,
+        ..Query::partition(customer_partition(customer))
+    };
+    table.query(&patterns::CARD_REWARDS, query).await
+}
+
+/// A reward, if it is this account's.
+pub async fn reward(
+    table: &Table,
+    account: &AccountId,
+    id: &CardRewardId,
+) -> Result<Option<CardReward>, TableError> {
+    let reward: Option<CardReward> = table.get(&patterns::CARD_REWARD, &card_reward_key(id)).await?;
+    Ok(reward.filter(|reward| reward.account_id == *account))
+}
+
+/// The writes that redeem a reward; the label `reward` fails when somebody else was faster.
+pub fn redeem(reward: &CardReward, now: Timestamp) -> (CardReward, Commit) {
+    let redeemed = CardReward {
+        status: CardRewardStatus::Redeemed,
+        redeemed_at: Some(now),
+        rev: reward.rev + 1,
+        ..reward.clone()
+    };
+    let commit = Commit::new(&patterns::CARD_REWARD_WRITE).replace("reward", &redeemed, reward.rev);
+    (redeemed, commit)
+}
+
+/// The writes of a request that changes nothing of its own: there is an answer to remember.
+pub fn unchanged() -> Commit {
+    Commit::new(&patterns::STAMP_WRITE)
+}

@@ -1,0 +1,11 @@
+//! Waitlists, subscribers and referrals as they lie in the table.
+
+mod export;
+pub(crate) mod referral;
+pub(crate) mod subscriber;
+mod waitlist;
+
+pub use export::*;
+pub use referral::*;
+pub use subscriber::*;
+pub use waitlist::*;

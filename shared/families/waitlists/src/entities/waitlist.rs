@@ -1,0 +1,73 @@
+//! Waitlists and the names and counters that belong to them.
+
+use domain::{
+    id::{AccountId, WaitlistId},
+    text::Slug,
+};
+use serde::{Deserialize, Serialize};
+use table::{Entity, IndexKey, Key, join, keys::GSI1};
+
+use crate::waitlist::Waitlist;
+
+pub fn waitlist_key(id: &WaitlistId) -> Key {
+    Key::new(&["WL", id.as_str()], &["META"])
+}
+
+/// Counters of subscribers by status.
+pub fn waitlist_stats_key(id: &WaitlistId) -> Key {
+    Key::new(&["WL", id.as_str()], &["STATS"])
+}
+
+/// `entered`: the numbers handed out so far, with the marks of those who took the last of them.
+pub fn line_numbers_key(id: &WaitlistId) -> Key {
+    Key::new(&["WL", id.as_str()], &["NUMBERS"])
+}
+
+/// Taken seats of a waitlist with a capacity, one of several counters; see [`crate::seats`].
+pub fn seats_key(id: &WaitlistId, shard: usize) -> Key {
+    Key::new(&["SEATS", id.as_str(), &shard.to_string()], &["META"])
+}
+
+/// `left`: numbers that were taken and are not in line.
+pub fn line_left_key(id: &WaitlistId) -> Key {
+    Key::new(&["WL", id.as_str()], &["LEFT"])
+}
+
+pub(crate) fn waitlists_of(account: &AccountId) -> String {
+    join(&["ACCTWLS", account.as_str()])
+}
+
+impl Entity for Waitlist {
+    const TYPE: &'static str = "waitlist";
+    fn key(&self) -> Key {
+        waitlist_key(&self.id)
+    }
+    fn index_keys(&self) -> Vec<IndexKey> {
+        vec![IndexKey { index: GSI1, pk: waitlists_of(&self.account_id), sk: self.id.as_str().to_owned() }]
+    }
+}
+
+/// Makes a slug unique in its account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlugClaim {
+    pub account_id: AccountId,
+    pub slug: Slug,
+    pub waitlist_id: WaitlistId,
+}
+
+impl SlugClaim {
+    pub fn of(waitlist: &Waitlist) -> Self {
+        Self {
+            account_id: waitlist.account_id.clone(),
+            slug: waitlist.slug.clone(),
+            waitlist_id: waitlist.id.clone(),
+        }
+    }
+}
+
+impl Entity for SlugClaim {
+    const TYPE: &'static str = "slug";
+    fn key(&self) -> Key {
+        Key::new(&["SLUG", self.account_id.as_str(), self.slug.as_str()], &["META"])
+    }
+}

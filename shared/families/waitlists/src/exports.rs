@@ -1,0 +1,32 @@
+//! Exports of a waitlist's subscribers.
+
+use accounts::entities::AuditEntry;
+use domain::id::{ExportId, WaitlistId};
+use projection::job::Job;
+use table::{Commit, CommitError, Query, Table, TableError};
+
+use crate::{entities::Export, jobs::Task, patterns};
+
+/// The writes that start an export and ask for the work.
+pub fn start(export: &Export, audit: &AuditEntry) -> Commit {
+    let job = Job::new(
+        export.id.as_str().to_owned(),
+        &Task::ExportSubscribers { export_id: export.id.clone() },
+        export.created_at,
+    );
+    Commit::new(&patterns::EXPORT_WRITE).create("export", export).create("job", &job).create("audit", audit)
+}
+
+pub async fn read(table: &Table, id: &ExportId) -> Result<Option<Export>, TableError> {
+    table.get(&patterns::EXPORT, &Export::key_of(id)).await
+}
+
+/// Changes the export read at `rev`.
+pub async fn update(table: &Table, export: &Export, rev: u64) -> Result<(), CommitError> {
+    Commit::new(&patterns::EXPORT_WRITE).replace("export", export, rev).apply(table).await
+}
+
+/// The exports of a waitlist that are still on record.
+pub async fn all(table: &Table, waitlist: &WaitlistId) -> Result<Vec<Export>, TableError> {
+    table.query(&patterns::EXPORTS, Query::partition(Export::list_partition(waitlist))).await
+}

@@ -1,0 +1,106 @@
+//! The deletion of a waitlist with everybody on it.
+//!
+//! Everybody is erased as one by one; what has been done is gone, so that a
+//! repetition goes on where the last attempt ended. At the end the job comes once
+//! more after a pause, for those who were joining while the waitlist was marked.
+
+use crate::{export_file, store, subscriber::Subscriber, subscribers, waitlist::Waitlist};
+use domain::id::{ExportId, SubscriberId, WaitlistId};
+use futures_util::{FutureExt as _, future::BoxFuture};
+use jiff::{Timestamp, ToSpan};
+use projection::job::{JobError, Jobs, Worker, Workshop, pause};
+use serde::{Deserialize, Serialize};
+use table::{Entity, LIST_SHARDS};
+
+/// Work that outlasts a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Task {
+    ExportSubscribers {
+        export_id: ExportId,
+    },
+    DeleteWaitlist {
+        waitlist_id: WaitlistId,
+    },
+    /// Somebody was erased: no export may keep them.
+    PurgeExports {
+        waitlist_id: WaitlistId,
+    },
+    /// Somebody was erased: no other family may keep what they did.
+    Silence {
+        subscriber_id: SubscriberId,
+    },
+}
+
+pub const JOBS: &[Jobs] = &[Jobs {
+    kinds: &["export_subscribers", "delete_waitlist", "purge_exports", "silence"],
+    by: Worker::Jobs(run),
+}];
+
+fn run(workshop: &Workshop, task: projection::job::Task) -> BoxFuture<'_, Result<(), JobError>> {
+    async move { work(workshop, task.read()?).await }.boxed()
+}
+
+async fn work(workshop: &Workshop, task: Task) -> Result<(), JobError> {
+    match task {
+        Task::ExportSubscribers { export_id } => export_file::write_file(workshop, &export_id).await,
+        Task::DeleteWaitlist { waitlist_id } => delete_waitlist(workshop, &waitlist_id).await,
+        Task::PurgeExports { waitlist_id } => export_file::purge_exports(workshop, &waitlist_id).await,
+        Task::Silence { subscriber_id } => forget_subscriber(workshop, &subscriber_id).await,
+    }
+}
+
+/// No request lasts longer than this: the time limit of the function that joins, and a margin.
+const STRAGGLERS: i32 = 15;
+/// Subscribers erased before the job makes room for others.
+const ERASED_AT_ONCE: usize = 2000;
+
+async fn delete_waitlist(workshop: &Workshop, id: &WaitlistId) -> Result<(), JobError> {
+    let Some(waitlist) = store::find(&workshop.table, id).await? else { return Ok(()) };
+    if !waitlist.deleting {
+        return Ok(());
+    }
+    let again = Task::DeleteWaitlist { waitlist_id: id.clone() };
+    let erased = erase_some(workshop, &waitlist).await?;
+    if erased > 0 {
+        return workshop.again(&again, pause(erased, ERASED_AT_ONCE, STRAGGLERS)).await;
+    }
+    let quiet = waitlist.updated_at + i64::from(STRAGGLERS).seconds();
+    if Timestamp::now() < quiet {
+        return workshop.again(&again, STRAGGLERS).await;
+    }
+    export_file::purge_exports(workshop, id).await?;
+    if !workshop.forget(Waitlist::TYPE, id.as_str()).await? {
+        return workshop.again(&again, 1).await;
+    }
+    store::clear_line(&workshop.table, id).await?;
+    store::finish_delete(&workshop.table, &waitlist).await?;
+    Ok(())
+}
+
+/// Has the other families remove what they keep of a subscriber.
+async fn forget_subscriber(workshop: &Workshop, id: &SubscriberId) -> Result<(), JobError> {
+    while !workshop.forget(Subscriber::TYPE, id.as_str()).await? {}
+    Ok(())
+}
+
+async fn erase_some(workshop: &Workshop, waitlist: &Waitlist) -> Result<usize, JobError> {
+    let mut erased = 0;
+    for shard in 0..LIST_SHARDS {
+        let page =
+            subscribers::list_shard(&workshop.table, &waitlist.id, shard, None, ERASED_AT_ONCE / 4).await?;
+        for listed in page {
+            // The index may lag behind: the item itself decides. But as long as it lists anybody, there may be others.
+            erased += 1;
+            while let Some(subscriber) = subscribers::find(&workshop.table, &listed.id).await? {
+                forget_subscriber(workshop, &subscriber.id).await?;
+                match subscribers::erase_with_waitlist(&workshop.table, &subscriber).await {
+                    Ok(()) => {}
+                    Err(error) if error.is_condition() => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+    }
+    Ok(erased)
+}

@@ -1,0 +1,129 @@
+//! Webhook endpoints, how they fare, and what they are told.
+
+use domain::id::{AccountId, DeliveryId, WebhookEndpointId};
+use jiff::{Timestamp, ToSpan};
+use serde::{Deserialize, Serialize};
+use table::{Entity, IndexKey, Key, LIST_SHARDS, REPLAYED_WITHIN, due_at, join, keys::GSI2, list_shard};
+
+use crate::webhook::{Delivery, WebhookEndpoint};
+
+/// Sort keys of an account's endpoints begin with this.
+pub(crate) const ENDPOINTS: &str = "ENDPOINT#";
+
+pub fn webhook_endpoint_key(account: &AccountId, id: &WebhookEndpointId) -> Key {
+    Key::new(&["ACCT", account.as_str()], &["ENDPOINT", id.as_str()])
+}
+
+impl Entity for WebhookEndpoint {
+    const TYPE: &'static str = "webhook_endpoint";
+    fn key(&self) -> Key {
+        webhook_endpoint_key(&self.account_id, &self.id)
+    }
+}
+
+/// Changes whenever an account gets an endpoint: of two additions at once, which both have counted the same endpoints, one
+/// finds it changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointsFence {
+    pub account_id: AccountId,
+    pub rev: u64,
+}
+
+impl EndpointsFence {
+    pub fn key_of(account: &AccountId) -> Key {
+        Key::new(&["ACCT", account.as_str()], &["ENDPOINTS"])
+    }
+}
+
+impl Entity for EndpointsFence {
+    const TYPE: &'static str = "endpoints_fence";
+    fn key(&self) -> Key {
+        Self::key_of(&self.account_id)
+    }
+}
+
+/// There as long as an endpoint takes nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointFailing {
+    pub endpoint_id: WebhookEndpointId,
+    pub since: Timestamp,
+}
+
+impl EndpointFailing {
+    pub fn key_of(endpoint: &WebhookEndpointId) -> Key {
+        Key::new(&["ENDPOINT", endpoint.as_str()], &["FAILING"])
+    }
+}
+
+impl Entity for EndpointFailing {
+    const TYPE: &'static str = "endpoint_failing";
+    fn key(&self) -> Key {
+        Self::key_of(&self.endpoint_id)
+    }
+    /// By then the endpoint is disabled, or deleted.
+    fn expires(&self) -> Option<Timestamp> {
+        Some(self.since + (30 * 24).hours())
+    }
+}
+
+/// There as long as an endpoint is slow to answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointSlow {
+    pub endpoint_id: WebhookEndpointId,
+    pub until: Timestamp,
+}
+
+impl EndpointSlow {
+    pub fn key_of(endpoint: &WebhookEndpointId) -> Key {
+        Key::new(&["ENDPOINT", endpoint.as_str()], &["SLOW"])
+    }
+}
+
+impl Entity for EndpointSlow {
+    const TYPE: &'static str = "endpoint_slow";
+    fn key(&self) -> Key {
+        Self::key_of(&self.endpoint_id)
+    }
+    fn expires(&self) -> Option<Timestamp> {
+        Some(self.until)
+    }
+}
+
+/// Where the deliveries to an endpoint lie.
+pub(crate) fn deliveries_partitions(endpoint: &WebhookEndpointId) -> [String; LIST_SHARDS as usize] {
+    std::array::from_fn(|shard| deliveries_partition(endpoint, shard))
+}
+
+fn deliveries_partition(endpoint: &WebhookEndpointId, shard: impl std::fmt::Display) -> String {
+    join(&["DELIVERIES", endpoint.as_str(), &shard.to_string()])
+}
+
+pub fn delivery_key(id: &DeliveryId) -> Key {
+    let pk = deliveries_partition(&id.endpoint(), list_shard(id.number()));
+    Key { pk, sk: id.as_str().to_owned() }
+}
+
+/// Deliveries that are tried again, by when.
+pub(crate) fn deliveries_due(shard: u8) -> String {
+    join(&["DELIVERDUE", &shard.to_string()])
+}
+
+impl Entity for Delivery {
+    const TYPE: &'static str = "delivery";
+    fn key(&self) -> Key {
+        delivery_key(&self.id)
+    }
+    fn index_keys(&self) -> Vec<IndexKey> {
+        let due = self.due_at.map(|at| IndexKey {
+            index: GSI2,
+            pk: deliveries_due(list_shard(self.id.number())),
+            sk: join(&[&due_at(at), self.id.as_str()]),
+        });
+        due.into_iter().collect()
+    }
+    /// Kept as long as the event, so that a replayed event is not told again, or until some days after the next attempt.
+    fn expires(&self) -> Option<Timestamp> {
+        let told = self.created_at + REPLAYED_WITHIN;
+        Some(self.due_at.map_or(told, |due| told.max(due + (7 * 24).hours())))
+    }
+}

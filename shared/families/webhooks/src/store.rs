@@ -1,0 +1,361 @@
+//! Webhook endpoints and the deliveries to them.
+//!
+//! A delivery is noted when it has been tried: until then the queue keeps it. What is to be tried again lies in an
+//! index by when it is due.
+
+use std::collections::BTreeMap;
+
+use accounts::entities::AuditEntry;
+use domain::{
+    event::Person,
+    id::{AccountId, DeliveryId, EventId, WebhookEndpointId},
+};
+use jiff::Timestamp;
+use projection::{events::Event, job::Job};
+use serde::Serialize;
+use table::{Commit, CommitError, Cursor, Entity, Page, Query, Range, Table, TableError, join};
+
+use crate::{
+    entities::{
+        ENDPOINTS, EndpointFailing, EndpointSlow, EndpointsFence, deliveries_due, deliveries_partitions,
+        delivery_key, webhook_endpoint_key,
+    },
+    jobs::Task,
+    patterns,
+    webhook::{Delivery, DisabledReason, Message, WebhookEndpoint},
+};
+
+/// Of the payloads of all kinds; a kind whose fields change their meaning gets a new one.
+const VERSION: u32 = 1;
+
+/// The body of a message, whatever it tells.
+#[derive(Serialize)]
+struct Body<'a> {
+    id: &'a EventId,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    version: u32,
+    timestamp: Timestamp,
+    data: BTreeMap<&'a str, serde_json::Value>,
+}
+
+/// What a message of this type tells, with this data.
+fn message(id: &EventId, kind: &str, at: Timestamp, data: BTreeMap<&str, serde_json::Value>) -> Message {
+    let body = Body { id, kind, version: VERSION, timestamp: at, data };
+    #[expect(clippy::expect_used, reason = "texts and numbers by name are always JSON")]
+    let body = serde_json::to_string(&body).expect("a body is JSON");
+    Message { id: id.clone(), kind: kind.to_owned(), body }
+}
+
+/// What an endpoint is told of an event: the ids and numbers that its kind names.
+pub fn message_of(event: &Event) -> Message {
+    let kind = event.kind;
+    let mut data = BTreeMap::from([(kind.topic().field(), event.topic.as_str().into())]);
+    let person = match kind.person() {
+        Person::Subscriber => ("subscriber_id", event.subscriber_id.as_ref().map(|id| id.as_str())),
+        Person::Customer => ("customer_id", event.customer_id.as_ref().map(|id| id.as_str())),
+        Person::Nobody => ("", None),
+    };
+    if let (field, Some(id)) = person {
+        data.insert(field, id.into());
+    }
+    if let (Some(field), Some(id)) = (kind.object(), event.object_id.as_deref()) {
+        data.insert(field, id.into());
+    }
+    data.extend(event.data.iter().map(|(name, number)| (name.as_str(), (*number).into())));
+    message(&event.id, kind.name(), event.at, data)
+}
+
+/// What an endpoint is told when somebody tries it.
+pub fn test_message(endpoint: &WebhookEndpointId, now: Timestamp) -> Message {
+    let data = BTreeMap::from([("webhook_endpoint_id", endpoint.as_str().into())]);
+    message(&EventId::in_order(now), crate::webhook::TEST, now, data)
+}
+
+/// An account's endpoints, oldest first: some twenty at the most.
+pub async fn endpoints(table: &Table, account: &AccountId) -> Result<Vec<WebhookEndpoint>, TableError> {
+    let query = Query {
+        range: Range::BeginsWith(ENDPOINTS.to_owned()),
+        consistent: true,
+        ..Query::partition(join(&["ACCT", account.as_str()]))
+    };
+    table.query(&patterns::WEBHOOK_ENDPOINTS, query).await
+}
+
+pub async fn endpoint(
+    table: &Table,
+    account: &AccountId,
+    id: &WebhookEndpointId,
+) -> Result<Option<WebhookEndpoint>, TableError> {
+    table.get(&patterns::WEBHOOK_ENDPOINT, &webhook_endpoint_key(account, id)).await
+}
+
+/// The revision that changes with every endpoint that the account gets. Read it before the endpoints, so that they can be counted.
+pub async fn fence(table: &Table, account: &AccountId) -> Result<Option<EndpointsFence>, TableError> {
+    table.get(&patterns::WEBHOOK_FENCE, &EndpointsFence::key_of(account)).await
+}
+
+/// The writes that add an endpoint, unless the account has got another since the fence was read: then the label `fence`
+/// fails.
+pub fn create(endpoint: &WebhookEndpoint, fence: Option<&EndpointsFence>, audit: &AuditEntry) -> Commit {
+    let commit = Commit::new(&patterns::WEBHOOK_ENDPOINT_WRITE);
+    let rev = fence.map_or(0, |fence| fence.rev);
+    let next = EndpointsFence { account_id: endpoint.account_id.clone(), rev: rev + 1 };
+    let commit = match fence {
+        None => commit.create("fence", &next),
+        Some(_) => commit.replace("fence", &next, rev),
+    };
+    commit.create("endpoint", endpoint).create("audit", audit)
+}
+
+/// The writes that change the endpoint read before; how it fared until now is forgotten.
+pub fn update(endpoint: &WebhookEndpoint, rev: u64, audit: &AuditEntry) -> Commit {
+    Commit::new(&patterns::WEBHOOK_ENDPOINT_WRITE)
+        .replace("endpoint", endpoint, rev)
+        .purge("failing", &EndpointFailing::key_of(&endpoint.id))
+        .create("audit", audit)
+}
+
+/// The writes that remove it. What it was told expires.
+pub fn delete(endpoint: &WebhookEndpoint, audit: &AuditEntry) -> Commit {
+    Commit::new(&patterns::WEBHOOK_ENDPOINT_WRITE)
+        .delete("endpoint", &endpoint.key(), endpoint.rev)
+        .purge("failing", &EndpointFailing::key_of(&endpoint.id))
+        .create("audit", audit)
+}
+
+/// What an endpoint was told, newest first.
+pub async fn deliveries(
+    table: &Table,
+    endpoint: &WebhookEndpointId,
+    after: Option<Cursor>,
+    limit: usize,
+) -> Result<Page<Delivery>, TableError> {
+    table.page(&patterns::DELIVERIES, &deliveries_partitions(endpoint), true, after, limit).await
+}
+
+pub async fn delivery(table: &Table, id: &DeliveryId) -> Result<Option<Delivery>, TableError> {
+    table.get(&patterns::DELIVERY, &delivery_key(id)).await
+}
+
+/// The writes that have a delivery made, of which this is the next revision; the label `delivery` fails when it has
+/// changed meanwhile.
+pub fn ask(delivery: &Delivery, audit: &AuditEntry, now: Timestamp) -> Commit {
+    let commit = Commit::new(&patterns::DELIVERY_ASK);
+    let commit = match delivery.rev - 1 {
+        0 => commit.create("delivery", delivery),
+        rev => commit.replace("delivery", delivery, rev),
+    };
+    let job = Job::new(
+        format!("{}:{}", delivery.id, delivery.rev),
+        &Task::Deliver {
+            account_id: delivery.account_id.clone(),
+            delivery_id: delivery.id.clone(),
+            tried: delivery.tried,
+        },
+        now,
+    );
+    commit.overwrite("job", &job).create("audit", audit)
+}
+
+/// An endpoint as a delivery finds it.
+#[derive(Clone, Debug)]
+pub struct Target {
+    pub endpoint: WebhookEndpoint,
+    /// Since when it has taken nothing.
+    pub failing_since: Option<Timestamp>,
+    /// Until when it counts as slow.
+    pub slow_until: Option<Timestamp>,
+    /// The delivery as it was noted last, if it was.
+    pub delivery: Option<Delivery>,
+}
+
+/// All that an attempt depends on, in one read; `None` without an endpoint.
+pub async fn target(
+    table: &Table,
+    account: &AccountId,
+    delivery: &DeliveryId,
+) -> Result<Option<Target>, TableError> {
+    let endpoint = delivery.endpoint();
+    let keys = [
+        webhook_endpoint_key(account, &endpoint),
+        EndpointFailing::key_of(&endpoint),
+        EndpointSlow::key_of(&endpoint),
+        delivery_key(delivery),
+    ];
+    let mut found = table.batch_get(&patterns::DELIVERY_TARGET, &keys).await?;
+    let [endpoint, failing, slow, delivery] = keys.map(|key| found.remove(&key));
+    let Some(endpoint) = endpoint else { return Ok(None) };
+    Ok(Some(Target {
+        endpoint: Entity::from_item(endpoint)?,
+        failing_since: failing.map(EndpointFailing::from_item).transpose()?.map(|failing| failing.since),
+        slow_until: slow.map(EndpointSlow::from_item).transpose()?.map(|slow| slow.until),
+        delivery: delivery.map(Delivery::from_item).transpose()?,
+    }))
+}
+
+/// Notes until when an endpoint counts as slow, or that it doesn't any more. Many come to know it at the same moment:
+/// who finds another at it gives up.
+pub async fn note_slow(
+    table: &Table,
+    endpoint: &WebhookEndpointId,
+    until: Option<Timestamp>,
+) -> Result<(), CommitError> {
+    let commit = Commit::new(&patterns::ENDPOINT_SLOW).once();
+    let commit = match until {
+        Some(until) => commit.overwrite("slow", &EndpointSlow { endpoint_id: endpoint.clone(), until }),
+        None => commit.purge("slow", &EndpointSlow::key_of(endpoint)),
+    };
+    commit.apply(table).await
+}
+
+/// Notes a delivery that was tried, of which `after` is the next revision, and what that says of its endpoint, which
+/// is disabled if there is a reason. Whoever notes the same revision second notes nothing. `false` when the endpoint
+/// that was to be disabled is another by now: nothing is noted.
+pub async fn note(
+    table: &Table,
+    target: &Target,
+    after: &Delivery,
+    disabled: Option<DisabledReason>,
+    now: Timestamp,
+) -> Result<bool, TableError> {
+    let commit = Commit::new(&patterns::DELIVERY_NOTE);
+    let commit = match &target.delivery {
+        None => commit.create("delivery", after),
+        Some(before) => commit.replace("delivery", after, before.rev),
+    };
+    let endpoint_id = target.endpoint.id.clone();
+    // What has ended says nothing of the endpoint any more, taken or not: else it would be held against it when the next
+    // event comes, weeks later.
+    let commit = match (after.due_at, target.failing_since) {
+        (None, Some(_)) => commit.purge("failing", &EndpointFailing::key_of(&endpoint_id)),
+        (Some(_), None) => commit.overwrite("failing", &EndpointFailing { endpoint_id, since: now }),
+        _ => commit,
+    };
+    let commit = match disabled {
+        None => commit,
+        Some(reason) => disable(commit, &target.endpoint, reason, now),
+    };
+    match commit.apply(table).await {
+        Err(error) if error.failed("endpoint").is_some() && error.failed("delivery").is_none() => Ok(false),
+        Ok(()) | Err(CommitError::Condition(_)) => Ok(true),
+        Err(CommitError::Table(error)) => Err(error),
+    }
+}
+
+/// Adds the writes that disable an endpoint, and have its account's owners told.
+fn disable(commit: Commit, endpoint: &WebhookEndpoint, reason: DisabledReason, now: Timestamp) -> Commit {
+    let disabled = endpoint.disabled(reason, now);
+    let (account_id, endpoint_id) = (endpoint.account_id.clone(), endpoint.id.clone());
+    let audit =
+        AuditEntry::new(&account_id, "platform", "webhook_endpoint.disabled", endpoint_id.as_str(), now);
+    let job = Job::new(
+        format!("{endpoint_id}:{}", disabled.rev),
+        &Task::TellOfEndpoint { account_id, endpoint_id, rev: disabled.rev },
+        now,
+    );
+    commit.replace("endpoint", &disabled, endpoint.rev).create("audit", &audit).overwrite("job", &job)
+}
+
+/// Deliveries of a shard that are due by now, the most overdue first.
+pub async fn due(
+    table: &Table,
+    shard: u8,
+    now: Timestamp,
+    limit: usize,
+) -> Result<Vec<Delivery>, TableError> {
+    table.due(&patterns::DELIVERIES_DUE, deliveries_due(shard), now, limit).await
+}
+
+/// Forgets a delivery to an endpoint that was deleted.
+pub async fn forget(table: &Table, delivery: &DeliveryId) -> Result<(), TableError> {
+    table::purge(table, &patterns::DELIVERY_QUEUED, vec![delivery_key(delivery)]).await
+}
+
+/// Notes that a delivery is queued again; `false` when something has become of it meanwhile.
+pub async fn queued(table: &Table, after: &Delivery) -> Result<bool, TableError> {
+    let commit = Commit::new(&patterns::DELIVERY_QUEUED).replace("delivery", after, after.rev - 1);
+    commit.applies(table).await
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::event::EventKind;
+
+    use super::*;
+
+    const ULID: &str = "01m7yhxdqhbwa008tz019wpw3d";
+
+    /// An event of this kind, with all that the kind names.
+    fn example(kind: EventKind) -> Event {
+        let prefixes = [
+            ("card_reward_id", "crw"),
+            ("claim_id", "claim"),
+            ("code_id", "code"),
+            ("comment_id", "cmt"),
+            ("import_id", "imp"),
+            ("referral_id", "ref"),
+            ("reward_id", "rwd"),
+            ("send_id", "send"),
+            ("stamp_id", "stamp"),
+        ];
+        let object = kind.object().map(|field| {
+            let (_, prefix) = prefixes.iter().find(|(name, _)| *name == field).unwrap();
+            let owner = if ["crw", "claim", "code", "send", "stamp"].contains(prefix) { ULID } else { "" };
+            format!("{prefix}_{owner}{ULID}")
+        });
+        let topic = match kind.topic().field() {
+            "waitlist_id" => "wl",
+            "feature_id" => "feat",
+            "code_pool_id" => "pool",
+            "program_id" => "prog",
+            _ => "camp",
+        };
+        let is = |person| kind.person() == person;
+        Event {
+            id: format!("evt_{ULID}").parse().unwrap(),
+            account_id: format!("acct_{ULID}").parse().unwrap(),
+            topic: format!("{topic}_{ULID}"),
+            kind,
+            subscriber_id: is(Person::Subscriber).then(|| format!("sub_{ULID}").parse().unwrap()),
+            customer_id: is(Person::Customer).then(|| format!("cust_{ULID}").parse().unwrap()),
+            object_id: object,
+            data: kind.numbers().iter().zip(7..).map(|(name, number)| ((*name).to_owned(), number)).collect(),
+            at: "2026-11-25T10:00:00Z".parse().unwrap(),
+            noted_at: "2026-11-25T10:00:01Z".parse().unwrap(),
+        }
+    }
+
+    /// The part of `docs/webhooks.md` that follows from the kinds of events.
+    fn document() -> String {
+        let section = |kind: &EventKind| {
+            let body: serde_json::Value = serde_json::from_str(&message_of(&example(*kind)).body).unwrap();
+            format!("\n### {}\n\n{}\n\n```json\n{body:#}\n```\n", kind.name(), kind.about())
+        };
+        EventKind::ALL.iter().map(section).collect()
+    }
+
+    #[test]
+    fn the_document_shows_what_each_kind_of_event_tells() {
+        const MARK: &str = "<!-- Generated from the kinds of events: `UPDATE=1 cargo test -p webhooks` writes it anew. -->\n";
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../docs/webhooks.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        let (head, _) = text.split_once(MARK).unwrap();
+        let current = format!("{head}{MARK}{}", document());
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(path, &current).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(path).unwrap(), current, "run with UPDATE=1");
+    }
+
+    #[test]
+    fn a_body_says_what_it_is() {
+        let message = message_of(&example(EventKind::CodePoolLowStock));
+        assert_eq!(
+            message.body,
+            "{\"id\":\"evt_01m7yhxdqhbwa008tz019wpw3d\",\"type\":\"code_pool.low_stock\",\"version\":1,\
+             \"timestamp\":\"2026-11-25T10:00:00Z\",\"data\":{\"code_pool_id\":\"pool_01m7yhxdqhbwa008tz019wpw3d\",\
+             \"remaining\":7,\"threshold\":8}}"
+        );
+    }
+}

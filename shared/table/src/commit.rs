@@ -1,0 +1,426 @@
+//! Writes that happen together or not at all.
+//!
+//! A [`Commit`] collects writes and applies them in one `TransactWriteItems` (or
+//! the equivalent single write). Conflicts with other transactions and throttles
+//! are retried with jitter; a failed condition is the caller's to judge.
+
+use std::{collections::HashMap, time::Duration};
+
+use aws_sdk_dynamodb::{
+    error::{DisplayErrorContext, ProvideErrorMetadata},
+    types::{
+        AttributeValue, ConditionCheck, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
+        Update,
+    },
+};
+
+use aws::Outcome;
+use jiff::Timestamp;
+
+use crate::{
+    Entity, Filler, Item, Operation, Pattern, Table, TableError,
+    counters::UpdateExpression,
+    keys::{EXPIRES_AT, Key, PK, REV},
+    table::key_item,
+};
+
+/// DynamoDB's limit on one transaction.
+pub const MAX_WRITES: usize = 100;
+const ATTEMPTS: u32 = 12;
+
+/// Why a commit is not known to have happened.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// A condition did not hold. Nothing was written.
+    #[error("{} no longer as expected", labels(.0))]
+    Condition(Vec<Failed>),
+    /// The table did not do it, or with [`TableError::Unknown`] did not say whether it did.
+    #[error(transparent)]
+    Table(#[from] TableError),
+}
+
+/// A write whose condition did not hold.
+pub struct Failed {
+    /// The name that the caller gave the write.
+    pub label: &'static str,
+    /// Which of the commit's writes it was, counted from 0.
+    pub position: usize,
+    /// What is there instead, if anything.
+    pub found: Option<Item>,
+}
+
+/// Without what was found: that may be about people, and errors get into logs.
+impl std::fmt::Debug for Failed {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { label, position, .. } = self;
+        formatter
+            .debug_struct("Failed")
+            .field("label", label)
+            .field("position", position)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Leaves out the items at these positions: those whose writes were refused.
+pub fn leave_out<T>(items: &mut Vec<T>, positions: &[usize]) {
+    let mut position = 0..;
+    items.retain(|_| !position.next().is_some_and(|position| positions.contains(&position)));
+}
+
+fn labels(failed: &[Failed]) -> String {
+    failed.iter().map(|failed| failed.label).collect::<Vec<_>>().join(", ")
+}
+
+impl CommitError {
+    /// The failed write with this label, if that is why.
+    pub fn failed(&self, label: &str) -> Option<&Failed> {
+        match self {
+            Self::Condition(failed) => failed.iter().find(|failed| failed.label == label),
+            Self::Table(_) => None,
+        }
+    }
+
+    pub fn is_condition(&self) -> bool {
+        matches!(self, Self::Condition(_))
+    }
+
+    /// Whether the writes may have been made all the same.
+    pub fn may_be_applied(&self) -> bool {
+        matches!(self, Self::Table(error) if error.may_be_applied())
+    }
+}
+
+/// A condition on a counter.
+#[derive(Clone, Copy, Debug)]
+pub enum CounterIs {
+    /// Less than this, or absent.
+    Below(i64),
+    Absent,
+    At(i64),
+}
+
+/// Writes to be made together, each with a label to recognise its failure by.
+#[must_use = "a commit does nothing until it is applied"]
+pub struct Commit {
+    pattern: &'static Pattern,
+    writes: Vec<(&'static str, TransactWriteItem)>,
+    attempts: u32,
+}
+
+type Condition = (String, HashMap<String, String>, HashMap<String, AttributeValue>);
+
+fn absent() -> Condition {
+    (
+        "attribute_not_exists(#pk)".to_owned(),
+        HashMap::from([("#pk".to_owned(), PK.to_owned())]),
+        HashMap::new(),
+    )
+}
+
+fn at_rev(rev: u64) -> Condition {
+    (
+        "#rev = :rev".to_owned(),
+        HashMap::from([("#rev".to_owned(), REV.to_owned())]),
+        HashMap::from([(":rev".to_owned(), AttributeValue::N(rev.to_string()))]),
+    )
+}
+
+impl Commit {
+    pub fn new(pattern: &'static Pattern) -> Self {
+        Self { pattern, writes: Vec::new(), attempts: ATTEMPTS }
+    }
+
+    /// Gives up as soon as somebody else is changing the same items.
+    pub fn once(self) -> Self {
+        Self { attempts: 1, ..self }
+    }
+
+    pub fn len(&self) -> usize {
+        self.writes.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.writes.is_empty()
+    }
+
+    fn put<E: Entity>(mut self, label: &'static str, entity: &E, condition: Option<Condition>) -> Self {
+        let mut put = Put::builder().set_item(Some(entity.to_item()));
+        if let Some((expression, names, values)) = condition {
+            put = put
+                .condition_expression(expression)
+                .set_expression_attribute_names(Some(names))
+                .set_expression_attribute_values((!values.is_empty()).then_some(values))
+                .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        }
+        // The table's name is filled in when the commit is applied.
+        let put = put.table_name("").build();
+        self.push(label, put.map(|put| TransactWriteItem::builder().put(put).build()));
+        self
+    }
+
+    fn push<X: std::fmt::Debug>(&mut self, label: &'static str, write: Result<TransactWriteItem, X>) {
+        #[expect(clippy::expect_used, reason = "every required member is set above")]
+        self.writes.push((label, write.expect("a complete write")));
+    }
+
+    /// Writes an item that must not exist yet.
+    pub fn create<E: Entity>(self, label: &'static str, entity: &E) -> Self {
+        self.put(label, entity, Some(absent()))
+    }
+
+    /// Writes an item that must not exist yet, or whose time must be over: DynamoDB deletes late.
+    pub fn create_or_renew<E: Entity>(self, label: &'static str, entity: &E, now: Timestamp) -> Self {
+        let (absent, mut names, mut values) = absent();
+        names.insert("#expires".to_owned(), EXPIRES_AT.to_owned());
+        values.insert(":now".to_owned(), AttributeValue::N(now.as_second().to_string()));
+        self.put(label, entity, Some((format!("{absent} OR #expires <= :now"), names, values)))
+    }
+
+    /// Requires an item to be as it was read.
+    pub fn expect(mut self, label: &'static str, key: &Key, rev: u64) -> Self {
+        let (expression, names, values) = at_rev(rev);
+        let check = ConditionCheck::builder()
+            .set_key(Some(key_item(key)))
+            .table_name("")
+            .condition_expression(expression)
+            .set_expression_attribute_names(Some(names))
+            .set_expression_attribute_values(Some(values))
+            .build();
+        self.push(label, check.map(|check| TransactWriteItem::builder().condition_check(check).build()));
+        self
+    }
+
+    /// Writes an item over the revision that was read.
+    pub fn replace<E: Entity>(self, label: &'static str, entity: &E, rev: u64) -> Self {
+        self.put(label, entity, Some(at_rev(rev)))
+    }
+
+    /// Writes an item whatever was there.
+    pub fn overwrite<E: Entity>(self, label: &'static str, entity: &E) -> Self {
+        self.put(label, entity, None)
+    }
+
+    fn remove(mut self, label: &'static str, key: &Key, condition: Option<Condition>) -> Self {
+        let mut delete = Delete::builder().set_key(Some(key_item(key))).table_name("");
+        if let Some((expression, names, values)) = condition {
+            delete = delete
+                .condition_expression(expression)
+                .set_expression_attribute_names(Some(names))
+                .set_expression_attribute_values((!values.is_empty()).then_some(values));
+        }
+        let delete = delete.build();
+        self.push(label, delete.map(|delete| TransactWriteItem::builder().delete(delete).build()));
+        self
+    }
+
+    /// Removes the revision that was read.
+    pub fn delete(self, label: &'static str, key: &Key, rev: u64) -> Self {
+        self.remove(label, key, Some(at_rev(rev)))
+    }
+
+    /// Removes an item if it is there.
+    pub fn purge(self, label: &'static str, key: &Key) -> Self {
+        self.remove(label, key, None)
+    }
+
+    /// Pads the commit with [`Filler`]s to as many writes as another request makes, where the time of the answer must
+    /// not tell the two apart.
+    pub fn filled(mut self, writes: usize) -> Self {
+        while self.len() < writes {
+            self = self.create("filler", &Filler::random());
+        }
+        self
+    }
+
+    /// Adds to counters of one item, creating it when absent.
+    pub fn add(self, label: &'static str, key: &Key, counters: &[(&str, i64)]) -> Self {
+        self.update(label, key, UpdateExpression::add(counters))
+    }
+
+    /// Adds to a counter that must be as this says.
+    pub fn add_when(self, label: &'static str, key: &Key, counter: &str, by: i64, is: CounterIs) -> Self {
+        let mut update = UpdateExpression::add(&[(counter, by)]);
+        update.condition = Some(match is {
+            CounterIs::Below(bound) => {
+                update.number(":is", bound);
+                "attribute_not_exists(#a0) OR #a0 < :is"
+            }
+            CounterIs::Absent => "attribute_not_exists(#a0)",
+            CounterIs::At(count) => {
+                update.number(":is", count);
+                "#a0 = :is"
+            }
+        });
+        self.update(label, key, update)
+    }
+
+    fn update(mut self, label: &'static str, key: &Key, update: UpdateExpression) -> Self {
+        let UpdateExpression { expression, names, values, condition } = update;
+        let update = Update::builder()
+            .set_key(Some(key_item(key)))
+            .table_name("")
+            .update_expression(expression)
+            .set_condition_expression(condition.map(str::to_owned))
+            .set_expression_attribute_names(Some(names))
+            .set_expression_attribute_values(Some(values))
+            .build();
+        self.push(label, update.map(|update| TransactWriteItem::builder().update(update).build()));
+        self
+    }
+
+    /// Makes all writes, or none: `false` when a condition of one of them did not hold.
+    ///
+    /// # Errors
+    /// When the table can't say.
+    pub async fn applies(self, table: &Table) -> Result<bool, TableError> {
+        match self.apply(table).await {
+            Ok(()) => Ok(true),
+            Err(CommitError::Condition(_)) => Ok(false),
+            Err(CommitError::Table(error)) => Err(error),
+        }
+    }
+
+    /// Makes the writes.
+    ///
+    /// # Errors
+    /// [`CommitError::Condition`] with the writes that were refused, or [`CommitError::Table`]: with
+    /// [`TableError::Unavailable`] when nothing was written, with [`TableError::Unknown`] when the writes may
+    /// have been made.
+    pub async fn apply(self, table: &Table) -> Result<(), CommitError> {
+        if self.writes.is_empty() {
+            return Ok(());
+        }
+        assert!(self.writes.len() <= MAX_WRITES, "a transaction holds at most {MAX_WRITES} writes");
+        let labels: Vec<_> = self.writes.iter().map(|(label, _)| *label).collect();
+        let operations: Vec<_> = self.writes.iter().map(|(_, write)| operation(write)).collect();
+        let writes: Vec<_> = self.writes.into_iter().map(|(_, write)| named(write, &table.name)).collect();
+        for attempt in 1.. {
+            table.count(self.pattern, &operations);
+            let outcome = Outcome::default();
+            // A fresh token for each attempt: the SDK repeats it only when it repeats a call
+            // whose outcome is unknown, which must not be applied twice.
+            let error = match table
+                .client
+                .transact_write_items()
+                .set_transact_items(Some(writes.clone()))
+                .customize()
+                .interceptor(outcome.clone())
+                .send()
+                .await
+            {
+                Ok(_) => return Ok(()),
+                Err(error) => error,
+            };
+            let reasons = match error.as_service_error() {
+                Some(service) if service.code() == Some("TransactionCanceledException") => service.reasons(),
+                _ => return Err(TableError::of_write("TransactWriteItems", error, &outcome).into()),
+            };
+            let failed: Vec<_> = reasons
+                .iter()
+                .zip(&labels)
+                .enumerate()
+                .filter(|(_, (reason, _))| reason.code() == Some("ConditionalCheckFailed"))
+                .map(|(position, (reason, label))| Failed { label, position, found: reason.item.clone() })
+                .collect();
+            if !failed.is_empty() {
+                return Err(CommitError::Condition(failed));
+            }
+            let transient = reasons.iter().any(|reason| {
+                matches!(
+                    reason.code(),
+                    Some("TransactionConflict" | "ThrottlingError" | "ProvisionedThroughputExceeded")
+                )
+            });
+            if !transient {
+                return Err(TableError::sdk("TransactWriteItems", error).into());
+            }
+            if attempt >= self.attempts {
+                let detail = DisplayErrorContext(&error).to_string();
+                return Err(TableError::Unavailable { operation: "TransactWriteItems", detail }.into());
+            }
+            back_off(attempt).await;
+        }
+        unreachable!("the loop ends by returning")
+    }
+}
+
+/// Does it again while somebody else changes the same things.
+///
+/// # Errors
+/// When the table is out of reach, or it keeps changing.
+pub async fn retried<F: Future<Output = Result<(), CommitError>>>(
+    operation: &'static str,
+    mut act: impl FnMut() -> F,
+) -> Result<(), TableError> {
+    for attempt in 1..=2 * ATTEMPTS {
+        match act().await {
+            Ok(()) => return Ok(()),
+            Err(CommitError::Table(error)) => return Err(error),
+            Err(CommitError::Condition(_)) => back_off(attempt).await,
+        }
+    }
+    Err(TableError::Unavailable { operation, detail: "it keeps changing".to_owned() })
+}
+
+/// Removes what lies at these keys, if it is there.
+///
+/// # Errors
+/// When the table is out of reach.
+pub async fn purge(table: &Table, pattern: &'static Pattern, keys: Vec<Key>) -> Result<(), TableError> {
+    for keys in keys.chunks(MAX_WRITES) {
+        let commit = keys.iter().fold(Commit::new(pattern), |commit, key| commit.purge("item", key));
+        match commit.apply(table).await {
+            Ok(()) => {}
+            Err(CommitError::Table(error)) => return Err(error),
+            Err(CommitError::Condition(_)) => unreachable!("there is no condition"),
+        }
+    }
+    Ok(())
+}
+
+trait Reasons {
+    fn reasons(&self) -> &[aws_sdk_dynamodb::types::CancellationReason];
+}
+
+impl Reasons for aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError {
+    fn reasons(&self) -> &[aws_sdk_dynamodb::types::CancellationReason] {
+        match self {
+            Self::TransactionCanceledException(cancelled) => cancelled.cancellation_reasons(),
+            _ => &[],
+        }
+    }
+}
+
+fn operation(write: &TransactWriteItem) -> Operation {
+    if write.put.is_some() {
+        Operation::Put
+    } else if write.delete.is_some() {
+        Operation::Delete
+    } else if write.update.is_some() {
+        Operation::Add
+    } else {
+        Operation::Check
+    }
+}
+
+fn named(mut write: TransactWriteItem, table: &str) -> TransactWriteItem {
+    let name = table.to_owned();
+    if let Some(put) = &mut write.put {
+        put.table_name = name;
+    } else if let Some(delete) = &mut write.delete {
+        delete.table_name = name;
+    } else if let Some(update) = &mut write.update {
+        update.table_name = name;
+    } else if let Some(check) = &mut write.condition_check {
+        check.table_name = name;
+    }
+    write
+}
+
+/// Waits before the next attempt: full jitter under an exponential bound, at most 800 ms.
+pub async fn back_off(attempt: u32) {
+    let bound = 10u64 << attempt.min(6).saturating_sub(1);
+    let [byte] = domain::secret::random::<1>();
+    let millis = (bound * 5 / 2).min(800) * u64::from(byte) / 255 + 1;
+    tokio::time::sleep(Duration::from_millis(millis)).await;
+}

@@ -1,0 +1,150 @@
+//! Counters and clocks: items to which numbers are added.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use domain::secret;
+use jiff::Timestamp;
+
+use crate::{
+    Item, Pattern, Table, TableError,
+    keys::{EXPIRES_AT, Key},
+};
+
+impl Table {
+    /// Takes the next number of a counter, counted from 1, outside any transaction.
+    ///
+    /// The SDK repeats a call whose answer was lost, and adding is not idempotent. So each call leaves a mark beside
+    /// the counter, with the number that it took: the repetition finds the mark and takes no second number. There are
+    /// [`MARKS`] of them. Only when another call has overwritten the mark meanwhile, a number is skipped.
+    pub async fn next_number(
+        &self,
+        pattern: &'static Pattern,
+        key: &Key,
+        counter: &str,
+    ) -> Result<u64, TableError> {
+        let [slot, mark @ ..] = secret::random::<10>();
+        let (slot, mark) = (slot % MARKS, secret::encode(&mark));
+        let (mark_name, number_name) = (format!("mark{slot}"), format!("number{slot}"));
+        let mut update = UpdateExpression::of(
+            "SET #number = if_not_exists(#counter, :zero) + :one, #mark = :mark ADD #counter :one",
+        );
+        update.condition = Some("attribute_not_exists(#mark) OR #mark <> :mark");
+        update.name("#counter", counter).name("#number", &number_name).name("#mark", &mark_name);
+        update.number(":zero", 0).number(":one", 1);
+        update.values.insert(":mark".to_owned(), AttributeValue::S(mark));
+        let (Ok(item) | Err(item)) = self.update(pattern, key, update).await?;
+        let number = counters_of(&item).get(&number_name).and_then(|number| u64::try_from(*number).ok());
+        number
+            .ok_or_else(|| TableError::Malformed { entity: "counter", detail: "it has no number".to_owned() })
+    }
+
+    /// Where a clock stands; `None` when there is none.
+    pub async fn clock(&self, pattern: &'static Pattern, key: &Key) -> Result<Option<Timestamp>, TableError> {
+        Ok(self.get_item(pattern, key, true).await?.as_ref().and_then(clock_of))
+    }
+
+    /// Moves a clock by `step`; both are in microseconds. A clock is forgotten three minutes after the
+    /// latest time that it may show.
+    ///
+    /// When the SDK repeats the call because its answer was lost, the clock may move twice: its owner then has one
+    /// turn less for as long as the clock is ahead, and never one too many.
+    pub async fn move_clock(
+        &self,
+        pattern: &'static Pattern,
+        key: &Key,
+        clock: Clock,
+        step: i64,
+    ) -> Result<Moved, TableError> {
+        let (Clock::Restarted { at: latest } | Clock::GoesOn { latest }) = clock;
+        let mut update = match clock {
+            Clock::Restarted { at } => {
+                let mut update = UpdateExpression::of("SET #clock = :to, #expires = :expires");
+                update.condition = Some("attribute_not_exists(#clock) OR #clock <= :at");
+                update.number(":to", at + step).number(":at", at);
+                update
+            }
+            Clock::GoesOn { latest } => {
+                let mut update = UpdateExpression::of("SET #clock = #clock + :step, #expires = :expires");
+                update.condition = Some("#clock <= :latest");
+                update.number(":step", step).number(":latest", latest);
+                update
+            }
+        };
+        update.name("#clock", CLOCK).name("#expires", EXPIRES_AT);
+        update.number(":expires", (latest + step) / 1_000_000 + CLOCK_KEPT);
+        let stands = |item: &Item| counters_of(item).get(CLOCK).copied().unwrap_or_default();
+        Ok(match self.update(pattern, key, update).await? {
+            Ok(item) => Moved::To(stands(&item)),
+            Err(item) => Moved::Not { stands: stands(&item) },
+        })
+    }
+}
+
+/// Calls whose numbers a counter remembers: few enough for the item to cost one write unit.
+const MARKS: u8 = 8;
+/// The attribute of a clock.
+const CLOCK: &str = "arrival";
+/// How long a clock is kept after it was moved, in seconds.
+const CLOCK_KEPT: i64 = 180;
+
+/// Where a clock stands.
+pub fn clock_of(item: &Item) -> Option<Timestamp> {
+    counters_of(item).get(CLOCK).and_then(|micros| Timestamp::from_microsecond(*micros).ok())
+}
+
+/// From where a clock is moved.
+#[derive(Clone, Copy)]
+pub enum Clock {
+    /// From now, when it isn't ahead.
+    Restarted { at: i64 },
+    /// From where it stands, when that is not later than this.
+    GoesOn { latest: i64 },
+}
+
+pub enum Moved {
+    To(i64),
+    /// It doesn't stand where it would have to; 0 when there is none.
+    Not {
+        stands: i64,
+    },
+}
+
+/// An update expression with its names and values.
+pub struct UpdateExpression {
+    pub expression: String,
+    pub names: HashMap<String, String>,
+    pub values: HashMap<String, AttributeValue>,
+    pub condition: Option<&'static str>,
+}
+
+impl UpdateExpression {
+    pub fn of(expression: impl Into<String>) -> Self {
+        Self { expression: expression.into(), names: HashMap::new(), values: HashMap::new(), condition: None }
+    }
+
+    /// Adds to counters.
+    pub fn add(counters: &[(&str, i64)]) -> Self {
+        let clauses: Vec<_> = (0..counters.len()).map(|n| format!("#a{n} :a{n}")).collect();
+        let mut update = Self::of(format!("ADD {}", clauses.join(", ")));
+        for (n, (name, by)) in counters.iter().enumerate() {
+            update.name(&format!("#a{n}"), name).number(&format!(":a{n}"), by);
+        }
+        update
+    }
+
+    pub fn name(&mut self, placeholder: &str, name: &str) -> &mut Self {
+        self.names.insert(placeholder.to_owned(), name.to_owned());
+        self
+    }
+
+    pub fn number(&mut self, placeholder: &str, number: impl ToString) -> &mut Self {
+        self.values.insert(placeholder.to_owned(), AttributeValue::N(number.to_string()));
+        self
+    }
+}
+
+/// The attributes of an item that are whole numbers.
+pub fn counters_of(item: &Item) -> HashMap<String, i64> {
+    item.iter().filter_map(|(name, value)| Some((name.clone(), value.as_n().ok()?.parse().ok()?))).collect()
+}

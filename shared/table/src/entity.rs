@@ -1,0 +1,76 @@
+//! Items: what is stored under one key.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    TableError,
+    keys::{EXPIRES_AT, IndexKey, Key, PK, SK, TYPE},
+};
+
+pub type Item = HashMap<String, AttributeValue>;
+
+/// A change may be given to the projector again within this time, as may a task to a worker. Whatever tells that a change
+/// was counted, or a message sent, is kept that long after it was noted, and so are the events that say so in public.
+///
+/// The stream reaches back 24 hours and an incremental export of the table 35 days, but what has to be replayed is
+/// known from a dead-letter queue, which keeps it for 14 days.
+pub const REPLAYED_WITHIN: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+/// Something that is stored as one item.
+pub trait Entity: Serialize + DeserializeOwned {
+    /// The value of `_type`.
+    const TYPE: &'static str;
+
+    fn key(&self) -> Key;
+
+    fn index_keys(&self) -> Vec<IndexKey> {
+        Vec::new()
+    }
+
+    /// When DynamoDB may delete the item. It does so late, so that readers check too.
+    fn expires(&self) -> Option<Timestamp> {
+        None
+    }
+
+    /// The full stored item. Absent values are left out.
+    fn to_item(&self) -> Item {
+        #[expect(clippy::expect_used, reason = "entities are plain structs of strings, numbers and lists")]
+        let mut item: Item = serde_dynamo::to_item(self).expect("an entity serialises");
+        item.retain(|_, value| !matches!(value, AttributeValue::Null(_)));
+        let mut set = |name: &str, value: String| item.insert(name.to_owned(), AttributeValue::S(value));
+        let Key { pk, sk } = self.key();
+        set(PK, pk);
+        set(SK, sk);
+        set(TYPE, Self::TYPE.to_owned());
+        for IndexKey { index, pk, sk } in self.index_keys() {
+            set(&format!("{index}PK"), pk);
+            set(&format!("{index}SK"), sk);
+        }
+        if let Some(at) = self.expires() {
+            item.insert(EXPIRES_AT.to_owned(), AttributeValue::N(at.as_second().to_string()));
+        }
+        item
+    }
+
+    /// # Errors
+    /// [`TableError::Malformed`] when the item is of another type or shape.
+    fn from_item(item: Item) -> Result<Self, TableError> {
+        let malformed = |detail: String| TableError::Malformed { entity: Self::TYPE, detail };
+        let found = item.get(TYPE).and_then(|value| value.as_s().ok()).map(String::as_str);
+        if found != Some(Self::TYPE) {
+            return Err(malformed(format!("found {}", found.unwrap_or("no type"))));
+        }
+        let read = domain::text::stored(|| serde_dynamo::from_item(item));
+        read.map_err(|error| malformed(error.to_string()))
+    }
+}
+
+/// The sort key of what is due at this time, in a partition that [`Table::due`](crate::Table::due) reads: everything due
+/// before it is less.
+pub fn due_at(at: Timestamp) -> String {
+    format!("{:015}", at.as_millisecond())
+}

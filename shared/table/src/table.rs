@@ -1,0 +1,229 @@
+//! The one door to DynamoDB.
+//!
+//! Every method takes the [`Pattern`] it serves and checks that the pattern
+//! allows the operation; the pattern's calls are counted on the meter.
+
+use std::collections::{HashMap, HashSet};
+
+use aws::{Env, Meter, Outcome};
+use aws_sdk_dynamodb::{
+    Client,
+    config::{IdentityCache, StalledStreamProtectionConfig},
+    error::ProvideErrorMetadata,
+    operation::update_item::UpdateItemError,
+    types::{AttributeValue, KeysAndAttributes, ReturnValue, ReturnValuesOnConditionCheckFailure},
+};
+use jiff::Timestamp;
+
+use crate::{
+    Entity, Item, Operation, Pattern, TableError,
+    counters::{UpdateExpression, counters_of},
+    keys::{Key, PK, SK},
+};
+
+/// The table, as one function sees it. Cheap to clone.
+#[derive(Clone)]
+pub struct Table {
+    pub(crate) client: Client,
+    pub(crate) name: String,
+    meter: Meter,
+}
+
+impl Table {
+    /// # Errors
+    /// When `TABLE_NAME` or the credentials are missing.
+    pub fn from_env(env: &Env) -> Result<Self, TableError> {
+        // Nothing is streamed to or from DynamoDB: an attempt's time-out covers its bodies, and watching
+        // their throughput as well is paid for by every call.
+        let client = aws::client!(
+            aws_sdk_dynamodb,
+            env,
+            "DYNAMODB",
+            stalled_stream_protection = StalledStreamProtectionConfig::disabled(),
+            identity_cache = IdentityCache::no_cache()
+        )?;
+        Ok(Self { client, name: env.require("TABLE_NAME")?.to_owned(), meter: env.meter().clone() })
+    }
+
+    /// Counts one call, which makes these operations.
+    pub(crate) fn count(&self, pattern: &'static Pattern, operations: &[Operation]) {
+        for operation in operations {
+            debug_assert!(
+                pattern.operations.contains(operation),
+                "pattern {} does not list {operation:?}",
+                pattern.id
+            );
+        }
+        self.meter.count(pattern.id, operations.iter().map(|operation| operation.name()));
+    }
+
+    /// Whether the table answers.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn ping(&self) -> Result<(), TableError> {
+        self.get_item(&crate::patterns::PING, &Key::new(&["PING"], &["PING"]), false).await.map(drop)
+    }
+
+    pub(crate) async fn get_item(
+        &self,
+        pattern: &'static Pattern,
+        key: &Key,
+        consistent: bool,
+    ) -> Result<Option<Item>, TableError> {
+        self.count(pattern, &[Operation::Get]);
+        let output = self
+            .client
+            .get_item()
+            .table_name(&self.name)
+            .set_key(Some(key_item(key)))
+            .consistent_read(consistent)
+            .send()
+            .await
+            .map_err(|error| TableError::sdk("GetItem", error))?;
+        Ok(output.item)
+    }
+
+    /// Reads one item, consistently.
+    pub async fn get<E: Entity>(
+        &self,
+        pattern: &'static Pattern,
+        key: &Key,
+    ) -> Result<Option<E>, TableError> {
+        let found = self.get_item(pattern, key, true).await?.map(E::from_item).transpose()?;
+        Ok(found.filter(is_current))
+    }
+
+    /// Reads the counters of one item; an absent item has none.
+    pub async fn counters(
+        &self,
+        pattern: &'static Pattern,
+        key: &Key,
+    ) -> Result<HashMap<String, i64>, TableError> {
+        Ok(self.get_item(pattern, key, true).await?.as_ref().map(counters_of).unwrap_or_default())
+    }
+
+    /// Reads items of mixed types in one call, consistently; absent ones are left out.
+    /// More than 100 keys take several calls.
+    pub async fn batch_get(
+        &self,
+        pattern: &'static Pattern,
+        keys: &[Key],
+    ) -> Result<HashMap<Key, Item>, TableError> {
+        self.batch_get_only(pattern, keys, &[]).await
+    }
+
+    /// The same, but of each item only its key and these attributes; all when none is named.
+    pub async fn batch_get_only(
+        &self,
+        pattern: &'static Pattern,
+        keys: &[Key],
+        attributes: &[String],
+    ) -> Result<HashMap<Key, Item>, TableError> {
+        let projection = (!attributes.is_empty()).then(|| format!("{PK}, {SK}, {}", attributes.join(", ")));
+        let mut found = HashMap::new();
+        // DynamoDB takes each key once.
+        let mut known = HashSet::new();
+        let mut pending: Vec<Item> = keys.iter().filter(|key| known.insert(*key)).map(key_item).collect();
+        let mut attempt = 0;
+        while !pending.is_empty() {
+            let rest = pending.split_off(pending.len().min(100));
+            self.count(pattern, &[Operation::BatchGet]);
+            let request = KeysAndAttributes::builder()
+                .set_keys(Some(pending))
+                .consistent_read(true)
+                .set_projection_expression(projection.clone())
+                .build()
+                .map_err(|error| TableError::Refused {
+                    operation: "BatchGetItem",
+                    detail: error.to_string(),
+                })?;
+            let output = self
+                .client
+                .batch_get_item()
+                .request_items(&self.name, request)
+                .send()
+                .await
+                .map_err(|error| TableError::sdk("BatchGetItem", error))?;
+            for item in output.responses.into_iter().flatten().flat_map(|(_, items)| items) {
+                if let Some(key) = key_of(&item) {
+                    found.insert(key, item);
+                }
+            }
+            pending = rest;
+            let unprocessed: Vec<Item> =
+                output.unprocessed_keys.into_iter().flatten().flat_map(|(_, keys)| keys.keys).collect();
+            if !unprocessed.is_empty() {
+                attempt += 1;
+                if attempt > 8 {
+                    let detail = "keys stay unprocessed".to_owned();
+                    return Err(TableError::Unavailable { operation: "BatchGetItem", detail });
+                }
+                crate::back_off(attempt).await;
+                pending.extend(unprocessed);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The new item, or the old one when the condition didn't hold.
+    pub(crate) async fn update(
+        &self,
+        pattern: &'static Pattern,
+        key: &Key,
+        update: UpdateExpression,
+    ) -> Result<Result<Item, Item>, TableError> {
+        self.count(pattern, &[Operation::Update]);
+        let request = self
+            .client
+            .update_item()
+            .table_name(&self.name)
+            .set_key(Some(key_item(key)))
+            .update_expression(update.expression)
+            .set_condition_expression(update.condition.map(str::to_owned))
+            .set_expression_attribute_names(Some(update.names))
+            .set_expression_attribute_values(Some(update.values))
+            .return_values(ReturnValue::AllNew)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let (mut attempt, watch) = (0, Outcome::default());
+        let outcome = loop {
+            match request.clone().customize().interceptor(watch.clone()).send().await {
+                // A transaction holds the item: the SDK leaves that to the caller.
+                Err(error)
+                    if attempt < 8
+                        && error.as_service_error().and_then(ProvideErrorMetadata::code)
+                            == Some("TransactionConflictException") =>
+                {
+                    attempt += 1;
+                    crate::back_off(attempt).await;
+                }
+                outcome => break outcome,
+            }
+        };
+        match outcome {
+            Ok(output) => Ok(Ok(output.attributes.unwrap_or_default())),
+            Err(error) => match error.as_service_error() {
+                Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
+                    Ok(Err(failed.item.clone().unwrap_or_default()))
+                }
+                _ => Err(TableError::of_write("UpdateItem", error, &watch)),
+            },
+        }
+    }
+}
+
+/// DynamoDB deletes what has expired within days; until then it is not there for us.
+pub(crate) fn is_current<E: Entity>(entity: &E) -> bool {
+    entity.expires().is_none_or(|at| at > Timestamp::now())
+}
+
+pub fn key_item(key: &Key) -> Item {
+    HashMap::from([
+        (PK.to_owned(), AttributeValue::S(key.pk.clone())),
+        (SK.to_owned(), AttributeValue::S(key.sk.clone())),
+    ])
+}
+
+pub fn key_of(item: &Item) -> Option<Key> {
+    Some(Key { pk: item.get(PK)?.as_s().ok()?.clone(), sk: item.get(SK)?.as_s().ok()?.clone() })
+}
