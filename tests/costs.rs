@@ -531,7 +531,7 @@ fn unlike_the_list(platform: &Platform) -> Vec<String> {
     let place = |index: Option<&str>| index.unwrap_or("the table").to_owned();
     for (function, meter) in &platform.meters {
         let listed =
-            families::patterns().filter(|pattern| pattern.callers().any(|caller| caller == function));
+            families::patterns().filter(|pattern| families::callers(pattern).contains(&function.as_str()));
         let listed = listed.map(|pattern| pattern.id.to_owned()).collect();
         differ(function.clone(), listed, meter.snapshot().into_keys().map(str::to_owned).collect());
 

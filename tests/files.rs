@@ -88,7 +88,7 @@ async fn another_s3_takes_exports_and_imports() {
         api.join(&waitlist, email, None).await;
     }
     let export = api.post("/exports", json!({ "kind": "subscribers", "waitlist_id": waitlist })).await.id();
-    let job = waitlists::jobs::Task::ExportSubscribers { export_id: export.parse().unwrap() };
+    let job = waitlists::entities::Task::ExportSubscribers { export_id: export.parse().unwrap() };
     let body = serde_json::to_string(&job).unwrap();
     let event = json!({ "Records": [{ "messageId": "1", "body": body }] });
     let jobs = jobs::Jobs::from_env(&env("JobsFunction")).unwrap();

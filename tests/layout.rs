@@ -26,6 +26,8 @@ struct Workspace {
     shared: BTreeMap<String, Crate>,
     families: BTreeMap<String, Crate>,
     functions: BTreeMap<String, Crate>,
+    /// The platform on one machine.
+    local: BTreeMap<String, Crate>,
     /// The families in the list of all.
     listed: BTreeSet<String>,
 }
@@ -38,7 +40,8 @@ fn folders(path: &str) -> Vec<String> {
 
 /// The code of a module: what the compiler sees without `cfg(test)`.
 fn code(text: &str) -> String {
-    let text = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+    let tests = ["#[cfg(test)]\nmod ", "#[cfg(test)]\npub mod "];
+    let text = tests.iter().fold(text, |text, tests| text.split(tests).next().unwrap_or_default());
     text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }
 
@@ -80,6 +83,7 @@ impl Workspace {
             shared: crates("shared"),
             families,
             functions: crates("functions"),
+            local: BTreeMap::from([("local".to_owned(), Crate::read("infra/local"))]),
             listed: families::ALL.iter().map(|family| family.name.to_owned()).collect(),
         }
     }
@@ -87,12 +91,13 @@ impl Workspace {
 
 type Rule = fn(&Workspace) -> Vec<String>;
 
-const RULES: [(&str, Rule); 5] = [
+const RULES: [(&str, Rule); 6] = [
     ("an_engine_names_no_family", an_engine_names_no_family),
     ("a_function_reaches_the_table_through_families", a_function_reaches_the_table_through_families),
     ("a_family_lies_in_its_place", a_family_lies_in_its_place),
     ("dependencies_run_one_way", dependencies_run_one_way),
     ("each_family_is_in_the_list", each_family_is_in_the_list),
+    ("modules_form_no_cycle", modules_form_no_cycle),
 ];
 
 /// The words of a text that are names.
@@ -112,8 +117,8 @@ fn an_engine_names_no_family(workspace: &Workspace) -> Vec<String> {
             });
             let foreign = ids.filter(|id| !COMMON_IDS.contains(id)).collect::<BTreeSet<_>>();
             complaints.extend(foreign.iter().map(|id| format!("{name}/{module} names {id}")));
-            if text.contains("EventKind::") {
-                complaints.push(format!("{name}/{module} names a kind of event"));
+            if text.contains("event_kinds! {") {
+                complaints.push(format!("{name}/{module} has events of its own"));
             }
         }
     }
@@ -175,6 +180,11 @@ fn dependencies_run_one_way(workspace: &Workspace) -> Vec<String> {
     for (name, function) in &workspace.functions {
         forbid(name, function, &mut workspace.functions.keys());
     }
+    let http = ["axum".to_owned(), "lambda_http".to_owned()];
+    let engines = workspace.shared.iter().filter(|(name, _)| *name != "api");
+    for (name, other) in engines.chain(&workspace.families) {
+        forbid(name, other, &mut http.iter());
+    }
     // A request is an account's; other families are the functions' matter.
     if let Some(api) = workspace.shared.get("api") {
         forbid("api", api, &mut workspace.families.keys().filter(|family| *family != "accounts"));
@@ -185,6 +195,114 @@ fn dependencies_run_one_way(workspace: &Workspace) -> Vec<String> {
 fn each_family_is_in_the_list(workspace: &Workspace) -> Vec<String> {
     let missing = workspace.families.keys().filter(|family| !workspace.listed.contains(*family));
     missing.map(|family| format!("{family} is not in the list of all families")).collect()
+}
+
+/// The paths that a use tree names: `a::{b, c::d}` is `a::b` and `a::c::d`.
+fn paths(tree: &str) -> Vec<Vec<String>> {
+    fn names(text: &str) -> Vec<String> {
+        text.split("::").map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect()
+    }
+    let Some((before, group)) = tree.split_once('{') else {
+        return vec![names(tree.split(" as ").next().unwrap_or_default())];
+    };
+    let group = group.rsplit_once('}').map_or(group, |(group, _)| group);
+    let (mut depth, mut parts) = (0, vec![String::new()]);
+    for letter in group.chars() {
+        match letter {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                parts.push(String::new());
+                continue;
+            }
+            _ => {}
+        }
+        parts.last_mut().unwrap().push(letter);
+    }
+    let inner = parts.iter().filter(|part| !part.trim().is_empty()).flat_map(|part| paths(part));
+    inner.map(|path| [names(before), path].concat()).collect()
+}
+
+/// The modules of a crate, each with those of other files whose names it uses.
+fn imports(modules: &BTreeMap<String, String>) -> BTreeMap<Vec<String>, BTreeSet<Vec<String>>> {
+    let place = |file: &str| -> Vec<String> {
+        let path = file.trim_end_matches(".rs").trim_end_matches("/mod");
+        if path == "lib" { Vec::new() } else { path.split('/').map(str::to_owned).collect() }
+    };
+    let files: BTreeMap<Vec<String>, &String> = modules
+        .iter()
+        .filter(|(file, _)| *file != "main.rs")
+        .map(|(file, text)| (place(file), text))
+        .collect();
+    let root = files.get(&Vec::new()).map(|text| text.as_str()).unwrap_or_default();
+    let passed_on: BTreeMap<String, Vec<String>> = root
+        .split(';')
+        .filter_map(|statement| Some(statement.split_once("use ")?.1))
+        .flat_map(paths)
+        .filter_map(|path| {
+            let path: Vec<_> = path.into_iter().filter(|name| name != "crate" && name != "self").collect();
+            let module = (1..path.len()).rev().find(|len| files.contains_key(&path[..*len]))?;
+            Some((path.last()?.clone(), path[..module].to_vec()))
+        })
+        .collect();
+    let mut graph = BTreeMap::new();
+    for (module, text) in &files {
+        let trees = text.split(';').filter_map(|statement| Some(statement.split_once("use ")?.1));
+        let inline = text.split(|letter: char| !letter.is_alphanumeric() && letter != '_' && letter != ':');
+        let named = trees
+            .flat_map(paths)
+            .chain(inline.filter(|path| path.contains("::") && !path.ends_with("::")).flat_map(paths));
+        let mut used = BTreeSet::new();
+        for path in named {
+            let up = path.iter().take_while(|name| *name == "super").count();
+            let within = match path.first().map(String::as_str) {
+                Some("crate") => path[1..].to_vec(),
+                Some("super") => {
+                    let base = module.len().saturating_sub(up);
+                    [&module[..base], &path[up..]].concat()
+                }
+                Some("self") => [&module[..], &path[1..]].concat(),
+                _ => continue,
+            };
+            if within.is_empty() {
+                continue;
+            }
+            let known = (0..=within.len()).rev().find(|len| files.contains_key(&within[..*len]));
+            let mut target = known.map(|len| within[..len].to_vec()).unwrap_or_default();
+            // What the root only passes on is the matter of the module that it comes from.
+            if target.is_empty() && !module.is_empty() {
+                let name = within.first().map(String::as_str).unwrap_or_default();
+                target = passed_on.get(name).or(passed_on.get("*")).cloned().unwrap_or_default();
+            }
+            used.extend(Some(target).filter(|target| target != module));
+        }
+        graph.insert(module.clone(), used);
+    }
+    graph
+}
+
+fn modules_form_no_cycle(workspace: &Workspace) -> Vec<String> {
+    let crates = [&workspace.shared, &workspace.families, &workspace.functions, &workspace.local];
+    let mut complaints = Vec::new();
+    for (name, one) in crates.into_iter().flatten() {
+        let mut graph = imports(&one.modules);
+        // What uses nothing that is left is no part of a cycle.
+        loop {
+            let ends: Vec<_> =
+                graph.iter().filter(|(_, used)| used.is_empty()).map(|(module, _)| module.clone()).collect();
+            if ends.is_empty() {
+                break;
+            }
+            graph.retain(|module, _| !ends.contains(module));
+            graph.values_mut().for_each(|used| used.retain(|module| !ends.contains(module)));
+        }
+        let left = graph.iter().map(|(module, used)| {
+            let used: Vec<_> = used.iter().map(|used| used.join("::")).collect();
+            format!("{name}: {} uses {}", module.join("::"), used.join(", "))
+        });
+        complaints.extend(left);
+    }
+    complaints
 }
 
 #[test]
@@ -212,7 +330,7 @@ fn each_rule_notices_what_breaks_it() {
         crates.get_mut(name).unwrap().modules.insert("more.rs".to_owned(), text.to_owned());
     }
     broken(RULES[0].0, &|all| add(&mut all.shared, "table", "fn of(id: &WaitlistId) {}"));
-    broken(RULES[0].0, &|all| add(&mut all.shared, "projection", "EventKind::SubscriberJoined"));
+    broken(RULES[0].0, &|all| add(&mut all.shared, "projection", "domain::event_kinds! {}"));
     broken(RULES[0].0, &|all| {
         all.shared.get_mut("projection").unwrap().dependencies.insert("stamps".to_owned());
     });
@@ -229,7 +347,35 @@ fn each_rule_notices_what_breaks_it() {
     broken(RULES[3].0, &|all| {
         all.functions.get_mut("stamp").unwrap().dependencies.insert("campaign".to_owned());
     });
+    broken(RULES[3].0, &|all| {
+        all.families.get_mut("stamps").unwrap().dependencies.insert("axum".to_owned());
+    });
     broken(RULES[4].0, &|all| {
         all.families.insert("drops".to_owned(), Crate::default());
     });
+    broken(RULES[5].0, &|all| {
+        let modules = &mut all.families.get_mut("stamps").unwrap().modules;
+        modules.get_mut("entities.rs").unwrap().push_str("\nuse crate::{patterns, store as kept};\n");
+    });
+}
+
+#[test]
+fn the_imports_of_a_module_are_known() {
+    let modules = BTreeMap::from([
+        ("a.rs", "use crate::{b, c::{self, d::Thing}};\nfn of() { super::e::of() }"),
+        ("b.rs", "use std::fmt;"),
+        ("c.rs", ""),
+        ("c/d.rs", "use super::Name;"),
+        ("e/mod.rs", ""),
+    ]);
+    let modules = modules.into_iter().map(|(file, text)| (file.to_owned(), text.to_owned())).collect();
+    let graph: BTreeMap<_, _> = imports(&modules)
+        .into_iter()
+        .map(|(module, used)| {
+            let used: Vec<_> = used.iter().map(|used| used.join("::")).collect();
+            (module.join("::"), used.join(" "))
+        })
+        .collect();
+    let expected = [("a", "b c c::d e"), ("b", ""), ("c", ""), ("c::d", "c"), ("e", "")];
+    assert_eq!(graph, expected.map(|(module, used)| (module.to_owned(), used.to_owned())).into());
 }

@@ -677,6 +677,31 @@ fn every_source_gives_back_what_failed(project: &Project) -> Vec<String> {
     complaints
 }
 
+/// The filters of the stream let through what somebody reads, and nothing else.
+fn the_stream_brings_what_is_read(project: &Project) -> Vec<String> {
+    let read: BTreeSet<_> = families::projections().flat_map(|one| one.reads.iter().copied()).collect();
+    let mut complaints = Vec::new();
+    for function in project.functions() {
+        for (_, event) in function.events("DynamoDB") {
+            let patterns = each(&event["FilterCriteria"]["Filters"]).iter();
+            let patterns = patterns.filter_map(|filter| filter["Pattern"].as_str());
+            let images: Vec<Value> = patterns
+                .map(|pattern| serde_json::from_str::<Value>(pattern).unwrap()["dynamodb"].take())
+                .collect();
+            let brought: BTreeSet<_> = images
+                .iter()
+                .flat_map(|image| ["NewImage", "OldImage"].map(|side| &image[side]["_type"]["S"]))
+                .flat_map(each)
+                .filter_map(Value::as_str)
+                .collect();
+            let id = &function.id;
+            complaints.extend(read.difference(&brought).map(|kind| format!("{id} never sees a {kind}")));
+            complaints.extend(brought.difference(&read).map(|kind| format!("{id} has no use for a {kind}")));
+        }
+    }
+    complaints
+}
+
 /// Lambda takes a function that is invoked again and again by what it sends for a mistake, and after some sixteen
 /// rounds gives what it sends to the dead letters, unless it is told that this is meant.
 fn who_goes_on_by_a_queue_is_let(project: &Project) -> Vec<String> {
@@ -773,7 +798,7 @@ fn every_environment_is_complete(project: &Project) -> Vec<String> {
     complaints
 }
 
-const RULES: [(&str, Rule); 17] = [
+const RULES: [(&str, Rule); 18] = [
     ("every_function_is_deployed", every_function_is_deployed),
     ("every_function_is_bounded_and_published", every_function_is_bounded_and_published),
     ("a_changed_variable_makes_a_version", a_changed_variable_makes_a_version),
@@ -788,6 +813,7 @@ const RULES: [(&str, Rule); 17] = [
     ("what_keeps_state_is_kept", what_keeps_state_is_kept),
     ("every_queue_has_dead_letters", every_queue_has_dead_letters),
     ("every_source_gives_back_what_failed", every_source_gives_back_what_failed),
+    ("the_stream_brings_what_is_read", the_stream_brings_what_is_read),
     ("who_goes_on_by_a_queue_is_let", who_goes_on_by_a_queue_is_let),
     ("nested_stacks_fit", nested_stacks_fit),
     ("every_environment_is_complete", every_environment_is_complete),
@@ -992,6 +1018,18 @@ const BREAKS: &[(&str, &str, &[Break])] = &[
                 "- sqs:ReceiveMessage\n                Resource: !GetAtt Storage.Outputs.CampaignTasksArn",
                 "- sqs:ReceiveMessage\n                Resource: !GetAtt Storage.Outputs.JobsArn",
                 "CampaignSchedulerRole takes messages out of",
+            ),
+        ],
+    ),
+    (
+        "the_stream_brings_what_is_read",
+        TEMPLATE,
+        &[
+            ("\"referral\",\"job\",", "\"referral\",", "ProjectorFunction never sees a job"),
+            (
+                "[\"click\",\"event\"]",
+                "[\"click\",\"event\",\"tally\"]",
+                "ProjectorFunction has no use for a tally",
             ),
         ],
     ),

@@ -7,11 +7,11 @@ use accounts::{
 use api::Problem;
 use domain::{
     email::Email,
-    event::EventKind,
     id::{AccountId, ApiKeyId, AuditId, DeliveryId, EventId, MemberId, WebhookEndpointId},
     scope::{Grant, Role},
     text::{Line, Name},
 };
+use families::EventType;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -158,7 +158,7 @@ pub struct EndpointRequest {
     pub url: String,
     pub description: Option<Line>,
     /// What it is told of; everything when left out or empty.
-    pub event_types: Option<Vec<EventKind>>,
+    pub event_types: Option<Vec<EventType>>,
 }
 
 /// What can be changed of an endpoint.
@@ -168,13 +168,14 @@ pub struct EndpointSettings {
     pub url: String,
     pub description: Option<Line>,
     #[serde(default)]
-    pub event_types: Vec<EventKind>,
+    pub event_types: Vec<EventType>,
     pub status: EndpointStatus,
 }
 
 impl EndpointSettings {
     pub fn of(endpoint: &WebhookEndpoint) -> Self {
         let WebhookEndpoint { url, description, event_types, status, .. } = endpoint.clone();
+        let event_types = event_types.into_iter().map(EventType::from).collect();
         Self { url: url.as_str().to_owned(), description, event_types, status }
     }
 }
@@ -186,7 +187,7 @@ pub struct EndpointView {
     #[schema(required)]
     pub description: Option<Line>,
     /// Empty for everything.
-    pub event_types: Vec<EventKind>,
+    pub event_types: Vec<EventType>,
     pub status: EndpointStatus,
     /// Why it is disabled, if it is.
     #[schema(required)]
@@ -213,7 +214,7 @@ impl From<WebhookEndpoint> for EndpointView {
             id,
             url,
             description,
-            event_types,
+            event_types: event_types.into_iter().map(EventType::from).collect(),
             status,
             disabled_reason,
             created_at,

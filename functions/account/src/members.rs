@@ -50,7 +50,7 @@ pub async fn create(
     let answer = created(format!("/api/v1/members/{}", member.id), &MemberView::from(member.clone()))?;
     match post.commit(&app, accounts::add_member(&member, &audit), &answer).await {
         Ok(committed) => Ok(respond(committed.answer_or(answer))),
-        Err(problem) => Err(problem.or("login", ProblemKind::MemberExists)),
+        Err(problem) => Err(problem.or(accounts::is_login_taken, ProblemKind::MemberExists)),
     }
 }
 

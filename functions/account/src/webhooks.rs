@@ -17,6 +17,7 @@ use domain::{
     id::{AccountId, DeliveryId, WebhookEndpointId},
     network::Networks,
 };
+use families::EventType;
 use jiff::{SignedDuration, Timestamp};
 use table::{Answer, CommitError};
 use webhooks::webhook::{
@@ -61,9 +62,7 @@ pub async fn create(
     }
     let EndpointRequest { url, description, event_types } = &post.body;
     let url = allowed(url, &networks)?;
-    let mut wanted = event_types.clone().unwrap_or_default();
-    wanted.sort();
-    wanted.dedup();
+    let wanted = EventType::in_order(event_types.clone().unwrap_or_default());
     let account = principal.account_id.clone();
     let endpoint = WebhookEndpoint::new(account, url, description.clone(), wanted, app.now());
     let location = format!("/api/v1/webhook-endpoints/{}", endpoint.id);
@@ -96,7 +95,7 @@ async fn add(
         let commit = webhooks::create(endpoint, fence.as_ref(), &audit);
         match post.commit(app, commit, remembered).await {
             // Another was added meanwhile: perhaps it was the last.
-            Err(problem) if problem.is("fence") && attempt < ADDED_AT_ONCE => {
+            Err(problem) if problem.is(webhooks::is_fenced) && attempt < ADDED_AT_ONCE => {
                 attempt += 1;
                 table::back_off(attempt.min(3)).await;
             }
@@ -133,10 +132,9 @@ pub async fn patch(
 ) -> Result<Response, Problem> {
     let old = own(&app, &principal.account_id, &id).await?;
     seen.check(old.rev)?;
-    let EndpointSettings { url, description, mut event_types, status } =
+    let EndpointSettings { url, description, event_types, status } =
         merge_patch(&EndpointSettings::of(&old), &patch)?;
-    event_types.sort();
-    event_types.dedup();
+    let event_types = EventType::in_order(event_types);
     let disabled_reason = match status {
         EndpointStatus::Enabled => None,
         EndpointStatus::Disabled => Some(old.disabled_reason.unwrap_or(DisabledReason::Requested)),

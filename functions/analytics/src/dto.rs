@@ -2,14 +2,13 @@
 
 use campaigns::entities::CampaignStats;
 use codes::entities::CodePoolStats;
-use domain::event::EventKind;
 use projection::rollups::{self, Counts};
 use serde::Serialize;
 use stamps::stamp::Month;
 use utoipa::ToSchema;
 use waitlists::{
     WaitlistCounts,
-    projection::{CLICKED, ENTERED, REFERRED},
+    counted::{CLICKED, ENTERED, REFERRED},
 };
 
 use crate::range::Timeline;
@@ -36,30 +35,30 @@ happened! {
     WaitlistActivity {
         /// Visits through referral links.
         clicked = CLICKED;
-        joined = EventKind::SubscriberJoined.name();
+        joined = waitlists::events::SUBSCRIBER_JOINED.name;
         /// Of those who joined, those who followed a referral link.
         referred = REFERRED;
         /// Confirmed addresses.
-        verified = EventKind::SubscriberVerified.name();
+        verified = waitlists::events::SUBSCRIBER_VERIFIED.name;
         /// Got into line: by confirming the address, or at once where that isn't asked for.
         entered = ENTERED;
-        invited = EventKind::SubscriberInvited.name();
-        converted = EventKind::SubscriberConverted.name();
-        unsubscribed = EventKind::SubscriberUnsubscribed.name();
+        invited = waitlists::events::SUBSCRIBER_INVITED.name;
+        converted = waitlists::events::SUBSCRIBER_CONVERTED.name;
+        unsubscribed = waitlists::events::SUBSCRIBER_UNSUBSCRIBED.name;
         /// Unsubscribed before, and confirmed to want mail again.
-        resubscribed = EventKind::SubscriberResubscribed.name();
-        erased = EventKind::SubscriberErased.name();
-        credited = EventKind::ReferralCredited.name();
+        resubscribed = waitlists::events::SUBSCRIBER_RESUBSCRIBED.name;
+        erased = waitlists::events::SUBSCRIBER_ERASED.name;
+        credited = waitlists::events::REFERRAL_CREDITED.name;
     }
     /// To a feature.
     FeatureActivity {
-        voted = EventKind::FeatureVoted.name();
-        unvoted = EventKind::FeatureUnvoted.name();
-        commented = EventKind::CommentPosted.name();
-        approved = EventKind::CommentApproved.name();
-        rejected = EventKind::CommentRejected.name();
+        voted = features::events::FEATURE_VOTED.name;
+        unvoted = features::events::FEATURE_UNVOTED.name;
+        commented = features::events::COMMENT_POSTED.name;
+        approved = features::events::COMMENT_APPROVED.name;
+        rejected = features::events::COMMENT_REJECTED.name;
         /// Comments that are gone with their authors.
-        erased = EventKind::CommentErased.name();
+        erased = features::events::COMMENT_ERASED.name;
     }
     /// To the referrals of a waitlist.
     ReferralActivity {
@@ -67,59 +66,59 @@ happened! {
         clicked = CLICKED;
         /// Joined through one.
         referred = REFERRED;
-        credited = EventKind::ReferralCredited.name();
-        revoked = EventKind::ReferralRevoked.name();
-        restored = EventKind::ReferralRestored.name();
-        rewards_issued = EventKind::RewardIssued.name();
-        rewards_revoked = EventKind::RewardRevoked.name();
+        credited = waitlists::events::REFERRAL_CREDITED.name;
+        revoked = waitlists::events::REFERRAL_REVOKED.name;
+        restored = waitlists::events::REFERRAL_RESTORED.name;
+        rewards_issued = waitlists::events::REWARD_ISSUED.name;
+        rewards_revoked = waitlists::events::REWARD_REVOKED.name;
     }
     /// In a code pool.
     CodePoolActivity {
-        claimed = EventKind::CodeClaimed.name();
-        redeemed = EventKind::CodeRedeemed.name();
-        imports_completed = EventKind::ImportCompleted.name();
-        imports_failed = EventKind::ImportFailed.name();
+        claimed = codes::events::CODE_CLAIMED.name;
+        redeemed = codes::events::CODE_REDEEMED.name;
+        imports_completed = codes::events::IMPORT_COMPLETED.name;
+        imports_failed = codes::events::IMPORT_FAILED.name;
         /// Thresholds of low stock that were crossed.
-        low_stock = EventKind::CodePoolLowStock.name();
+        low_stock = codes::events::CODE_POOL_LOW_STOCK.name;
     }
     /// In a stamp program.
     ProgramActivity {
-        enrolled = EventKind::CustomerEnrolled.name();
+        enrolled = stamps::events::CUSTOMER_ENROLLED.name;
         /// Visits that were stamped, by the time at which they came to be known.
-        visits = EventKind::StampGiven.name();
-        voided = EventKind::StampVoided.name();
+        visits = stamps::events::STAMP_GIVEN.name;
+        voided = stamps::events::STAMP_VOIDED.name;
         /// Stamps, less those of voided visits.
         stamps = stamps::projection::STAMPS;
-        milestones = EventKind::MilestoneReached.name();
-        rewards_issued = EventKind::CardRewardIssued.name();
-        rewards_redeemed = EventKind::CardRewardRedeemed.name();
-        rewards_withdrawn = EventKind::CardRewardWithdrawn.name();
+        milestones = stamps::events::MILESTONE_REACHED.name;
+        rewards_issued = stamps::events::CARD_REWARD_ISSUED.name;
+        rewards_redeemed = stamps::events::CARD_REWARD_REDEEMED.name;
+        rewards_withdrawn = stamps::events::CARD_REWARD_WITHDRAWN.name;
     }
     /// To the messages of a campaign.
     CampaignActivity {
-        queued = EventKind::MessageQueued.name();
-        refused = EventKind::MessageRefused.name();
+        queued = campaigns::events::MESSAGE_QUEUED.name;
+        refused = campaigns::events::MESSAGE_REFUSED.name;
         /// Each time that the provider took one: one that was sent in vain is sent again.
-        sent = EventKind::MessageSent.name();
+        sent = campaigns::events::MESSAGE_SENT.name;
         /// Sent in vain and to be sent again, or given up and heard of.
-        reopened = EventKind::MessageReopened.name();
-        failed = EventKind::MessageFailed.name();
-        delivered = EventKind::MessageDelivered.name();
-        read = EventKind::MessageRead.name();
+        reopened = campaigns::events::MESSAGE_REOPENED.name;
+        failed = campaigns::events::MESSAGE_FAILED.name;
+        delivered = campaigns::events::MESSAGE_DELIVERED.name;
+        read = campaigns::events::MESSAGE_READ.name;
         /// Discount codes of its messages.
-        redeemed = EventKind::MessageRedeemed.name();
+        redeemed = campaigns::events::MESSAGE_REDEEMED.name;
     }
     /// Of what leads from a visit to a redemption.
     FunnelActivity {
         /// Visits through referral links.
         click = CLICKED;
-        join = EventKind::SubscriberJoined.name();
+        join = waitlists::events::SUBSCRIBER_JOINED.name;
         /// Got into line: by confirming the address, or at once where that isn't asked for.
         verify = ENTERED;
         /// Referrals that were credited.
-        refer = EventKind::ReferralCredited.name();
-        codes_redeemed = EventKind::CodeRedeemed.name();
-        rewards_redeemed = EventKind::CardRewardRedeemed.name();
+        refer = waitlists::events::REFERRAL_CREDITED.name;
+        codes_redeemed = codes::events::CODE_REDEEMED.name;
+        rewards_redeemed = stamps::events::CARD_REWARD_REDEEMED.name;
     }
 }
 

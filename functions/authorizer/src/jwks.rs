@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use jsonwebtoken::{DecodingKey, jwk::JwkSet};
 use tokio::sync::Mutex;
 
-use crate::Refusal;
+use crate::refusal::Refusal;
 
 /// An unknown key id makes us look again, but not more often than this: anybody
 /// may send tokens with key ids of their invention.

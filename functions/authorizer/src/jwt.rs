@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use api::{ProblemKind, StartError};
 
-use crate::{Refusal, jwks::Jwks, ring_crypto};
+use crate::{jwks::Jwks, refusal::Refusal, ring_crypto};
 
 /// Seconds that the issuer's clock may differ from ours.
 const LEEWAY: u64 = 30;

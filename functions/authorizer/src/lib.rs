@@ -9,6 +9,7 @@
 
 mod jwks;
 mod jwt;
+mod refusal;
 mod ring_crypto;
 
 use accounts::api_key::{ApiKey, KeyKind};
@@ -18,9 +19,11 @@ use domain::{id::AccountId, scope::Grant};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use table::{Table, TableError};
+use table::Table;
 
 use crate::jwt::{Claims, Issuer};
+
+pub use crate::refusal::Refusal;
 
 /// How often a membership is looked at while others change it.
 const BINDINGS: u32 = 3;
@@ -47,24 +50,6 @@ impl AuthorizerRequest {
             if scheme.eq_ignore_ascii_case("bearer") { rest.trim() } else { value }
         });
         bearer.or(self.header("x-api-key"))
-    }
-}
-
-/// Why somebody is not let in.
-#[derive(Debug, thiserror::Error)]
-pub enum Refusal {
-    #[error("{}", .0.title())]
-    Problem(ProblemKind),
-    #[error(transparent)]
-    Store(#[from] TableError),
-    /// The issuer's keys can't be had.
-    #[error("the issuer is out of reach: {0}")]
-    Issuer(String),
-}
-
-impl From<ProblemKind> for Refusal {
-    fn from(kind: ProblemKind) -> Self {
-        Self::Problem(kind)
     }
 }
 

@@ -2,8 +2,8 @@
 
 use accounts::entities::AuditEntry;
 use api::{
-    App, EventView, IfMatch, Json, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query,
-    created, etag, existing, merge_patch, respond, retried,
+    App, IfMatch, Json, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query, created, etag,
+    existing, merge_patch, respond, retried,
 };
 use axum::{
     extract::State,
@@ -15,6 +15,7 @@ use campaigns::{
     sends, twilio_accounts,
 };
 use domain::id::{AccountId, CampaignId, CustomerId};
+use families::EventView;
 use projection::events;
 use stamps::{programs, stamp::Card};
 use table::{Answer, CommitError};

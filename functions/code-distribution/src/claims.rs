@@ -16,7 +16,8 @@ use axum::{
 };
 use codes::{
     claim::{Claim, ClaimStatus},
-    claims::{self, Claimant, Counter},
+    claiming::{self, Offer},
+    claims::{self, Counter},
     code_pool::{ClaimPolicy, Closed, CodePool, Platform},
 };
 use domain::{
@@ -50,12 +51,11 @@ fn platform_of(pool: &CodePool, asked: Option<Platform>) -> Result<Platform, Pro
     Err(ProblemKind::WrongPlatform.because(detail))
 }
 
-fn require_open(pool: &CodePool, now: Timestamp) -> Result<(), Problem> {
-    match pool.closed(now) {
-        None => Ok(()),
-        Some(Closed::Paused) => Err(ProblemKind::CodePoolPaused.into()),
-        Some(Closed::Completed) => Err(ProblemKind::CodePoolCompleted.into()),
-        Some(Closed::Expired) => Err(ProblemKind::CodePoolExpired.into()),
+fn closed_problem(closed: Closed) -> Problem {
+    match closed {
+        Closed::Paused => ProblemKind::CodePoolPaused.into(),
+        Closed::Completed => ProblemKind::CodePoolCompleted.into(),
+        Closed::Expired => ProblemKind::CodePoolExpired.into(),
     }
 }
 
@@ -72,9 +72,13 @@ fn require_claimer(pool: &CodePool, principal: &Principal) -> Result<(), Problem
 /// Refuses a page that asks for what a server claimed or reserved: a page names whatever user it likes.
 fn require_own_kind(claim: &Claim, principal: &Principal) -> Result<(), Problem> {
     if claim.by_server && principal.is_publishable() {
-        return Err(ProblemKind::ServerOnly.because("A server claimed or reserved this user's code."));
+        return Err(of_server());
     }
     Ok(())
+}
+
+fn of_server() -> Problem {
+    ProblemKind::ServerOnly.because("A server claimed or reserved this user's code.")
 }
 
 /// Whether there is a code to be had. Never gives one: links are followed by machines, too.
@@ -167,64 +171,58 @@ async fn allot(
     counter: &Counter,
     platform: Platform,
 ) -> Result<Allotment, Problem> {
-    let key = &counter.signing.signing_key;
-    let id = ClaimId::of(key, &counter.pool.id, post.body.user.identity());
+    let request = request(principal, &post.body, counter, platform);
     let began = app.now();
     let mut attempt = 0;
     while app.now() - PATIENCE < began {
         attempt += 1;
-        let (previous, shelf) = claims::context(&app.table, &id).await?;
-        let now = app.now();
-        if let Some(current) = previous.as_ref().filter(|claim| claim.is_current(now)) {
-            require_own_kind(current, principal)?;
-            match again(app, principal, post, counter, current, now).await? {
-                Some(allotment) => return Ok(allotment),
-                None => continue,
+        let offer = claiming::offer(&app.table, &counter.pool, &request, attempt, app.now()).await?;
+        let (claim, writes, is_new) = match offer {
+            Offer::Claim { claim, writes, is_new } => (*claim, writes, is_new),
+            Offer::OfServer => return Err(of_server()),
+            Offer::Closed(closed) => return Err(closed_problem(closed)),
+            Offer::Gone => return Err(ProblemKind::NotFound.into()),
+            Offer::Exhausted => {
+                let detail = format!("There is none for {} at the moment.", platform.name());
+                return Err(ProblemKind::CodesExhausted.because(detail));
             }
-        }
-        require_open(&counter.pool, now)?;
-        let shelf = shelf.ok_or(ProblemKind::NotFound)?;
-        let stock = claims::pick(&app.table, shelf, platform, attempt, now).await?;
-        let Some(stock) = stock else {
-            // Perhaps it was this very user, asking twice at once, who took the last one.
-            let now = app.now();
-            let own = claims::read(&app.table, &counter.account.id, &id).await?;
-            if own.is_some_and(|claim| claim.is_current(now)) {
-                continue;
-            }
-            let detail = format!("There is none for {} at the moment.", platform.name());
-            return Err(ProblemKind::CodesExhausted.because(detail));
+            Offer::Again => continue,
         };
-        let claimant = Claimant {
-            id: id.clone(),
-            account_id: counter.account.id.clone(),
-            user: key.pseudonym("user", post.body.user.identity()),
-            device: post.body.fingerprint.as_ref().map(|device| key.pseudonym("device", device.as_str())),
-            by_server: !principal.is_publishable(),
-            // A code can't be confirmed when it is no good any more.
-            reserved_until: held_until(counter, principal, post.body.reserve, now)
-                .map(|held| stock.valid_until().map_or(held, |end| held.min(end))),
-            at: now,
+        let answer = match is_new {
+            true => created(format!("/api/v1/claims/{}", claim.id), &ClaimView::masked(&claim))?,
+            false => ok(&claim)?,
         };
-        let (claim, commit) = claims::take(claimant, previous.as_ref(), &stock);
-        let answer = created(format!("/api/v1/claims/{id}"), &ClaimView::masked(&claim))?;
-        match post.commit(app, commit, &answer).await {
+        match post.commit(app, writes, &answer).await {
             Ok(committed) => return Ok(allotment(committed, answer, claim)),
             // Somebody else took the code, or this user asked twice at once.
-            Err(problem) if problem.is("stock") || problem.is("claim") => table::back_off(attempt).await,
+            Err(problem) if problem.is(claims::is_lost) => table::back_off(attempt).await,
             Err(problem) => return Err(problem.into()),
         }
     }
     Err(ProblemKind::Unavailable.into())
 }
 
-/// Until when a reservation holds; `None` for a claim.
-fn held_until(
-    counter: &Counter,
+fn request(
     principal: &Principal,
-    reserve: Reserve,
-    now: Timestamp,
-) -> Option<Timestamp> {
+    asked: &ClaimRequest,
+    counter: &Counter,
+    platform: Platform,
+) -> claiming::Request {
+    let key = &counter.signing.signing_key;
+    claiming::Request {
+        id: ClaimId::of(key, &counter.pool.id, asked.user.identity()),
+        account_id: counter.account.id.clone(),
+        user: key.pseudonym("user", asked.user.identity()),
+        device: asked.fingerprint.as_ref().map(|device| key.pseudonym("device", device.as_str())),
+        by_server: !principal.is_publishable(),
+        platform,
+        hold: hold(counter, principal, asked.reserve),
+        with_text: false,
+    }
+}
+
+/// How long a reservation holds; `None` for a claim.
+fn hold(counter: &Counter, principal: &Principal, reserve: Reserve) -> Option<SignedDuration> {
     let usual = counter.pool.settings.reservation_seconds.get();
     let seconds = match reserve {
         Reserve::No => return None,
@@ -233,45 +231,14 @@ fn held_until(
         Reserve::For(seconds) if principal.is_publishable() => seconds.get().min(usual),
         Reserve::For(seconds) => seconds.get(),
     };
-    Some(now + SignedDuration::from_secs(i64::from(seconds)))
-}
-
-/// The answer to a user who has a code, or a reservation, already. `None` when that
-/// changed meanwhile.
-async fn again(
-    app: &App,
-    principal: &Principal,
-    post: &Post<ClaimRequest>,
-    counter: &Counter,
-    current: &Claim,
-    now: Timestamp,
-) -> Result<Option<Allotment>, Problem> {
-    let confirms = current.status == ClaimStatus::Reserved && post.body.reserve == Reserve::No;
-    // Or else a page could reserve for somebody first, and then settle what the server reserves.
-    let takes_over =
-        current.status == ClaimStatus::Reserved && !current.by_server && !principal.is_publishable();
-    let held = current.code.as_ref().zip(held_until(counter, principal, post.body.reserve, now));
-    let (claim, commit) = match held {
-        _ if confirms => {
-            require_promised(&counter.pool, now)?;
-            claims::confirm(&Claim { by_server: current.by_server || takes_over, ..current.clone() }, now)
-        }
-        Some((text, until)) if takes_over => claims::take_over(current, text, until),
-        _ => (current.clone(), claims::unchanged()),
-    };
-    let answer = ok(&claim)?;
-    match post.commit(app, commit, &answer).await {
-        Ok(committed) => Ok(Some(allotment(committed, answer, claim))),
-        Err(problem) if problem.is("stock") || problem.is("claim") => Ok(None),
-        Err(problem) => Err(problem.into()),
-    }
+    Some(SignedDuration::from_secs(i64::from(seconds)))
 }
 
 /// What was reserved was promised: a pause does not take it back.
 fn require_promised(pool: &CodePool, now: Timestamp) -> Result<(), Problem> {
     match pool.closed(now) {
-        Some(Closed::Paused) => Ok(()),
-        _ => require_open(pool, now),
+        None | Some(Closed::Paused) => Ok(()),
+        Some(closed) => Err(closed_problem(closed)),
     }
 }
 

@@ -2,8 +2,8 @@
 
 use accounts::entities::AuditEntry;
 use api::{
-    App, EventView, IfMatch, Json, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query,
-    created, etag, existing, merge_patch, respond,
+    App, IfMatch, Json, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query, created, etag,
+    existing, merge_patch, respond,
 };
 use axum::{
     extract::State,
@@ -15,6 +15,7 @@ use codes::{
     code_pools,
 };
 use domain::id::{AccountId, CodePoolId};
+use families::EventView;
 use projection::events;
 use table::CommitError;
 

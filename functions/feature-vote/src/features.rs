@@ -2,8 +2,8 @@
 
 use accounts::entities::AuditEntry;
 use api::{
-    App, Client, EventView, IfMatch, Json, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind,
-    Query, acting_subscriber, created, etag, existing, merge_patch, require_origin, respond,
+    App, Client, IfMatch, Json, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query,
+    acting_subscriber, created, etag, existing, merge_patch, require_origin, respond,
 };
 use axum::{
     extract::State,
@@ -11,6 +11,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use domain::id::{AccountId, FeatureId, WaitlistId};
+use families::EventView;
 use features::{
     Listed,
     feature::{Feature, FeatureSettings},

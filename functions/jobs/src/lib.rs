@@ -16,7 +16,7 @@ use account::{AccountRequest, NewAccount};
 use api::StartError;
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use files::Bucket;
-use projection::job::{self, JobError, Task, Worker, Workshop};
+use projection::job::{self, JobError, Task, Workshop};
 use queues::Queue;
 use serde::{Deserialize, Serialize};
 use table::Table;
@@ -77,7 +77,7 @@ impl Jobs {
             table: Table::from_env(env)?,
             bucket: Bucket::from_env(env)?,
             queue: Queue::new(&queues::client(env)?, env.require(job::QUEUE)?),
-            families: families::ALL,
+            forget: families::forget().collect(),
         }))
     }
 
@@ -102,11 +102,10 @@ impl Jobs {
     }
 
     async fn work(&self, task: Task) -> Result<(), JobError> {
-        let jobs = families::jobs().find(|jobs| jobs.kinds.contains(&task.kind()));
-        match jobs.map(|jobs| jobs.by) {
-            Some(Worker::Jobs(run)) => run(&self.0, task).await,
+        match families::runner(task.kind()) {
+            Some(run) => run(&self.0, task).await,
             // Acknowledged, nobody would do it: it ends among the dead letters, which somebody is told of.
-            Some(Worker::Other { .. }) | None => Err(JobError::Misrouted(task.kind().to_owned())),
+            None => Err(JobError::Misrouted(task.kind().to_owned())),
         }
     }
 }

@@ -16,8 +16,8 @@ pub struct Batch {
 
 impl Default for Batch {
     fn default() -> Self {
-        let projections = families::ALL.iter().flat_map(|family| family.projections);
-        let changes = projections.map(|projection| (projection, (projection.collection)())).collect();
+        let changes =
+            families::projections().map(|projection| (projection, (projection.collection)())).collect();
         Self { changes, lanes: Vec::new() }
     }
 }

@@ -32,7 +32,13 @@ impl Projector {
     /// # Errors
     /// When a variable is missing.
     pub fn from_env(env: &aws::Env) -> Result<Self, StartError> {
-        let context = Context::from_env(env, Table::from_env(env)?, families::ALL)?;
+        let context = Context::from_env(
+            env,
+            Table::from_env(env)?,
+            families::projections(),
+            families::jobs(),
+            families::event_kinds(),
+        )?;
         Ok(Self { context })
     }
 

@@ -2,8 +2,8 @@
 
 use accounts::entities::AuditEntry;
 use api::{
-    App, EventView, IfMatch, Json, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query,
-    created, etag, existing, merge_patch, respond,
+    App, IfMatch, Json, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query, created, etag,
+    existing, merge_patch, respond,
 };
 use axum::{
     extract::State,
@@ -11,6 +11,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use domain::id::{AccountId, ProgramId};
+use families::EventView;
 use projection::events;
 use stamps::{
     programs,

@@ -137,7 +137,8 @@ pub async fn give(
             None => commit,
         };
         let committed = post.commit(&app, commit, &answer).await;
-        let committed = committed.map_err(|problem| problem.or("once", ProblemKind::StampTokenUsed))?;
+        let committed =
+            committed.map_err(|problem| problem.or(stamps::is_used, ProblemKind::StampTokenUsed))?;
         Ok(respond(committed.answer_or(answer)))
     })
     .await

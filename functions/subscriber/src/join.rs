@@ -20,7 +20,7 @@ use waitlists::{
     referral_code::ReferralCode,
     seats::{self, Seating},
     subscriber::{Referral, ReferralStatus, ReturnRequest, Subscriber, SubscriberStatus},
-    subscribers::{self, JoinContext},
+    subscribers::{self, JoinContext, JoinRefusal},
     waitlist::{EmailPolicy, VerificationPolicy},
 };
 
@@ -132,13 +132,16 @@ async fn ask(
         };
         match post.commit(app, commit, &answer).await {
             Ok(committed) => return Ok(respond(committed.answer_or(answer))),
-            // A code that is taken already is a matter of one in 10^11: another is drawn.
-            Err(problem) if problem.is("code") => {}
-            // The address joined, or the entry was changed or erased, a moment ago.
-            Err(problem) if problem.is("email") || problem.is("subscriber") => {
-                existing = subscribers::by_email(&app.table, &context.waitlist.id, &post.body.email).await?;
-            }
-            Err(problem) => return Err(problem.into()),
+            Err(problem) => match problem.refusal(JoinRefusal::of) {
+                // A code that is taken already is a matter of one in 10^11: another is drawn.
+                Some(JoinRefusal::CodeTaken) => {}
+                // The address joined, or the entry was changed or erased, a moment ago.
+                Some(JoinRefusal::Known) => {
+                    existing =
+                        subscribers::by_email(&app.table, &context.waitlist.id, &post.body.email).await?;
+                }
+                Some(JoinRefusal::SeatTaken) | None => return Err(problem.into()),
+            },
         }
     }
     Err(ProblemKind::Unavailable.into())
@@ -209,19 +212,21 @@ async fn enter(
                 return Ok(Some(answer));
             }
             Ok(Committed::Before(before)) => return Ok(Some(before)),
-            Err(problem) if problem.is("email") => return Ok(None),
-            // A code that is taken already is a matter of one in 10^11: another is drawn.
-            Err(problem) if problem.is("code") => {}
-            Err(problem) if problem.is(seats::LABEL) => {
-                seating = seats::find(&app.table, &context.waitlist).await?;
-            }
-            Err(problem) => {
-                if problem.may_be_applied() {
-                    // The number is left to the entry that there may be.
-                    *spare = None;
+            Err(problem) => match problem.refusal(JoinRefusal::of) {
+                Some(JoinRefusal::Known) => return Ok(None),
+                // A code that is taken already is a matter of one in 10^11: another is drawn.
+                Some(JoinRefusal::CodeTaken) => {}
+                Some(JoinRefusal::SeatTaken) => {
+                    seating = seats::find(&app.table, &context.waitlist).await?;
                 }
-                return Err(problem.into());
-            }
+                None => {
+                    if problem.may_be_applied() {
+                        // The number is left to the entry that there may be.
+                        *spare = None;
+                    }
+                    return Err(problem.into());
+                }
+            },
         }
     }
     Err(ProblemKind::Unavailable.into())
@@ -326,7 +331,7 @@ async fn again(
     match post.commit(app, commit, &answer).await {
         Ok(committed) => Ok(respond(committed.answer_or(answer))),
         // Somebody else changed the entry just now; the next attempt mails.
-        Err(problem) if problem.is("subscriber") => Ok(respond(answer)),
+        Err(problem) if problem.refusal(JoinRefusal::of) == Some(JoinRefusal::Known) => Ok(respond(answer)),
         Err(problem) => Err(problem.into()),
     }
 }

@@ -13,7 +13,7 @@ use domain::{
 use jiff::Timestamp;
 use table::{Answer, Page};
 use waitlists::{
-    positions,
+    erasure, positions,
     subscriber::{Subscriber, SubscriberStatus},
     subscribers::{self, Found},
 };
@@ -86,7 +86,7 @@ pub async fn erase(
 ) -> Result<StatusCode, Problem> {
     retried(|| async {
         let found = own(&app, &principal.account_id, &id).await?;
-        subscribers::erase(&app.table, &found.subscriber, &principal.id, app.now()).await?;
+        erasure::erase(&app.table, &found.subscriber, &principal.id, app.now()).await?;
         Ok(StatusCode::NO_CONTENT)
     })
     .await

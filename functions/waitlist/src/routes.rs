@@ -2,8 +2,8 @@
 
 use accounts::entities::AuditEntry;
 use api::{
-    Access, App, Client, EventView, IfMatch, Json, List, PageQuery, PathId, Post, Principal, Problem,
-    ProblemKind, Query, Routes, created, etag, merge_patch, require_origin, respond, routes,
+    Access, App, Client, IfMatch, Json, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind,
+    Query, Routes, created, etag, merge_patch, require_origin, respond, routes,
 };
 use axum::{
     extract::State,
@@ -14,6 +14,7 @@ use domain::{
     id::{AccountId, WaitlistId},
     scope::Family,
 };
+use families::EventView;
 use projection::events;
 use table::CommitError;
 use waitlists::waitlist::{Waitlist, WaitlistSettings};
@@ -60,10 +61,10 @@ async fn create(
                 return Ok((etag(waitlist.rev), respond(committed.answer_or(answer))).into_response());
             }
             // A slug that was only suggested gives way to another suggestion.
-            Err(problem) if problem.is("slug") && post.body.slug.is_none() => {
+            Err(problem) if problem.is(waitlists::is_slug_taken) && post.body.slug.is_none() => {
                 settings.slug = Some(waitlist.slug.with_suffix());
             }
-            Err(problem) => return Err(problem.or("slug", ProblemKind::SlugTaken)),
+            Err(problem) => return Err(problem.or(waitlists::is_slug_taken, ProblemKind::SlugTaken)),
         }
     }
     Err(ProblemKind::SlugTaken.into())
@@ -147,7 +148,7 @@ async fn save(
     let audit = audit(app, principal, "waitlist.updated", &old.id);
     match waitlists::update(&app.table, old, &new, &audit).await {
         Ok(()) => Ok((etag(new.rev), axum::Json(WaitlistView::from(new))).into_response()),
-        Err(error) if error.failed("slug").is_some() => Err(ProblemKind::SlugTaken.into()),
+        Err(error) if waitlists::is_slug_taken(&error) => Err(ProblemKind::SlugTaken.into()),
         Err(CommitError::Condition(_)) => Err(ProblemKind::PreconditionFailed.into()),
         Err(error) => Err(error.into()),
     }

@@ -7,7 +7,11 @@ use jobs::account::AccountRequest;
 use serde::{Deserialize, Serialize};
 use table::Table;
 
-use crate::PlatformError;
+use crate::error::PlatformError;
+
+/// What the key pair of the embedded services is called; its secret is the data directory's own.
+pub const ACCESS_KEY: &str = "groundswell";
+pub const REGION: &str = "us-east-1";
 
 const FILE: &str = "credentials.json";
 

@@ -4,31 +4,29 @@
 //! calls, so that it is the same for both. Calls aren't signed: an emulator looks at the name of the
 //! access key only, and AWS would refuse them.
 
+mod caller;
 mod embedded;
 mod stream;
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full};
-use hyper_util::{client::legacy, rt::TokioExecutor};
 use serde_json::{Value, json};
 
-pub use self::stream::{Shard, Stream};
+pub use self::{
+    caller::chain,
+    stream::{Shard, Stream},
+};
 
-use self::embedded::Embedded;
-use crate::{ACCESS_KEY, PlatformError, REGION, capacity::Item, credentials, template};
+use self::{
+    caller::{Caller, failed},
+    embedded::Embedded,
+};
+use crate::{capacity::Item, credentials, error::PlatformError, template};
 
 /// What a data directory calls the file of its own table.
 const FILE: &str = "table.db";
 /// What it calls the file with the name of its table elsewhere.
 const NAME_FILE: &str = "table.name";
-
-/// Longer than any call takes.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where a data directory has its table.
 pub enum Place {
@@ -45,10 +43,6 @@ pub struct DynamoDb {
     caller: Caller,
     table: String,
     embedded: Option<Embedded>,
-}
-
-fn failed(reason: impl ToString) -> PlatformError {
-    PlatformError::Part { part: "DynamoDB", reason: reason.to_string() }
 }
 
 impl Place {
@@ -196,72 +190,6 @@ impl Items {
 
 fn mentions(expression: &str, name: &str) -> bool {
     expression.split(|c: char| !c.is_alphanumeric() && !['#', ':', '_'].contains(&c)).any(|word| word == name)
-}
-
-/// Why a call came to nothing.
-#[derive(Debug)]
-struct Refusal {
-    /// The kind of exception, without its namespace; empty when there was no answer.
-    code: String,
-    detail: String,
-}
-
-impl From<Refusal> for PlatformError {
-    fn from(Refusal { code, detail }: Refusal) -> Self {
-        failed(format!("{code} {detail}").trim())
-    }
-}
-
-/// Calls DynamoDB as the functions do, though without an SDK: there is none for streams among what
-/// the functions need.
-#[derive(Clone)]
-struct Caller {
-    http: legacy::Client<legacy::connect::HttpConnector, Full<Bytes>>,
-    endpoint: String,
-}
-
-impl Caller {
-    fn new(endpoint: String) -> Self {
-        Self { http: legacy::Client::builder(TokioExecutor::new()).build_http(), endpoint }
-    }
-
-    async fn call(&self, target: &str, request: Value) -> Result<Value, Refusal> {
-        let unanswered =
-            |detail: String| Refusal { code: String::new(), detail: format!("{target}: {detail}") };
-        let scope = format!("{ACCESS_KEY}/20260101/{REGION}/dynamodb/aws4_request");
-        let request = http::Request::post(&self.endpoint)
-            .header("x-amz-target", target)
-            .header("content-type", "application/x-amz-json-1.0")
-            .header("x-amz-date", "20260101T000000Z")
-            .header(
-                "authorization",
-                format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=none"),
-            )
-            .body(Full::from(request.to_string()))
-            .map_err(|error| unanswered(error.to_string()))?;
-        let answer = async {
-            let answer = self.http.request(request).await.map_err(|error| unanswered(chain(&error)))?;
-            let status = answer.status();
-            let body = answer.into_body().collect().await.map_err(|error| unanswered(chain(&error)))?;
-            let body: Value = serde_json::from_slice(&body.to_bytes())
-                .map_err(|error| unanswered(format!("{status}, {error}")))?;
-            if status.is_success() {
-                return Ok(body);
-            }
-            let code = body["__type"].as_str().unwrap_or_default().rsplit('#').next().unwrap_or_default();
-            Err(Refusal { code: code.to_owned(), detail: format!("{target}: {body}") })
-        };
-        match tokio::time::timeout(PATIENCE, answer).await {
-            Ok(answer) => answer,
-            Err(_) => Err(unanswered("no answer".to_owned())),
-        }
-    }
-}
-
-/// An error with its causes, which the HTTP client leaves out.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 #[cfg(test)]

@@ -2,13 +2,14 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use api::{Routes, StartError};
 use aws::Env;
 use axum::Router;
 use lambda_runtime::Error;
 use serde_json::Value;
 use tokio::{runtime::Handle, sync::Semaphore};
 
-use crate::{PlatformError, recorder::Recorder, template::Function};
+use crate::{error::PlatformError, recorder::Recorder, template::Function};
 
 /// What a function's binary does.
 enum Handler {
@@ -24,18 +25,37 @@ enum Handler {
     Played(tests::Played),
 }
 
+/// A function that answers requests.
+struct Api {
+    binary: &'static str,
+    app: fn(&Env) -> Result<Router, StartError>,
+    routes: fn() -> Routes,
+}
+
+/// In the order of the OpenAPI document.
+const APIS: &[Api] = &[
+    Api { binary: "account", app: account::app, routes: account::routes },
+    Api { binary: "waitlist", app: waitlist::app, routes: waitlist::routes },
+    Api { binary: "subscriber", app: subscriber::app, routes: subscriber::routes },
+    Api { binary: "referral", app: referral::app, routes: referral::routes },
+    Api { binary: "feature-vote", app: feature_vote::app, routes: feature_vote::routes },
+    Api { binary: "code-distribution", app: code_distribution::app, routes: code_distribution::routes },
+    Api { binary: "stamp", app: stamp::app, routes: stamp::routes },
+    Api { binary: "campaign", app: campaign::app, routes: campaign::routes },
+    Api { binary: "analytics", app: analytics::app, routes: analytics::routes },
+];
+
+/// The routes of the whole API, function by function.
+pub fn routes() -> impl Iterator<Item = Routes> {
+    APIS.iter().map(|api| (api.routes)())
+}
+
 impl Handler {
-    fn new(binary: &str, env: &Env) -> Result<Option<Self>, api::StartError> {
+    fn new(binary: &str, env: &Env) -> Result<Option<Self>, StartError> {
+        if let Some(api) = APIS.iter().find(|api| api.binary == binary) {
+            return (api.app)(env).map(Self::Http).map(Some);
+        }
         Ok(Some(match binary {
-            "account" => Self::Http(account::app(env)?),
-            "analytics" => Self::Http(analytics::app(env)?),
-            "campaign" => Self::Http(campaign::app(env)?),
-            "code-distribution" => Self::Http(code_distribution::app(env)?),
-            "feature-vote" => Self::Http(feature_vote::app(env)?),
-            "referral" => Self::Http(referral::app(env)?),
-            "stamp" => Self::Http(stamp::app(env)?),
-            "subscriber" => Self::Http(subscriber::app(env)?),
-            "waitlist" => Self::Http(waitlist::app(env)?),
             "authorizer" => Self::Authorizer(Box::new(authorizer::Authorizer::from_env(env)?)),
             "projector" => Self::Projector(projector::Projector::from_env(env)?),
             "message-sender" => Self::MessageSender(message_sender::MessageSender::from_env(env)?),

@@ -12,6 +12,7 @@ pub mod capacity;
 mod client;
 mod credentials;
 mod dynamodb;
+mod error;
 mod event_bridge;
 pub mod faults;
 mod functions;
@@ -38,10 +39,13 @@ use axum::Router;
 use tokio::{net::TcpListener, runtime::Handle, sync::Notify, task::AbortHandle};
 
 pub use credentials::Credentials;
+pub use error::PlatformError;
+pub use functions::routes;
 pub use sqs::Depth;
 
 use crate::{
     capacity::Schema,
+    credentials::{ACCESS_KEY, REGION},
     dynamodb::{DynamoDb, Place},
     event_bridge::EventBridge,
     faults::Faults,
@@ -56,9 +60,6 @@ use crate::{
     template::{Declaration, Function, Source, Surroundings},
 };
 
-/// What the key pair of the embedded services is called; its secret is the data directory's own.
-const ACCESS_KEY: &str = "groundswell";
-const REGION: &str = "us-east-1";
 const OIDC_AUDIENCE: &str = "groundswell";
 /// The function whose environment names both the table and the bucket.
 const IMPORTER: &str = "CodeImportFunction";
@@ -79,29 +80,6 @@ pub struct Options {
     pub event_sources: bool,
     /// What goes wrong on the way to DynamoDB.
     pub faults: Faults,
-}
-
-/// Why the platform can't run.
-#[derive(Debug, thiserror::Error)]
-pub enum PlatformError {
-    #[error(transparent)]
-    Template(#[from] template::TemplateError),
-    #[error("{name}: {reason}")]
-    Function { name: String, reason: String },
-    #[error("{part}: {reason}")]
-    Part { part: &'static str, reason: String },
-    #[error("{}: {source}", path.display())]
-    File { path: PathBuf, source: std::io::Error },
-    #[error("another process works in {}", .0.display())]
-    InUse(PathBuf),
-    #[error("can't listen on port {port}: {source}")]
-    Port { port: u16, source: std::io::Error },
-}
-
-impl PlatformError {
-    fn part(part: &'static str) -> impl Fn(&dyn std::fmt::Display) -> Self {
-        move |reason| Self::Part { part, reason: reason.to_string() }
-    }
 }
 
 /// The running platform. It stops when this is dropped.

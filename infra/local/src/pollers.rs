@@ -14,7 +14,7 @@ pub use schedule::SchedulePoller;
 pub use stream::StreamPoller;
 
 use crate::{
-    PlatformError,
+    error::PlatformError,
     sqs::{Received, Sqs},
 };
 

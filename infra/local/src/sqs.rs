@@ -31,18 +31,13 @@ use std::{
 };
 
 use axum::{
-    Router,
-    extract::DefaultBodyLimit,
     http::StatusCode,
     response::{IntoResponse, Response},
-    routing::post,
 };
 use md5::{Digest, Md5};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::{Value, json};
 use tokio::{sync::Notify, time::Instant};
-
-use self::api::{OutgoingMessage, md5_of_attributes, seconds, serve};
 
 const REGION: &str = "us-east-1";
 const ACCOUNT: &str = "000000000000";
@@ -296,20 +291,8 @@ impl Sqs {
         Ok(sqs)
     }
 
-    /// The AWS JSON protocol, at `/`.
-    pub fn router(&self) -> Router {
-        let limit = DefaultBodyLimit::max(MAX_REQUEST_BYTES);
-        Router::new().route("/", post(serve)).layer(limit).with_state(self.clone())
-    }
-
     pub fn url(&self, queue: &str) -> String {
         format!("{}/{ACCOUNT}/{queue}", self.inner.base_url)
-    }
-
-    /// Adds a message; it is there for all receivers at once.
-    pub fn send(&self, queue: &str, body: &str) -> Result<(), SqsError> {
-        let message = OutgoingMessage { message_body: body.to_owned(), ..OutgoingMessage::default() };
-        self.send_message((self.queue(queue)?, message)).map(drop)
     }
 
     /// Up to `max` visible messages, waiting up to `wait` for the first of them. Unlike over HTTP,
@@ -487,25 +470,6 @@ impl Queue {
     fn oldest_retained(&self, now: i64) -> i64 {
         now.saturating_sub(millis(self.declaration.retention))
     }
-}
-
-/// Stores a message and answers with the response's part about it.
-fn insert(connection: &Connection, queue: &Queue, message: &OutgoingMessage) -> Result<Value, SqsError> {
-    message.check()?;
-    let QueueDeclaration { name, delay, .. } = &queue.declaration;
-    let delay = message.delay_seconds.map_or(Ok(*delay), |delay| seconds("DelaySeconds", delay, 900))?;
-    let (body, attributes) = (&message.message_body, &message.message_attributes);
-    let md5_of_attributes = md5_of_attributes(attributes)?;
-    let now = now();
-    let visible_at = now.saturating_add(millis(delay));
-    let attributes = json!(attributes).to_string();
-    let values = params![name, body, attributes, now, visible_at, message.message_group_id];
-    let id: String = connection.prepare_cached(INSERT)?.query_row(values, |row| row.get(0))?;
-    let mut sent = json!({ "MessageId": id, "MD5OfMessageBody": hex(Md5::digest(body)) });
-    if let Some(md5) = md5_of_attributes {
-        sent["MD5OfMessageAttributes"] = json!(md5);
-    }
-    Ok(sent)
 }
 
 fn delete(connection: &Connection, queue: &Queue, receipt_handle: &str) -> Result<(), SqsError> {

@@ -1,15 +1,12 @@
 //! What a family's handlers work with.
 
 use aws::{Env, EnvError};
-use axum::{
-    http::{HeaderMap, HeaderName, HeaderValue},
-    response::Response,
-};
+use axum::response::Response;
 use domain::{id::AccountId, rate::Verdict};
 use jiff::Timestamp;
 use table::{Table, TableError};
 
-use crate::{Problem, ProblemKind};
+use crate::{Problem, ProblemKind, limits};
 
 /// Why a function can't start.
 #[derive(Debug, thiserror::Error)]
@@ -79,25 +76,7 @@ pub fn existing<T>(found: Option<T>, what: &str) -> Result<T, Problem> {
 /// Tells the caller where its limit stands.
 pub fn rate_limited(mut response: Response, verdict: Option<Verdict>) -> Response {
     if let Some(verdict) = verdict {
-        rate_headers(response.headers_mut(), &verdict);
+        limits::rate_headers(response.headers_mut(), &verdict);
     }
     response
-}
-
-/// `RateLimit` (IETF draft), `X-RateLimit-*`, and `Retry-After` when refused.
-pub(crate) fn rate_headers(headers: &mut HeaderMap, verdict: &Verdict) {
-    let Verdict { allowed, limit, remaining, reset, retry_after } = verdict;
-    let mut set = |name: &'static str, value: String| {
-        if let Ok(value) = HeaderValue::try_from(value) {
-            headers.insert(HeaderName::from_static(name), value);
-        }
-    };
-    set("ratelimit-policy", format!("\"minute\";q={limit};w=60"));
-    set("ratelimit", format!("\"minute\";r={remaining};t={reset}"));
-    set("x-ratelimit-limit", limit.to_string());
-    set("x-ratelimit-remaining", remaining.to_string());
-    set("x-ratelimit-reset", reset.to_string());
-    if !allowed {
-        set("retry-after", retry_after.to_string());
-    }
 }

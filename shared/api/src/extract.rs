@@ -8,10 +8,13 @@ use axum::{
     http::{HeaderMap, header, request::Parts},
 };
 use domain::{Invalid, network};
-use lambda_http::{RequestExt, request::RequestContext};
+use lambda_http::request::RequestContext;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{Problem, ProblemKind, problem::FieldError};
+
+/// Nothing that a caller sends us needs more. API Gateway's own limit is 10 MB.
+pub(crate) const MAX_BODY: usize = 256 * 1024;
 
 /// A JSON body.
 pub struct Json<T>(pub T);
@@ -38,7 +41,7 @@ pub(crate) async fn json_body<S: Send + Sync>(request: Request, state: &S) -> Re
     };
     let bytes = Bytes::from_request(request, state).await.map_err(|rejection| {
         if rejection.status() == ProblemKind::PayloadTooLarge.status() {
-            let limit = crate::routes::MAX_BODY / 1024;
+            let limit = MAX_BODY / 1024;
             ProblemKind::PayloadTooLarge.because(format!("A body has at most {limit} KiB."))
         } else {
             ProblemKind::BadRequest.because("The body could not be read.")
@@ -189,16 +192,5 @@ impl<S: Sync> FromRequestParts<S> for Client {
             _ => None,
         };
         Ok(Self { headers: parts.headers.clone(), ip })
-    }
-}
-
-/// The gateway's id of a request.
-pub(crate) fn request_id<B>(request: &http::Request<B>) -> Option<String>
-where
-    http::Request<B>: RequestExt,
-{
-    match request.request_context_ref() {
-        Some(RequestContext::ApiGatewayV1(context)) => context.request_id.clone(),
-        _ => None,
     }
 }

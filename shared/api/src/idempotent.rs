@@ -110,18 +110,23 @@ pub enum CommitProblem {
 }
 
 impl CommitProblem {
-    /// Turns a write that was refused into the problem it means.
+    /// Turns a refusal, as its family tells it, into the problem it means.
     #[must_use]
-    pub fn or(self, label: &str, kind: ProblemKind) -> Problem {
-        match self {
-            Self::Commit(error) if error.failed(label).is_some() => kind.into(),
-            other => other.into(),
-        }
+    pub fn or(self, refusal: impl Fn(&CommitError) -> bool, kind: ProblemKind) -> Problem {
+        if self.is(refusal) { kind.into() } else { self.into() }
     }
 
-    /// Whether this write was refused.
-    pub fn is(&self, label: &str) -> bool {
-        matches!(self, Self::Commit(error) if error.failed(label).is_some())
+    /// Whether it is this refusal.
+    pub fn is(&self, refusal: impl Fn(&CommitError) -> bool) -> bool {
+        matches!(self, Self::Commit(error) if refusal(error))
+    }
+
+    /// Which of its family's refusals it is, if it is one.
+    pub fn refusal<R>(&self, of: impl Fn(&CommitError) -> Option<R>) -> Option<R> {
+        match self {
+            Self::Commit(error) => of(error),
+            Self::Problem(_) => None,
+        }
     }
 
     /// Whether the writes may have been made all the same.

@@ -14,6 +14,8 @@ use serde::Serialize;
 use table::{CommitError, TableError};
 use utoipa::ToSchema;
 
+use crate::{limits, request_id};
+
 /// Where the pages are published.
 const BASE: &str = "https://groundswell.dev/problems/";
 
@@ -273,7 +275,7 @@ impl IntoResponse for Problem {
             detail: self.detail,
             errors: self.errors,
             retry_at: self.retry_at,
-            request_id: telemetry::request_id(),
+            request_id: request_id::current(),
         };
         let mut response = (status, axum::Json(body)).into_response();
         let headers = response.headers_mut();
@@ -286,7 +288,7 @@ impl IntoResponse for Problem {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         match self.rate {
-            Some(verdict) => crate::app::rate_headers(headers, &verdict),
+            Some(verdict) => limits::rate_headers(headers, &verdict),
             None if status == StatusCode::SERVICE_UNAVAILABLE => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
@@ -296,8 +298,6 @@ impl IntoResponse for Problem {
         response
     }
 }
-
-use crate::telemetry;
 
 #[cfg(test)]
 mod tests {

@@ -13,10 +13,7 @@ use utoipa_axum::{
     router::{OpenApiRouter, UtoipaMethodRouter},
 };
 
-use crate::{Access, App, Problem, ProblemKind, access::guard};
-
-/// Nothing that a caller sends us needs more. API Gateway's own limit is 10 MB.
-pub(crate) const MAX_BODY: usize = 256 * 1024;
+use crate::{Access, App, Problem, ProblemKind, access::guard, extract};
 
 type Description = fn() -> UtoipaMethodRouter<App>;
 
@@ -95,7 +92,7 @@ impl Routes {
         self.router
             .fallback(not_found)
             .method_not_allowed_fallback(method_not_allowed)
-            .layer(DefaultBodyLimit::max(MAX_BODY))
+            .layer(DefaultBodyLimit::max(extract::MAX_BODY))
             .layer(middleware::from_fn(crate::cors::cors))
             .layer(middleware::from_fn(crate::telemetry::observe))
             .with_state(app)

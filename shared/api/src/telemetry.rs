@@ -21,19 +21,10 @@ use tracing_subscriber::{
 };
 
 use crate::{
-    extract,
     metrics::{self, Unit},
     problem::IsProblem,
+    request_id,
 };
-
-tokio::task_local! {
-    static REQUEST_ID: Option<String>;
-}
-
-/// The id of the request being served.
-pub(crate) fn request_id() -> Option<String> {
-    REQUEST_ID.try_with(Clone::clone).ok().flatten()
-}
 
 /// Writes logs as JSON lines to the standard output, at the level of `LOG_LEVEL`
 /// (default `info`), each with Lambda's request id and trace. The SDK stays quiet: its
@@ -97,11 +88,11 @@ pub fn own_crates(level: &str) -> String {
 
 /// Logs the request by its route, never by its path or query, and sends back its id.
 pub(crate) async fn observe(request: Request, next: Next) -> Response {
-    let id = extract::request_id(&request);
+    let id = request_id::of(&request);
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let started = std::time::Instant::now();
-    let mut response = REQUEST_ID.scope(id.clone(), next.run(request)).await;
+    let mut response = request_id::REQUEST_ID.scope(id.clone(), next.run(request)).await;
     let (status, elapsed) = (response.status(), started.elapsed());
     tracing::info!(
         request_id = id,

@@ -1,29 +1,9 @@
-//! The kinds of events: what happens, under which name, and which ids and numbers tell of it.
+//! Kinds of events: what happens, under which name, and which ids and numbers tell of it.
 //!
-//! An event of a kind always has the fields that the kind names: feeds, webhooks and their documents follow from that.
+//! Each family declares its own with [`event_kinds!`](crate::event_kinds!). An event of a kind always has the fields that the
+//! kind names: feeds, webhooks and their documents follow from that.
 
-/// What an event happens to, or in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Topic {
-    Waitlist,
-    Feature,
-    CodePool,
-    Program,
-    Campaign,
-}
-
-impl Topic {
-    /// The field of its id.
-    pub fn field(self) -> &'static str {
-        match self {
-            Self::Waitlist => "waitlist_id",
-            Self::Feature => "feature_id",
-            Self::CodePool => "code_pool_id",
-            Self::Program => "program_id",
-            Self::Campaign => "campaign_id",
-        }
-    }
-}
+use serde::{Deserialize, Serialize};
 
 /// Who does it, or to whom it happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,105 +13,60 @@ pub enum Person {
     Nobody,
 }
 
+/// A kind of events, as its family declares it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventKind {
+    /// As it is called in the API: `subscriber.joined`.
+    pub name: &'static str,
+    /// In words, a sentence.
+    pub about: &'static str,
+    /// The field of the id of what it happens to, or in: `waitlist_id`.
+    pub topic: &'static str,
+    pub person: Person,
+    /// The field of the id of what else it is about, if it is.
+    pub object: Option<&'static str>,
+    /// The numbers of the matter, by name.
+    pub numbers: &'static [&'static str],
+    /// Whether it leads from a visit to a redemption, and is counted for the whole account as well.
+    pub is_step: bool,
+}
+
+/// The name of a kind, as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct EventName(String);
+
+impl EventName {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<EventKind> for EventName {
+    fn from(kind: EventKind) -> Self {
+        Self(kind.name.to_owned())
+    }
+}
+
+/// Declares kinds of events as constants, and `ALL` of them: the constant, the name, `step` for what leads from a visit to a
+/// redemption and `count` for the rest, the field of the topic, the person, the field of the object, the names of the numbers,
+/// and what it is about.
+#[macro_export]
 macro_rules! event_kinds {
-    ($($name:ident $text:literal $topic:ident $person:ident $object:literal [$($number:literal)*] $about:literal;)*) => {
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-        pub enum EventKind {
-            $(#[serde(rename = $text)] $name),*
-        }
+    (@is_step step) => { true };
+    (@is_step count) => { false };
+    ($($name:ident $text:literal $step:ident $topic:literal $person:ident $object:literal [$($number:literal)*] $about:literal;)*) => {
+        $(pub const $name: $crate::event::EventKind = $crate::event::EventKind {
+            name: $text,
+            about: $about,
+            topic: $topic,
+            person: $crate::event::Person::$person,
+            object: if $object.is_empty() { None } else { Some($object) },
+            numbers: &[$($number),*],
+            is_step: $crate::event_kinds!(@is_step $step),
+        };)*
 
-        impl EventKind {
-            pub const ALL: &'static [Self] = &[$(Self::$name),*];
-
-            pub fn name(self) -> &'static str {
-                match self { $(Self::$name => $text),* }
-            }
-
-            /// In words, a sentence.
-            pub fn about(self) -> &'static str {
-                match self { $(Self::$name => $about),* }
-            }
-
-            pub fn topic(self) -> Topic {
-                match self { $(Self::$name => Topic::$topic),* }
-            }
-
-            pub fn person(self) -> Person {
-                match self { $(Self::$name => Person::$person),* }
-            }
-
-            /// The field of the id of what else it is about, if it is.
-            pub fn object(self) -> Option<&'static str> {
-                let field = match self { $(Self::$name => $object),* };
-                (!field.is_empty()).then_some(field)
-            }
-
-            /// The numbers of the matter, by name.
-            pub fn numbers(self) -> &'static [&'static str] {
-                match self { $(Self::$name => &[$($number),*]),* }
-            }
-        }
+        /// All of them, in the order of the documents.
+        pub static ALL: &[$crate::event::EventKind] = &[$($name),*];
     };
 }
-
-event_kinds! {
-    SubscriberJoined "subscriber.joined" Waitlist Subscriber "" [] "Somebody joined a waitlist.";
-    SubscriberVerified "subscriber.verified" Waitlist Subscriber "" [] "A subscriber confirmed the address, and is in line.";
-    SubscriberInvited "subscriber.invited" Waitlist Subscriber "" [] "A subscriber's turn has come.";
-    SubscriberConverted "subscriber.converted" Waitlist Subscriber "" [] "A subscriber became what the list is for.";
-    SubscriberUnsubscribed "subscriber.unsubscribed" Waitlist Subscriber "" [] "A subscriber wants no more mail.";
-    SubscriberResubscribed "subscriber.resubscribed" Waitlist Subscriber "" [] "A subscriber who had unsubscribed confirmed to want mail again.";
-    SubscriberErased "subscriber.erased" Waitlist Subscriber "" [] "A subscriber was erased.";
-    ReferralCredited "referral.credited" Waitlist Subscriber "referral_id" [] "A subscriber brought another one, and moved up.";
-    ReferralRevoked "referral.revoked" Waitlist Subscriber "referral_id" [] "A subscriber's credit for another one was taken back.";
-    ReferralRestored "referral.restored" Waitlist Subscriber "referral_id" [] "A credit that was taken back was given again.";
-    RewardIssued "reward.issued" Waitlist Subscriber "reward_id" [] "A subscriber reached a tier, and its reward.";
-    RewardRevoked "reward.revoked" Waitlist Subscriber "reward_id" [] "A subscriber fell below a tier again.";
-    FeatureVoted "feature.voted" Feature Subscriber "" [] "A subscriber voted for a feature.";
-    FeatureUnvoted "feature.unvoted" Feature Subscriber "" [] "A subscriber took a vote back.";
-    CommentPosted "comment.posted" Feature Subscriber "comment_id" [] "A subscriber's comment waits for a moderator.";
-    CommentApproved "comment.approved" Feature Subscriber "comment_id" [] "A comment was approved, and can be read.";
-    CommentRejected "comment.rejected" Feature Subscriber "comment_id" [] "A comment was rejected.";
-    CommentErased "comment.erased" Feature Subscriber "comment_id" [] "A comment is gone with whoever wrote it.";
-    CodeClaimed "code.claimed" CodePool Nobody "claim_id" [] "Somebody claimed a code.";
-    CodeRedeemed "code.redeemed" CodePool Nobody "code_id" [] "A code was redeemed.";
-    CodePoolLowStock "code_pool.low_stock" CodePool Nobody "" ["remaining" "threshold"] "A pool has fewer codes left than one of its thresholds.";
-    ImportCompleted "import.completed" CodePool Nobody "import_id" ["added" "duplicates" "rejected"] "A file of codes was loaded.";
-    ImportFailed "import.failed" CodePool Nobody "import_id" ["added" "duplicates" "rejected"] "A file of codes could not be loaded.";
-    CustomerEnrolled "customer.enrolled" Program Customer "" [] "A customer got a card.";
-    StampGiven "stamp.given" Program Customer "stamp_id" ["stamps"] "A customer's visit was stamped.";
-    StampVoided "stamp.voided" Program Customer "stamp_id" ["stamps"] "The stamps of a visit were taken back.";
-    MilestoneReached "milestone.reached" Program Customer "" ["visits"] "A customer came for the so-manieth time.";
-    CardRewardIssued "card_reward.issued" Program Customer "card_reward_id" [] "A customer filled a card.";
-    CardRewardRedeemed "card_reward.redeemed" Program Customer "card_reward_id" [] "A customer got what a full card is good for.";
-    CardRewardWithdrawn "card_reward.withdrawn" Program Customer "card_reward_id" [] "A reward was taken back with its stamps.";
-    MessageQueued "message.queued" Campaign Customer "send_id" [] "A customer belongs to a campaign's audience.";
-    MessageReopened "message.reopened" Campaign Customer "send_id" [] "A message that counted as dealt with is to be dealt with again.";
-    MessageRefused "message.refused" Campaign Customer "send_id" [] "A message is not sent, for a reason that it names.";
-    MessageSent "message.sent" Campaign Customer "send_id" [] "A message was handed to the provider.";
-    MessageFailed "message.failed" Campaign Customer "send_id" [] "The provider could not deliver a message.";
-    MessageDelivered "message.delivered" Campaign Customer "send_id" [] "A message was delivered.";
-    MessageRead "message.read" Campaign Customer "send_id" [] "A message was read.";
-    MessageRedeemed "message.redeemed" Campaign Nobody "send_id" [] "The code that a message told was redeemed.";
-}
-
-impl EventKind {
-    /// Whether it leads from a visit to a redemption, and is counted for the whole account as well.
-    pub fn is_step(self) -> bool {
-        matches!(
-            self,
-            Self::SubscriberJoined | Self::ReferralCredited | Self::CodeRedeemed | Self::CardRewardRedeemed
-        )
-    }
-}
-
-/// By the names: what the derive macro makes of names that come through a macro are those of the variants.
-impl utoipa::PartialSchema for EventKind {
-    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
-        let names = Self::ALL.iter().map(|kind| kind.name());
-        let text = utoipa::openapi::ObjectBuilder::new().schema_type(utoipa::openapi::Type::String);
-        text.enum_values(Some(names)).into()
-    }
-}
-
-impl utoipa::ToSchema for EventKind {}

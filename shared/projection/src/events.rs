@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use domain::{
-    event::EventKind,
+    event::{EventKind, EventName},
     id::{AccountId, CustomerId, EventId, SubscriberId},
 };
 use jiff::Timestamp;
@@ -20,7 +20,7 @@ pub struct Event {
     /// The id of what it happened to, or in.
     pub topic: String,
     #[serde(rename = "event_type")]
-    pub kind: EventKind,
+    pub kind: EventName,
     pub subscriber_id: Option<SubscriberId>,
     #[serde(default)]
     pub customer_id: Option<CustomerId>,
@@ -46,7 +46,7 @@ impl Event {
             id: EventId::in_order(at),
             account_id: account.clone(),
             topic: topic.to_owned(),
-            kind,
+            kind: kind.into(),
             subscriber_id: None,
             customer_id: None,
             object_id: None,

@@ -52,7 +52,7 @@ pub enum Kind {
 impl Kind {
     fn name(self) -> &'static str {
         match self {
-            Self::Event(kind) => kind.name(),
+            Self::Event(kind) => kind.name,
             Self::Counted(measure) => measure.name,
             Self::Quiet(name) => name,
         }

@@ -1,32 +1,13 @@
-//! What a family brings to the platform.
+//! What a family says of itself.
 
-use futures_util::future::BoxFuture;
-use table::{Pattern, Table};
+use table::Pattern;
 
-use crate::{
-    Projection,
-    job::{JobError, Jobs},
-};
-
-/// One family of the product, as those see it who work for all of them.
+/// One family of the product. What follows from its changes, its jobs and its events are statics beside it: a function
+/// links only those that it works with.
 pub struct Family {
     pub name: &'static str,
     /// What it asks of the table.
     pub patterns: &'static [&'static Pattern],
-    /// What follows from changes of its items, in the order in which it follows within a lane.
-    pub projections: &'static [Projection],
-    pub jobs: &'static [Jobs],
-    /// What it does about things of other families that are gone.
-    pub forget: Option<Forget>,
+    /// What its functions ask besides: patterns of the engine and of other families, with the functions.
+    pub asks: &'static [(&'static Pattern, &'static [&'static str])],
 }
-
-/// Something that is gone, or about to be.
-#[derive(Clone, Copy, Debug)]
-pub struct Gone<'a> {
-    /// The `_type` of its item.
-    pub kind: &'a str,
-    pub id: &'a str,
-}
-
-/// Removes some of what a family keeps of it; whether that was all.
-pub type Forget = for<'a> fn(&'a Table, Gone<'a>) -> BoxFuture<'a, Result<bool, JobError>>;

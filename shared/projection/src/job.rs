@@ -12,8 +12,6 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use table::{CommitError, Entity, Key, Table, TableError};
 
-use crate::{Family, Gone};
-
 /// The variable with the address of the jobs function's queue.
 pub const QUEUE: &str = "JOBS_QUEUE_URL";
 
@@ -86,12 +84,24 @@ pub enum JobError {
     Written(#[from] std::io::Error),
 }
 
+/// Something that is gone, or about to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Gone<'a> {
+    /// The `_type` of its item.
+    pub kind: &'a str,
+    pub id: &'a str,
+}
+
+/// Removes some of what a family keeps of it; whether that was all.
+pub type Forget = for<'a> fn(&'a Table, Gone<'a>) -> BoxFuture<'a, Result<bool, JobError>>;
+
 /// What jobs are done with.
 pub struct Workshop {
     pub table: Table,
     pub bucket: Bucket,
     pub queue: Queue,
-    pub families: &'static [&'static Family],
+    /// What each family does about things that are gone.
+    pub forget: Vec<Forget>,
 }
 
 impl Workshop {
@@ -109,7 +119,7 @@ impl Workshop {
     /// When one of them could not.
     pub async fn forget(&self, kind: &str, id: &str) -> Result<bool, JobError> {
         let mut all = true;
-        for forget in self.families.iter().filter_map(|family| family.forget) {
+        for forget in &self.forget {
             all &= forget(&self.table, Gone { kind, id }).await?;
         }
         Ok(all)
@@ -127,6 +137,13 @@ pub type Run = for<'a> fn(&'a Workshop, Task) -> BoxFuture<'a, Result<(), JobErr
 /// A task as its worker is told of it.
 pub type Message = fn(Task) -> Result<Grouped<Value>, serde_json::Error>;
 
+/// How tasks of a family are done; apart from who does them, so that whoever only passes them on doesn't link it.
+pub struct Runner {
+    /// The values of `kind`.
+    pub kinds: &'static [&'static str],
+    pub run: Run,
+}
+
 /// Tasks of a family.
 pub struct Jobs {
     /// The values of `kind`.
@@ -138,7 +155,7 @@ pub struct Jobs {
 #[derive(Clone, Copy)]
 pub enum Worker {
     /// The jobs function.
-    Jobs(Run),
+    Jobs,
     /// Whoever takes from the queue whose address this variable has.
     Other { queue: &'static str, message: Message },
 }

@@ -14,13 +14,14 @@ pub mod rollups;
 pub mod stream;
 
 pub use events::Event;
-pub use family::{Family, Forget, Gone};
+pub use family::Family;
+pub use job::Gone;
 pub use stream::{Change, Context, Projection, Record};
 
 /// What the engine asks of the table.
 pub mod patterns {
     table::patterns! {
-        EVENTS "event.list" "waitlist, feature-vote, code-distribution, stamp, campaign" [Query] None, "`EVENTS#topic#shard` / `evt_…`, 4 shards merged, newest first", "What happened on this waitlist, to this feature, in this code pool, program, campaign?";
+        EVENTS "event.list" "" [Query] None, "`EVENTS#topic#shard` / `evt_…`, 4 shards merged, newest first", "What happened on this waitlist, to this feature, in this code pool, program, campaign?";
         ROLLUP "rollup.read" "analytics" [Query] None, "`ROLLUP#topic` / hour, from one to another", "What happened here, by the quarter hour?";
         FUNNEL "rollup.account" "analytics" [Query] None, "`ROLLUP#account#shard` / hour, 4 shards", "What of it led from a visit to a redemption, in the whole account?";
         ROLLUP_PURGE "rollup.purge" "jobs" [Query Delete] None, "`ROLLUP#topic` / all", "Remove what was counted of something deleted";

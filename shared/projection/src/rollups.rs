@@ -11,6 +11,7 @@ use domain::{
     id::AccountId,
     series::{Quarter, Series},
 };
+use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use table::{
     Commit, Item, Key, LIST_SHARDS, Pattern, Query, Range, Table, TableError, counters::counters_of, join,
@@ -41,7 +42,7 @@ impl<'a> Measure<'a> {
 
 impl From<EventKind> for Measure<'static> {
     fn from(kind: EventKind) -> Self {
-        Self { name: kind.name(), is_step: kind.is_step() }
+        Self { name: kind.name, is_step: kind.is_step }
     }
 }
 
@@ -102,8 +103,9 @@ impl Sums {
         }
     }
 
-    pub fn event(&mut self, event: &Event) {
-        self.happened(&event.account_id, &event.topic, event.kind.into(), event.at, 1);
+    /// Counts an event of this kind.
+    pub fn event(&mut self, event: &Event, kind: EventKind) {
+        self.happened(&event.account_id, &event.topic, kind.into(), event.at, 1);
     }
 
     fn items(&self) -> impl Iterator<Item = (&Key, Vec<(&str, i64)>)> {
@@ -218,15 +220,13 @@ async fn happened(
     topics: &[String],
     series: &Series,
 ) -> Result<Activity, TableError> {
-    let mut activity = Activity { steps: vec![Counts::new(); series.starts().len()] };
-    for topic in topics {
+    let queries = topics.iter().map(|topic| {
         let range = Range::Between(hour(series.start()), hour(series.end()));
-        let query = Query { range, ..Query::partition(partition(topic)) };
-        let add = |item| {
-            activity.add(series, &item);
-            true
-        };
-        table.each_item(pattern, query, add).await?;
+        table.query_items(pattern, Query { range, ..Query::partition(partition(topic)) })
+    });
+    let mut activity = Activity { steps: vec![Counts::new(); series.starts().len()] };
+    for item in try_join_all(queries).await?.iter().flatten() {
+        activity.add(series, item);
     }
     Ok(activity)
 }

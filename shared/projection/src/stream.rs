@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use aws::{Env, EnvError};
 use aws_lambda_events::event::dynamodb::EventRecord;
+use domain::event::{EventKind, EventName};
 use futures_util::{FutureExt as _, future::BoxFuture};
 use jiff::Timestamp;
 use queues::{Grouped, Queue, QueueError};
@@ -11,10 +12,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_dynamo::{AttributeValue, Item};
 use table::{Entity, Table, TableError, keys::TYPE};
 
-use crate::{
-    Family,
-    job::{self, Job, JobError, Jobs, Task, Worker},
-};
+use crate::job::{self, Job, JobError, Jobs, Task, Worker};
 
 /// Why what follows from a batch is not done.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +23,8 @@ pub enum FollowError {
     Queue(#[from] QueueError),
     #[error(transparent)]
     Job(#[from] JobError),
+    #[error("an event of a kind that nobody knows: {0}")]
+    UnknownEvent(String),
     /// Others keep counting the same.
     #[error("its {0} keep changing")]
     Contended(&'static str),
@@ -90,24 +90,39 @@ pub struct Context {
     pub table: Table,
     queues: BTreeMap<&'static str, Queue>,
     jobs: Vec<&'static Jobs>,
+    events: Vec<EventKind>,
 }
 
 impl Context {
-    /// For these families: the queues are those that they send to.
+    /// For these projections, jobs and kinds of events: the queues are those that they send to.
     ///
     /// # Errors
     /// When a variable is missing.
-    pub fn from_env(env: &Env, table: Table, families: &[&'static Family]) -> Result<Self, EnvError> {
+    pub fn from_env(
+        env: &Env,
+        table: Table,
+        projections: impl Iterator<Item = &'static Projection>,
+        jobs: impl Iterator<Item = &'static Jobs>,
+        events: impl Iterator<Item = EventKind>,
+    ) -> Result<Self, EnvError> {
         let sqs = queues::client(env)?;
-        let projections = families.iter().flat_map(|family| family.projections);
-        let jobs: Vec<_> = families.iter().flat_map(|family| family.jobs).collect();
+        let jobs: Vec<_> = jobs.collect();
         let of_jobs = jobs.iter().map(|jobs| match jobs.by {
-            Worker::Jobs(_) => job::QUEUE,
+            Worker::Jobs => job::QUEUE,
             Worker::Other { queue, .. } => queue,
         });
         let variables = projections.flat_map(|projection| projection.sends_to).copied().chain(of_jobs);
         let queues = variables.map(|variable| Ok((variable, Queue::new(&sqs, env.require(variable)?))));
-        Ok(Self { table, queues: queues.collect::<Result<_, EnvError>>()?, jobs })
+        Ok(Self { table, queues: queues.collect::<Result<_, EnvError>>()?, jobs, events: events.collect() })
+    }
+
+    /// The kind of events with this name.
+    ///
+    /// # Errors
+    /// When no family tells of such events: a later version wrote the event.
+    pub fn kind(&self, name: &EventName) -> Result<EventKind, FollowError> {
+        let found = self.events.iter().find(|kind| kind.name == name.as_str());
+        found.copied().ok_or_else(|| FollowError::UnknownEvent(name.as_str().to_owned()))
     }
 
     /// Sends messages to the queue whose address this variable has.
@@ -243,7 +258,7 @@ impl Context {
         let jobs = self.jobs.iter().find(|jobs| jobs.kinds.contains(&task.kind()));
         match jobs.map(|jobs| jobs.by) {
             // A kind that this version doesn't know: the jobs function refuses it by name.
-            None | Some(Worker::Jobs(_)) => Ok((job::QUEUE, (None, serde_json::to_value(task)?))),
+            None | Some(Worker::Jobs) => Ok((job::QUEUE, (None, serde_json::to_value(task)?))),
             Some(Worker::Other { queue, message }) => Ok((queue, message(task)?)),
         }
     }

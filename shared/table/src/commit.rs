@@ -4,7 +4,7 @@
 //! the equivalent single write). Conflicts with other transactions and throttles
 //! are retried with jitter; a failed condition is the caller's to judge.
 
-use std::{collections::HashMap, time::Duration};
+use std::collections::HashMap;
 
 use aws_sdk_dynamodb::{
     error::{DisplayErrorContext, ProvideErrorMetadata},
@@ -18,10 +18,10 @@ use aws::Outcome;
 use jiff::Timestamp;
 
 use crate::{
-    Entity, Filler, Item, Operation, Pattern, Table, TableError,
+    Entity, Filler, Item, Operation, Pattern, Table, TableError, back_off,
     counters::UpdateExpression,
+    entity::key_item,
     keys::{EXPIRES_AT, Key, PK, REV},
-    table::key_item,
 };
 
 /// DynamoDB's limit on one transaction.
@@ -415,12 +415,4 @@ fn named(mut write: TransactWriteItem, table: &str) -> TransactWriteItem {
         check.table_name = name;
     }
     write
-}
-
-/// Waits before the next attempt: full jitter under an exponential bound, at most 800 ms.
-pub async fn back_off(attempt: u32) {
-    let bound = 10u64 << attempt.min(6).saturating_sub(1);
-    let [byte] = domain::secret::random::<1>();
-    let millis = (bound * 5 / 2).min(800) * u64::from(byte) / 255 + 1;
-    tokio::time::sleep(Duration::from_millis(millis)).await;
 }

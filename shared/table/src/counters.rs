@@ -2,16 +2,31 @@
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws::Outcome;
+use aws_sdk_dynamodb::{
+    error::ProvideErrorMetadata,
+    operation::update_item::UpdateItemError,
+    types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure},
+};
 use domain::secret;
 use jiff::Timestamp;
 
 use crate::{
-    Item, Pattern, Table, TableError,
+    Item, Operation, Pattern, Table, TableError, back_off,
+    entity::key_item,
     keys::{EXPIRES_AT, Key},
 };
 
 impl Table {
+    /// Reads the counters of one item; an absent item has none.
+    pub async fn counters(
+        &self,
+        pattern: &'static Pattern,
+        key: &Key,
+    ) -> Result<HashMap<String, i64>, TableError> {
+        Ok(self.get_item(pattern, key, true).await?.as_ref().map(counters_of).unwrap_or_default())
+    }
+
     /// Takes the next number of a counter, counted from 1, outside any transaction.
     ///
     /// The SDK repeats a call whose answer was lost, and adding is not idempotent. So each call leaves a mark beside
@@ -78,6 +93,51 @@ impl Table {
             Ok(item) => Moved::To(stands(&item)),
             Err(item) => Moved::Not { stands: stands(&item) },
         })
+    }
+
+    /// The new item, or the old one when the condition didn't hold.
+    async fn update(
+        &self,
+        pattern: &'static Pattern,
+        key: &Key,
+        update: UpdateExpression,
+    ) -> Result<Result<Item, Item>, TableError> {
+        self.count(pattern, &[Operation::Update]);
+        let request = self
+            .client
+            .update_item()
+            .table_name(&self.name)
+            .set_key(Some(key_item(key)))
+            .update_expression(update.expression)
+            .set_condition_expression(update.condition.map(str::to_owned))
+            .set_expression_attribute_names(Some(update.names))
+            .set_expression_attribute_values(Some(update.values))
+            .return_values(ReturnValue::AllNew)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let (mut attempt, watch) = (0, Outcome::default());
+        let outcome = loop {
+            match request.clone().customize().interceptor(watch.clone()).send().await {
+                // A transaction holds the item: the SDK leaves that to the caller.
+                Err(error)
+                    if attempt < 8
+                        && error.as_service_error().and_then(ProvideErrorMetadata::code)
+                            == Some("TransactionConflictException") =>
+                {
+                    attempt += 1;
+                    back_off(attempt).await;
+                }
+                outcome => break outcome,
+            }
+        };
+        match outcome {
+            Ok(output) => Ok(Ok(output.attributes.unwrap_or_default())),
+            Err(error) => match error.as_service_error() {
+                Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
+                    Ok(Err(failed.item.clone().unwrap_or_default()))
+                }
+                _ => Err(TableError::of_write("UpdateItem", error, &watch)),
+            },
+        }
     }
 }
 

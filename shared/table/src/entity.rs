@@ -21,7 +21,7 @@ pub type Item = HashMap<String, AttributeValue>;
 pub const REPLAYED_WITHIN: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// Something that is stored as one item.
-pub trait Entity: Serialize + DeserializeOwned {
+pub trait Entity: Serialize + DeserializeOwned + Send {
     /// The value of `_type`.
     const TYPE: &'static str;
 
@@ -73,4 +73,15 @@ pub trait Entity: Serialize + DeserializeOwned {
 /// before it is less.
 pub fn due_at(at: Timestamp) -> String {
     format!("{:015}", at.as_millisecond())
+}
+
+pub(crate) fn key_item(key: &Key) -> Item {
+    HashMap::from([
+        (PK.to_owned(), AttributeValue::S(key.pk.clone())),
+        (SK.to_owned(), AttributeValue::S(key.sk.clone())),
+    ])
+}
+
+pub fn key_of(item: &Item) -> Option<Key> {
+    Some(Key { pk: item.get(PK)?.as_s().ok()?.clone(), sk: item.get(SK)?.as_s().ok()?.clone() })
 }

@@ -10,6 +10,7 @@
 //! Invariants: an item is changed only under the condition that its `rev` is still the one that was read; whatever
 //! belongs together is written in one transaction; nothing scans.
 
+mod back_off;
 mod commit;
 pub mod counters;
 mod cursor;
@@ -23,22 +24,25 @@ mod query;
 pub mod rates;
 mod table;
 
-pub use commit::{Commit, CommitError, CounterIs, Failed, MAX_WRITES, back_off, leave_out, purge, retried};
+/// A value as DynamoDB has it: who writes a condition of its own names those that it compares with.
+pub use aws_sdk_dynamodb::types::AttributeValue;
+pub use back_off::back_off;
+pub use commit::{Commit, CommitError, CounterIs, Failed, MAX_WRITES, leave_out, purge, retried};
 pub use cursor::{Cursor, Page};
-pub use entity::{Entity, Item, REPLAYED_WITHIN, due_at};
+pub use entity::{Entity, Item, REPLAYED_WITHIN, due_at, key_of};
 pub use error::TableError;
 pub use filler::Filler;
 pub use idempotency::{Answer, Idempotency, IdempotencyRecord, Replay};
 pub use keys::{IndexKey, Key, LIST_SHARDS, join, list_shard};
 pub use pattern::{Operation, Pattern};
 pub use query::{Filter, Query, Range};
-pub use table::{Table, key_of};
+pub use table::Table;
 
 /// What is asked of the table for whoever uses it.
 pub mod patterns {
     crate::patterns! {
-        PING "health.ping" "account" [Get] None, "`PING` / `PING`", "Does the table answer?";
-        IDEMPOTENCY "idempotency.read" "account, campaign, code-distribution, feature-vote, referral, stamp, subscriber, waitlist" [Get] None, "`IDEM#account#principal#key` / `META`", "What was answered to this Idempotency-Key?";
-        RATE "rate.count" "account, analytics, campaign, code-distribution, feature-vote, message-sender, referral, stamp, subscriber" [Update] None, "`RATE#account#limit#caller` / META", "How often did this caller come within a minute?";
+        PING "health.ping" "" [Get] None, "`PING` / `PING`", "Does the table answer?";
+        IDEMPOTENCY "idempotency.read" "" [Get] None, "`IDEM#account#principal#key` / `META`", "What was answered to this Idempotency-Key?";
+        RATE "rate.count" "" [Update] None, "`RATE#account#limit#caller` / META", "How often did this caller come within a minute?";
     }
 }

@@ -46,9 +46,9 @@ pub struct Pattern {
 }
 
 impl Pattern {
-    /// The functions that ask it, by the names of their crates.
+    /// The functions that ask it as far as the pattern itself says, by the names of their crates.
     pub fn callers(&self) -> impl Iterator<Item = &'static str> {
-        self.caller.split(", ")
+        self.caller.split(", ").filter(|name| !name.is_empty())
     }
 
     /// The calls as the document puts them.
@@ -75,13 +75,13 @@ impl Pattern {
         }
     }
 
-    /// The pattern's row in the document: id, question, caller, operation, index, keys, consistency.
-    pub fn row(&self) -> String {
+    /// The pattern's row in the document: id, question, callers, operation, index, keys, consistency.
+    pub fn row(&self, callers: &[&str]) -> String {
         format!(
             "| {} | {} | {} | {} | {} | {} | {} |\n",
             self.id,
             self.question,
-            self.caller,
+            callers.join(", "),
             self.calls(),
             self.index.unwrap_or("table"),
             self.keys,

@@ -97,7 +97,7 @@ impl Table {
         query: Query,
     ) -> Result<Vec<Item>, TableError> {
         let mut items = Vec::new();
-        self.each_item(pattern, query, |item| {
+        self.each_item(pattern, query, &mut |item| {
             items.push(item);
             true
         })
@@ -110,7 +110,7 @@ impl Table {
         &self,
         pattern: &'static Pattern,
         query: Query,
-        mut act: impl FnMut(Item) -> bool,
+        act: &mut (dyn FnMut(Item) -> bool + Send),
     ) -> Result<(), TableError> {
         let (mut counted, mut start) = (0, None);
         loop {
@@ -140,7 +140,7 @@ impl Table {
     ) -> Result<Vec<E>, TableError> {
         let most = query.limit.unwrap_or(usize::MAX);
         let mut found = Vec::new();
-        self.each_item(pattern, query, |item| {
+        self.each_item(pattern, query, &mut |item| {
             let entity = E::from_item(item);
             let is_current = entity.as_ref().map_or(true, is_current);
             if is_current {
@@ -236,7 +236,7 @@ impl Table {
         let range = Range::Before(due_at(now));
         let query = Query { range, limit: Some(limit), ..Query::partition(partition) };
         let mut due = Vec::new();
-        self.each_item(pattern, query, |item| {
+        self.each_item(pattern, query, &mut |item| {
             let key = item.get(PK).and_then(|key| key.as_s().ok()).cloned();
             match E::from_item(item) {
                 Ok(entity) if is_current(&entity) => {

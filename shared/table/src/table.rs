@@ -5,19 +5,17 @@
 
 use std::collections::{HashMap, HashSet};
 
-use aws::{Env, Meter, Outcome};
+use aws::{Env, Meter};
 use aws_sdk_dynamodb::{
     Client,
     config::{IdentityCache, StalledStreamProtectionConfig},
-    error::ProvideErrorMetadata,
-    operation::update_item::UpdateItemError,
-    types::{AttributeValue, KeysAndAttributes, ReturnValue, ReturnValuesOnConditionCheckFailure},
+    types::KeysAndAttributes,
 };
 use jiff::Timestamp;
 
 use crate::{
     Entity, Item, Operation, Pattern, TableError,
-    counters::{UpdateExpression, counters_of},
+    entity::{key_item, key_of},
     keys::{Key, PK, SK},
 };
 
@@ -94,15 +92,6 @@ impl Table {
         Ok(found.filter(is_current))
     }
 
-    /// Reads the counters of one item; an absent item has none.
-    pub async fn counters(
-        &self,
-        pattern: &'static Pattern,
-        key: &Key,
-    ) -> Result<HashMap<String, i64>, TableError> {
-        Ok(self.get_item(pattern, key, true).await?.as_ref().map(counters_of).unwrap_or_default())
-    }
-
     /// Reads items of mixed types in one call, consistently; absent ones are left out.
     /// More than 100 keys take several calls.
     pub async fn batch_get(
@@ -165,65 +154,9 @@ impl Table {
         }
         Ok(found)
     }
-
-    /// The new item, or the old one when the condition didn't hold.
-    pub(crate) async fn update(
-        &self,
-        pattern: &'static Pattern,
-        key: &Key,
-        update: UpdateExpression,
-    ) -> Result<Result<Item, Item>, TableError> {
-        self.count(pattern, &[Operation::Update]);
-        let request = self
-            .client
-            .update_item()
-            .table_name(&self.name)
-            .set_key(Some(key_item(key)))
-            .update_expression(update.expression)
-            .set_condition_expression(update.condition.map(str::to_owned))
-            .set_expression_attribute_names(Some(update.names))
-            .set_expression_attribute_values(Some(update.values))
-            .return_values(ReturnValue::AllNew)
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        let (mut attempt, watch) = (0, Outcome::default());
-        let outcome = loop {
-            match request.clone().customize().interceptor(watch.clone()).send().await {
-                // A transaction holds the item: the SDK leaves that to the caller.
-                Err(error)
-                    if attempt < 8
-                        && error.as_service_error().and_then(ProvideErrorMetadata::code)
-                            == Some("TransactionConflictException") =>
-                {
-                    attempt += 1;
-                    crate::back_off(attempt).await;
-                }
-                outcome => break outcome,
-            }
-        };
-        match outcome {
-            Ok(output) => Ok(Ok(output.attributes.unwrap_or_default())),
-            Err(error) => match error.as_service_error() {
-                Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
-                    Ok(Err(failed.item.clone().unwrap_or_default()))
-                }
-                _ => Err(TableError::of_write("UpdateItem", error, &watch)),
-            },
-        }
-    }
 }
 
 /// DynamoDB deletes what has expired within days; until then it is not there for us.
 pub(crate) fn is_current<E: Entity>(entity: &E) -> bool {
     entity.expires().is_none_or(|at| at > Timestamp::now())
-}
-
-pub fn key_item(key: &Key) -> Item {
-    HashMap::from([
-        (PK.to_owned(), AttributeValue::S(key.pk.clone())),
-        (SK.to_owned(), AttributeValue::S(key.sk.clone())),
-    ])
-}
-
-pub fn key_of(item: &Item) -> Option<Key> {
-    Some(Key { pk: item.get(PK)?.as_s().ok()?.clone(), sk: item.get(SK)?.as_s().ok()?.clone() })
 }

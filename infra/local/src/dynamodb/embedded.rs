@@ -17,8 +17,8 @@ use std::{
 use dynoxide::{Database, DynoxideError};
 use tokio::net::TcpListener;
 
-use super::failed;
-use crate::PlatformError;
+use super::caller::failed;
+use crate::error::PlatformError;
 
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
 /// A sweep reads the whole table: of a large one so rarely that it takes a twentieth of the time.

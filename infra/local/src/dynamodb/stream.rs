@@ -2,8 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::{Caller, Embedded, Refusal, failed};
-use crate::PlatformError;
+use super::{
+    caller::{Caller, Refusal, failed},
+    embedded::Embedded,
+};
+use crate::error::PlatformError;
 
 /// The most records that one call gives.
 const MOST: u32 = 1000;

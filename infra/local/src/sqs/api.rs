@@ -8,10 +8,12 @@ use std::{
 };
 
 use axum::{
+    Router,
     body::Bytes,
-    extract::State,
+    extract::{DefaultBodyLimit, State},
     http::HeaderMap,
     response::{IntoResponse, Response},
+    routing::post,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use md5::{Digest, Md5};
@@ -23,9 +25,23 @@ use serde::{
 use serde_json::{Value, json};
 
 use super::{
-    AmzJson, MAX_BATCH_ENTRIES, MAX_BYTES, MAX_VISIBILITY_SECONDS, Queue, REDRIVE, Received, Sqs, SqsError,
-    arn, delete, expire, hex, insert, now, unreadable,
+    AmzJson, INSERT, MAX_BATCH_ENTRIES, MAX_BYTES, MAX_REQUEST_BYTES, MAX_VISIBILITY_SECONDS, Queue,
+    QueueDeclaration, REDRIVE, Received, Sqs, SqsError, arn, delete, expire, hex, millis, now, unreadable,
 };
+
+impl Sqs {
+    /// The AWS JSON protocol, at `/`.
+    pub fn router(&self) -> Router {
+        let limit = DefaultBodyLimit::max(MAX_REQUEST_BYTES);
+        Router::new().route("/", post(serve)).layer(limit).with_state(self.clone())
+    }
+
+    /// Adds a message; it is there for all receivers at once.
+    pub fn send(&self, queue: &str, body: &str) -> Result<(), SqsError> {
+        let message = OutgoingMessage { message_body: body.to_owned(), ..OutgoingMessage::default() };
+        self.send_message((self.queue(queue)?, message)).map(drop)
+    }
+}
 
 /// Each from its request to the body of its response.
 impl Sqs {
@@ -57,10 +73,7 @@ impl Sqs {
         Ok((queue, parse(request)?))
     }
 
-    pub(super) fn send_message(
-        &self,
-        (queue, message): (&Queue, OutgoingMessage),
-    ) -> Result<Value, SqsError> {
+    fn send_message(&self, (queue, message): (&Queue, OutgoingMessage)) -> Result<Value, SqsError> {
         let sent = self.transact(|connection| insert(connection, queue, &message))?;
         queue.arrivals.notify_waiters();
         Ok(sent)
@@ -224,10 +237,29 @@ impl Sqs {
     }
 }
 
-pub(super) async fn serve(State(sqs): State<Sqs>, headers: HeaderMap, body: Bytes) -> Response {
+async fn serve(State(sqs): State<Sqs>, headers: HeaderMap, body: Bytes) -> Response {
     let target = headers.get("x-amz-target").and_then(|value| value.to_str().ok()).unwrap_or_default();
     let outcome = sqs.dispatch(target.strip_prefix("AmazonSQS.").unwrap_or(target), &body).await;
     outcome.map(AmzJson).into_response()
+}
+
+/// Stores a message and answers with the response's part about it.
+fn insert(connection: &Connection, queue: &Queue, message: &OutgoingMessage) -> Result<Value, SqsError> {
+    message.check()?;
+    let QueueDeclaration { name, delay, .. } = &queue.declaration;
+    let delay = message.delay_seconds.map_or(Ok(*delay), |delay| seconds("DelaySeconds", delay, 900))?;
+    let (body, attributes) = (&message.message_body, &message.message_attributes);
+    let md5_of_attributes = md5_of_attributes(attributes)?;
+    let now = now();
+    let visible_at = now.saturating_add(millis(delay));
+    let attributes = json!(attributes).to_string();
+    let values = params![name, body, attributes, now, visible_at, message.message_group_id];
+    let id: String = connection.prepare_cached(INSERT)?.query_row(values, |row| row.get(0))?;
+    let mut sent = json!({ "MessageId": id, "MD5OfMessageBody": hex(Md5::digest(body)) });
+    if let Some(md5) = md5_of_attributes {
+        sent["MD5OfMessageAttributes"] = json!(md5);
+    }
+    Ok(sent)
 }
 
 fn parse<T: DeserializeOwned>(request: &[u8]) -> Result<T, SqsError> {
@@ -257,13 +289,13 @@ struct Entry<T> {
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct OutgoingMessage {
+struct OutgoingMessage {
     #[serde(default)]
-    pub(super) message_body: String,
-    pub(super) delay_seconds: Option<i64>,
-    pub(super) message_group_id: Option<String>,
+    message_body: String,
+    delay_seconds: Option<i64>,
+    message_group_id: Option<String>,
     #[serde(default)]
-    pub(super) message_attributes: MessageAttributes,
+    message_attributes: MessageAttributes,
 }
 
 #[derive(Deserialize)]
@@ -322,11 +354,11 @@ struct StartMessageMoveTask {
 }
 
 /// Sorted by name, as the digest over them demands.
-pub(super) type MessageAttributes = BTreeMap<String, MessageAttribute>;
+type MessageAttributes = BTreeMap<String, MessageAttribute>;
 
 #[derive(Deserialize, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct MessageAttribute {
+struct MessageAttribute {
     data_type: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     string_value: Option<String>,
@@ -359,7 +391,7 @@ impl OutgoingMessage {
         self.message_body.len() + attributes.sum::<usize>()
     }
 
-    pub(super) fn check(&self) -> Result<(), SqsError> {
+    fn check(&self) -> Result<(), SqsError> {
         let refuse = |code, message: &str| Err(SqsError::Refused { code, message: message.to_owned() });
         let forbidden = |c: char| c < ' ' && !"\t\n\r".contains(c) || matches!(c, '\u{fffe}' | '\u{ffff}');
         if self.message_body.is_empty() {
@@ -440,7 +472,7 @@ impl ReceiveMessage {
 /// SQS's digest over message attributes: of each, in the order of the names, the name, the data
 /// type, a byte for the kind of value, and the value; with lengths as four bytes, big end first.
 /// `None` if there are none.
-pub(super) fn md5_of_attributes(attributes: &MessageAttributes) -> Result<Option<String>, SqsError> {
+fn md5_of_attributes(attributes: &MessageAttributes) -> Result<Option<String>, SqsError> {
     let mut md5 = Md5::new();
     let update = |md5: &mut Md5, bytes: &[u8]| {
         // MAX_BYTES keeps every length far below u32::MAX.
@@ -467,6 +499,6 @@ fn ranged(parameter: &str, value: i64, range: RangeInclusive<u32>) -> Result<u32
     })
 }
 
-pub(super) fn seconds(parameter: &str, value: i64, max: u32) -> Result<Duration, SqsError> {
+fn seconds(parameter: &str, value: i64, max: u32) -> Result<Duration, SqsError> {
     Ok(Duration::from_secs(ranged(parameter, value, 0..=max)?.into()))
 }

@@ -3,7 +3,7 @@
 use table::keys::GSI1;
 
 table::patterns! {
-    ACCOUNT "account.read" "account, analytics, campaign, code-distribution, code-import, feature-vote, message-sender, referral, stamp, subscriber" [BatchGet] None, "`ACCT#account` / `META`, `SIGNING`", "The account's settings and signing key";
+    ACCOUNT "account.read" "account, analytics" [BatchGet] None, "`ACCT#account` / `META`, `SIGNING`", "The account's settings and signing key";
     ACCOUNT_WRITE "account.write" "account, jobs" [Put] None, "`ACCT#account` / `META`; `KEY#key`; `AUDIT#account`", "Create an account with its first keys, or change it, with its audit entry";
     MEMBERS "account.members" "account, message-sender" [Query] None, "`ACCT#account` / `MEMBER#…`", "Who are the members?";
     MEMBER "account.member" "account, authorizer" [Get] None, "`ACCT#account` / `MEMBER#member`", "One member";

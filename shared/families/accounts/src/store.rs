@@ -193,3 +193,8 @@ pub async fn audit_log(
 ) -> Result<Page<AuditEntry>, TableError> {
     table.page(&patterns::AUDIT_LOG, &[AuditEntry::partition(account)], true, after, limit).await
 }
+
+/// Whether a member was not added because the address is one's already.
+pub fn is_login_taken(error: &CommitError) -> bool {
+    error.failed("login").is_some()
+}

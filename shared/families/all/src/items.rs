@@ -6,7 +6,6 @@ use accounts::{
     api_key::KeyKind,
     entities::{Account, AccountSigning, ApiKeyRecord, AuditEntry, KeyStatus, Limits, Login, Member},
 };
-use aws_sdk_dynamodb::types::AttributeValue;
 use campaigns::{
     campaign::{Campaign, CampaignStatus, Send, SendStatus},
     entities::{Cap, TwilioAccount},
@@ -20,7 +19,6 @@ use codes::{
 use domain::{
     consent::Consent,
     email::Email,
-    event::EventKind,
     network::Networks,
     scope::{Grant, Role},
     secret::SigningKey,
@@ -42,7 +40,7 @@ use stamps::{
     entities::{Once, PhoneClaim},
     stamp::{Card, CardReward, CardRewardStatus, Program, Stamp, StampCount, StampStatus},
 };
-use table::{Entity, Filler, IdempotencyRecord, Item, REPLAYED_WITHIN};
+use table::{AttributeValue, Entity, Filler, IdempotencyRecord, Item, REPLAYED_WITHIN};
 use waitlists::{
     entities::{Click, CodeClaim, EmailClaim, Export, ExportStatus, LineEntry, SlugClaim, Standing},
     fraud::{Assessment, Origin, Signal},
@@ -247,7 +245,7 @@ fn items_of_support() {
         id: id("evt"),
         account_id: id("acct"),
         topic: id::<domain::id::WaitlistId>("wl").to_string(),
-        kind: EventKind::RewardIssued,
+        kind: waitlists::events::REWARD_ISSUED.into(),
         subscriber_id: Some(id("sub")),
         customer_id: None,
         object_id: None,
@@ -255,7 +253,7 @@ fn items_of_support() {
         at: now(),
         noted_at: now(),
     });
-    golden(&Job::new("x", &waitlists::jobs::Task::ExportSubscribers { export_id: id("exp") }, now()));
+    golden(&Job::new("x", &waitlists::entities::Task::ExportSubscribers { export_id: id("exp") }, now()));
     golden(&Export {
         id: id("exp"),
         account_id: id("acct"),
@@ -501,7 +499,7 @@ fn items_of_features() {
 #[test]
 fn items_of_webhooks() {
     let url = EndpointUrl::parse("https://example.com/hook", &Networks::default()).unwrap();
-    let wanted = vec![EventKind::SubscriberJoined, EventKind::CodePoolLowStock];
+    let wanted = vec![waitlists::events::SUBSCRIBER_JOINED.into(), codes::events::CODE_POOL_LOW_STOCK.into()];
     let secret = || serde_json::from_value(json!("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")).unwrap();
     let endpoint = WebhookEndpoint {
         id: id("we"),
@@ -538,7 +536,7 @@ fn what_tells_that_something_was_done_outlasts_a_replay() {
         id: id("evt"),
         account_id: id("acct"),
         topic: format!("wl_{ULID}"),
-        kind: EventKind::SubscriberJoined,
+        kind: waitlists::events::SUBSCRIBER_JOINED.into(),
         subscriber_id: None,
         customer_id: None,
         object_id: None,

@@ -2,36 +2,41 @@
 
 use std::collections::BTreeSet;
 
+use domain::event::EventKind;
 use projection::{
     Family, Projection,
-    job::{Job, Jobs},
+    job::{Forget, Job, Jobs, Run, Runner},
 };
 use table::Pattern;
 
+mod events;
 #[cfg(test)]
 mod items;
 
-/// The families, in the order of the documents. Within a lane of the projector, what follows for one comes before what
-/// follows for the next.
-pub static ALL: &[&Family] = &[
-    &ENGINE,
-    &accounts::FAMILY,
-    &messages::FAMILY,
-    &waitlists::FAMILY,
-    &features::FAMILY,
-    &codes::FAMILY,
-    &stamps::FAMILY,
-    &campaigns::FAMILY,
-    &webhooks::FAMILY,
-];
+pub use events::{EventType, EventView};
+
+/// Makes the lists from the crates of the families.
+macro_rules! families {
+    ($($name:ident)*) => {
+        /// The families, in the order of the documents.
+        pub static ALL: &[&Family] = &[&ENGINE, $(&$name::FAMILY),*];
+
+        // One list for each use: who works with one of them doesn't link the others.
+        static EVENTS: &[&[EventKind]] = &[$($name::EVENTS),*];
+        static PROJECTIONS: &[&[Projection]] = &[&[Projection::of::<Job>()], $($name::PROJECTIONS),*];
+        static JOBS: &[&[Jobs]] = &[$($name::JOBS),*];
+        static RUNNERS: &[&[Runner]] = &[$($name::RUNNERS),*];
+        static FORGET: &[Option<Forget>] = &[$($name::FORGET),*];
+    };
+}
+
+families! { accounts messages waitlists features codes stamps campaigns webhooks }
 
 /// What all families have in common.
 static ENGINE: Family = Family {
     name: "engine",
     patterns: projection::patterns::ALL,
-    projections: &[Projection::of::<Job>()],
-    jobs: &[],
-    forget: None,
+    asks: &[(&table::patterns::RATE, &["analytics"])],
 };
 
 /// Every question that is ever asked of the table.
@@ -39,14 +44,43 @@ pub fn patterns() -> impl Iterator<Item = &'static Pattern> {
     table::patterns::ALL.iter().chain(ALL.iter().flat_map(|family| family.patterns)).copied()
 }
 
+/// What follows from changes, in the order in which it follows within a lane.
+pub fn projections() -> impl Iterator<Item = &'static Projection> {
+    PROJECTIONS.iter().copied().flatten()
+}
+
+/// The kinds of events, in the order of the documents.
+pub fn event_kinds() -> impl Iterator<Item = EventKind> {
+    EVENTS.iter().copied().flatten().copied()
+}
+
 /// The tasks of all families.
 pub fn jobs() -> impl Iterator<Item = &'static Jobs> {
-    ALL.iter().flat_map(|family| family.jobs)
+    JOBS.iter().copied().flatten()
+}
+
+/// How the jobs function does a task of this kind; `None` when it is another worker's, or nobody's.
+pub fn runner(kind: &str) -> Option<Run> {
+    let mut runners = RUNNERS.iter().copied().flatten();
+    runners.find(|runner| runner.kinds.contains(&kind)).map(|runner| runner.run)
+}
+
+/// What the families do about things that are gone.
+pub fn forget() -> impl Iterator<Item = Forget> {
+    FORGET.iter().copied().flatten()
+}
+
+/// The functions that ask this, by the names of their crates.
+pub fn callers(pattern: &Pattern) -> Vec<&'static str> {
+    let asks = ALL.iter().flat_map(|family| family.asks).filter(|(asked, _)| asked.id == pattern.id);
+    let mut others: Vec<_> = asks.flat_map(|(_, functions)| functions.iter().copied()).collect();
+    others.sort_unstable();
+    pattern.callers().chain(others).collect()
 }
 
 /// What a function asks of the table (`None`) and of each index, all its patterns together.
 pub fn permissions(function: &str) -> BTreeSet<(Option<&'static str>, &'static str)> {
-    let own = patterns().filter(|pattern| pattern.callers().any(|caller| caller == function));
+    let own = patterns().filter(|pattern| callers(pattern).contains(&function));
     own.flat_map(|pattern| pattern.operations.iter().map(|operation| (pattern.index, operation.name())))
         .collect()
 }
@@ -58,7 +92,7 @@ pub fn access_patterns() -> String {
          `UPDATE=1 cargo test -p families` writes this page anew.\n\n\
          | id | question | caller | operation | index | keys | consistency |\n|---|---|---|---|---|---|---|\n",
     );
-    patterns().for_each(|pattern| text.push_str(&pattern.row()));
+    patterns().for_each(|pattern| text.push_str(&pattern.row(&callers(pattern))));
     text
 }
 

@@ -59,6 +59,9 @@ impl Entity for Campaign {
     }
 }
 
+/// The counter of redeemed discount codes of a campaign's messages.
+pub const REDEEMED: &str = "redeemed";
+
 /// What became of a campaign's messages, counted by the projector.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CampaignStats {
@@ -180,4 +183,22 @@ impl Entity for TwilioAccount {
     fn key(&self) -> Key {
         Self::key_of(&self.account_id)
     }
+}
+
+/// Work that outlasts a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Task {
+    DeleteCampaign {
+        campaign_id: CampaignId,
+    },
+    /// Work of the message sender: a message that was asked for by hand.
+    SendMessage {
+        send_id: SendId,
+    },
+    /// Work of the campaign scheduler: a campaign was set going.
+    StartCampaign {
+        campaign_id: CampaignId,
+        run: u32,
+    },
 }

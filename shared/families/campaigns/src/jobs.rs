@@ -1,40 +1,25 @@
 //! The deletion of campaigns.
 
+use domain::id::CampaignId;
+use futures_util::{FutureExt as _, future::BoxFuture};
+use jiff::{Timestamp, ToSpan};
+use projection::job::{JobError, Jobs, Runner, Worker, Workshop, pause};
+use queues::Grouped;
+use serde_json::Value;
+
 use crate::{
+    entities::Task,
     store,
     tasks::{self, CampaignTask},
 };
-use domain::id::{CampaignId, SendId};
-use futures_util::{FutureExt as _, future::BoxFuture};
-use jiff::{Timestamp, ToSpan};
-use projection::job::{JobError, Jobs, Worker, Workshop, pause};
-use queues::Grouped;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-
-/// Work that outlasts a request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Task {
-    DeleteCampaign {
-        campaign_id: CampaignId,
-    },
-    /// Work of the message sender: a message that was asked for by hand.
-    SendMessage {
-        send_id: SendId,
-    },
-    /// Work of the campaign scheduler: a campaign was set going.
-    StartCampaign {
-        campaign_id: CampaignId,
-        run: u32,
-    },
-}
 
 pub const JOBS: &[Jobs] = &[
-    Jobs { kinds: &["delete_campaign"], by: Worker::Jobs(run) },
+    Jobs { kinds: &["delete_campaign"], by: Worker::Jobs },
     Jobs { kinds: &["start_campaign"], by: Worker::Other { queue: tasks::QUEUE, message } },
     Jobs { kinds: &["send_message"], by: Worker::Other { queue: tasks::MESSAGES, message } },
 ];
+
+pub const RUNNERS: &[Runner] = &[Runner { kinds: &["delete_campaign"], run }];
 
 fn message(task: projection::job::Task) -> Result<Grouped<Value>, serde_json::Error> {
     match task.read()? {

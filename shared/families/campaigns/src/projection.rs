@@ -18,11 +18,9 @@ use table::{Entity, Table, TableError};
 use crate::{
     campaign::{Campaign, Send, SendStatus},
     entities::CampaignStats,
-    patterns, store,
+    entities::REDEEMED,
+    events, patterns, store,
 };
-
-/// The counter of redeemed discount codes of a campaign's messages.
-pub const REDEEMED: &str = "redeemed";
 
 /// A message as a stream record shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,12 +49,12 @@ impl Change {
         let was = before.as_ref().map(|before| before.status);
         type Holds = fn(SendStatus) -> bool;
         let classes: [(EventKind, &'static str, Holds); 6] = [
-            (EventKind::MessageQueued, "audience", |_| true),
-            (EventKind::MessageRefused, "refused", |status| status == SendStatus::Refused),
-            (EventKind::MessageSent, "sent", |status| status >= SendStatus::Sent),
-            (EventKind::MessageFailed, "failed", |status| status == SendStatus::Failed),
-            (EventKind::MessageDelivered, "delivered", |status| status >= SendStatus::Delivered),
-            (EventKind::MessageRead, "read", |status| status >= SendStatus::Read),
+            (events::MESSAGE_QUEUED, "audience", |_| true),
+            (events::MESSAGE_REFUSED, "refused", |status| status == SendStatus::Refused),
+            (events::MESSAGE_SENT, "sent", |status| status >= SendStatus::Sent),
+            (events::MESSAGE_FAILED, "failed", |status| status == SendStatus::Failed),
+            (events::MESSAGE_DELIVERED, "delivered", |status| status >= SendStatus::Delivered),
+            (events::MESSAGE_READ, "read", |status| status >= SendStatus::Read),
         ];
         let fact = |kind, rank, counts| Fact {
             object_id: Some(after.id.as_str().to_owned()),
@@ -73,7 +71,7 @@ impl Change {
             }
         }
         if !left.is_empty() {
-            facts.insert(0, fact(EventKind::MessageReopened, 0, left));
+            facts.insert(0, fact(events::MESSAGE_REOPENED, 0, left));
         }
         facts
     }
@@ -121,7 +119,7 @@ impl Redemption {
                 object_id: Some(origin.send_id.as_str().to_owned()),
                 rank: 7,
                 counts: vec![(REDEEMED, 1)],
-                ..Fact::new(Kind::Event(EventKind::MessageRedeemed), Who::Nobody, redemption.at)
+                ..Fact::new(Kind::Event(events::MESSAGE_REDEEMED), Who::Nobody, redemption.at)
             };
             told.entry(origin.send_id.campaign()).or_default().push(fact);
         }

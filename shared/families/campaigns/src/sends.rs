@@ -24,8 +24,7 @@ use table::{Commit, CommitError, Cursor, Entity, LIST_SHARDS, Page, Query, Range
 
 use crate::{
     campaign::{Campaign, Send, SendReason, SendStatus},
-    entities::{Cap, TwilioAccount, campaign_key, due_partition, send_key, sends_partition},
-    jobs::Task,
+    entities::{Cap, Task, TwilioAccount, campaign_key, due_partition, send_key, sends_partition},
     patterns,
 };
 

@@ -8,10 +8,8 @@ use table::{Commit, CommitError, Cursor, Entity, Page, Query, Table, TableError,
 
 use crate::{
     campaign::Campaign,
-    entities::{CampaignStats, TIMED, campaign_key, campaigns_of, milestone_campaigns},
-    jobs::Task,
+    entities::{CampaignStats, REDEEMED, TIMED, Task, campaign_key, campaigns_of, milestone_campaigns},
     patterns,
-    projection::REDEEMED,
 };
 
 /// The campaign, if it is this account's: another account's does not exist.

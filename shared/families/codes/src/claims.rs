@@ -13,14 +13,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use accounts::entities::{Account, AccountSigning};
-use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
     id::{AccountId, ClaimId, CodePoolId},
     secret,
 };
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
-use table::{Commit, CommitError, Entity, Filter, Item, Query, Range, Table, TableError};
+use table::{AttributeValue, Commit, CommitError, Entity, Filter, Item, Query, Range, Table, TableError};
 
 use crate::{
     claim::{Claim, ClaimStatus},
@@ -388,4 +387,9 @@ fn resettled(stock: &Stock, reserved: &Claim, claim: &Claim) -> Commit {
 /// The writes of a request that leaves the claim as it is: there is an answer to remember.
 pub fn unchanged() -> Commit {
     Commit::new(&patterns::CLAIM_WRITE)
+}
+
+/// Whether a claim was not written because somebody else took the code, or the same user asked twice at once.
+pub fn is_lost(error: &CommitError) -> bool {
+    error.failed("stock").is_some() || error.failed("claim").is_some()
 }

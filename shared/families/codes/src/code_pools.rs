@@ -12,10 +12,9 @@ use crate::{
     claim::Code,
     code_pool::{CodePool, Lots},
     entities::{
-        ALL_CODE_POOLS, CODE_SHARDS, CodePoolStats, Shelf, Stock, claims_partition, code_pool_key,
+        ALL_CODE_POOLS, CODE_SHARDS, CodePoolStats, Shelf, Stock, Task, claims_partition, code_pool_key,
         code_pools_of, codes_partition, origins_partition,
     },
-    jobs::Task,
     patterns,
 };
 

@@ -348,3 +348,16 @@ impl Entity for Import {
         Self::key_of(&self.pool_id, &self.id)
     }
 }
+
+/// Work that outlasts a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Task {
+    DeleteCodePool {
+        pool_id: CodePoolId,
+    },
+    /// Codes that were used long ago leave the table.
+    ArchiveCodes {
+        pool_id: CodePoolId,
+    },
+}

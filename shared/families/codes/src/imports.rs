@@ -3,10 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use accounts::entities::AuditEntry;
-use domain::{
-    event::EventKind,
-    id::{CodePoolId, ImportId},
-};
+use domain::id::{CodePoolId, ImportId};
 use jiff::Timestamp;
 use projection::{events::Event, rollups::Sums};
 use table::{Commit, CommitError, Cursor, Entity, Page, Query, Range, Table, TableError};
@@ -14,7 +11,7 @@ use table::{Commit, CommitError, Cursor, Entity, Page, Query, Range, Table, Tabl
 use crate::{
     code_pool::{CodePool, Lot},
     entities::{CodePoolStats, IMPORTS, Import, ImportStatus, Shelf, code_pool_key},
-    patterns,
+    events, patterns,
 };
 
 /// The writes that announce an import.
@@ -67,8 +64,8 @@ pub async fn update(table: &Table, import: &Import, rev: u64) -> Result<(), Comm
 /// Adds the event to the write that ends an import.
 fn finished(commit: Commit, import: &Import) -> Commit {
     let kind = match import.status {
-        ImportStatus::Completed => EventKind::ImportCompleted,
-        ImportStatus::Failed => EventKind::ImportFailed,
+        ImportStatus::Completed => events::IMPORT_COMPLETED,
+        ImportStatus::Failed => events::IMPORT_FAILED,
         _ => return commit,
     };
     let at = import.finished_at.unwrap_or_else(Timestamp::now);
@@ -83,7 +80,7 @@ fn finished(commit: Commit, import: &Import) -> Commit {
         ..Event::new(&import.account_id, import.pool_id.as_str(), kind, at)
     };
     let mut sums = Sums::default();
-    sums.event(&event);
+    sums.event(&event, kind);
     sums.write(commit.create("event", &event))
 }
 

@@ -1,30 +1,20 @@
 //! The archive of used codes, and the deletion of code pools.
 
+use domain::id::CodePoolId;
+use futures_util::{FutureExt as _, future::BoxFuture};
+use jiff::{Timestamp, ToSpan};
+use projection::job::{JobError, Jobs, Runner, Worker, Workshop, pause};
+
 use crate::{
     archive::{self, Used},
     claim::{Archived, Claim, Code},
     code_pool, code_pools,
+    entities::Task,
 };
-use domain::id::CodePoolId;
-use futures_util::{FutureExt as _, future::BoxFuture};
-use jiff::{Timestamp, ToSpan};
-use projection::job::{JobError, Jobs, Worker, Workshop, pause};
-use serde::{Deserialize, Serialize};
 
-/// Work that outlasts a request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Task {
-    DeleteCodePool {
-        pool_id: CodePoolId,
-    },
-    /// Codes that were used long ago leave the table.
-    ArchiveCodes {
-        pool_id: CodePoolId,
-    },
-}
+pub const JOBS: &[Jobs] = &[Jobs { kinds: &["delete_code_pool", "archive_codes"], by: Worker::Jobs }];
 
-pub const JOBS: &[Jobs] = &[Jobs { kinds: &["delete_code_pool", "archive_codes"], by: Worker::Jobs(run) }];
+pub const RUNNERS: &[Runner] = &[Runner { kinds: &["delete_code_pool", "archive_codes"], run }];
 
 fn run(workshop: &Workshop, task: projection::job::Task) -> BoxFuture<'_, Result<(), JobError>> {
     async move { work(workshop, task.read()?).await }.boxed()

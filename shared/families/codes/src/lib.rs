@@ -2,10 +2,12 @@
 
 pub mod archive;
 pub mod claim;
+pub mod claiming;
 pub mod claims;
 pub mod code_pool;
 pub mod code_pools;
 pub mod entities;
+pub mod events;
 pub mod imports;
 pub mod jobs;
 pub mod patterns;
@@ -14,11 +16,29 @@ mod store;
 
 pub use store::*;
 
-/// What it brings.
+/// What it tells of.
+pub static EVENTS: &[domain::event::EventKind] = events::ALL;
+
+/// What follows from changes of its items, in the order in which it follows within a lane.
+pub static PROJECTIONS: &[::projection::Projection] = &[::projection::Projection::of::<projection::Change>()];
+
+/// Its jobs, and who does them.
+pub static JOBS: &[::projection::job::Jobs] = jobs::JOBS;
+
+/// How the jobs function does its part of them.
+pub static RUNNERS: &[::projection::job::Runner] = jobs::RUNNERS;
+
+/// What it does about things of other families that are gone.
+pub static FORGET: Option<::projection::job::Forget> = None;
+
+/// What it says of itself.
 pub static FAMILY: ::projection::Family = ::projection::Family {
     name: "codes",
     patterns: patterns::ALL,
-    projections: &[::projection::Projection::of::<projection::Change>()],
-    jobs: jobs::JOBS,
-    forget: None,
+    asks: &[
+        (&table::patterns::IDEMPOTENCY, &["code-distribution"]),
+        (&table::patterns::RATE, &["code-distribution"]),
+        (&::projection::patterns::EVENTS, &["code-distribution"]),
+        (&accounts::patterns::ACCOUNT, &["code-distribution", "code-import"]),
+    ],
 };

@@ -2,10 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{
-    event::EventKind,
-    id::{AccountId, CodeId, CodePoolId},
-};
+use domain::id::{AccountId, CodeId, CodePoolId};
 use jiff::Timestamp;
 use projection::{
     Context, Event, Record,
@@ -20,7 +17,7 @@ use crate::{
     code_pool::LowStockThresholds,
     code_pools,
     entities::CodePoolStats,
-    patterns,
+    events, patterns,
 };
 
 /// A claim or a code as a stream record shows it, before and after.
@@ -58,11 +55,11 @@ impl Change {
                 let is = |claim: &Claim| claim.status == ClaimStatus::Claimed;
                 let fresh = is(after) && !before.as_deref().is_some_and(is);
                 let at = after.claimed_at.filter(|_| fresh)?;
-                (EventKind::CodeClaimed, after.id.as_str(), at, "claimed")
+                (events::CODE_CLAIMED, after.id.as_str(), at, "claimed")
             }
             Self::Code { .. } => {
                 let (id, at) = self.redeemed()?;
-                (EventKind::CodeRedeemed, id.as_str(), at, "redeemed")
+                (events::CODE_REDEEMED, id.as_str(), at, "redeemed")
             }
         };
         Some(Fact {
@@ -114,12 +111,12 @@ impl Numbers for Stocktaking<'_> {
             let numbers = [("threshold", u64::from(threshold)), ("remaining", after.remaining())];
             Event {
                 data: BTreeMap::from(numbers.map(|(name, number)| (name.to_owned(), number))),
-                ..Event::new(book.account, book.topic, EventKind::CodePoolLowStock, Timestamp::now())
+                ..Event::new(book.account, book.topic, events::CODE_POOL_LOW_STOCK, Timestamp::now())
             }
         });
         let commit = commit.replace(NUMBERS, &after, before.rev);
         low.fold(commit, |commit, event| {
-            sums.event(&event);
+            sums.event(&event, events::CODE_POOL_LOW_STOCK);
             commit.create("low stock", &event)
         })
     }

@@ -126,3 +126,16 @@ impl Entity for CommentRef {
         Key::new(&["VOICE", self.subscriber_id.as_str()], &["COMMENT", self.comment_id.as_str()])
     }
 }
+
+/// Work that outlasts a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Task {
+    /// A merged feature's voters go to the other one.
+    MergeFeature {
+        feature_id: FeatureId,
+    },
+    DeleteFeature {
+        feature_id: FeatureId,
+    },
+}

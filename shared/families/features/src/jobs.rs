@@ -3,30 +3,18 @@
 //! Voters are found by an index, and requests that began before the mark may still vote: the job comes again until
 //! nobody is found, and once more after a pause.
 
-use crate::{comments, feature::Feature, store};
+use crate::{comments, entities::Task, feature::Feature, store};
 use domain::id::{FeatureId, SubscriberId, WaitlistId};
 use futures_util::{FutureExt as _, future::BoxFuture};
 use jiff::{Timestamp, ToSpan};
 use projection::Gone;
-use projection::job::{JobError, Jobs, Worker, Workshop, pause};
-use serde::{Deserialize, Serialize};
+use projection::job::{JobError, Jobs, Runner, Worker, Workshop, pause};
 use table::{Entity, Table};
 use waitlists::{subscriber::Subscriber, waitlist::Waitlist};
 
-/// Work that outlasts a request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Task {
-    /// A merged feature's voters go to the other one.
-    MergeFeature {
-        feature_id: FeatureId,
-    },
-    DeleteFeature {
-        feature_id: FeatureId,
-    },
-}
+pub const JOBS: &[Jobs] = &[Jobs { kinds: &["merge_feature", "delete_feature"], by: Worker::Jobs }];
 
-pub const JOBS: &[Jobs] = &[Jobs { kinds: &["merge_feature", "delete_feature"], by: Worker::Jobs(run) }];
+pub const RUNNERS: &[Runner] = &[Runner { kinds: &["merge_feature", "delete_feature"], run }];
 
 fn run(workshop: &Workshop, task: projection::job::Task) -> BoxFuture<'_, Result<(), JobError>> {
     async move { work(workshop, task.read()?).await }.boxed()

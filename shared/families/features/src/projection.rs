@@ -1,6 +1,6 @@
 //! What follows from votes and comments: events and numbers.
 
-use domain::{event::EventKind, id::FeatureId};
+use domain::id::FeatureId;
 use jiff::Timestamp;
 use projection::{
     Context, Record,
@@ -11,6 +11,7 @@ use projection::{
 use table::{Commit, Entity, Table, TableError};
 
 use crate::{
+    events,
     feature::{Comment, CommentStatus, FeatureTally, Vote},
     patterns, store,
 };
@@ -35,8 +36,8 @@ impl Change {
             Self::Vote { before, after, written_at } => {
                 let stands = |vote: &Option<Box<Vote>>| vote.as_ref().is_some_and(|vote| vote.stands);
                 let (kind, by) = match (stands(before), stands(after)) {
-                    (false, true) => (EventKind::FeatureVoted, 1),
-                    (true, false) => (EventKind::FeatureUnvoted, -1),
+                    (false, true) => (events::FEATURE_VOTED, 1),
+                    (true, false) => (events::FEATURE_UNVOTED, -1),
                     _ => return None,
                 };
                 let vote = after.as_ref().or(before.as_ref())?;
@@ -53,14 +54,14 @@ impl Change {
                 let approved = Some(CommentStatus::Approved);
                 let (kind, counts) = match (status(before), status(after)) {
                     (from, to) if from == to => return None,
-                    (_, Some(CommentStatus::Approved)) => (EventKind::CommentApproved, vec![("comments", 1)]),
-                    (from, None) if from == approved => (EventKind::CommentErased, vec![("comments", -1)]),
-                    (_, None) => (EventKind::CommentErased, Vec::new()),
+                    (_, Some(CommentStatus::Approved)) => (events::COMMENT_APPROVED, vec![("comments", 1)]),
+                    (from, None) if from == approved => (events::COMMENT_ERASED, vec![("comments", -1)]),
+                    (_, None) => (events::COMMENT_ERASED, Vec::new()),
                     (from, Some(CommentStatus::Rejected)) => {
                         let counts = if from == approved { vec![("comments", -1)] } else { Vec::new() };
-                        (EventKind::CommentRejected, counts)
+                        (events::COMMENT_REJECTED, counts)
                     }
-                    (_, Some(CommentStatus::Pending)) => (EventKind::CommentPosted, Vec::new()),
+                    (_, Some(CommentStatus::Pending)) => (events::COMMENT_POSTED, Vec::new()),
                 };
                 let comment = after.as_ref().or(before.as_ref())?;
                 let at = after.as_ref().map(|after| after.moderated_at.unwrap_or(after.created_at));

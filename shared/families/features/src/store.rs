@@ -17,11 +17,10 @@ use waitlists::{entities::subscriber_key, subscriber::Subscriber};
 
 use crate::{
     entities::{
-        CommentRef, comment_key, feature_key, feature_tally_key, features_by_votes, features_of,
+        CommentRef, Task, comment_key, feature_key, feature_tally_key, features_by_votes, features_of,
         voice_partition, vote_key, votes_of,
     },
     feature::{Feature, FeatureStatus, FeatureTally, Vote},
-    jobs::Task,
     patterns,
 };
 

@@ -19,10 +19,9 @@ use table::{
 use crate::{
     customer::Customer,
     entities::{
-        PhoneClaim, card_key, customer_key, customer_partition, program_customers, program_key,
+        PhoneClaim, Task, card_key, customer_key, customer_partition, program_customers, program_key,
         stamps_partition,
     },
-    jobs::Task,
     patterns,
     stamp::{Card, Program},
 };

@@ -13,7 +13,7 @@ use table::{Entity, IndexKey, Key, join, keys::GSI1, list_shard};
 
 use crate::{
     customer::Customer,
-    stamp::{Card, CardReward, Month, Program, Stamp},
+    stamp::{Card, CardReward, InactivityDays, Month, Program, Stamp},
 };
 
 pub fn program_key(id: &ProgramId) -> Key {
@@ -185,4 +185,25 @@ impl Entity for Once {
     fn expires(&self) -> Option<Timestamp> {
         Some(self.at + (90 * 24).hours())
     }
+}
+
+/// Work that outlasts a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Task {
+    DeleteProgram {
+        program_id: ProgramId,
+    },
+    /// A program's cards are judged by its new settings, as long as they are its settings, from this customer on, and
+    /// `again` after a pause: tills may still go by the old ones.
+    WatchCards {
+        program_id: ProgramId,
+        inactivity_days: InactivityDays,
+        after: Option<String>,
+        again: bool,
+    },
+    /// All that a customer has: cards, stamps, rewards.
+    EraseCustomer {
+        customer_id: CustomerId,
+    },
 }

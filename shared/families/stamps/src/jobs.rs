@@ -1,38 +1,21 @@
 //! The deletion of stamp programs, and new settings that their cards are judged by.
 
-use crate::{
-    customers, programs,
-    stamp::{InactivityDays, Program},
-};
-use domain::id::{CustomerId, ProgramId};
+use domain::id::ProgramId;
 use futures_util::{FutureExt as _, future::BoxFuture};
 use jiff::{Timestamp, ToSpan};
-use projection::job::{JobError, Jobs, Worker, Workshop, pause};
-use serde::{Deserialize, Serialize};
+use projection::job::{JobError, Jobs, Runner, Worker, Workshop, pause};
 
-/// Work that outlasts a request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Task {
-    DeleteProgram {
-        program_id: ProgramId,
-    },
-    /// A program's cards are judged by its new settings, as long as they are its settings, from this customer on, and
-    /// `again` after a pause: tills may still go by the old ones.
-    WatchCards {
-        program_id: ProgramId,
-        inactivity_days: InactivityDays,
-        after: Option<String>,
-        again: bool,
-    },
-    /// All that a customer has: cards, stamps, rewards.
-    EraseCustomer {
-        customer_id: CustomerId,
-    },
-}
+use crate::{
+    customers,
+    entities::Task,
+    programs,
+    stamp::{InactivityDays, Program},
+};
 
 pub const JOBS: &[Jobs] =
-    &[Jobs { kinds: &["delete_program", "watch_cards", "erase_customer"], by: Worker::Jobs(run) }];
+    &[Jobs { kinds: &["delete_program", "watch_cards", "erase_customer"], by: Worker::Jobs }];
+
+pub const RUNNERS: &[Runner] = &[Runner { kinds: &["delete_program", "watch_cards", "erase_customer"], run }];
 
 fn run(workshop: &Workshop, task: projection::job::Task) -> BoxFuture<'_, Result<(), JobError>> {
     async move { work(workshop, task.read()?).await }.boxed()

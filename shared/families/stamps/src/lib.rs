@@ -3,6 +3,7 @@
 pub mod customer;
 pub mod customers;
 pub mod entities;
+pub mod events;
 pub mod jobs;
 pub mod patterns;
 pub mod programs;
@@ -13,11 +14,29 @@ pub mod tasks;
 
 pub use store::*;
 
-/// What it brings.
+/// What it tells of.
+pub static EVENTS: &[domain::event::EventKind] = events::ALL;
+
+/// What follows from changes of its items, in the order in which it follows within a lane.
+pub static PROJECTIONS: &[::projection::Projection] = &[::projection::Projection::of::<projection::Change>()];
+
+/// Its jobs, and who does them.
+pub static JOBS: &[::projection::job::Jobs] = jobs::JOBS;
+
+/// How the jobs function does its part of them.
+pub static RUNNERS: &[::projection::job::Runner] = jobs::RUNNERS;
+
+/// What it does about things of other families that are gone.
+pub static FORGET: Option<::projection::job::Forget> = None;
+
+/// What it says of itself.
 pub static FAMILY: ::projection::Family = ::projection::Family {
     name: "stamps",
     patterns: patterns::ALL,
-    projections: &[::projection::Projection::of::<projection::Change>()],
-    jobs: jobs::JOBS,
-    forget: None,
+    asks: &[
+        (&table::patterns::IDEMPOTENCY, &["stamp"]),
+        (&table::patterns::RATE, &["stamp"]),
+        (&::projection::patterns::EVENTS, &["stamp"]),
+        (&accounts::patterns::ACCOUNT, &["stamp"]),
+    ],
 };

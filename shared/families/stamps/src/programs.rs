@@ -14,9 +14,8 @@ use table::{
 use crate::{
     customers,
     entities::{
-        MONTHS, ProgramStats, card_key, program_key, program_month_key, program_partition, programs_of,
+        MONTHS, ProgramStats, Task, card_key, program_key, program_month_key, program_partition, programs_of,
     },
-    jobs::Task,
     patterns,
     stamp::{Card, Month, Program},
 };

@@ -2,10 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{
-    event::EventKind,
-    id::{AccountId, ProgramId},
-};
+use domain::id::{AccountId, ProgramId};
 use jiff::{Timestamp, tz::TimeZone};
 use projection::{
     Context, Record,
@@ -17,7 +14,7 @@ use table::{Entity, Key, Table, TableError};
 
 use crate::{
     entities::{ProgramStats, program_month_key},
-    patterns,
+    events, patterns,
     programs::{self, at_risk, came, seen},
     stamp::{Card, CardReward, CardRewardStatus, Month, Program, Stamp, StampStatus},
     tasks::{self, MilestoneReached, Notice},
@@ -60,14 +57,14 @@ impl Change {
                 let who = || Who::Customer(after.customer_id.clone());
                 let enrolled = before.is_none().then(|| Fact {
                     counts: vec![("customers", 1)],
-                    ..Fact::new(Kind::Event(EventKind::CustomerEnrolled), who(), after.enrolled_at)
+                    ..Fact::new(Kind::Event(events::CUSTOMER_ENROLLED), who(), after.enrolled_at)
                 });
                 let most = before.as_ref().map_or(0, |before| before.most_visits);
                 let reached = program.settings.milestones.reached(most, after.most_visits);
                 let milestones = reached.map(|milestone| Fact {
                     data: Some(("visits", u64::from(milestone))),
                     rank: 1,
-                    ..Fact::new(Kind::Event(EventKind::MilestoneReached), who(), after.updated_at)
+                    ..Fact::new(Kind::Event(events::MILESTONE_REACHED), who(), after.updated_at)
                 });
                 let was = before.as_deref().map(stands_for).unwrap_or_default();
                 let moved = Fact {
@@ -86,9 +83,9 @@ impl Change {
             }],
             Self::Stamp(stamp) => {
                 let (kind, at, sign) = match stamp.status {
-                    StampStatus::Valid => (EventKind::StampGiven, stamp.recorded_at, 1),
+                    StampStatus::Valid => (events::STAMP_GIVEN, stamp.recorded_at, 1),
                     StampStatus::Voided => {
-                        (EventKind::StampVoided, stamp.voided_at.unwrap_or(stamp.recorded_at), -1)
+                        (events::STAMP_VOIDED, stamp.voided_at.unwrap_or(stamp.recorded_at), -1)
                     }
                 };
                 let stamps = (STAMPS, sign * i64::from(stamp.count));
@@ -103,14 +100,14 @@ impl Change {
             Self::Reward(reward) => {
                 let issued = reward.issued_at;
                 let (kind, at, counts) = match reward.status {
-                    CardRewardStatus::Issued => (EventKind::CardRewardIssued, issued, ("rewards_issued", 1)),
+                    CardRewardStatus::Issued => (events::CARD_REWARD_ISSUED, issued, ("rewards_issued", 1)),
                     CardRewardStatus::Redeemed => (
-                        EventKind::CardRewardRedeemed,
+                        events::CARD_REWARD_REDEEMED,
                         reward.redeemed_at.unwrap_or(issued),
                         ("rewards_redeemed", 1),
                     ),
                     CardRewardStatus::Withdrawn => (
-                        EventKind::CardRewardWithdrawn,
+                        events::CARD_REWARD_WITHDRAWN,
                         reward.withdrawn_at.unwrap_or(issued),
                         ("rewards_issued", -1),
                     ),
@@ -151,7 +148,7 @@ pub async fn plan(
 impl Plan {
     /// To be passed on before the plan is noted, so that a crash in between repeats rather than loses them.
     pub fn milestones(&self) -> impl Iterator<Item = MilestoneReached> {
-        let reached = self.facts.iter().filter(|fact| fact.kind == Kind::Event(EventKind::MilestoneReached));
+        let reached = self.facts.iter().filter(|fact| fact.kind == Kind::Event(events::MILESTONE_REACHED));
         reached
             .filter_map(|fact| match &fact.who {
                 Who::Customer(customer) => Some((customer, fact)),

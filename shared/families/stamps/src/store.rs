@@ -10,7 +10,7 @@ use domain::{
     secret::{self, SigningKey},
 };
 use jiff::{SignedDuration, Timestamp};
-use table::{Commit, Cursor, Entity, Page, Query, Range, Table, TableError};
+use table::{Commit, CommitError, Cursor, Entity, Page, Query, Range, Table, TableError};
 
 use crate::{
     customer::Customer,
@@ -281,4 +281,9 @@ pub fn redeem(reward: &CardReward, now: Timestamp) -> (CardReward, Commit) {
 /// The writes of a request that changes nothing of its own: there is an answer to remember.
 pub fn unchanged() -> Commit {
     Commit::new(&patterns::STAMP_WRITE)
+}
+
+/// Whether a stamp was not given because what it is given for was used before.
+pub fn is_used(error: &CommitError) -> bool {
+    error.failed("once").is_some()
 }

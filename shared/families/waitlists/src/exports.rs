@@ -5,7 +5,7 @@ use domain::id::{ExportId, WaitlistId};
 use projection::job::Job;
 use table::{Commit, CommitError, Query, Table, TableError};
 
-use crate::{entities::Export, jobs::Task, patterns};
+use crate::{entities::Export, entities::Task, patterns};
 
 /// The writes that start an export and ask for the work.
 pub fn start(export: &Export, audit: &AuditEntry) -> Commit {

@@ -4,38 +4,22 @@
 //! repetition goes on where the last attempt ended. At the end the job comes once
 //! more after a pause, for those who were joining while the waitlist was marked.
 
-use crate::{export_file, store, subscriber::Subscriber, subscribers, waitlist::Waitlist};
-use domain::id::{ExportId, SubscriberId, WaitlistId};
+use crate::{
+    entities::Task, erasure, export_file, store, subscriber::Subscriber, subscribers, waitlist::Waitlist,
+};
+use domain::id::{SubscriberId, WaitlistId};
 use futures_util::{FutureExt as _, future::BoxFuture};
 use jiff::{Timestamp, ToSpan};
-use projection::job::{JobError, Jobs, Worker, Workshop, pause};
-use serde::{Deserialize, Serialize};
+use projection::job::{JobError, Jobs, Runner, Worker, Workshop, pause};
 use table::{Entity, LIST_SHARDS};
-
-/// Work that outlasts a request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Task {
-    ExportSubscribers {
-        export_id: ExportId,
-    },
-    DeleteWaitlist {
-        waitlist_id: WaitlistId,
-    },
-    /// Somebody was erased: no export may keep them.
-    PurgeExports {
-        waitlist_id: WaitlistId,
-    },
-    /// Somebody was erased: no other family may keep what they did.
-    Silence {
-        subscriber_id: SubscriberId,
-    },
-}
 
 pub const JOBS: &[Jobs] = &[Jobs {
     kinds: &["export_subscribers", "delete_waitlist", "purge_exports", "silence"],
-    by: Worker::Jobs(run),
+    by: Worker::Jobs,
 }];
+
+pub const RUNNERS: &[Runner] =
+    &[Runner { kinds: &["export_subscribers", "delete_waitlist", "purge_exports", "silence"], run }];
 
 fn run(workshop: &Workshop, task: projection::job::Task) -> BoxFuture<'_, Result<(), JobError>> {
     async move { work(workshop, task.read()?).await }.boxed()
@@ -94,7 +78,7 @@ async fn erase_some(workshop: &Workshop, waitlist: &Waitlist) -> Result<usize, J
             erased += 1;
             while let Some(subscriber) = subscribers::find(&workshop.table, &listed.id).await? {
                 forget_subscriber(workshop, &subscriber.id).await?;
-                match subscribers::erase_with_waitlist(&workshop.table, &subscriber).await {
+                match erasure::erase_with_waitlist(&workshop.table, &subscriber).await {
                     Ok(()) => {}
                     Err(error) if error.is_condition() => {}
                     Err(error) => return Err(error.into()),

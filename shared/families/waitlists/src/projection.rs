@@ -23,17 +23,11 @@ use queues::Grouped;
 use table::{Commit, CommitError, Entity, Key, MAX_WRITES, Table, TableError};
 
 use crate::{
+    counted::{ENTERED, REFERRED, SEATED, counter_of},
     entities::{Click, LineEntry, Standing, line_left_key, standing_key, waitlist_stats_key},
-    patterns, positions, referrals, store,
+    events, patterns, positions, referrals, store,
     subscriber::{Referral, ReferralStatus, Reward, RewardStatus, Subscriber, SubscriberStatus},
 };
-
-/// Subscribers who joined through a referral.
-pub const REFERRED: &str = "referred";
-/// Subscribers who got into line: by confirming their address, or at once where that isn't asked for.
-pub const ENTERED: &str = "entered";
-/// Visits through a referral link.
-pub const CLICKED: &str = "clicked";
 
 /// Subscribers whose changes are counted in one transaction, as a rule: each takes
 /// about four of its hundred writes.
@@ -84,25 +78,6 @@ pub struct MailRequest {
     pub number: u32,
 }
 
-/// Name of the counter of the subscribers with this status.
-pub(crate) fn counter_of(status: SubscriberStatus) -> &'static str {
-    match status {
-        SubscriberStatus::Pending => "pending",
-        SubscriberStatus::Active => "active",
-        SubscriberStatus::Invited => "invited",
-        SubscriberStatus::Converted => "converted",
-    }
-}
-
-/// Name of the counter of the members who have a seat.
-pub(crate) const SEATED: &str = "seated";
-
-/// How many have entered the line and were not erased, by the counters of a waitlist.
-pub(crate) fn members(stats: &HashMap<String, i64>) -> i64 {
-    let statuses = SubscriberStatus::ALL.into_iter().filter(|status| *status != SubscriberStatus::Pending);
-    statuses.filter_map(|status| stats.get(counter_of(status))).sum()
-}
-
 /// What has to be done about some changes of one waitlist.
 pub struct Plan {
     commit: Commit,
@@ -148,7 +123,7 @@ pub async fn plan(table: &Table, changes: &[Change], now: Timestamp) -> Result<P
             continue;
         }
         for kind in transitions(before, &after) {
-            if kind == EventKind::SubscriberJoined {
+            if kind == events::SUBSCRIBER_JOINED {
                 joined(&mut sums, &mut sources, subscriber);
             }
             events.push(about(&after, kind, None, at_of(change, kind)));
@@ -195,8 +170,8 @@ pub async fn plan(table: &Table, changes: &[Change], now: Timestamp) -> Result<P
             plan.commit = rewarded(table, commit, after, &mut events, now).await?;
         }
     }
-    for event in events {
-        sums.event(&event);
+    for (kind, event) in events {
+        sums.event(&event, kind);
         plan.commit = plan.commit.create("event", &event);
     }
     plan.commit = sums.write(plan.commit);
@@ -204,10 +179,15 @@ pub async fn plan(table: &Table, changes: &[Change], now: Timestamp) -> Result<P
 }
 
 /// An event about a subscriber.
-fn about(standing: &Standing, kind: EventKind, object_id: Option<String>, at: Timestamp) -> Event {
+fn about(
+    standing: &Standing,
+    kind: EventKind,
+    object_id: Option<String>,
+    at: Timestamp,
+) -> (EventKind, Event) {
     let subscriber_id = Some(standing.subscriber_id.clone());
     let event = Event::new(&standing.account_id, standing.waitlist_id.as_str(), kind, at);
-    Event { subscriber_id, object_id, ..event }
+    (kind, Event { subscriber_id, object_id, ..event })
 }
 
 /// Counts how somebody came.
@@ -227,12 +207,12 @@ fn joined(sums: &mut Sums, sources: &mut Sources, subscriber: &Subscriber) {
 fn at_of(change: &Change, kind: EventKind) -> Timestamp {
     let subscriber = change.subscriber();
     let at = match (change, kind) {
-        (Change::Erased(_, at), EventKind::SubscriberErased) => Some(*at),
-        (_, EventKind::SubscriberVerified) => subscriber.verified_at,
-        (_, EventKind::SubscriberInvited) => subscriber.invited_at,
-        (_, EventKind::SubscriberConverted) => subscriber.converted_at,
-        (_, EventKind::SubscriberUnsubscribed) => subscriber.unsubscribed_at,
-        (_, EventKind::SubscriberResubscribed) => Some(subscriber.consent.at),
+        (Change::Erased(_, at), events::SUBSCRIBER_ERASED) => Some(*at),
+        (_, events::SUBSCRIBER_VERIFIED) => subscriber.verified_at,
+        (_, events::SUBSCRIBER_INVITED) => subscriber.invited_at,
+        (_, events::SUBSCRIBER_CONVERTED) => subscriber.converted_at,
+        (_, events::SUBSCRIBER_UNSUBSCRIBED) => subscriber.unsubscribed_at,
+        (_, events::SUBSCRIBER_RESUBSCRIBED) => Some(subscriber.consent.at),
         _ => None,
     };
     at.unwrap_or(subscriber.joined_at)
@@ -279,20 +259,20 @@ fn transitions(before: Option<&Standing>, after: &Standing) -> Vec<EventKind> {
     let was = before.and_then(|before| before.status);
     let mut kinds = Vec::new();
     if before.is_none() && after.status.is_some() {
-        kinds.push(EventKind::SubscriberJoined);
+        kinds.push(events::SUBSCRIBER_JOINED);
     }
     match (was, after.status) {
-        (Some(Pending), Some(Active)) => kinds.push(EventKind::SubscriberVerified),
-        (from, Some(Invited)) if from != Some(Invited) => kinds.push(EventKind::SubscriberInvited),
-        (from, Some(Converted)) if from != Some(Converted) => kinds.push(EventKind::SubscriberConverted),
-        (Some(_), None) => kinds.push(EventKind::SubscriberErased),
+        (Some(Pending), Some(Active)) => kinds.push(events::SUBSCRIBER_VERIFIED),
+        (from, Some(Invited)) if from != Some(Invited) => kinds.push(events::SUBSCRIBER_INVITED),
+        (from, Some(Converted)) if from != Some(Converted) => kinds.push(events::SUBSCRIBER_CONVERTED),
+        (Some(_), None) => kinds.push(events::SUBSCRIBER_ERASED),
         _ => {}
     }
     if after.unsubscribed && !before.is_some_and(|before| before.unsubscribed) {
-        kinds.push(EventKind::SubscriberUnsubscribed);
+        kinds.push(events::SUBSCRIBER_UNSUBSCRIBED);
     }
     if after.status.is_some() && !after.unsubscribed && before.is_some_and(|before| before.unsubscribed) {
-        kinds.push(EventKind::SubscriberResubscribed);
+        kinds.push(events::SUBSCRIBER_RESUBSCRIBED);
     }
     kinds
 }
@@ -333,7 +313,7 @@ async fn rewarded(
     table: &Table,
     mut commit: Commit,
     standing: &Standing,
-    events: &mut Vec<Event>,
+    events: &mut Vec<(EventKind, Event)>,
     now: Timestamp,
 ) -> Result<Commit, TableError> {
     let Some(waitlist) = store::find(table, &standing.waitlist_id).await? else { return Ok(commit) };
@@ -351,14 +331,14 @@ async fn rewarded(
                 rev: 1,
             };
             let object = Some(reward.id.as_str().to_owned());
-            events.push(about(standing, EventKind::RewardIssued, object, now));
+            events.push(about(standing, events::REWARD_ISSUED, object, now));
             commit = commit.create("reward", &reward);
         }
     }
     for reward in held {
         let (status, kind) = match (reward.status, reached(reward.tier.referrals)) {
-            (RewardStatus::Issued, false) => (RewardStatus::Revoked, EventKind::RewardRevoked),
-            (RewardStatus::Revoked, true) => (RewardStatus::Issued, EventKind::RewardIssued),
+            (RewardStatus::Issued, false) => (RewardStatus::Revoked, events::REWARD_REVOKED),
+            (RewardStatus::Revoked, true) => (RewardStatus::Issued, events::REWARD_ISSUED),
             _ => continue,
         };
         let object = Some(reward.id.as_str().to_owned());

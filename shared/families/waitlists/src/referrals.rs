@@ -18,12 +18,12 @@ use projection::{
 use table::{Commit, CommitError, Cursor, Entity, LIST_SHARDS, Page, Query, Range, Table, TableError};
 
 use crate::{
+    counted::CLICKED,
     entities::{
         Click, CodeClaim, Standing, clicks_key, leaderboard_partition, ledger_partition, referral_key,
         referrals_of, referrals_partition, rewards_partition,
     },
-    fraud, patterns,
-    projection::CLICKED,
+    events, fraud, patterns,
     referral_code::ReferralCode,
     store,
     subscriber::{LedgerChange, LedgerEntry, Referral, ReferralStatus, Reward, Subscriber},
@@ -176,8 +176,8 @@ async fn credit_once(
         };
         credited.referrals += 1;
         credited.places += u64::from(places);
-        let event = event(&after, EventKind::ReferralCredited, now);
-        sums.event(&event);
+        let event = event(&after, events::REFERRAL_CREDITED, now);
+        sums.event(&event, events::REFERRAL_CREDITED);
         commit = commit
             .replace("referral", &after, referral.rev)
             .create("ledger", &ledger_entry(&after, LedgerChange::Credited, "platform", now))
@@ -261,14 +261,14 @@ pub async fn review(
             ReferralStatus::Credited,
             ReferralStatus::Revoked,
             LedgerChange::Revoked,
-            EventKind::ReferralRevoked,
+            events::REFERRAL_REVOKED,
             "referral.revoked",
         ),
         Review::Restore => (
             ReferralStatus::Revoked,
             ReferralStatus::Credited,
             LedgerChange::Restored,
-            EventKind::ReferralRestored,
+            events::REFERRAL_RESTORED,
             "referral.restored",
         ),
     };
@@ -279,7 +279,7 @@ pub async fn review(
     let audit = AuditEntry::new(&referral.account_id, actor, action, referral.id.as_str(), now);
     let event = event(&after, kind, now);
     let mut sums = Sums::default();
-    sums.event(&event);
+    sums.event(&event, kind);
     let mut commit = Commit::new(&patterns::CREDIT)
         .replace("referral", &after, referral.rev)
         .create("audit", &audit)

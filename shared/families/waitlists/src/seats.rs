@@ -9,9 +9,9 @@ use domain::{id::WaitlistId, secret};
 use table::{Commit, CounterIs, Key, Table, TableError, back_off, counters::counters_of};
 
 use crate::{
+    counted::{SEATED, members},
     entities::{seats_key, waitlist_stats_key},
     patterns,
-    projection::{SEATED, members},
     waitlist::Waitlist,
 };
 
@@ -22,7 +22,7 @@ const ATTEMPTS: u32 = 10;
 /// The attribute of a counter.
 const TAKEN: &str = "taken";
 /// The label of the write that takes a seat.
-pub const LABEL: &str = "seat";
+pub(crate) const LABEL: &str = "seat";
 
 /// A seat that was free when it was looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,15 +9,13 @@ use table::{
 };
 
 use crate::{
+    counted::counter_of,
     entities::{
-        SlugClaim, line_branch_key, line_left_key, line_numbers_key, line_root_key, waitlist_key,
+        SlugClaim, Task, line_branch_key, line_left_key, line_numbers_key, line_root_key, waitlist_key,
         waitlist_stats_key,
     },
-    jobs::Task,
     line::FANOUT,
-    patterns,
-    projection::counter_of,
-    seats,
+    patterns, seats,
     subscriber::SubscriberStatus,
     waitlist::Waitlist,
 };
@@ -149,4 +147,9 @@ pub async fn counts(table: &Table, id: &WaitlistId) -> Result<WaitlistCounts, Ta
         in_line: crate::positions::total(&root),
         referrals: number("referrals"),
     })
+}
+
+/// Whether a waitlist was not written because another one of the account has its slug.
+pub fn is_slug_taken(error: &CommitError) -> bool {
+    error.failed("slug").is_some()
 }

@@ -8,23 +8,20 @@ use domain::{
     id::{AccountId, ReferralId, SubscriberId, WaitlistId},
 };
 use jiff::{Timestamp, ToSpan};
-use projection::job::Job;
 use table::{
-    Commit, CommitError, Cursor, Entity, Item, Key, LIST_SHARDS, MAX_WRITES, Page, Query, Range, Table,
-    TableError, counters::counters_of,
+    Commit, CommitError, Cursor, Entity, Item, Key, LIST_SHARDS, Page, Query, Range, Table, TableError,
+    counters::counters_of,
 };
 
 use crate::{
     entities::{
-        CodeClaim, EmailClaim, Standing, clicks_key, core_partition, hot_partition, line_left_key,
-        line_numbers_key, referral_key, subscriber_key, subscribers_partition, waitlist_key,
+        CodeClaim, EmailClaim, Standing, core_partition, hot_partition, line_left_key, line_numbers_key,
+        referral_key, subscriber_key, subscribers_partition, waitlist_key,
     },
-    jobs::Task,
     patterns,
     positions::{self, Position},
     referral_code::ReferralCode,
-    referrals,
-    seats::{Seat, Seats as _},
+    seats::{self, Seat, Seats as _},
     subscriber::{Referral, ReferralStatus, Subscriber},
     waitlist::Waitlist,
 };
@@ -111,7 +108,7 @@ pub async fn waste_number(table: &Table, waitlist: &WaitlistId) -> Result<(), Co
 }
 
 /// The writes that add a subscriber, and the referral that brought it.
-/// The labels `email` and `code` fail when the address or the code is taken, [`seats::LABEL`] when the seat is.
+/// What it means when they are refused, [`JoinRefusal`] says.
 ///
 /// The waitlist is not part of the transaction: checking one item in every join
 /// would make all joins conflict. Who joins while it is being deleted is erased by
@@ -298,79 +295,6 @@ pub async fn list_hot(
     Ok(Page { data: batch(table, &ids).await?, next: page.next })
 }
 
-/// Removes everything personal about a subscriber, and asks for the exports that
-/// hold it, its votes and comments to be deleted. Counts and other people's credits stay.
-pub async fn erase(
-    table: &Table,
-    subscriber: &Subscriber,
-    actor: &str,
-    now: Timestamp,
-) -> Result<(), CommitError> {
-    let id = subscriber.id.as_str();
-    let purge = Task::PurgeExports { waitlist_id: subscriber.waitlist_id.clone() };
-    let silence = Task::Silence { subscriber_id: subscriber.id.clone() };
-    let audit = AuditEntry::new(&subscriber.account_id, actor, "subscriber.erased", id, now);
-    let mut commit = removal(&patterns::ERASE, subscriber);
-    if subscriber.referred_by.is_some()
-        && let Some(referral) = referral(table, &ReferralId::of_referee(&subscriber.id)).await?
-    {
-        commit = commit.replace("referral", &anonymous(&referral), referral.rev);
-    }
-    if subscriber.seated {
-        commit = commit.unseat(&subscriber.waitlist_id);
-    }
-    commit
-        .overwrite("job", &Job::new(id, &purge, now))
-        .overwrite("job", &Job::new(format!("{id}:voice"), &silence, now))
-        .create("audit", &audit)
-        .apply(table)
-        .await
-}
-
-/// Removes everything about a subscriber of a waitlist that is being deleted.
-///
-/// The subscriber goes last: as long as it is listed, a repetition finds it.
-pub async fn erase_with_waitlist(table: &Table, subscriber: &Subscriber) -> Result<(), CommitError> {
-    let mut keys: Vec<Key> =
-        referrals::rewards(table, &subscriber.id).await?.iter().map(Entity::key).collect();
-    keys.push(referral_key(&ReferralId::of_referee(&subscriber.id)));
-    loop {
-        let lines = referrals::ledger(table, &subscriber.id, None, MAX_WRITES / 2).await?;
-        keys.extend(lines.data.iter().map(Entity::key));
-        for keys in keys.chunks(MAX_WRITES) {
-            let commit = Commit::new(&patterns::ERASE_WITH_WAITLIST);
-            keys.iter().fold(commit, |commit, key| commit.purge("rest", key)).apply(table).await?;
-        }
-        keys.clear();
-        if lines.next.is_none() {
-            break;
-        }
-    }
-    removal(&patterns::ERASE_WITH_WAITLIST, subscriber).apply(table).await
-}
-
-/// The writes that remove a subscriber and what makes its address and code unique.
-fn removal(pattern: &'static table::Pattern, subscriber: &Subscriber) -> Commit {
-    Commit::new(pattern)
-        .delete("subscriber", &subscriber.key(), subscriber.rev)
-        .purge("email", &EmailClaim::of(subscriber).key())
-        .purge("code", &CodeClaim::of(subscriber).key())
-        .purge("clicks", &clicks_key(&subscriber.id))
-}
-
-/// The referral that brought a subscriber, without anything personal.
-fn anonymous(referral: &Referral) -> Referral {
-    Referral {
-        origin: crate::fraud::Origin::default(),
-        status: match referral.status {
-            ReferralStatus::Pending => ReferralStatus::Void,
-            status => status,
-        },
-        rev: referral.rev + 1,
-        ..referral.clone()
-    }
-}
-
 /// How long after one mail another may be asked for without being signed in.
 pub fn may_mail_again(subscriber: &Subscriber, now: Timestamp) -> bool {
     subscriber.mail_requested_at.is_none_or(|at| at + 10.minutes() <= now)
@@ -380,6 +304,29 @@ pub fn may_mail_again(subscriber: &Subscriber, now: Timestamp) -> bool {
 /// anybody's address.
 pub fn may_ask_to_return(subscriber: &Subscriber, now: Timestamp) -> bool {
     subscriber.return_requested_at.is_none_or(|at| at + 24.hours() <= now)
+}
+
+/// Why a join was not written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JoinRefusal {
+    /// The address has an entry by now, or its entry has changed.
+    Known,
+    /// The referral code is another entry's: draw another one.
+    CodeTaken,
+    SeatTaken,
+}
+
+impl JoinRefusal {
+    pub fn of(error: &CommitError) -> Option<Self> {
+        let failed = |label| error.failed(label).is_some();
+        if failed("email") || failed("subscriber") {
+            Some(Self::Known)
+        } else if failed("code") {
+            Some(Self::CodeTaken)
+        } else {
+            failed(seats::LABEL).then_some(Self::SeatTaken)
+        }
+    }
 }
 
 /// The writes of a request to join that changes nothing: there is an answer to remember.

@@ -127,3 +127,13 @@ impl Entity for Delivery {
         Some(self.due_at.map_or(told, |due| told.max(due + (7 * 24).hours())))
     }
 }
+
+/// Work that outlasts a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Task {
+    /// Work of the webhook sender: a delivery that was asked for by hand.
+    Deliver { account_id: AccountId, delivery_id: DeliveryId, tried: u32 },
+    /// Work of the message sender: the account's owners hear that an endpoint was disabled.
+    TellOfEndpoint { account_id: AccountId, endpoint_id: WebhookEndpointId, rev: u64 },
+}

@@ -1,23 +1,14 @@
 //! Work for the senders of webhooks and mails.
 
-use domain::id::{AccountId, DeliveryId, WebhookEndpointId};
 use messages::tasks::{self as mails, MessageTask};
 use projection::job::{Jobs, Worker};
 use queues::Grouped;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::tasks::{self, WebhookTask};
-
-/// Work that outlasts a request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Task {
-    /// Work of the webhook sender: a delivery that was asked for by hand.
-    Deliver { account_id: AccountId, delivery_id: DeliveryId, tried: u32 },
-    /// Work of the message sender: the account's owners hear that an endpoint was disabled.
-    TellOfEndpoint { account_id: AccountId, endpoint_id: WebhookEndpointId, rev: u64 },
-}
+use crate::{
+    entities::Task,
+    tasks::{self, WebhookTask},
+};
 
 pub const JOBS: &[Jobs] = &[
     Jobs { kinds: &["deliver"], by: Worker::Other { queue: tasks::QUEUE, message } },

@@ -34,8 +34,9 @@ impl projection::Change for Happened {
         let endpoints = store::endpoints(&context.table, &first.account_id).await?;
         let mut told = Vec::new();
         for Self(event) in happened {
-            for endpoint in endpoints.iter().filter(|endpoint| endpoint.wants(event.kind)) {
-                let message = store::message_of(event);
+            let kind = context.kind(&event.kind)?;
+            for endpoint in endpoints.iter().filter(|endpoint| endpoint.wants(&event.kind)) {
+                let message = store::message_of(event, kind);
                 told.push(WebhookTask::tell(event.account_id.clone(), endpoint.id.clone(), message));
             }
         }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use accounts::entities::AuditEntry;
 use domain::{
-    event::Person,
+    event::{EventKind, Person},
     id::{AccountId, DeliveryId, EventId, WebhookEndpointId},
 };
 use jiff::Timestamp;
@@ -17,10 +17,9 @@ use table::{Commit, CommitError, Cursor, Entity, Page, Query, Range, Table, Tabl
 
 use crate::{
     entities::{
-        ENDPOINTS, EndpointFailing, EndpointSlow, EndpointsFence, deliveries_due, deliveries_partitions,
-        delivery_key, webhook_endpoint_key,
+        ENDPOINTS, EndpointFailing, EndpointSlow, EndpointsFence, Task, deliveries_due,
+        deliveries_partitions, delivery_key, webhook_endpoint_key,
     },
-    jobs::Task,
     patterns,
     webhook::{Delivery, DisabledReason, Message, WebhookEndpoint},
 };
@@ -48,10 +47,9 @@ fn message(id: &EventId, kind: &str, at: Timestamp, data: BTreeMap<&str, serde_j
 }
 
 /// What an endpoint is told of an event: the ids and numbers that its kind names.
-pub fn message_of(event: &Event) -> Message {
-    let kind = event.kind;
-    let mut data = BTreeMap::from([(kind.topic().field(), event.topic.as_str().into())]);
-    let person = match kind.person() {
+pub fn message_of(event: &Event, kind: EventKind) -> Message {
+    let mut data = BTreeMap::from([(kind.topic, event.topic.as_str().into())]);
+    let person = match kind.person {
         Person::Subscriber => ("subscriber_id", event.subscriber_id.as_ref().map(|id| id.as_str())),
         Person::Customer => ("customer_id", event.customer_id.as_ref().map(|id| id.as_str())),
         Person::Nobody => ("", None),
@@ -59,11 +57,11 @@ pub fn message_of(event: &Event) -> Message {
     if let (field, Some(id)) = person {
         data.insert(field, id.into());
     }
-    if let (Some(field), Some(id)) = (kind.object(), event.object_id.as_deref()) {
+    if let (Some(field), Some(id)) = (kind.object, event.object_id.as_deref()) {
         data.insert(field, id.into());
     }
     data.extend(event.data.iter().map(|(name, number)| (name.as_str(), (*number).into())));
-    message(&event.id, kind.name(), event.at, data)
+    message(&event.id, kind.name, event.at, data)
 }
 
 /// What an endpoint is told when somebody tries it.
@@ -278,84 +276,7 @@ pub async fn queued(table: &Table, after: &Delivery) -> Result<bool, TableError>
     commit.applies(table).await
 }
 
-#[cfg(test)]
-mod tests {
-    use domain::event::EventKind;
-
-    use super::*;
-
-    const ULID: &str = "01m7yhxdqhbwa008tz019wpw3d";
-
-    /// An event of this kind, with all that the kind names.
-    fn example(kind: EventKind) -> Event {
-        let prefixes = [
-            ("card_reward_id", "crw"),
-            ("claim_id", "claim"),
-            ("code_id", "code"),
-            ("comment_id", "cmt"),
-            ("import_id", "imp"),
-            ("referral_id", "ref"),
-            ("reward_id", "rwd"),
-            ("send_id", "send"),
-            ("stamp_id", "stamp"),
-        ];
-        let object = kind.object().map(|field| {
-            let (_, prefix) = prefixes.iter().find(|(name, _)| *name == field).unwrap();
-            let owner = if ["crw", "claim", "code", "send", "stamp"].contains(prefix) { ULID } else { "" };
-            format!("{prefix}_{owner}{ULID}")
-        });
-        let topic = match kind.topic().field() {
-            "waitlist_id" => "wl",
-            "feature_id" => "feat",
-            "code_pool_id" => "pool",
-            "program_id" => "prog",
-            _ => "camp",
-        };
-        let is = |person| kind.person() == person;
-        Event {
-            id: format!("evt_{ULID}").parse().unwrap(),
-            account_id: format!("acct_{ULID}").parse().unwrap(),
-            topic: format!("{topic}_{ULID}"),
-            kind,
-            subscriber_id: is(Person::Subscriber).then(|| format!("sub_{ULID}").parse().unwrap()),
-            customer_id: is(Person::Customer).then(|| format!("cust_{ULID}").parse().unwrap()),
-            object_id: object,
-            data: kind.numbers().iter().zip(7..).map(|(name, number)| ((*name).to_owned(), number)).collect(),
-            at: "2026-11-25T10:00:00Z".parse().unwrap(),
-            noted_at: "2026-11-25T10:00:01Z".parse().unwrap(),
-        }
-    }
-
-    /// The part of `docs/webhooks.md` that follows from the kinds of events.
-    fn document() -> String {
-        let section = |kind: &EventKind| {
-            let body: serde_json::Value = serde_json::from_str(&message_of(&example(*kind)).body).unwrap();
-            format!("\n### {}\n\n{}\n\n```json\n{body:#}\n```\n", kind.name(), kind.about())
-        };
-        EventKind::ALL.iter().map(section).collect()
-    }
-
-    #[test]
-    fn the_document_shows_what_each_kind_of_event_tells() {
-        const MARK: &str = "<!-- Generated from the kinds of events: `UPDATE=1 cargo test -p webhooks` writes it anew. -->\n";
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../docs/webhooks.md");
-        let text = std::fs::read_to_string(path).unwrap();
-        let (head, _) = text.split_once(MARK).unwrap();
-        let current = format!("{head}{MARK}{}", document());
-        if std::env::var_os("UPDATE").is_some() {
-            std::fs::write(path, &current).unwrap();
-        }
-        assert_eq!(std::fs::read_to_string(path).unwrap(), current, "run with UPDATE=1");
-    }
-
-    #[test]
-    fn a_body_says_what_it_is() {
-        let message = message_of(&example(EventKind::CodePoolLowStock));
-        assert_eq!(
-            message.body,
-            "{\"id\":\"evt_01m7yhxdqhbwa008tz019wpw3d\",\"type\":\"code_pool.low_stock\",\"version\":1,\
-             \"timestamp\":\"2026-11-25T10:00:00Z\",\"data\":{\"code_pool_id\":\"pool_01m7yhxdqhbwa008tz019wpw3d\",\
-             \"remaining\":7,\"threshold\":8}}"
-        );
-    }
+/// Whether an endpoint was not added because another one was, at the same time.
+pub fn is_fenced(error: &CommitError) -> bool {
+    error.failed("fence").is_some()
 }

@@ -6,7 +6,7 @@
 
 use domain::{
     Invalid,
-    event::EventKind,
+    event::EventName,
     id::{AccountId, DeliveryId, EventId, WebhookEndpointId},
     network::Networks,
     secret,
@@ -157,7 +157,7 @@ pub struct WebhookEndpoint {
     pub url: EndpointUrl,
     pub description: Option<Line>,
     /// What it is told of; everything, if nothing is named.
-    pub event_types: Vec<EventKind>,
+    pub event_types: Vec<EventName>,
     pub status: EndpointStatus,
     pub disabled_reason: Option<DisabledReason>,
     pub secret: EndpointSecret,
@@ -172,7 +172,7 @@ impl WebhookEndpoint {
         account_id: AccountId,
         url: EndpointUrl,
         description: Option<Line>,
-        event_types: Vec<EventKind>,
+        event_types: Vec<EventName>,
         now: Timestamp,
     ) -> Self {
         Self {
@@ -196,8 +196,8 @@ impl WebhookEndpoint {
     }
 
     /// Whether it is told of events of this kind.
-    pub fn wants(&self, kind: EventKind) -> bool {
-        self.is_enabled() && (self.event_types.is_empty() || self.event_types.contains(&kind))
+    pub fn wants(&self, kind: &EventName) -> bool {
+        self.is_enabled() && (self.event_types.is_empty() || self.event_types.contains(kind))
     }
 
     /// The next revision of it.
@@ -378,6 +378,11 @@ pub fn is_given_up(failing_since: Timestamp, now: Timestamp) -> bool {
 mod tests {
     use super::*;
 
+    domain::event_kinds! {
+        JOINED "subscriber.joined" step "waitlist_id" Subscriber "" [] "Somebody joined a waitlist.";
+        CLAIMED "code.claimed" count "code_pool_id" Nobody "claim_id" [] "Somebody claimed a code.";
+    }
+
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()
     }
@@ -542,10 +547,11 @@ mod tests {
     fn an_endpoint_is_told_of_what_it_wants_while_it_is_enabled() {
         let now = at("2026-11-25T10:00:00Z");
         let all = endpoint(now);
-        let some = WebhookEndpoint { event_types: vec![EventKind::SubscriberJoined], ..endpoint(now) };
-        assert!(all.wants(EventKind::CodeClaimed) && !some.wants(EventKind::CodeClaimed));
-        assert!(some.wants(EventKind::SubscriberJoined));
+        let (joined, claimed) = (EventName::from(JOINED), EventName::from(CLAIMED));
+        let some = WebhookEndpoint { event_types: vec![joined.clone()], ..endpoint(now) };
+        assert!(all.wants(&claimed) && !some.wants(&claimed));
+        assert!(some.wants(&joined));
         let disabled = all.disabled(DisabledReason::Gone, now);
-        assert!(!disabled.wants(EventKind::CodeClaimed) && disabled.rev == 2);
+        assert!(!disabled.wants(&claimed) && disabled.rev == 2);
     }
 }

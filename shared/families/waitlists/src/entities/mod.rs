@@ -3,9 +3,11 @@
 mod export;
 pub(crate) mod referral;
 pub(crate) mod subscriber;
+mod task;
 mod waitlist;
 
 pub use export::*;
 pub use referral::*;
 pub use subscriber::*;
+pub use task::*;
 pub use waitlist::*;

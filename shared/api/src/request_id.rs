@@ -1,0 +1,23 @@
+//! The id of a request: the gateway's, in answers and logs.
+
+use lambda_http::{RequestExt, request::RequestContext};
+
+tokio::task_local! {
+    pub(crate) static REQUEST_ID: Option<String>;
+}
+
+/// The id of the request being served.
+pub(crate) fn current() -> Option<String> {
+    REQUEST_ID.try_with(Clone::clone).ok().flatten()
+}
+
+/// The gateway's id of a request.
+pub(crate) fn of<B>(request: &http::Request<B>) -> Option<String>
+where
+    http::Request<B>: RequestExt,
+{
+    match request.request_context_ref() {
+        Some(RequestContext::ApiGatewayV1(context)) => context.request_id.clone(),
+        _ => None,
+    }
+}

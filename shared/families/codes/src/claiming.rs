@@ -1,0 +1,127 @@
+//! Claiming a code: one rule for the route, the message that tells a code, and whoever else gives codes for something.
+//!
+//! An [`Offer`] comes with its writes, so that they may be part of a transaction that does more. When the writes are
+//! refused ([`is_lost`](crate::claims::is_lost)), somebody else was faster: ask again.
+
+use domain::id::{AccountId, ClaimId};
+use jiff::{SignedDuration, Timestamp};
+use table::{Commit, Table, TableError};
+
+use crate::{
+    claim::{Claim, ClaimStatus},
+    claims::{self, Claimant},
+    code_pool::{Closed, CodePool, Platform},
+};
+
+/// Who asks a pool for a code, and for what.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub id: ClaimId,
+    pub account_id: AccountId,
+    /// Pseudonyms of the user and the device.
+    pub user: String,
+    pub device: Option<String>,
+    /// Whether a server asks, and not a page.
+    pub by_server: bool,
+    pub platform: Platform,
+    /// For how long the code is to be held; `None` to claim it for good.
+    pub hold: Option<SignedDuration>,
+    /// Whether a code whose text has been archived counts as none: there is another one then.
+    pub with_text: bool,
+}
+
+/// What a pool has for somebody.
+pub enum Offer {
+    /// The claim as it is once the writes are made.
+    Claim {
+        claim: Box<Claim>,
+        writes: Commit,
+        /// Whether the user had none.
+        is_new: bool,
+    },
+    /// A server claimed or reserved the user's code, and a page asks: a page names whatever user it likes.
+    OfServer,
+    Closed(Closed),
+    /// There is no such pool any more.
+    Gone,
+    Exhausted,
+    /// The user got a code a moment ago, asking twice at once: ask again.
+    Again,
+}
+
+impl Offer {
+    fn new(claim: Claim, writes: Commit, is_new: bool) -> Self {
+        Self::Claim { claim: Box::new(claim), writes, is_new }
+    }
+}
+
+/// What a pool has for somebody: the code of before, or another one. `attempt` counts from 1, as in [`claims::pick`].
+///
+/// # Errors
+/// When the table is out of reach.
+pub async fn offer(
+    table: &Table,
+    pool: &CodePool,
+    request: &Request,
+    attempt: u32,
+    now: Timestamp,
+) -> Result<Offer, TableError> {
+    let (previous, shelf) = claims::context(table, &request.id).await?;
+    if let Some(current) = previous.as_ref().filter(|claim| request.is_met_by(claim, now)) {
+        return Ok(again(pool, request, current, now));
+    }
+    if let Some(closed) = pool.closed(now) {
+        return Ok(Offer::Closed(closed));
+    }
+    let Some(shelf) = shelf else { return Ok(Offer::Gone) };
+    let Some(stock) = claims::pick(table, shelf, request.platform, attempt, now).await? else {
+        // Perhaps it was this very user, asking twice at once, who took the last one.
+        let own = claims::read(table, &request.account_id, &request.id).await?;
+        let met = own.is_some_and(|claim| request.is_met_by(&claim, Timestamp::now()));
+        return Ok(if met { Offer::Again } else { Offer::Exhausted });
+    };
+    let claimant = Claimant {
+        id: request.id.clone(),
+        account_id: request.account_id.clone(),
+        user: request.user.clone(),
+        device: request.device.clone(),
+        by_server: request.by_server,
+        // A code can't be confirmed when it is no good any more.
+        reserved_until: request
+            .hold
+            .map(|hold| now + hold)
+            .map(|held| stock.valid_until().map_or(held, |end| held.min(end))),
+        at: now,
+    };
+    let (claim, writes) = claims::take(claimant, previous.as_ref(), &stock);
+    Ok(Offer::new(claim, writes, true))
+}
+
+impl Request {
+    /// Whether this claim is what is asked for.
+    fn is_met_by(&self, claim: &Claim, now: Timestamp) -> bool {
+        claim.is_current(now) && (claim.code.is_some() || !self.with_text)
+    }
+}
+
+/// What there is for a user who has a code, or a reservation, already.
+fn again(pool: &CodePool, request: &Request, current: &Claim, now: Timestamp) -> Offer {
+    if current.by_server && !request.by_server {
+        return Offer::OfServer;
+    }
+    let reserved = current.status == ClaimStatus::Reserved;
+    // Or else a page could reserve for somebody first, and then settle what the server reserves.
+    let takes_over = reserved && !current.by_server && request.by_server;
+    let (claim, writes) = match (current.code.as_ref(), request.hold) {
+        (_, None) if reserved => {
+            // What was reserved was promised: a pause does not take it back.
+            if let Some(closed) = pool.closed(now).filter(|closed| *closed != Closed::Paused) {
+                return Offer::Closed(closed);
+            }
+            claims::confirm(&Claim { by_server: current.by_server || takes_over, ..current.clone() }, now)
+        }
+        (Some(text), Some(hold)) if takes_over => claims::take_over(current, text, now + hold),
+        _ => (current.clone(), claims::unchanged()),
+    };
+    Offer::new(claim, writes, false)
+}

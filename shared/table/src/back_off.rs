@@ -1,0 +1,11 @@
+//! The one policy of waiting between attempts.
+
+use std::time::Duration;
+
+/// Waits before the next attempt: full jitter under an exponential bound, at most 800 ms.
+pub async fn back_off(attempt: u32) {
+    let bound = 10u64 << attempt.min(6).saturating_sub(1);
+    let [byte] = domain::secret::random::<1>();
+    let millis = (bound * 5 / 2).min(800) * u64::from(byte) / 255 + 1;
+    tokio::time::sleep(Duration::from_millis(millis)).await;
+}
