@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use accounts::api_key::{ApiKey, KeyKind};
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use domain::{
+use accounts::{
+    api_key::{ApiKey, KeyKind},
     id::ApiKeyId,
-    token::{self, Purpose},
 };
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use domain::token::{self, Purpose};
 use jiff::Timestamp;
 use scenarios::{Api, address, embedded, link_token, phone};
 use serde_json::{Value, json};

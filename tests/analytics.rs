@@ -6,23 +6,31 @@ use campaigns::campaign::{Campaign, Send, SendStatus};
 use codes::{
     claim::{Claim, ClaimStatus, Code},
     code_pool::{Lot, Platform as Device},
+    id::{ClaimId, CodeId, ImportId},
 };
 use domain::{
     consent::Consent,
     email::Email,
-    id::{AccountId, ClaimId, ClickId, CodeId, CommentId, CustomerId, ImportId, StampId, SubscriberId},
+    id::{AccountId, CustomerId, SubscriberId},
     secret::SigningKey,
 };
-use features::feature::{Comment, CommentStatus, Vote};
+use features::{
+    feature::{Comment, CommentStatus, Vote},
+    id::CommentId,
+};
 use groundswell::{Platform, faults::Faults};
 use jiff::{SignedDuration, Timestamp, ToSpan, Unit, ZonedRound, tz::TimeZone};
 use scenarios::{Api, Dice, address, eventually, patiently, platform};
 use serde_json::{Value, json};
-use stamps::stamp::{Card, Program, Stamp, StampCount, StampStatus};
+use stamps::{
+    id::StampId,
+    stamp::{Card, Program, Stamp, StampCount, StampStatus},
+};
 use table::{Entity, Item};
 use waitlists::{
     entities::Click,
     fraud::Origin,
+    id::ClickId,
     referral_code::ReferralCode,
     subscriber::{Subscriber, SubscriberStatus},
 };

@@ -1,6 +1,6 @@
 //! What things cost and where they get hot: `docs/cost.md` and `docs/scaling.md` say what is recorded.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use groundswell::{
     capacity::Charge,
@@ -31,6 +31,7 @@ async fn each_action_takes_the_documented_units_and_is_limited_by_the_documented
         let Cost {
             action,
             requests,
+            trips,
             invocations,
             calls,
             transactions,
@@ -44,6 +45,7 @@ async fn each_action_takes_the_documented_units_and_is_limited_by_the_documented
         let units = recording.units();
         for (what, measured, documented) in [
             ("requests", recording.requests(), requests),
+            ("round trips", recording.round_trips(), trips),
             ("invocations", recording.invocations(), invocations),
             ("calls", recording.count(&CALLS), calls),
             ("transactions", recording.count(&[TRANSACTION]), transactions),
@@ -71,7 +73,7 @@ async fn each_action_takes_the_documented_units_and_is_limited_by_the_documented
             wrong.push(format!("{}: {measured:?}, documented is {:?}", action.name(), heat.alone));
         }
     }
-    assert!(wrong.is_empty(), "not as documented (tests/prices.rs):\n{}", wrong.join("\n"));
+    assert!(wrong.is_empty(), "not as documented (tests/harness/prices.rs):\n{}", wrong.join("\n"));
 }
 
 #[test]
@@ -101,10 +103,14 @@ fn a_partition_takes_1_000_write_and_3_000_read_units_a_second() {
             writes: *writes,
             grows: 0,
         };
+        let now = Instant::now();
         let call = Call {
             function: String::new(),
             operation: String::new(),
             charges: charges.iter().map(charge).collect(),
+            invocation: None,
+            sent_at: now,
+            answered_at: now,
             took: Duration::ZERO,
         };
         let recording = Recording { action: Action::Join, times: 1, records: vec![Record::Call(call)] };

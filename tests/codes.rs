@@ -2,8 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use codes::{claims::Claimant, code_pool::Platform as Device};
-use domain::id::{ClaimId, CodePoolId};
+use codes::{
+    claims::Claimant,
+    code_pool::Platform as Device,
+    id::{ClaimId, CodePoolId},
+};
 use groundswell::{Platform, faults::Faults};
 use jiff::{SignedDuration, Timestamp};
 use scenarios::{Api, Reply, embedded, eventually, platform, unique};
@@ -34,7 +37,7 @@ pub async fn claim_at(platform: &Platform, api: &Api, pool: &str, user: &str, at
     let key = &counter.signing.signing_key;
     let id = ClaimId::of(key, &pool, user);
     let (_, shelf) = codes::claims::context(&platform.table, &id).await.unwrap();
-    let stock = codes::claims::pick(&platform.table, shelf.unwrap(), Device::Universal, 1, at).await.unwrap();
+    let stock = codes::claims::pick(&platform.table, &shelf.unwrap(), Device::Universal, 1, at).await.unwrap();
     let claimant = Claimant {
         id: id.clone(),
         account_id: account.clone(),

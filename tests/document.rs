@@ -1,6 +1,6 @@
 //! The OpenAPI document and the templates say the same as the code.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use api::openapi;
 use scenarios::{Api, lacks};
@@ -26,6 +26,24 @@ fn a_name_stands_for_one_schema_in_all_families() {
 fn kinds_of_events_go_by_their_names() {
     let known = &current()["components"]["schemas"]["EventKind"]["enum"];
     assert_eq!(*known, serde_json::json!(families::event_kinds().map(|kind| kind.name).collect::<Vec<_>>()));
+}
+
+#[test]
+fn each_problem_has_its_page_and_each_page_its_problem() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/problems");
+    let kinds: Vec<_> = api::problems::ALL.iter().copied().chain(families::problems()).collect();
+    let named: BTreeSet<_> = kinds.iter().map(|kind| format!("{}.md", kind.slug())).collect();
+    assert_eq!(named.len(), kinds.len(), "a page for two problems");
+    let pages = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert_eq!(pages.filter(|name| name != "README.md").collect::<BTreeSet<_>>(), named);
+    let list = std::fs::read_to_string(format!("{folder}/README.md")).unwrap();
+    for kind in kinds {
+        let page = std::fs::read_to_string(format!("{folder}/{}.md", kind.slug())).unwrap();
+        let heading = format!("# {}\n\n`{}` · {}\n", kind.title(), kind.uri(), kind.status());
+        assert!(page.starts_with(&heading), "{} should begin with:\n{heading}", kind.slug());
+        let row = format!("| {} | [{slug}]({slug}.md) |", kind.status(), slug = kind.slug());
+        assert!(list.contains(&row), "README.md has no row {row}");
+    }
 }
 
 /// What is extended may have more than it names itself, under whichever name it is extended.

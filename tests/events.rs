@@ -9,42 +9,30 @@ use std::{
 };
 
 use groundswell::faults::Faults;
-use scenarios::{patiently, platform, skipped};
+use scenarios::{logical_id, patiently, platform, skipped};
 use serde_json::{Value, json};
 
 use crate::document::operations;
 
-/// Each sample event: its name, whose it is, itself.
-fn samples() -> Vec<(String, &'static str, Value)> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../events");
-    let sample = |entry: std::io::Result<std::fs::DirEntry>| {
-        let path = entry.unwrap().path();
-        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
-        let event: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-        let function = match name.split('-').next().unwrap() {
-            _ if name.starts_with("code-distribution") => "CodeDistributionFunction",
-            _ if name.starts_with("code-import") => "CodeImportFunction",
-            _ if name.starts_with("campaign-scheduler") => "CampaignSchedulerFunction",
-            "account" => "AccountFunction",
-            "analytics" => "AnalyticsFunction",
-            "campaign" => "CampaignFunction",
-            "authorizer" => "AuthorizerFunction",
-            "feature" => "FeatureVoteFunction",
-            "jobs" => "JobsFunction",
-            "message" => "MessageSenderFunction",
-            "projector" => "ProjectorFunction",
-            "referral" => "ReferralFunction",
-            "stamp" => "StampFunction",
-            "subscriber" => "SubscriberFunction",
-            "waitlist" => "WaitlistFunction",
-            "webhook" => "WebhookSenderFunction",
-            other => panic!("whose event is {other}?"),
-        };
-        (name, function, event)
+/// Each sample event: its name, the logical id of its function, itself. Its name begins with that of the function's crate.
+fn samples() -> Vec<(String, String, Value)> {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let names = |folder: &str| {
+        let entries = std::fs::read_dir(format!("{root}/{folder}")).unwrap();
+        entries.map(|entry| entry.unwrap().path()).collect::<Vec<_>>()
     };
-    let samples: Vec<_> = std::fs::read_dir(folder).unwrap().map(sample).collect();
-    let functions: BTreeSet<_> = samples.iter().map(|(_, function, _)| *function).collect();
-    assert_eq!(functions.len(), 16, "an event for each function: {functions:?}");
+    let stem = |path: &PathBuf| path.file_stem().unwrap().to_str().unwrap().to_owned();
+    let crates: Vec<_> = names("functions").iter().map(stem).collect();
+    let sample = |path: PathBuf| {
+        let name = stem(&path);
+        let event: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        let owners = crates.iter().filter(|function| name.starts_with(&format!("{function}-")));
+        let owner = owners.max_by_key(|function| function.len()).unwrap_or_else(|| panic!("whose event is {name}?"));
+        (name, logical_id(owner), event)
+    };
+    let samples: Vec<_> = names("events").into_iter().map(sample).collect();
+    let functions: BTreeSet<_> = samples.iter().map(|(_, function, _)| function).collect();
+    assert_eq!(functions.len(), crates.len(), "an event for each function: {functions:?}");
     samples
 }
 
@@ -90,8 +78,8 @@ async fn each_function_answers_its_sample_event() {
     let Some(platform) = platform(data.path(), false, Faults::default()).await else { return };
     for (name, function, event) in samples() {
         let answer =
-            platform.invoke(function, event.clone()).await.unwrap_or_else(|error| panic!("{name}: {error}"));
-        check(&name, function, &event, &answer);
+            platform.invoke(&function, event.clone()).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+        check(&name, &function, &event, &answer);
     }
 }
 
@@ -191,15 +179,15 @@ async fn each_binary_answers_its_sample_event_as_lambda_asks_it() {
     let Some(platform) = platform(data.path(), false, Faults::default()).await else { return };
     let http = reqwest::Client::new();
     for (name, function, event) in samples() {
-        let bootstrap = build.join(function).join("bootstrap");
+        let bootstrap = build.join(&function).join("bootstrap");
         assert!(bootstrap.exists(), "{} is not there", bootstrap.display());
-        let environment = platform.environment(function).unwrap();
+        let environment = platform.environment(&function).unwrap();
         let emulator = Emulator::start(&emulator, &bootstrap, environment);
         let answer = patiently(Duration::from_secs(60), || async {
             http.post(&emulator.url).body(event.to_string()).send().await.ok()
         })
         .await;
-        check(&name, function, &event, &answer.json().await.unwrap());
+        check(&name, &function, &event, &answer.json().await.unwrap());
         emulator.stop().await;
     }
 }

@@ -486,7 +486,7 @@ async fn an_import_that_began_before_a_deployment_goes_on() {
         progress: codes::entities::Progress { offset: 20, line: 3, rows: 1, added: 1, ..Default::default() },
         rows: Some(3),
         ..Import::new(
-            domain::id::ImportId::of_object(&key, &etag),
+            codes::id::ImportId::of_object(&key, &etag),
             account,
             &id,
             key.clone(),

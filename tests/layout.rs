@@ -61,7 +61,9 @@ impl Crate {
     fn read(path: &str) -> Self {
         let manifest = std::fs::read_to_string(format!("{ROOT}/{path}/Cargo.toml")).unwrap();
         let used = manifest.split("[dev-dependencies]").next().unwrap_or_default();
-        let names = used.lines().filter_map(|line| line.split_once(".workspace = true"));
+        let names = used.lines().filter_map(|line| {
+            line.split_once(".workspace = true").or_else(|| line.split_once(" = { path = "))
+        });
         let mut read = Self {
             dependencies: names.map(|(name, _)| name.trim().to_owned()).collect(),
             modules: BTreeMap::new(),
@@ -151,6 +153,15 @@ fn a_family_lies_in_its_place(workspace: &Workspace) -> Vec<String> {
             for part in [" Entity for ", "patterns! {", "Change for ", ": &[Jobs]"] {
                 if text.contains(part) {
                     complaints.push(format!("{name}/{module} has what belongs to a family: {part}"));
+                }
+            }
+        }
+    }
+    for (name, function) in &workspace.functions {
+        for (module, text) in &function.modules {
+            for part in ["ids! {", "ids_within! {", "event_kinds! {", "problem_kinds! {", ": Area ="] {
+                if text.contains(part) {
+                    complaints.push(format!("{name}/{module} declares what a family declares: {part}"));
                 }
             }
         }
@@ -338,6 +349,7 @@ fn each_rule_notices_what_breaks_it() {
     broken(RULES[1].0, &|all| add(&mut all.functions, "stamp", "table.get(&stamps::patterns::CARD, &key)"));
     broken(RULES[2].0, &|all| add(&mut all.functions, "stamp", "impl Entity for Card {}"));
     broken(RULES[2].0, &|all| add(&mut all.shared, "api", "impl projection::Change for Card {}"));
+    broken(RULES[2].0, &|all| add(&mut all.functions, "stamp", "domain::problem_kinds! {}"));
     broken(RULES[2].0, &|all| {
         all.families.insert("drops".to_owned(), Crate::default());
     });

@@ -318,10 +318,19 @@ async fn joins_are_limited_per_address_of_the_caller() {
         }
     }
     assert!(refused >= 2, "a window may end once in between, not twice");
-    // Others go on: another address, and servers.
-    assert_eq!(api.from_host(77).join(&waitlist, &address("y"), None).await.status, 201);
+    // Others go on: another address, and servers. Who was refused has left no gap in the line.
+    let other = api.from_host(77).join(&waitlist, &address("y"), None).await;
+    assert_eq!(other.status, 201);
     let body = json!({ "waitlist_id": waitlist, "email": address("z"), "consent": true });
-    assert_eq!(api.post("/subscribers", body).await.status, 201);
+    let last = api.post("/subscribers", body).await;
+    assert_eq!(last.status, 201);
+    let joined = 10 - refused;
+    assert_eq!(last.ok()["position"], joined);
+    eventually(|| async {
+        let list = api.get(&format!("/waitlists/{waitlist}")).await.ok();
+        (list["counts"]["in_line"] == joined).then_some(())
+    })
+    .await;
 }
 
 /// One IPv6 line has 2^64 addresses.

@@ -831,6 +831,38 @@ fn the_templates_keep_every_rule() {
     assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
 }
 
+/// The lines of the dashboard that name each function. `UPDATE=1` writes them anew.
+#[test]
+fn the_dashboard_shows_every_function() {
+    let path = format!("{ROOT}/{MONITORING}");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let functions = names("functions");
+    let shown = |metric: &str| {
+        let name = |function| format!("\"${{StackName}}-{function}\"]");
+        let mut series = functions.iter().map(name);
+        let first = format!("[\"AWS/Lambda\", \"{metric}\", \"FunctionName\", {}", series.next().unwrap());
+        series.fold(first, |line, one| line + ", [\"...\", " + &one)
+    };
+    let current: Vec<_> = text
+        .lines()
+        .map(|line| {
+            let begins = |metric: &&str| line.trim_start().starts_with(&format!("[\"AWS/Lambda\", \"{metric}\", \"FunctionName\""));
+            let Some(metric) = ["Errors", "Duration", "Throttles"].into_iter().find(begins) else {
+                return line.to_owned();
+            };
+            let indent = &line[..line.len() - line.trim_start().len()];
+            let end = &line[line.trim_end_matches([']', '}', ',']).len() + 1..];
+            format!("{indent}{}{end}", shown(metric))
+        })
+        .collect();
+    let current = current.join("\n") + "\n";
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, &current).unwrap();
+    }
+    assert!(std::fs::read_to_string(&path).unwrap() == current, "{MONITORING} lacks a function: run with UPDATE=1");
+    assert_eq!(current.matches(&format!("${{StackName}}-{}\"", functions.first().unwrap())).count(), 3);
+}
+
 /// A new AWS account runs ten functions at once: whoever deploys has to know how many the workers may take.
 #[test]
 fn the_document_says_how_many_functions_may_run_at_once() {

@@ -52,12 +52,13 @@ fn limit(mix: &[(&Recording, f64)], partitions: Partitions) -> String {
     }
 }
 
-/// What was recorded of an action, as `tests/prices.rs` has it.
+/// What was recorded of an action, as `tests/harness/prices.rs` has it.
 fn literals(alone: &Recording, rush: &Recording) -> [String; 2] {
     let action = alone.action;
     let Units { reads, writes } = alone.units();
     let numbers = [
         ("requests", alone.requests()),
+        ("trips", alone.round_trips()),
         ("invocations", alone.invocations()),
         ("calls", alone.count(&CALLS)),
         ("transactions", alone.count(&[TRANSACTION])),
@@ -86,11 +87,12 @@ fn literals(alone: &Recording, rush: &Recording) -> [String; 2] {
 fn print(how: &str, recording: &Recording) {
     let Units { reads, writes } = recording.units();
     println!(
-        "### {}, {how}: {} times\n{:.3} requests, {:.3} invocations, {reads:.2} read units, {writes:.2} write units, \
+        "### {}, {how}: {} times\n{:.3} requests of {:.2} round trips, {:.3} invocations, {reads:.2} read units, {writes:.2} write units, \
          {:.0} bytes more, {:.2} ms of its own",
         recording.action.name(),
         recording.times,
         recording.requests(),
+        recording.round_trips(),
         recording.invocations(),
         recording.grows(),
         recording.own_time().as_secs_f64() * 1000.0
@@ -135,7 +137,7 @@ async fn main() {
         rush.push(recording);
     }
     for kind in 0..2 {
-        println!("### for tests/prices.rs");
+        println!("### for tests/harness/prices.rs");
         lines.iter().for_each(|line| println!("    {}", line[kind]));
     }
     let day: Vec<_> = DAY

@@ -15,7 +15,7 @@ use std::{
 use domain::{
     consent::Consent,
     email::Email,
-    id::{AccountId, SubscriberId, WaitlistId},
+    id::{AccountId, SubscriberId},
     text::Metadata,
 };
 use groundswell::{Options, Platform, faults::Faults};
@@ -25,6 +25,7 @@ use serde_json::{Value, json};
 use waitlists::{
     entities::{leaf_partition, line_branch_key, line_root_key},
     fraud::Origin,
+    id::WaitlistId,
     line::{ALL, Leaf, Place, counters_summed},
     projection,
     referral_code::ReferralCode,

@@ -1,7 +1,7 @@
 // POST /api/v1/distribute/{pool}: gives a user a code of a pool, once.
 import { randomBytes, randomInt } from "node:crypto";
 import * as api from "./api.mjs";
-import { batchGet, create, join, key, listShard, query, remove, transact } from "./table.mjs";
+import { batchGet, create, get, join, key, listShard, query, remove, transact } from "./table.mjs";
 
 const PATIENCE = 5000;
 const SHARDS = ["0", "1", "2", "3", "4", "5", "6", "7"];
@@ -70,13 +70,38 @@ function parse(request) {
   return { pool, user: address.identity, device: api.bounded(body.fingerprint, 512, "fingerprint") };
 }
 
-async function allot(request, wanted, account, signingKey, platform, pool) {
+/** Where the user's claim lies. */
+function place(wanted, signingKey) {
   const id = `claim_${wanted.pool.slice(5)}${api.numberOf(signingKey, ["claim", wanted.pool, wanted.user])}`;
   const number = id.slice(-26);
-  const claimKey = { PK: join("CLAIMS", wanted.pool, number[0]), SK: number };
+  return { id, number, claimKey: { PK: join("CLAIMS", wanted.pool, number[0]), SK: number } };
+}
+
+/** What the user has, and what there is: looked for at the same time, on the shelf as it was read with the pool. */
+async function look(wanted, signingKey, platform, shelf) {
+  const now = Date.now();
+  const [previous, stock] = await Promise.all([
+    get(place(wanted, signingKey).claimKey),
+    shelf && pick(wanted.pool, serving(shelf.lots, platform, now), now),
+  ]);
+  return { previous, shelf, stock };
+}
+
+async function lookAgain(wanted, signingKey, platform) {
+  const { claimKey } = place(wanted, signingKey);
+  const [previous, shelf] = await batchGet([claimKey, key(["POOL", wanted.pool], ["SHELF"])]);
+  const now = Date.now();
+  const stock = shelf && (await pick(wanted.pool, serving(shelf.lots, platform, now), now));
+  return { previous, shelf, stock };
+}
+
+async function allot(request, wanted, account, signingKey, platform, pool, first) {
+  const { id, number, claimKey } = place(wanted, signingKey);
   const began = Date.now();
+  let found = first;
   while (Date.now() < began + PATIENCE) {
-    const [previous, shelf] = await batchGet([claimKey, key(["POOL", wanted.pool], ["SHELF"])]);
+    const { previous, shelf, stock } = found ?? (await lookAgain(wanted, signingKey, platform));
+    found = undefined;
     if (previous?.status === "claimed") return { claim: previous, status: 200 };
     const now = Date.now();
     const { status, expires_at } = pool.settings;
@@ -84,7 +109,6 @@ async function allot(request, wanted, account, signingKey, platform, pool) {
     if (expires_at && Date.parse(expires_at) <= now) throw new api.Problem(409, "code-pool-expired", "Expired");
     if (status === "paused") throw new api.Problem(409, "code-pool-paused", "The pool is paused");
     if (shelf === undefined) throw api.notFound();
-    const stock = await pick(wanted.pool, serving(shelf.lots, platform, now), now);
     if (stock === undefined) throw new api.Problem(409, "codes-exhausted", "No codes left");
     const claim = {
       ...claimKey,
@@ -120,29 +144,33 @@ async function allot(request, wanted, account, signingKey, platform, pool) {
 async function claim(request) {
   const wanted = parse(request);
   const owner = ["ACCT", request.account];
-  const [account, signing, pool] = await batchGet([
+  const keys = [
     key(owner),
     key(owner, ["SIGNING"]),
     key(["POOL", wanted.pool]),
-  ]);
+    key(["POOL", wanted.pool], ["SHELF"]),
+  ];
+  const [[account, signing, pool, shelf], before] = await Promise.all([batchGet(keys), api.answered(request)]);
   if (!account || !signing || pool?.account_id !== account.id || pool.deleting) {
     throw api.notFound("There is no such code pool.");
   }
   api.requireOrigin(pool.settings.allowed_origins, request.headers);
   const signingKey = api.signingKey(signing);
-  const headers = await api.limit(request, signingKey, "claim", account.limits.claims_per_ip_per_minute);
   const platform = request.body.platform ?? pool.settings.platform;
+  const [headers, first] = await Promise.all([
+    api.limit(request, signingKey, "claim", account.limits.claims_per_ip_per_minute),
+    before === undefined ? look(wanted, signingKey, platform, shelf) : undefined,
+  ]);
   if (pool.settings.platform !== "universal" && platform !== pool.settings.platform) {
     throw new api.Problem(422, "wrong-platform", "Wrong platform", `The pool is for ${pool.settings.platform}.`);
   }
   headers["cache-control"] = "no-store";
-  const before = await api.answered(request);
   if (before !== undefined) {
     const number = before.body.claim_id.slice(-26);
     const [claim] = await batchGet([{ PK: join("CLAIMS", wanted.pool, number[0]), SK: number }]);
     return { status: before.status, headers, body: view(claim, true) };
   }
-  const { claim, status, location } = await allot(request, wanted, account, signingKey, platform, pool);
+  const { claim, status, location } = await allot(request, wanted, account, signingKey, platform, pool, first);
   if (location) headers.location = location;
   return { status, headers, body: view(claim, true) };
 }

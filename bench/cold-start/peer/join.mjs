@@ -175,26 +175,34 @@ async function subscribe(request) {
   const list = ["WL", wanted.waitlist];
   const keys = [key(owner), key(owner, ["SIGNING"]), key(list), key(list, ["LEFT"]), emailKey];
   if (wanted.code) keys.push(key(["CODE", wanted.code]));
-  const [account, signing, waitlist, left, existing, code] = await batchGet(keys);
+  const [[account, signing, waitlist, left, existing, code], before] = await Promise.all([
+    batchGet(keys),
+    api.answered(request),
+  ]);
   if (!account || !signing || waitlist?.account_id !== account.id) throw api.notFound("There is no such waitlist.");
   api.requireOrigin(waitlist.settings.allowed_origins, request.headers);
   const signingKey = api.signingKey(signing);
-  const headers = await api.limit(request, signingKey, "join", account.limits.joins_per_ip_per_minute);
-  const before = await api.answered(request);
+  const { capacity } = waitlist.settings;
+  const disposable = isDisposable(wanted.email.domain);
+  const blocked = disposable && waitlist.settings.email_policy === "block";
+  const open = waitlist.settings.status === "open" && !waitlist.deleting;
+  const ahead = before === undefined && open && !blocked && existing === undefined && !capacity;
+  const entered = (bound) => add(key(list, ["NUMBERS"]), "entered", bound);
+  const [headers, taken] = await Promise.all([
+    api.limit(request, signingKey, "join", account.limits.joins_per_ip_per_minute),
+    ahead ? entered() : undefined,
+  ]);
   if (before !== undefined) return { status: before.status, headers, body: withToken(before.body, signingKey) };
-  if (waitlist.settings.status !== "open" || waitlist.deleting) {
+  if (!open) {
     throw new api.Problem(409, "waitlist-not-open", "The waitlist is not open");
   }
-  const disposable = isDisposable(wanted.email.domain);
-  if (disposable && waitlist.settings.email_policy === "block") {
+  if (blocked) {
     throw new api.Problem(422, "disposable-email", "Throw-away address");
   }
   if (waitlist.settings.verification_policy !== "none" || existing !== undefined) {
     throw new api.Problem(501, "not-implemented", "Not played by this peer");
   }
-  const { capacity } = waitlist.settings;
-  const bound = capacity ? capacity + (left?.freed ?? 0) : undefined;
-  const counters = await add(key(list, ["NUMBERS"]), "entered", bound);
+  const counters = taken ?? (await entered(capacity ? capacity + (left?.freed ?? 0) : undefined));
   if (counters === undefined) throw new api.Problem(409, "waitlist-full", "The waitlist is full");
   const position = Math.max(1, counters.entered - (left?.left ?? 0));
   const referrer = code?.waitlist_id === waitlist.id ? code.subscriber_id : undefined;

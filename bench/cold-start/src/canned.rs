@@ -7,6 +7,14 @@ use serde_json::{Value, json};
 
 use crate::Failure;
 
+/// The rest of the headers that the SDK sends, of the same length.
+const SIGNED: &str = "x-amz-date: 20261130T120000Z\r\n\
+    x-amz-security-token: IQoJb3JpZ2luX2VjEEXAMPLE\r\n\
+    authorization: AWS4-HMAC-SHA256 Credential=ASIAEXAMPLEEXAMPLEEX/20261130/eu-west-1/dynamodb/aws4_request, \
+    SignedHeaders=content-length;content-type;host;x-amz-date;x-amz-security-token;x-amz-target, \
+    Signature=0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\r\n\
+    user-agent: aws-sdk-rust/1.3.9 os/linux lang/rust/1.95.0\r\n";
+
 /// One request of a function, with its calls.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Canned {
@@ -37,6 +45,25 @@ impl Canned {
     /// An event of `events/`, about what the platform made.
     pub fn event(&self, text: &str) -> String {
         self.ids.iter().fold(text.to_owned(), |text, (theirs, ours)| text.replace(theirs, ours))
+    }
+
+    /// What `floor` plays: the record's requests as HTTP, and the answer that API Gateway gets.
+    pub fn script(&self) -> Vec<u8> {
+        let requests = self.calls.iter().map(|Call { name, request, .. }| {
+            let (operation, body) = (name.split(' ').next().unwrap_or_default(), request.to_string());
+            format!(
+                "POST / HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-amz-json-1.0\r\n\
+                 x-amz-target: DynamoDB_20120810.{operation}\r\ncontent-length: {}\r\n{SIGNED}\r\n{body}",
+                body.len()
+            )
+        });
+        let answer = json!({ "statusCode": self.status, "headers": {}, "body": self.body.to_string() });
+        let parts = requests.chain([answer.to_string()]);
+        parts
+            .flat_map(|part| {
+                [&u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes()[..], part.as_bytes()].concat()
+            })
+            .collect()
     }
 
     /// What is asked, answered to it, and answered in the end, but for the values.

@@ -1,4 +1,5 @@
-//! Cold and warm starts of the claim and the join, ours and a peer's on Node.js.
+//! Cold and warm starts of the claim and the join: ours, a peer's on Node.js, and those of a program that does the least
+//! that is possible (`bench/floor`).
 //!
 //! `cold-start [<directory>]`: where cargo-lambda put the functions, `target/lambda` when
 //! left out. `STARTS` (40) and `CALLS` (2000) say how many of each.
@@ -66,18 +67,27 @@ async fn run() -> Result<Vec<String>, Failure> {
         let peer = node.launch(name, &certificate);
         let zipped =
             [package::zipped(&ours.program)?, package::zipped(&peer.directory.join(format!("{name}.cjs")))?];
-        let launches = [&ours, &peer];
-        let mut cold = [Vec::new(), Vec::new()];
+        let script = scratch.path().join(name);
+        std::fs::write(&script, contest.canned.script())?;
+        let mut floor = Launch {
+            program: lambda.join("floor/bootstrap"),
+            arguments: Vec::new(),
+            directory: lambda.join("floor"),
+            environment: environment(&certificate, "bootstrap"),
+        };
+        floor.environment.push(("FLOOR_SCRIPT".to_owned(), script.display().to_string()));
+        let mut cold = [Vec::new(), Vec::new(), Vec::new()];
         for _ in 0..starts {
-            for (launch, cold) in launches.iter().zip(&mut cold) {
+            for (launch, cold) in [&ours, &peer, &floor].into_iter().zip(&mut cold) {
                 cold.push(contest.cold(launch).await.map_err(|error| failed(launch, &error))?);
             }
         }
-        let warm = contest.warm(launches, calls).await.map_err(|error| format!("{name}: {error}"))?;
-        let ([cold, colds], [warm, warms], [size, sizes]) = (cold, warm, zipped);
+        let warm = contest.warm([&ours, &peer], calls).await.map_err(|error| format!("{name}: {error}"))?;
+        let ([cold, colds, least], [warm, warms], [size, sizes]) = (cold, warm, zipped);
         let ours = Measured { cold, warm, zipped: size };
         let peer = Measured { cold: colds, warm: warms, zipped: sizes };
         missed.extend(report::contest(name, &ours, &peer));
+        missed.extend(report::floor(name, &ours, &least));
     }
     missed.extend(report::sizes(&functions(&root, &lambda)?));
     Ok(missed)

@@ -6,6 +6,8 @@ use crate::contest::{ColdStart, Warm};
 
 /// A peer's cold starts take at least so many times as long as ours.
 const COLD: f64 = 14.0;
+/// Our cold starts take at most so many times as long as the floor's.
+const FLOOR: f64 = 1.6;
 /// So much CPU a warm call of the peer takes, at least, as one of ours.
 const WARM_CPU: f64 = 4.0;
 /// No function is larger than that, zipped.
@@ -42,12 +44,7 @@ const ROWS: [Row; 11] = [
     Row { title: "cold start, p50", unit: "ms", value: |m| cold(m, 0.5), target: Some(COLD) },
     Row { title: "cold start, p99", unit: "ms", value: |m| cold(m, 0.99), target: None },
     Row { title: "cold start, fastest", unit: "ms", value: |m| cold(m, 0.0), target: None },
-    Row {
-        title: "CPU time until then, p50",
-        unit: "ms",
-        value: |m| millis(percentile(m.cold.iter().map(|start| start.usage.cpu), 0.5)),
-        target: None,
-    },
+    Row { title: "CPU time until then, p50", unit: "ms", value: |m| cpu(&m.cold), target: None },
     Row {
         title: "resident memory then, p50",
         unit: "MB",
@@ -78,7 +75,15 @@ const ROWS: [Row; 11] = [
 ];
 
 fn cold(measured: &Measured, p: f64) -> f64 {
-    millis(percentile(measured.cold.iter().map(|start| start.total), p))
+    total(&measured.cold, p)
+}
+
+fn total(starts: &[ColdStart], p: f64) -> f64 {
+    millis(percentile(starts.iter().map(|start| start.total), p))
+}
+
+fn cpu(starts: &[ColdStart]) -> f64 {
+    millis(percentile(starts.iter().map(|start| start.usage.cpu), 0.5))
 }
 
 fn warm(measured: &Measured, p: f64) -> f64 {
@@ -104,6 +109,23 @@ pub fn contest(title: &str, ours: &Measured, peer: &Measured) -> Vec<String> {
     }
     println!();
     missed
+}
+
+/// Prints what one function's cold starts take beside the least that is possible; gives the target if it was missed.
+pub fn floor(title: &str, ours: &Measured, least: &[ColdStart]) -> Option<String> {
+    println!("| {title} | Rust | the least | ratio |\n|---|--:|--:|--:|");
+    let rows = [
+        ("cold start, p50", total(&ours.cold, 0.5), total(least, 0.5)),
+        ("cold start, fastest", total(&ours.cold, 0.0), total(least, 0.0)),
+        ("CPU time until then, p50", cpu(&ours.cold), cpu(least)),
+    ];
+    for (row, ours, least) in rows {
+        println!("| {row} | {ours:.2} ms | {least:.2} ms | {:.2} |", ours / least);
+    }
+    println!();
+    let [(row, ours, least), ..] = rows;
+    let ratio = ours / least;
+    (ratio > FLOOR).then(|| format!("{title}, {row}: {ratio:.2} times the least instead of {FLOOR}"))
 }
 
 /// Prints the sizes of all functions; gives the targets that were missed.

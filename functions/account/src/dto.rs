@@ -3,20 +3,25 @@
 use accounts::{
     api_key::KeyKind,
     entities::{Account, ApiKeyRecord, AuditEntry, KeyStatus, Limits, Member},
+    id::{ApiKeyId, AuditId, MemberId},
 };
 use api::Problem;
 use domain::{
     email::Email,
-    id::{AccountId, ApiKeyId, AuditId, DeliveryId, EventId, MemberId, WebhookEndpointId},
+    id::{AccountId, EventId, WebhookEndpointId},
     scope::{Grant, Role},
     text::{Line, Name},
 };
-use families::EventType;
+use families::{EventType, KnownGrant};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use webhooks::webhook::{
-    Attempt, Delivery, DeliveryStatus, DisabledReason, EndpointStatus, EndpointUrl, Message, WebhookEndpoint,
+use webhooks::{
+    id::DeliveryId,
+    webhook::{
+        Attempt, Delivery, DeliveryStatus, DisabledReason, EndpointStatus, EndpointUrl, Message,
+        WebhookEndpoint,
+    },
 };
 
 #[derive(Serialize, ToSchema)]
@@ -89,7 +94,7 @@ pub struct NewApiKey {
     pub kind: KeyKind,
     pub name: Option<Name>,
     /// Of a secret key: what it may do, `["*"]` when left out. A publishable key has none.
-    pub scopes: Option<Vec<Grant>>,
+    pub scopes: Option<Vec<KnownGrant>>,
 }
 
 #[derive(Deserialize, ToSchema)]

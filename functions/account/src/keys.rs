@@ -3,21 +3,18 @@
 use accounts::{
     api_key::{ApiKey, KeyKind},
     entities::{ApiKeyRecord, AuditEntry, KeyStatus},
+    id::ApiKeyId,
 };
 use api::{
-    App, Committed, List, PageQuery, PathId, Post, Principal, PrincipalKind, Problem, ProblemKind, Query,
-    created, respond,
+    App, Committed, List, PageQuery, PathId, Post, Principal, PrincipalKind, Problem, Query, created,
+    problems, respond,
 };
 use axum::{
     extract::State,
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use domain::{
-    id::{AccountId, ApiKeyId},
-    scope::{Family, Grant},
-    text::Name,
-};
+use domain::{id::AccountId, scope::Grant, text::Name};
 use table::Commit;
 
 use crate::dto::{ApiKeyView, NewApiKey, Rotation};
@@ -51,7 +48,7 @@ pub async fn create(
         (KeyKind::Secret, Some(scopes)) if scopes.is_empty() => {
             return Err(Problem::field("scopes", "is empty: the key could do nothing"));
         }
-        (KeyKind::Secret, Some(scopes)) => scopes.clone(),
+        (KeyKind::Secret, Some(scopes)) => scopes.iter().cloned().map(Grant::from).collect(),
         (KeyKind::Publishable, None) => Vec::new(),
         (KeyKind::Publishable, Some(scopes)) if scopes.is_empty() => Vec::new(),
         (KeyKind::Publishable, Some(_)) => {
@@ -85,7 +82,10 @@ pub async fn rotate(
         if let Some(answer) = post.answered(&app).await? {
             return Ok(respond(answer));
         }
-        return Err(ProblemKind::KeyNotActive.because("It was rotated or revoked before."));
+        return Err(Problem::because(
+            accounts::problems::KEY_NOT_ACTIVE,
+            "It was rotated or revoked before.",
+        ));
     }
     require_own(&principal, &old.scopes)?;
     let (key, record) = make(&app, &principal.account_id, old.kind, old.name.clone(), old.scopes.clone());
@@ -150,22 +150,15 @@ fn make(
 /// A key gives no more than it has.
 fn require_own(principal: &Principal, wanted: &[Grant]) -> Result<(), Problem> {
     let PrincipalKind::SecretKey(own) = &principal.kind else { return Ok(()) };
-    let covered = |grant: &Grant| {
-        own.contains(&Grant::all())
-            || own.contains(grant)
-            || Family::ALL
-                .iter()
-                .any(|family| *grant == Grant::of(family.read()) && own.contains(&Grant::of(family.write())))
-    };
-    if wanted.iter().all(covered) {
+    if wanted.iter().all(|grant| own.iter().any(|given| given.includes(grant))) {
         return Ok(());
     }
-    Err(ProblemKind::InsufficientScope.because("A key can't give scopes that it doesn't have."))
+    Err(Problem::because(problems::INSUFFICIENT_SCOPE, "A key can't give scopes that it doesn't have."))
 }
 
 async fn own_key(app: &App, account: &AccountId, id: &ApiKeyId) -> Result<ApiKeyRecord, Problem> {
     let key = accounts::api_key(&app.table, id).await?.filter(|key| key.account_id == *account);
-    key.ok_or_else(|| ProblemKind::NotFound.into())
+    key.ok_or_else(|| problems::NOT_FOUND.into())
 }
 
 fn audit(app: &App, principal: &Principal, action: &str, key: &ApiKeyId) -> AuditEntry {

@@ -2,11 +2,14 @@
 //!
 //! Invariants: an account has an owner; only an owner makes or unmakes owners.
 
-use accounts::entities::{AuditEntry, Member};
-use api::{App, Json, List, PathId, Post, Principal, PrincipalKind, Problem, ProblemKind, created, respond};
+use accounts::{
+    entities::{AuditEntry, Member},
+    id::MemberId,
+};
+use api::{App, Json, List, PathId, Post, Principal, PrincipalKind, Problem, created, problems, respond};
 use axum::{extract::State, http::StatusCode, response::Response};
 use domain::{
-    id::{AccountId, MemberId},
+    id::AccountId,
     scope::{Grant, Role},
 };
 
@@ -50,7 +53,7 @@ pub async fn create(
     let answer = created(format!("/api/v1/members/{}", member.id), &MemberView::from(member.clone()))?;
     match post.commit(&app, accounts::add_member(&member, &audit), &answer).await {
         Ok(committed) => Ok(respond(committed.answer_or(answer))),
-        Err(problem) => Err(problem.or(accounts::is_login_taken, ProblemKind::MemberExists)),
+        Err(problem) => Err(problem.or(accounts::is_login_taken, accounts::problems::MEMBER_EXISTS)),
     }
 }
 
@@ -95,7 +98,7 @@ pub async fn delete(
 }
 
 async fn own_member(app: &App, account: &AccountId, id: &MemberId) -> Result<Member, Problem> {
-    accounts::member(&app.table, account, id).await?.ok_or_else(|| ProblemKind::NotFound.into())
+    accounts::member(&app.table, account, id).await?.ok_or_else(|| problems::NOT_FOUND.into())
 }
 
 /// Members can do more than most keys: only a key that can do everything makes or
@@ -109,7 +112,7 @@ fn require_power_over(principal: &Principal, role: Role) -> Result<(), Problem> 
         _ if role == Role::Owner => "Only an owner makes or unmakes owners.",
         _ => return Ok(()),
     };
-    Err(ProblemKind::InsufficientScope.because(detail))
+    Err(Problem::because(problems::INSUFFICIENT_SCOPE, detail))
 }
 
 /// The owner who remains when this one goes; none is needed for whoever is no owner.
@@ -119,7 +122,7 @@ async fn other_owner(app: &App, member: &Member) -> Result<Option<Member>, Probl
     }
     let members = accounts::members(&app.table, &member.account_id).await?;
     let other = members.into_iter().find(|other| other.role == Role::Owner && other.id != member.id);
-    other.map(Some).ok_or_else(|| ProblemKind::LastOwner.into())
+    other.map(Some).ok_or_else(|| accounts::problems::LAST_OWNER.into())
 }
 
 fn audit(principal: &Principal, action: &str, member: &MemberId, app: &App) -> AuditEntry {

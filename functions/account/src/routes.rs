@@ -1,23 +1,23 @@
 //! Routes of the account family.
 
 use accounts::entities::{Account, AuditEntry};
-use api::{Access, App, Json, List, PageQuery, Principal, Problem, ProblemKind, Query, Routes, routes};
+use api::{Access, App, Json, List, PageQuery, Principal, Problem, Query, Routes, problems, routes};
 use axum::{
     extract::State,
     http::header,
     response::{IntoResponse, Response},
 };
-use domain::{id::AccountId, scope::Family};
+use domain::id::AccountId;
 
 use crate::{
     dto::{AccountPatch, AccountView, AuditView, Health},
     keys, members, webhooks,
 };
 
-const READ: Access = Access::Secret(Family::Account.read());
-const WRITE: Access = Access::Secret(Family::Account.write());
-const WEBHOOKS_READ: Access = Access::Secret(Family::Webhooks.read());
-const WEBHOOKS_WRITE: Access = Access::Secret(Family::Webhooks.write());
+const READ: Access = Access::Secret(accounts::ACCOUNT.read());
+const WRITE: Access = Access::Secret(accounts::ACCOUNT.write());
+const WEBHOOKS_READ: Access = Access::Secret(::webhooks::WEBHOOKS.read());
+const WEBHOOKS_WRITE: Access = Access::Secret(::webhooks::WEBHOOKS.write());
 
 /// Everything that this function answers.
 pub fn routes() -> Routes {
@@ -59,7 +59,7 @@ async fn live() -> axum::Json<Health> {
 async fn ready(State(app): State<App>) -> Result<axum::Json<Health>, Problem> {
     app.table.ping().await.map_err(|error| {
         tracing::error!(cause = %error, "not ready");
-        ProblemKind::Unavailable
+        problems::UNAVAILABLE
     })?;
     Ok(axum::Json(Health { status: "ok" }))
 }
@@ -76,7 +76,7 @@ async fn openapi() -> Response {
 
 async fn own_account(app: &App, id: &AccountId) -> Result<Account, Problem> {
     let found = accounts::read(&app.table, id).await?;
-    found.map(|(account, _)| account).ok_or_else(|| ProblemKind::NotFound.into())
+    found.map(|(account, _)| account).ok_or_else(|| problems::NOT_FOUND.into())
 }
 
 /// The account that the credentials belong to.

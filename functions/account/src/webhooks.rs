@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use accounts::entities::AuditEntry;
 use api::{
-    App, Committed, IfMatch, Json, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query,
-    created, etag, existing, merge_patch, rate_limited, respond,
+    App, Committed, IfMatch, Json, List, PageQuery, PathId, Post, Principal, Problem, Query, created, etag,
+    existing, merge_patch, problems, rate_limited, respond,
 };
 use axum::{
     Extension,
@@ -14,14 +14,15 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use domain::{
-    id::{AccountId, DeliveryId, WebhookEndpointId},
+    id::{AccountId, WebhookEndpointId},
     network::Networks,
 };
 use families::EventType;
 use jiff::{SignedDuration, Timestamp};
 use table::{Answer, CommitError};
-use webhooks::webhook::{
-    Delivery, DisabledReason, EndpointStatus, EndpointUrl, MAX_ENDPOINTS, WebhookEndpoint,
+use webhooks::{
+    id::DeliveryId,
+    webhook::{Delivery, DisabledReason, EndpointStatus, EndpointUrl, MAX_ENDPOINTS, WebhookEndpoint},
 };
 
 use crate::dto::{DeliveryView, EndpointRequest, EndpointSettings, EndpointView, Rotation};
@@ -90,7 +91,7 @@ async fn add(
         let fence = webhooks::fence(&app.table, &principal.account_id).await?;
         if webhooks::endpoints(&app.table, &principal.account_id).await?.len() >= MAX_ENDPOINTS {
             let detail = format!("An account has at most {MAX_ENDPOINTS}.");
-            return Err(ProblemKind::TooManyEndpoints.because(detail));
+            return Err(Problem::because(webhooks::problems::TOO_MANY_ENDPOINTS, detail));
         }
         let commit = webhooks::create(endpoint, fence.as_ref(), &audit);
         match post.commit(app, commit, remembered).await {
@@ -145,7 +146,7 @@ pub async fn patch(
     let audit = audit(&app, &principal, "updated", &id);
     match webhooks::update(&new, old.rev, &audit).apply(&app.table).await {
         Ok(()) => Ok((etag(new.rev), axum::Json(EndpointView::from(new))).into_response()),
-        Err(CommitError::Condition(_)) => Err(ProblemKind::PreconditionFailed.into()),
+        Err(CommitError::Condition(_)) => Err(problems::PRECONDITION_FAILED.into()),
         Err(error) => Err(error.into()),
     }
 }
@@ -294,7 +295,7 @@ async fn own_enabled(
     id: &WebhookEndpointId,
 ) -> Result<WebhookEndpoint, Problem> {
     let endpoint = own(app, account, id).await?;
-    if endpoint.is_enabled() { Ok(endpoint) } else { Err(ProblemKind::EndpointDisabled.into()) }
+    if endpoint.is_enabled() { Ok(endpoint) } else { Err(webhooks::problems::ENDPOINT_DISABLED.into()) }
 }
 
 /// A delivery of the account, to an endpoint that it still has.

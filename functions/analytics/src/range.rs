@@ -1,6 +1,6 @@
 //! The range that a caller asks for, and the answer over it.
 
-use api::{App, Principal, Problem, ProblemKind, rate_limited};
+use api::{App, Principal, Problem, problems, rate_limited};
 use axum::response::{IntoResponse, Response};
 use domain::{
     Invalid,
@@ -42,10 +42,10 @@ impl RangeQuery {
     /// The steps of the range; counts the question against the account's limit.
     ///
     /// # Errors
-    /// A problem that names the parameter, or [`ProblemKind::RateLimited`].
+    /// A problem that names the parameter, or [`problems::RATE_LIMITED`].
     pub async fn asked(self, app: &App, principal: &Principal) -> Result<Asked, Problem> {
         let account = accounts::read(&app.table, &principal.account_id).await?;
-        let (account, _) = account.ok_or(ProblemKind::NotFound)?;
+        let (account, _) = account.ok_or(problems::NOT_FOUND)?;
         let limit = account.limits.analytics_per_minute;
         let verdict = app.limit(&account.id, "analytics", "account", limit).await?;
         let bound = |name: &'static str, text: Option<String>| {

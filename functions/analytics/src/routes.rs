@@ -1,15 +1,13 @@
 //! Routes of the analytics family.
 
-use api::{Access, App, PathId, Principal, Problem, ProblemKind, Query, Routes, existing, routes};
+use api::{Access, App, PathId, Principal, Problem, Query, Routes, existing, problems, routes};
 use axum::{extract::State, response::Response};
-use codes::code_pools;
-use domain::{
-    id::{CampaignId, CodePoolId, FeatureId, ProgramId, WaitlistId},
-    scope::Family,
-};
-use features::feature::demand_index;
+use codes::{code_pools, id::CodePoolId};
+use domain::id::{CampaignId, ProgramId};
+use features::{feature::demand_index, id::FeatureId};
 use projection::rollups;
 use stamps::programs;
+use waitlists::id::WaitlistId;
 
 use crate::{
     dto::{
@@ -21,7 +19,7 @@ use crate::{
     range::{RangeQuery, Timeline},
 };
 
-const READ: Access = Access::Secret(Family::Analytics.read());
+const READ: Access = Access::Secret(projection::ANALYTICS.read());
 
 /// Everything that this function answers.
 pub fn routes() -> Routes {
@@ -70,7 +68,7 @@ async fn feature(
     Query(range): Query<RangeQuery>,
 ) -> Result<Response, Problem> {
     let asked = range.asked(&app, &principal).await?;
-    let missing = || ProblemKind::NotFound.because("There is no such feature.");
+    let missing = || Problem::because(problems::NOT_FOUND, "There is no such feature.");
     let feature = features::read(&app.table, &principal.account_id, &id).await?.ok_or_else(missing)?;
     let tally = features::tally(&app.table, &id).await?.ok_or_else(missing)?;
     let members = waitlists::counts(&app.table, &feature.waitlist_id).await?.members();
@@ -114,7 +112,7 @@ async fn code_pool(
     Query(range): Query<RangeQuery>,
 ) -> Result<Response, Problem> {
     let asked = range.asked(&app, &principal).await?;
-    let missing = || ProblemKind::NotFound.because("There is no such code pool.");
+    let missing = || Problem::because(problems::NOT_FOUND, "There is no such code pool.");
     code_pools::read(&app.table, &principal.account_id, &id).await?.ok_or_else(missing)?;
     let stats = code_pools::stats(&app.table, &id).await?.ok_or_else(missing)?;
     let activity = rollups::of_topic(&app.table, id.as_str(), &asked.series).await?;

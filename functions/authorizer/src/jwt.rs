@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use jsonwebtoken::{Algorithm, TokenData, Validation, decode, decode_header, errors::ErrorKind};
 use serde::Deserialize;
 
-use api::{ProblemKind, StartError};
+use api::{StartError, problems};
 
 use crate::{jwks::Jwks, refusal::Refusal, ring_crypto};
 
@@ -67,29 +67,29 @@ impl Issuer {
 
     /// Checks signature, issuer, audience and time.
     pub async fn verify(&self, token: &str, now: Timestamp) -> Result<Claims, Refusal> {
-        let header = decode_header(token).map_err(|_| ProblemKind::InvalidToken)?;
+        let header = decode_header(token).map_err(|_| problems::INVALID_TOKEN)?;
         if !self.validation.algorithms.contains(&header.alg) {
-            return Err(ProblemKind::InvalidToken.into());
+            return Err(problems::INVALID_TOKEN.into());
         }
-        let kid = header.kid.ok_or(ProblemKind::InvalidToken)?;
-        let key = self.jwks.key(&kid, now).await?.ok_or(ProblemKind::InvalidToken)?;
+        let kid = header.kid.ok_or(problems::INVALID_TOKEN)?;
+        let key = self.jwks.key(&kid, now).await?.ok_or(problems::INVALID_TOKEN)?;
         // A key serves one family of algorithms: the library wants no other in the list.
         let validation = Validation { algorithms: vec![header.alg], ..self.validation.clone() };
         match decode::<Claims>(token, &key, &validation) {
             // An access token speaks of a client, not of who signed in.
             Ok(TokenData { claims, .. }) if claims.token_use.as_deref().is_some_and(|kind| kind != "id") => {
-                Err(ProblemKind::InvalidToken.into())
+                Err(problems::INVALID_TOKEN.into())
             }
             Ok(TokenData { claims, .. }) => Ok(claims),
             Err(error) if matches!(error.kind(), ErrorKind::ExpiredSignature) => {
-                Err(ProblemKind::ExpiredToken.into())
+                Err(problems::EXPIRED_TOKEN.into())
             }
             Err(error) => {
                 // Rightly signed and made out to another: that may be how this function is set up.
                 if matches!(error.kind(), ErrorKind::InvalidIssuer | ErrorKind::InvalidAudience) {
                     tracing::warn!(cause = %error, "a token of the issuer was refused");
                 }
-                Err(ProblemKind::InvalidToken.into())
+                Err(problems::INVALID_TOKEN.into())
             }
         }
     }

@@ -14,7 +14,7 @@ mod ring_crypto;
 
 use accounts::api_key::{ApiKey, KeyKind};
 use accounts::entities::{KeyStatus, Member};
-use api::{ProblemKind, StartError};
+use api::{ProblemKind, StartError, problems};
 use domain::{id::AccountId, scope::Grant};
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -88,25 +88,25 @@ impl Authorizer {
     }
 
     async fn authenticate(&self, request: &AuthorizerRequest) -> Result<Value, Refusal> {
-        let credentials = request.credentials().ok_or(ProblemKind::Unauthorized)?;
+        let credentials = request.credentials().ok_or(problems::UNAUTHORIZED)?;
         let now = Timestamp::now();
         if credentials.starts_with("gs_") {
             return self.by_key(credentials, now).await;
         }
-        let issuer = self.issuer.as_ref().ok_or(ProblemKind::InvalidToken)?;
+        let issuer = self.issuer.as_ref().ok_or(problems::INVALID_TOKEN)?;
         let claims = issuer.verify(credentials, now).await?;
         self.by_claims(claims, request.header("x-account-id")).await
     }
 
     async fn by_key(&self, text: &str, now: Timestamp) -> Result<Value, Refusal> {
-        let key = ApiKey::parse(text).ok_or(ProblemKind::InvalidApiKey)?;
-        let record = accounts::api_key(&self.table, &key.id).await?.ok_or(ProblemKind::InvalidApiKey)?;
+        let key = ApiKey::parse(text).ok_or(problems::INVALID_API_KEY)?;
+        let record = accounts::api_key(&self.table, &key.id).await?.ok_or(problems::INVALID_API_KEY)?;
         if !key.matches(&record.hash) || key.kind != record.kind {
-            return Err(ProblemKind::InvalidApiKey.into());
+            return Err(problems::INVALID_API_KEY.into());
         }
         let over = record.valid_until.is_some_and(|until| until <= now);
         if record.status == KeyStatus::Revoked || over {
-            return Err(ProblemKind::RevokedApiKey.into());
+            return Err(problems::REVOKED_API_KEY.into());
         }
         let scopes: Vec<String> = record.scopes.into_iter().map(Grant::into).collect();
         Ok(json!({
@@ -122,20 +122,20 @@ impl Authorizer {
     }
 
     async fn by_claims(&self, claims: Claims, wanted: Option<&str>) -> Result<Value, Refusal> {
-        let email = claims.verified_email().ok_or(ProblemKind::NotAMember)?;
+        let email = claims.verified_email().ok_or(problems::NOT_A_MEMBER)?;
         let logins = accounts::logins(&self.table, &accounts::login_of(&email)).await?;
         let wanted: Option<AccountId> =
-            wanted.map(str::parse).transpose().map_err(|_| ProblemKind::NotAMember)?;
+            wanted.map(str::parse).transpose().map_err(|_| problems::NOT_A_MEMBER)?;
         let login = match (wanted, logins.as_slice()) {
-            (_, []) => return Err(ProblemKind::NotAMember.into()),
+            (_, []) => return Err(problems::NOT_A_MEMBER.into()),
             (None, [login]) => login,
-            (None, _) => return Err(ProblemKind::AccountRequired.into()),
+            (None, _) => return Err(problems::ACCOUNT_REQUIRED.into()),
             (Some(account), logins) => {
-                logins.iter().find(|login| login.account_id == account).ok_or(ProblemKind::NotAMember)?
+                logins.iter().find(|login| login.account_id == account).ok_or(problems::NOT_A_MEMBER)?
             }
         };
         let member = accounts::member(&self.table, &login.account_id, &login.member_id).await?;
-        let member = self.bound(member.ok_or(ProblemKind::NotAMember)?, &claims.sub).await?;
+        let member = self.bound(member.ok_or(problems::NOT_A_MEMBER)?, &claims.sub).await?;
         Ok(json!({
             "account_id": member.account_id,
             "principal_id": member.id,
@@ -160,20 +160,16 @@ impl Authorizer {
             }
             // Another first request of hers was quicker, or her role was changed at this moment.
             let found = accounts::member(&self.table, &member.account_id, &member.id).await?;
-            member = found.ok_or(ProblemKind::NotAMember)?;
+            member = found.ok_or(problems::NOT_A_MEMBER)?;
         }
-        Err(ProblemKind::NotAMember.into())
+        Err(problems::NOT_A_MEMBER.into())
     }
 }
 
 fn detail(kind: ProblemKind) -> &'static str {
     match kind {
-        ProblemKind::Unauthorized => {
-            "Send an API key as X-Api-Key, or a key or token as Authorization: Bearer."
-        }
-        ProblemKind::AccountRequired => {
-            "Send X-Account-Id: the token's owner is a member of several accounts."
-        }
+        problems::UNAUTHORIZED => "Send an API key as X-Api-Key, or a key or token as Authorization: Bearer.",
+        problems::ACCOUNT_REQUIRED => "Send X-Account-Id: the token's owner is a member of several accounts.",
         _ => "See the page that the type points at.",
     }
 }

@@ -2,8 +2,8 @@
 
 use accounts::entities::AuditEntry;
 use api::{
-    App, IfMatch, Json, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query, created, etag,
-    existing, merge_patch, respond, retried,
+    App, IfMatch, Json, List, PageQuery, PathId, Post, Principal, Problem, Query, created, etag, existing,
+    merge_patch, problems, respond, retried,
 };
 use axum::{
     extract::State,
@@ -36,11 +36,11 @@ fn audit(app: &App, principal: &Principal, action: &str, id: &CampaignId) -> Aud
 async fn require_own(app: &App, account: &AccountId, settings: &CampaignSettings) -> Result<(), Problem> {
     let program = programs::read(&app.table, account, &settings.program_id).await?;
     if program.is_none_or(|program| program.deleting) {
-        return Err(ProblemKind::NotFound.because("There is no such program."));
+        return Err(Problem::because(problems::NOT_FOUND, "There is no such program."));
     }
     let Some(pool) = &settings.code_pool_id else { return Ok(()) };
     let counter = codes::claims::counter(&app.table, account, pool).await?;
-    counter.map(drop).ok_or_else(|| ProblemKind::NotFound.because("There is no such code pool."))
+    counter.map(drop).ok_or_else(|| Problem::because(problems::NOT_FOUND, "There is no such code pool."))
 }
 
 /// Creates a campaign, as a draft.
@@ -107,7 +107,7 @@ pub async fn patch(
     seen.check(old.rev)?;
     require_kept(&old)?;
     if old.status == CampaignStatus::Active {
-        return Err(ProblemKind::CampaignActive.into());
+        return Err(campaigns::problems::CAMPAIGN_ACTIVE.into());
     }
     let settings: CampaignSettings = merge_patch(&old.settings, &patch)?;
     if settings.program_id != old.settings.program_id {
@@ -118,13 +118,13 @@ pub async fn patch(
     let audit = audit(&app, &principal, "campaign.updated", &id);
     match campaigns::update(&new, old.rev, &audit).apply(&app.table).await {
         Ok(()) => Ok((etag(new.rev), axum::Json(CampaignView::from(new))).into_response()),
-        Err(CommitError::Condition(_)) => Err(ProblemKind::PreconditionFailed.into()),
+        Err(CommitError::Condition(_)) => Err(problems::PRECONDITION_FAILED.into()),
         Err(error) => Err(error.into()),
     }
 }
 
 fn require_kept(campaign: &Campaign) -> Result<(), Problem> {
-    if campaign.deleting { Err(ProblemKind::CampaignDeleting.into()) } else { Ok(()) }
+    if campaign.deleting { Err(campaigns::problems::CAMPAIGN_DELETING.into()) } else { Ok(()) }
 }
 
 /// Deletes a campaign with what is known of its messages. Nothing of it is sent any more. The work goes on after
@@ -202,10 +202,12 @@ impl Step {
     fn refused(self, status: CampaignStatus) -> Problem {
         match (self, status) {
             (Self::Activate, CampaignStatus::Paused) => {
-                ProblemKind::CampaignNotActive.because("It is paused: resume it.")
+                Problem::because(campaigns::problems::CAMPAIGN_NOT_ACTIVE, "It is paused: resume it.")
             }
-            (Self::Activate | Self::Resume, CampaignStatus::Active) => ProblemKind::CampaignActive.into(),
-            _ => ProblemKind::CampaignNotActive.into(),
+            (Self::Activate | Self::Resume, CampaignStatus::Active) => {
+                campaigns::problems::CAMPAIGN_ACTIVE.into()
+            }
+            _ => campaigns::problems::CAMPAIGN_NOT_ACTIVE.into(),
         }
     }
 }
@@ -264,7 +266,7 @@ async fn require_sender(app: &App, campaign: &Campaign) -> Result<(), Problem> {
         Channel::Whatsapp => account.whatsapp_sender,
         _ => account.sms_sender,
     });
-    sender.map(drop).ok_or_else(|| ProblemKind::NoSender.into())
+    sender.map(drop).ok_or_else(|| campaigns::problems::NO_SENDER.into())
 }
 
 /// Sends the campaign's message to one customer, now, whatever its state: neither counted nor bound by the
@@ -298,7 +300,7 @@ pub async fn test(
 async fn card(app: &App, campaign: &Campaign, customer: &CustomerId) -> Result<Card, Problem> {
     let card = stamps::customers::card(&app.table, customer, &campaign.settings.program_id).await?;
     let own = card.filter(|card| card.account_id == campaign.account_id);
-    own.ok_or_else(|| ProblemKind::NotFound.because("The program has no such customer."))
+    own.ok_or_else(|| Problem::because(problems::NOT_FOUND, "The program has no such customer."))
 }
 
 /// The campaign's messages, in no particular order.

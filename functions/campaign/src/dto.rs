@@ -5,8 +5,9 @@ use campaigns::{
     entities::{CampaignStats, TwilioAccount},
     keyword::StopWords,
 };
+use codes::id::ClaimId;
 use domain::{
-    id::{AccountId, CampaignId, ClaimId, CustomerId, SendId},
+    id::{AccountId, CampaignId, CustomerId, SendId},
     phone::Phone,
 };
 use jiff::Timestamp;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use api::{App, Problem, ProblemKind, Query, retried};
+use api::{App, Problem, Query, problems, retried};
 use axum::{
     body::Bytes,
     extract::{FromRequest, Request, State},
@@ -36,7 +36,7 @@ const PUT_OFF: u32 = 10;
 /// The parameters of a request that Twilio signed for this URL.
 ///
 /// # Errors
-/// [`ProblemKind::SignatureInvalid`], whatever is wrong, also when there is no such account.
+/// [`problems::SIGNATURE_INVALID`], whatever is wrong, also when there is no such account.
 async fn signed(
     app: &App,
     account: &AccountId,
@@ -45,7 +45,7 @@ async fn signed(
     headers: &HeaderMap,
     body: &Bytes,
 ) -> Result<(TwilioAccount, BTreeMap<String, String>), Problem> {
-    let refused = || Problem::from(ProblemKind::SignatureInvalid);
+    let refused = || Problem::from(problems::SIGNATURE_INVALID);
     let account = twilio_accounts::read(&app.table, account).await?.ok_or_else(refused)?;
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let signature = text("x-twilio-signature");
@@ -67,7 +67,7 @@ async fn signed(
     let parameters = match is_form {
         true => parameters.into_iter().collect(),
         false => serde_json::from_slice(body)
-            .map_err(|_| ProblemKind::MalformedJson.because("The body is no object of strings."))?,
+            .map_err(|_| Problem::because(problems::MALFORMED_JSON, "The body is no object of strings."))?,
     };
     Ok((account, parameters))
 }
@@ -258,7 +258,7 @@ pub async fn unsubscribe(
         None => api::Json::<OptOutRequest>::from_request(request, &()).await?.0.token,
     };
     let token = token.ok_or_else(|| Problem::field("token", "is missing"))?;
-    let invalid = || Problem::from(ProblemKind::InvalidToken);
+    let invalid = || Problem::from(problems::INVALID_TOKEN);
     let customer = token::claimed_subject::<CustomerId>(&token).ok_or_else(invalid)?;
     let account = customers::account_of(&app.table, &customer).await?.ok_or_else(invalid)?;
     let key = accounts::signing_key(&app.table, &account).await?;

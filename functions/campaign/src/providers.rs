@@ -1,7 +1,7 @@
 //! The account at Twilio that an account's messages go through.
 
 use accounts::entities::AuditEntry;
-use api::{App, Json, Principal, Problem, ProblemKind, retried};
+use api::{App, Json, Principal, Problem, problems, retried};
 use axum::{extract::State, http::StatusCode};
 use campaigns::{entities::TwilioAccount, twilio::AuthToken, twilio_accounts};
 
@@ -12,7 +12,7 @@ use crate::dto::{TwilioRequest, TwilioView};
     responses((status = OK, body = TwilioView)))]
 pub async fn get(State(app): State<App>, principal: Principal) -> Result<axum::Json<TwilioView>, Problem> {
     let found = twilio_accounts::read(&app.table, &principal.account_id).await?;
-    let found = found.ok_or_else(|| ProblemKind::NotFound.because("No account at Twilio is set."))?;
+    let found = found.ok_or_else(|| Problem::because(problems::NOT_FOUND, "No account at Twilio is set."))?;
     Ok(axum::Json(TwilioView::of(found, app.public_url())))
 }
 
@@ -54,7 +54,7 @@ pub async fn put(
 #[utoipa::path(delete, path = "/api/v1/providers/twilio", tag = "campaign", responses((status = NO_CONTENT)))]
 pub async fn delete(State(app): State<App>, principal: Principal) -> Result<StatusCode, Problem> {
     let Some(old) = twilio_accounts::read(&app.table, &principal.account_id).await? else {
-        return Err(ProblemKind::NotFound.because("No account at Twilio is set."));
+        return Err(Problem::because(problems::NOT_FOUND, "No account at Twilio is set."));
     };
     twilio_accounts::forget(&old, &audit(&app, &principal, "twilio.forgotten")).apply(&app.table).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -1,12 +1,11 @@
 //! Routes of the campaign family.
 
 use api::{Access, Routes, routes};
-use domain::scope::Family;
 
 use crate::{campaigns, hooks, providers};
 
-const READ: Access = Access::Secret(Family::Campaigns.read());
-const WRITE: Access = Access::Secret(Family::Campaigns.write());
+const READ: Access = Access::Secret(::campaigns::CAMPAIGNS.read());
+const WRITE: Access = Access::Secret(::campaigns::CAMPAIGNS.write());
 
 /// Everything that this function answers.
 pub fn routes() -> Routes {

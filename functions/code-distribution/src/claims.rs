@@ -5,7 +5,7 @@
 //! was only held may go to somebody else.
 
 use api::{
-    App, Client, Committed, PathId, Post, Principal, Problem, ProblemKind, Query, created, existing,
+    App, Client, Committed, PathId, Post, Principal, Problem, Query, created, existing, problems,
     rate_limited, require_origin, respond, retried,
 };
 use axum::{
@@ -19,14 +19,13 @@ use codes::{
     claiming::{self, Offer},
     claims::{self, Counter},
     code_pool::{ClaimPolicy, Closed, CodePool, Platform},
-};
-use domain::{
     id::{ClaimId, CodePoolId},
-    rate::Verdict,
 };
+use domain::rate::Verdict;
 use files::Bucket;
+use futures_util::future::OptionFuture;
 use jiff::{SignedDuration, Timestamp};
-use table::Answer;
+use table::{Answer, TableError};
 
 use crate::{
     codes::text_of,
@@ -48,14 +47,14 @@ fn platform_of(pool: &CodePool, asked: Option<Platform>) -> Result<Platform, Pro
         return Ok(platform);
     }
     let detail = format!("The pool is for {}.", pool.settings.platform.name());
-    Err(ProblemKind::WrongPlatform.because(detail))
+    Err(Problem::because(codes::problems::WRONG_PLATFORM, detail))
 }
 
 fn closed_problem(closed: Closed) -> Problem {
     match closed {
-        Closed::Paused => ProblemKind::CodePoolPaused.into(),
-        Closed::Completed => ProblemKind::CodePoolCompleted.into(),
-        Closed::Expired => ProblemKind::CodePoolExpired.into(),
+        Closed::Paused => codes::problems::CODE_POOL_PAUSED.into(),
+        Closed::Completed => codes::problems::CODE_POOL_COMPLETED.into(),
+        Closed::Expired => codes::problems::CODE_POOL_EXPIRED.into(),
     }
 }
 
@@ -63,7 +62,7 @@ fn closed_problem(closed: Closed) -> Problem {
 fn require_claimer(pool: &CodePool, principal: &Principal) -> Result<(), Problem> {
     match pool.settings.claims {
         ClaimPolicy::ServerOnly if principal.is_publishable() => {
-            Err(ProblemKind::ServerOnly.because("Only servers claim from this code pool."))
+            Err(Problem::because(problems::SERVER_ONLY, "Only servers claim from this code pool."))
         }
         _ => Ok(()),
     }
@@ -78,7 +77,7 @@ fn require_own_kind(claim: &Claim, principal: &Principal) -> Result<(), Problem>
 }
 
 fn of_server() -> Problem {
-    ProblemKind::ServerOnly.because("A server claimed or reserved this user's code.")
+    Problem::because(problems::SERVER_ONLY, "A server claimed or reserved this user's code.")
 }
 
 /// Whether there is a code to be had. Never gives one: links are followed by machines, too.
@@ -91,11 +90,11 @@ pub async fn availability(
     Query(query): Query<AvailabilityQuery>,
     client: Client,
 ) -> Result<Response, Problem> {
-    let Counter { pool, .. } = counter(&app, &principal, &id).await?;
+    let Counter { pool, shelf, .. } = counter(&app, &principal, &id).await?;
     require_origin(&pool.settings.allowed_origins, &client.headers)?;
     let platform = platform_of(&pool, query.platform)?;
     let now = app.now();
-    let available = match (pool.closed(now), claims::shelf(&app.table, &id).await?) {
+    let available = match (pool.closed(now), shelf) {
         (None, Some(shelf)) => claims::is_available(&app.table, &shelf, platform, now).await?,
         _ => false,
     };
@@ -126,14 +125,23 @@ pub async fn claim(
     PathId(id): PathId<CodePoolId>,
     post: Post<ClaimRequest>,
 ) -> Result<Response, Problem> {
-    let counter = counter(&app, &principal, &id).await?;
+    let (counter, answered) = tokio::join!(counter(&app, &principal, &id), post.answered(&app));
+    let counter = counter?;
     require_origin(&counter.pool.settings.allowed_origins, &client.headers)?;
     require_claimer(&counter.pool, &principal)?;
-    let verdict = limit(&app, &principal, &client, &counter).await?;
-    let platform = platform_of(&counter.pool, post.body.platform)?;
-    let (answer, claim) = match post.answered(&app).await? {
+    let platform = platform_of(&counter.pool, post.body.platform);
+    let request = platform.map(|platform| request(&principal, &post.body, &counter, platform));
+    // What there is for the user is looked for while the request is counted.
+    let sought = match (&request, &answered) {
+        (Ok(request), Ok(None)) => Some(claiming::offer(&app.table, &counter, request, 1, app.now())),
+        _ => None,
+    };
+    let (verdict, sought) =
+        tokio::join!(limit(&app, &principal, &client, &counter), OptionFuture::from(sought));
+    let (verdict, request) = (verdict?, request?);
+    let (answer, claim) = match answered? {
         Some(answer) => (answer, None),
-        None => allot(&app, &principal, &post, &counter, platform).await?,
+        None => allot(&app, &post, &counter, &request, sought).await?,
     };
     let answer = with_code(&app, &bucket, &principal, answer, claim).await?;
     Ok(rate_limited(no_store(respond(answer)), verdict))
@@ -164,27 +172,30 @@ fn allotment(committed: Committed, answer: Answer, claim: Claim) -> Allotment {
     }
 }
 
+/// Makes the claim that is offered first, or another one when somebody else was faster.
 async fn allot(
     app: &App,
-    principal: &Principal,
     post: &Post<ClaimRequest>,
     counter: &Counter,
-    platform: Platform,
+    request: &claiming::Request,
+    mut first: Option<Result<Offer, TableError>>,
 ) -> Result<Allotment, Problem> {
-    let request = request(principal, &post.body, counter, platform);
     let began = app.now();
     let mut attempt = 0;
     while app.now() - PATIENCE < began {
         attempt += 1;
-        let offer = claiming::offer(&app.table, &counter.pool, &request, attempt, app.now()).await?;
+        let offer = match first.take() {
+            Some(offer) => offer?,
+            None => claiming::offer(&app.table, counter, request, attempt, app.now()).await?,
+        };
         let (claim, writes, is_new) = match offer {
             Offer::Claim { claim, writes, is_new } => (*claim, writes, is_new),
             Offer::OfServer => return Err(of_server()),
             Offer::Closed(closed) => return Err(closed_problem(closed)),
-            Offer::Gone => return Err(ProblemKind::NotFound.into()),
+            Offer::Gone => return Err(problems::NOT_FOUND.into()),
             Offer::Exhausted => {
-                let detail = format!("There is none for {} at the moment.", platform.name());
-                return Err(ProblemKind::CodesExhausted.because(detail));
+                let detail = format!("There is none for {} at the moment.", request.platform.name());
+                return Err(Problem::because(codes::problems::CODES_EXHAUSTED, detail));
             }
             Offer::Again => continue,
         };
@@ -199,7 +210,7 @@ async fn allot(
             Err(problem) => return Err(problem.into()),
         }
     }
-    Err(ProblemKind::Unavailable.into())
+    Err(problems::UNAVAILABLE.into())
 }
 
 fn request(
@@ -343,12 +354,17 @@ async fn settle(
             (ClaimStatus::Claimed, Settlement::Confirm) | (ClaimStatus::Released, Settlement::Release) => {
                 (claim, claims::unchanged())
             }
-            (ClaimStatus::Claimed, Settlement::Release) => return Err(ProblemKind::ClaimConfirmed.into()),
+            (ClaimStatus::Claimed, Settlement::Release) => {
+                return Err(codes::problems::CLAIM_CONFIRMED.into());
+            }
             (ClaimStatus::Released, Settlement::Confirm) => {
-                return Err(ProblemKind::ReservationLapsed.because("The reservation was given back."));
+                return Err(Problem::because(
+                    codes::problems::RESERVATION_LAPSED,
+                    "The reservation was given back.",
+                ));
             }
             (ClaimStatus::Reserved, _) if !claim.is_current(now) => {
-                return Err(ProblemKind::ReservationLapsed.into());
+                return Err(codes::problems::RESERVATION_LAPSED.into());
             }
             (ClaimStatus::Reserved, Settlement::Confirm) => {
                 require_promised(&pool, now)?;

@@ -1,9 +1,7 @@
 //! Codes as their owner sees them: masked, unless one is revealed.
 
 use accounts::entities::AuditEntry;
-use api::{
-    App, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query, existing, respond, retried,
-};
+use api::{App, List, PageQuery, PathId, Post, Principal, Problem, Query, existing, respond, retried};
 use axum::{
     Extension,
     extract::State,
@@ -14,8 +12,9 @@ use codes::{
     Placed,
     claim::{Archived, Code},
     code_pool::PromoCode,
+    id::{CodeId, CodePoolId},
 };
-use domain::id::{AccountId, CodeId, CodePoolId};
+use domain::id::AccountId;
 use files::Bucket;
 use table::Answer;
 
@@ -122,9 +121,9 @@ pub async fn redeem(
             CodeStatus::Redeemed => {
                 // Perhaps by this very request, sent twice at once.
                 let before = post.answered(&app).await?;
-                return before.map(respond).ok_or_else(|| ProblemKind::CodeRedeemed.into());
+                return before.map(respond).ok_or_else(|| codes::problems::CODE_REDEEMED.into());
             }
-            _ => return Err(ProblemKind::CodeNotClaimed.into()),
+            _ => return Err(codes::problems::CODE_NOT_CLAIMED.into()),
         }
         let audit = audit(&app, &principal, "code.redeemed", &code);
         let (redeemed, commit) = codes::redeem(&code, &audit, now);

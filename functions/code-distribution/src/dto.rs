@@ -6,10 +6,10 @@ use codes::{
     claim::{Claim, ClaimStatus, Claimer, Code},
     code_pool::{self, CodePool, CodePoolSettings, CodePoolStatus, Platform, PromoCode, ReservationSeconds},
     entities::{CodePoolStats, Import, ImportStatus, Stock},
+    id::{ClaimId, CodeId, CodePoolId, ImportId},
 };
 use domain::{
     Invalid,
-    id::{ClaimId, CodeId, CodePoolId, ImportId},
     text::{Fingerprint, Metadata, Name},
 };
 use jiff::Timestamp;

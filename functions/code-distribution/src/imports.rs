@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use accounts::entities::AuditEntry;
 use api::{
-    App, Committed, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query, created,
+    App, Committed, List, PageQuery, PathId, Post, Principal, Problem, Query, created, problems,
     rate_limited, respond,
 };
 use axum::{
@@ -13,8 +13,12 @@ use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
-use codes::{code_pool::Closed, entities::Import, imports};
-use domain::id::{CodePoolId, ImportId};
+use codes::{
+    code_pool::Closed,
+    entities::Import,
+    id::{CodePoolId, ImportId},
+    imports,
+};
 use files::{Bucket, CSV, UPLOAD_LIFETIME};
 use serde::Deserialize;
 use table::Answer;
@@ -41,7 +45,7 @@ pub async fn announce(
 ) -> Result<Response, Problem> {
     let pool = own(&app, &principal.account_id, &id).await?;
     let account = accounts::read(&app.table, &principal.account_id).await?;
-    let (account, _) = account.ok_or(ProblemKind::NotFound)?;
+    let (account, _) = account.ok_or(problems::NOT_FOUND)?;
     let verdict = app.limit(&account.id, "upload", "account", account.limits.uploads_per_minute).await?;
     if let Some(answer) = post.answered(&app).await? {
         let answer = with_link(&bucket, &id, answer).await?;
@@ -49,7 +53,7 @@ pub async fn announce(
     }
     let now = app.now();
     if pool.closed(now) == Some(Closed::Completed) {
-        return Err(ProblemKind::CodePoolCompleted.into());
+        return Err(codes::problems::CODE_POOL_COMPLETED.into());
     }
     let import_id = ImportId::new(now);
     let import = Import::new(import_id.clone(), &account.id, &id, object_of(&id, &import_id), now);
@@ -104,7 +108,7 @@ pub async fn get(
     principal: Principal,
     Path((id, import_id)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
-    let missing = || Problem::from(ProblemKind::NotFound);
+    let missing = || Problem::from(problems::NOT_FOUND);
     let id: CodePoolId = id.parse().map_err(|_| missing())?;
     let import_id: ImportId = import_id.parse().map_err(|_| missing())?;
     own(&app, &principal.account_id, &id).await?;

@@ -2,8 +2,8 @@
 
 use accounts::entities::AuditEntry;
 use api::{
-    App, IfMatch, Json, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query, created, etag,
-    existing, merge_patch, respond,
+    App, IfMatch, Json, List, PageQuery, PathId, Post, Principal, Problem, Query, created, etag, existing,
+    merge_patch, problems, respond,
 };
 use axum::{
     extract::State,
@@ -13,8 +13,9 @@ use axum::{
 use codes::{
     code_pool::{CodePool, CodePoolSettings},
     code_pools,
+    id::CodePoolId,
 };
-use domain::id::{AccountId, CodePoolId};
+use domain::id::AccountId;
 use families::EventView;
 use projection::events;
 use table::CommitError;
@@ -68,7 +69,7 @@ pub async fn get(
     PathId(id): PathId<CodePoolId>,
 ) -> Result<Response, Problem> {
     let pool = own(&app, &principal.account_id, &id).await?;
-    let counts = code_pools::stats(&app.table, &id).await?.ok_or(ProblemKind::NotFound)?;
+    let counts = code_pools::stats(&app.table, &id).await?.ok_or(problems::NOT_FOUND)?;
     let rev = pool.rev;
     let view = CodePoolWithCounts { pool: pool.into(), counts: counts.into() };
     Ok((etag(rev), axum::Json(view)).into_response())
@@ -89,7 +90,7 @@ pub async fn patch(
     let old = own(&app, &principal.account_id, &id).await?;
     seen.check(old.rev)?;
     if old.deleting {
-        return Err(ProblemKind::CodePoolDeleting.into());
+        return Err(codes::problems::CODE_POOL_DELETING.into());
     }
     let settings: CodePoolSettings = merge_patch(&old.settings, &patch)?;
     if settings.platform != old.settings.platform {
@@ -99,7 +100,7 @@ pub async fn patch(
     let audit = audit(&app, &principal, "code_pool.updated", &id);
     match code_pools::update(&app.table, &new, old.rev, &audit).await {
         Ok(()) => Ok((etag(new.rev), axum::Json(CodePoolView::from(new))).into_response()),
-        Err(CommitError::Condition(_)) => Err(ProblemKind::PreconditionFailed.into()),
+        Err(CommitError::Condition(_)) => Err(problems::PRECONDITION_FAILED.into()),
         Err(error) => Err(error.into()),
     }
 }

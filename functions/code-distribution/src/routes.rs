@@ -1,13 +1,12 @@
 //! Routes of the code family.
 
 use api::{Access, Routes, routes};
-use domain::scope::Family;
 
 use crate::{claims, codes, imports, pools};
 
-const READ: Access = Access::Secret(Family::Codes.read());
-const WRITE: Access = Access::Secret(Family::Codes.write());
-const SHOP: Access = Access::Publishable(Family::Codes.write());
+const READ: Access = Access::Secret(::codes::CODES.read());
+const WRITE: Access = Access::Secret(::codes::CODES.write());
+const SHOP: Access = Access::Publishable(::codes::CODES.write());
 
 /// Everything that this function answers.
 pub fn routes() -> Routes {
@@ -24,7 +23,7 @@ pub fn routes() -> Routes {
         .route(READ, routes!(codes::get))
         .route(WRITE, routes!(codes::reveal))
         .route(WRITE, routes!(codes::redeem))
-        .route(Access::Publishable(Family::Codes.read()), routes!(claims::availability))
+        .route(Access::Publishable(::codes::CODES.read()), routes!(claims::availability))
         .route(SHOP, routes!(claims::claim))
         .route(READ, routes!(claims::get))
         .route(SHOP, routes!(claims::confirm))

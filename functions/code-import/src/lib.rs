@@ -15,9 +15,9 @@ use codes::code_pool::CodePool;
 use codes::{
     code_pools,
     entities::{Import, ImportStatus},
+    id::{CodePoolId, ImportId},
     imports,
 };
-use domain::id::{CodePoolId, ImportId};
 use files::{Bucket, FilesError};
 use jiff::Timestamp;
 use serde::Deserialize;

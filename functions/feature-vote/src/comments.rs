@@ -2,14 +2,14 @@
 
 use accounts::entities::AuditEntry;
 use api::{
-    App, Client, Committed, Json, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query,
-    created, existing, rate_limited, require_origin, respond, retried,
+    App, Client, Committed, Json, List, PageQuery, PathId, Post, Principal, Problem, Query, created,
+    existing, problems, rate_limited, require_origin, respond, retried,
 };
 use axum::{extract::State, response::Response};
-use domain::id::CommentId;
 use features::{
     comments,
     feature::{Comment, CommentStatus},
+    id::CommentId,
 };
 use table::Answer;
 use waitlists::{subscriber::Subscriber, subscribers};
@@ -17,7 +17,7 @@ use waitlists::{subscriber::Subscriber, subscribers};
 use crate::{
     dto::{CommentFilter, CommentRequest, CommentView, Moderation},
     features::own,
-    votes::{ballot, voter},
+    votes::{ballot_of, voter},
 };
 
 /// Of one subscriber.
@@ -41,7 +41,7 @@ pub async fn create(
     let account = &principal.account_id;
     let verdict = app.limit(account, "comments", author.as_str(), COMMENTS_PER_MINUTE).await?;
     let posted = retried(|| async {
-        let ballot = ballot(&app, &principal, &client, &post.body.feature_id, &author).await?;
+        let ballot = ballot_of(&app, &principal, &client, &post.body.feature_id, &author).await?;
         let now = app.now();
         let comment = Comment {
             id: CommentId::new(now),
@@ -79,7 +79,7 @@ struct Said {
 async fn said(app: &App, principal: &Principal, answer: Answer) -> Result<Answer, Problem> {
     let Said { id } = serde_json::from_str(&answer.body)?;
     let found = comments::read(&app.table, &principal.account_id, &id).await?;
-    shown(answer, found.ok_or_else(|| ProblemKind::NotFound.because("The comment is gone."))?)
+    shown(answer, found.ok_or_else(|| Problem::because(problems::NOT_FOUND, "The comment is gone."))?)
 }
 
 fn shown(answer: Answer, comment: Comment) -> Result<Answer, Problem> {
@@ -101,7 +101,7 @@ pub async fn list(
     let status = filter.status.unwrap_or(CommentStatus::Approved);
     let hidden = status != CommentStatus::Approved || filter.waitlist_id.is_some();
     if principal.is_publishable() && hidden {
-        return Err(ProblemKind::SecretKeyRequired.into());
+        return Err(problems::SECRET_KEY_REQUIRED.into());
     }
     let found = match (&filter.feature_id, &filter.waitlist_id) {
         (Some(feature), None) => {

@@ -1,16 +1,18 @@
 //! What the feature-vote family takes and gives.
 
 use domain::{
-    id::{CommentId, FeatureId, SubscriberId, WaitlistId},
+    id::SubscriberId,
     text::{Name, Prose},
 };
 use features::{
     Listed, Order,
     feature::{Comment, CommentStatus, Feature, FeatureSettings, FeatureStatus, Vote, demand_index},
+    id::{CommentId, FeatureId},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
+use waitlists::id::WaitlistId;
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -2,22 +2,24 @@
 
 use accounts::entities::AuditEntry;
 use api::{
-    App, Client, IfMatch, Json, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query,
-    acting_subscriber, created, etag, existing, merge_patch, require_origin, respond,
+    App, Client, IfMatch, Json, List, PageQuery, PathId, Post, Principal, Problem, Query, acting_subscriber,
+    created, etag, existing, merge_patch, problems, require_origin, respond,
 };
 use axum::{
     extract::State,
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use domain::id::{AccountId, FeatureId, WaitlistId};
+use domain::id::AccountId;
 use families::EventView;
 use features::{
     Listed,
     feature::{Feature, FeatureSettings},
+    id::FeatureId,
 };
 use projection::events;
 use table::CommitError;
+use waitlists::id::WaitlistId;
 
 use crate::dto::{FeatureFilter, FeatureRequest, FeatureView, MergeRequest};
 
@@ -32,8 +34,10 @@ pub async fn own(app: &App, account: &AccountId, id: &FeatureId) -> Result<Featu
 /// Refuses to change a feature that is not there any more.
 fn require_kept(feature: &Feature) -> Result<(), Problem> {
     match &feature.merged_into {
-        _ if feature.deleting => Err(ProblemKind::FeatureDeleting.into()),
-        Some(target) => Err(ProblemKind::FeatureMerged.because(format!("It is part of {target} now."))),
+        _ if feature.deleting => Err(features::problems::FEATURE_DELETING.into()),
+        Some(target) => {
+            Err(Problem::because(features::problems::FEATURE_MERGED, format!("It is part of {target} now.")))
+        }
         None => Ok(()),
     }
 }
@@ -72,7 +76,7 @@ pub async fn create(
         "waitlist",
     )?;
     if waitlist.deleting {
-        return Err(ProblemKind::WaitlistDeleting.into());
+        return Err(waitlists::problems::WAITLIST_DELETING.into());
     }
     let feature = Feature::new(principal.account_id.clone(), waitlist.id, post.body.settings(), app.now());
     let commit = features::create(&feature, &audit(&app, &principal, "feature.created", &feature.id));
@@ -160,7 +164,7 @@ pub async fn patch(
     let audit = audit(&app, &principal, "feature.updated", &id);
     match features::update(&new, old.rev, &audit).apply(&app.table).await {
         Ok(()) => Ok((etag(new.rev), axum::Json(shown(&app, new).await?)).into_response()),
-        Err(CommitError::Condition(_)) => Err(ProblemKind::PreconditionFailed.into()),
+        Err(CommitError::Condition(_)) => Err(problems::PRECONDITION_FAILED.into()),
         Err(error) => Err(error.into()),
     }
 }

@@ -1,14 +1,13 @@
 //! Routes of the feature-vote family.
 
 use api::{Access, Routes, routes};
-use domain::scope::Family;
 
 use crate::{comments, features, votes};
 
-const READ: Access = Access::Secret(Family::Features.read());
-const WRITE: Access = Access::Secret(Family::Features.write());
-const PUBLIC_READ: Access = Access::Publishable(Family::Features.read());
-const PUBLIC_WRITE: Access = Access::Publishable(Family::Features.write());
+const READ: Access = Access::Secret(::features::FEATURES.read());
+const WRITE: Access = Access::Secret(::features::FEATURES.write());
+const PUBLIC_READ: Access = Access::Publishable(::features::FEATURES.read());
+const PUBLIC_WRITE: Access = Access::Publishable(::features::FEATURES.write());
 
 /// Everything that this function answers.
 pub fn routes() -> Routes {

@@ -1,15 +1,13 @@
 //! Votes: one subscriber, one vote for each feature.
 
 use api::{
-    App, Client, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query, acting_subscriber,
-    existing, rate_limited, require_origin, respond, retried,
+    App, Client, List, PageQuery, PathId, Post, Principal, Problem, Query, acting_subscriber,
+    claimed_subscriber, existing, problems, rate_limited, require_origin, respond, retried,
 };
 use axum::{extract::State, http::StatusCode, response::Response};
-use domain::{
-    id::{FeatureId, SubscriberId},
-    rate::Verdict,
-};
-use features::Ballot;
+use domain::{id::SubscriberId, rate::Verdict};
+use features::{Ballot, id::FeatureId};
+use futures_util::future::OptionFuture;
 use waitlists::subscriber::SubscriberStatus;
 
 use crate::{
@@ -22,7 +20,7 @@ const TURNS_PER_MINUTE: u64 = 30;
 
 /// All that a vote or a comment depends on; refused unless feature and subscriber are of one waitlist, which lets the
 /// caller's page in, and the subscriber is verified.
-pub async fn ballot(
+pub async fn ballot_of(
     app: &App,
     principal: &Principal,
     client: &Client,
@@ -30,21 +28,31 @@ pub async fn ballot(
     subscriber: &SubscriberId,
 ) -> Result<Ballot, Problem> {
     let found = features::ballot(&app.table, feature, subscriber).await?;
+    admitted(app, principal, client, found).await
+}
+
+async fn admitted(
+    app: &App,
+    principal: &Principal,
+    client: &Client,
+    found: Option<Ballot>,
+) -> Result<Ballot, Problem> {
     let own = found.filter(|ballot| {
         ballot.feature.account_id == principal.account_id
             && ballot.feature.waitlist_id == ballot.subscriber.waitlist_id
     });
-    let ballot = own.ok_or_else(|| ProblemKind::NotFound.because("The waitlist has no such feature."))?;
+    let ballot =
+        own.ok_or_else(|| Problem::because(problems::NOT_FOUND, "The waitlist has no such feature."))?;
     let waitlist = existing(
         waitlists::read(&app.table, &principal.account_id, &ballot.feature.waitlist_id).await?,
         "waitlist",
     )?;
     require_origin(&waitlist.settings.allowed_origins, &client.headers)?;
     if ballot.subscriber.status == SubscriberStatus::Pending {
-        return Err(ProblemKind::NotVerified.into());
+        return Err(waitlists::problems::NOT_VERIFIED.into());
     }
     if ballot.feature.deleting {
-        return Err(ProblemKind::FeatureDeleting.into());
+        return Err(features::problems::FEATURE_DELETING.into());
     }
     Ok(ballot)
 }
@@ -78,21 +86,36 @@ pub async fn cast(
     client: Client,
     post: Post<serde_json::Value>,
 ) -> Result<Response, Problem> {
-    if let Some(answer) = post.answered(&app).await? {
+    // Read before it is known who votes: what is shown and done waits for that.
+    let claimed = claimed_subscriber(&client);
+    let read = OptionFuture::from(claimed.as_ref().map(|claimed| features::ballot(&app.table, &id, claimed)));
+    let (answered, voter, read) =
+        tokio::join!(post.answered(&app), voter(&app, &principal, &client, &id), read);
+    if let Some(answer) = answered? {
         return Ok(respond(answer));
     }
-    let voter = voter(&app, &principal, &client, &id).await?;
-    let verdict = limit(&app, &principal, &voter).await?;
-    let voted = retried(|| async {
-        let ballot = ballot(&app, &principal, &client, &id, &voter).await?;
-        if !ballot.feature.settings.status.is_open() {
-            return Err(ProblemKind::FeatureClosed.into());
+    let voter = voter?;
+    let found = read.transpose()?.flatten();
+    let (verdict, ballot) =
+        tokio::join!(limit(&app, &principal, &voter), admitted(&app, &principal, &client, found));
+    let verdict = verdict?;
+    let mut first = Some(ballot);
+    let voted = retried(|| {
+        let first = first.take();
+        async {
+            let ballot = match first {
+                Some(ballot) => ballot?,
+                None => ballot_of(&app, &principal, &client, &id, &voter).await?,
+            };
+            if !ballot.feature.settings.status.is_open() {
+                return Err(features::problems::FEATURE_CLOSED.into());
+            }
+            let view = VoteView { feature_id: ballot.feature.id.clone(), voted: true };
+            let body = serde_json::to_string(&view)?;
+            let answer = table::Answer { status: StatusCode::OK.as_u16(), body, location: None };
+            let committed = post.commit(&app, ballot.cast(app.now()), &answer).await?;
+            Ok(respond(committed.answer_or(answer)))
         }
-        let view = VoteView { feature_id: ballot.feature.id.clone(), voted: true };
-        let body = serde_json::to_string(&view)?;
-        let answer = table::Answer { status: StatusCode::OK.as_u16(), body, location: None };
-        let committed = post.commit(&app, ballot.cast(app.now()), &answer).await?;
-        Ok(respond(committed.answer_or(answer)))
     });
     Ok(rate_limited(voted.await?, Some(verdict)))
 }
@@ -110,7 +133,7 @@ pub async fn take_back(
     let voter = voter(&app, &principal, &client, &id).await?;
     limit(&app, &principal, &voter).await?;
     retried(|| async {
-        let ballot = ballot(&app, &principal, &client, &id, &voter).await?;
+        let ballot = ballot_of(&app, &principal, &client, &id, &voter).await?;
         let view = VoteView { feature_id: ballot.feature.id.clone(), voted: false };
         let Some(commit) = ballot.take_back(app.now()) else { return Ok(axum::Json(view)) };
         commit.apply(&app.table).await?;

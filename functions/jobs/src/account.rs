@@ -3,10 +3,11 @@
 use accounts::{
     api_key::{ApiKey, KeyKind},
     entities::{Account, AccountSigning, ApiKeyRecord, AuditEntry, Limits, Member},
+    id::{ApiKeyId, MemberId},
 };
 use domain::{
     email::Email,
-    id::{AccountId, ApiKeyId, MemberId},
+    id::AccountId,
     scope::{Grant, Role},
     secret::SigningKey,
     text::Name,

@@ -13,6 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ::codes::id::CodeId;
 use campaigns::{
     campaign::{
         Body, Campaign, CampaignStatus, ContentSid, FREQUENCY_CAP, QuietHours, Send, SendReason, SendStatus,
@@ -21,11 +22,7 @@ use campaigns::{
     entities::{Cap, TwilioAccount},
     sends::{self, Recipient, Taken},
 };
-use domain::{
-    email::Email,
-    id::{CodeId, SendId},
-    phone::Phone,
-};
+use domain::{email::Email, id::SendId, phone::Phone};
 use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use messages::senders::{self, Lease, Sender};

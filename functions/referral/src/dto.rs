@@ -1,7 +1,7 @@
 //! What the referral family takes and gives.
 
 use domain::{
-    id::{ClickId, LedgerId, ReferralId, RewardId, SubscriberId, WaitlistId},
+    id::SubscriberId,
     text::{Name, Word},
 };
 use jiff::Timestamp;
@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use waitlists::{
     fraud::Signal,
+    id::{ClickId, LedgerId, ReferralId, RewardId, WaitlistId},
     referral_code::ReferralCode,
     subscriber::{LedgerChange, LedgerEntry, Referral, ReferralStatus, Reward, RewardStatus, Subscriber},
 };

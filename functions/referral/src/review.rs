@@ -1,12 +1,12 @@
 //! Fraud review: people decide what becomes of a suspicious referral.
 
 use api::{
-    App, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query, existing, respond, retried,
+    App, List, PageQuery, PathId, Post, Principal, Problem, Query, existing, problems, respond, retried,
 };
 use axum::{extract::State, http::StatusCode, response::Response};
-use domain::id::ReferralId;
 use table::Answer;
 use waitlists::{
+    id::ReferralId,
     referrals::{self, Review},
     subscribers,
 };
@@ -67,7 +67,7 @@ async fn review(
         let referral = subscribers::referral(&app.table, id)
             .await?
             .filter(|referral| referral.account_id == principal.account_id)
-            .ok_or(ProblemKind::NotFound)?;
+            .ok_or(problems::NOT_FOUND)?;
         let Some((after, commit)) =
             referrals::review(&app.table, &referral, review, &principal.id, app.now()).await?
         else {
@@ -75,7 +75,7 @@ async fn review(
             if let Some(answer) = post.answered(app).await? {
                 return Ok(respond(answer));
             }
-            return Err(ProblemKind::ReferralNotReviewable.into());
+            return Err(waitlists::problems::REFERRAL_NOT_REVIEWABLE.into());
         };
         let body = serde_json::to_string(&ReferralView::from(after))?;
         let answer = Answer { status: StatusCode::OK.as_u16(), body, location: None };

@@ -1,16 +1,14 @@
 //! Routes of the referral family.
 
 use api::{
-    Access, App, Client, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query, Routes,
-    created, existing, rate_limited, require_origin, require_subscriber, respond, routes,
+    Access, App, Client, List, PageQuery, PathId, Post, Principal, Problem, Query, Routes, created, existing,
+    problems, rate_limited, require_origin, require_subscriber, respond, routes,
 };
 use axum::{extract::State, response::Response};
-use domain::{
-    id::{AccountId, ClickId, SubscriberId, WaitlistId},
-    scope::Family,
-};
+use domain::id::{AccountId, SubscriberId};
 use waitlists::{
     entities::Click,
+    id::{ClickId, WaitlistId},
     referral_code::ReferralCode,
     referrals::{self, ClickContext},
     subscriber::Subscriber,
@@ -22,14 +20,14 @@ use crate::{
     review,
 };
 
-const READ: Access = Access::Secret(Family::Referrals.read());
-const WRITE: Access = Access::Secret(Family::Referrals.write());
-const PUBLIC: Access = Access::Publishable(Family::Referrals.read());
+const READ: Access = Access::Secret(waitlists::REFERRALS.read());
+const WRITE: Access = Access::Secret(waitlists::REFERRALS.write());
+const PUBLIC: Access = Access::Publishable(waitlists::REFERRALS.read());
 
 /// Everything that this function answers.
 pub fn routes() -> Routes {
     Routes::new()
-        .route(Access::Publishable(Family::Referrals.write()), routes!(click))
+        .route(Access::Publishable(waitlists::REFERRALS.write()), routes!(click))
         .route(READ, routes!(review::list))
         .route(PUBLIC, routes!(stats))
         .route(PUBLIC, routes!(rewards))
@@ -41,7 +39,7 @@ pub fn routes() -> Routes {
 
 async fn own_subscriber(app: &App, account: &AccountId, id: &SubscriberId) -> Result<Subscriber, Problem> {
     let found = subscribers::read(&app.table, account, id).await?;
-    found.map(|found| found.subscriber).ok_or_else(|| ProblemKind::NotFound.into())
+    found.map(|found| found.subscriber).ok_or_else(|| problems::NOT_FOUND.into())
 }
 
 /// Counts a visit through a referral link. With a publishable key, visits are limited per address of the caller.
@@ -59,7 +57,7 @@ async fn click(
     let now = app.now();
     let code = ReferralCode::try_from(post.body.referral_code.clone()).ok();
     let context = referrals::click_context(&app.table, &principal.account_id, code.as_ref()).await?;
-    let ClickContext { owner, account, signing } = context.ok_or(ProblemKind::NotFound)?;
+    let ClickContext { owner, account, signing } = context.ok_or(problems::NOT_FOUND)?;
     // A server that reports visits has one address for all of them.
     let verdict = match principal.is_publishable() {
         true => {

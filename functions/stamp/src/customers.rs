@@ -2,8 +2,8 @@
 
 use accounts::entities::AuditEntry;
 use api::{
-    App, Client, IfMatch, Json, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query,
-    created, etag, existing, merge_patch, rate_limited, require_origin, respond, retried,
+    App, Client, IfMatch, Json, List, PageQuery, PathId, Post, Principal, Problem, Query, created, etag,
+    existing, merge_patch, problems, rate_limited, require_origin, respond, retried,
 };
 use axum::{
     extract::State,
@@ -56,17 +56,17 @@ pub async fn enrol(
     require_origin(&settings.allowed_origins, &client.headers)?;
     let by_page = principal.is_publishable();
     if by_page && settings.enrollment == EnrolmentPolicy::ServerOnly {
-        return Err(ProblemKind::ServerOnly.because("Only servers enrol customers in this program."));
+        return Err(Problem::because(problems::SERVER_ONLY, "Only servers enrol customers in this program."));
     }
     let verdict = limit(&app, &principal, &client, &context).await?;
     if let Some(answer) = post.answered(&app).await? {
         return Ok(rate_limited(respond(answer), verdict));
     }
     if settings.is_paused() {
-        return Err(ProblemKind::ProgramPaused.into());
+        return Err(stamps::problems::PROGRAM_PAUSED.into());
     }
     if !settings.countries.serve(&post.body.phone) {
-        return Err(ProblemKind::CountryNotServed.into());
+        return Err(stamps::problems::COUNTRY_NOT_SERVED.into());
     }
     let enrolled = retried(|| async {
         let now = app.now();
@@ -227,10 +227,8 @@ pub async fn patch(
     let audit = audit(&app, &principal, "customer.updated", &id);
     match customers::update(&app.table, &signing, &old, &new, &audit).await {
         Ok(()) => Ok((etag(new.rev), axum::Json(CustomerView::from(new))).into_response()),
-        Err(UpdateError::PhoneTaken) => Err(ProblemKind::PhoneTaken.into()),
-        Err(UpdateError::Commit(error)) if error.is_condition() => {
-            Err(ProblemKind::PreconditionFailed.into())
-        }
+        Err(UpdateError::PhoneTaken) => Err(stamps::problems::PHONE_TAKEN.into()),
+        Err(UpdateError::Commit(error)) if error.is_condition() => Err(problems::PRECONDITION_FAILED.into()),
         Err(UpdateError::Commit(error)) => Err(error.into()),
     }
 }
@@ -269,7 +267,7 @@ pub async fn card_of(
 ) -> Result<Response, Problem> {
     let till = stamps::till(&app.table, &principal.account_id, &query.program_id, &id).await?;
     let till = existing(till, "program or customer")?;
-    let card = till.card.as_ref().ok_or(ProblemKind::NotEnrolled)?;
+    let card = till.card.as_ref().ok_or(stamps::problems::NOT_ENROLLED)?;
     let now = app.now();
     let expires = now + SHOWN_FOR;
     let view = ShownCardView {

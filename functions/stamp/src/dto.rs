@@ -4,7 +4,7 @@ use api::ConsentInput;
 use domain::{
     consent::Consent,
     email::Email,
-    id::{CardRewardId, CustomerId, ProgramId, StampId},
+    id::{CustomerId, ProgramId},
     phone::Phone,
     text::{Line, Name, TimeZoneName, Word},
 };
@@ -14,6 +14,7 @@ use stamps::{
     Given,
     customer::{Customer, Provisional, Said},
     entities::ProgramStats,
+    id::{CardRewardId, StampId},
     stamp::{Card, CardReward, CardRewardStatus, Program, ProgramSettings, Stamp, StampCount, StampStatus},
 };
 use utoipa::{IntoParams, ToSchema};

@@ -2,8 +2,8 @@
 
 use accounts::entities::AuditEntry;
 use api::{
-    App, IfMatch, Json, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query, created, etag,
-    existing, merge_patch, respond,
+    App, IfMatch, Json, List, PageQuery, PathId, Post, Principal, Problem, Query, created, etag, existing,
+    merge_patch, problems, respond,
 };
 use axum::{
     extract::State,
@@ -89,14 +89,14 @@ pub async fn patch(
     let old = own(&app, &principal.account_id, &id).await?;
     seen.check(old.rev)?;
     if old.deleting {
-        return Err(ProblemKind::ProgramDeleting.into());
+        return Err(stamps::problems::PROGRAM_DELETING.into());
     }
     let settings: ProgramSettings = merge_patch(&old.settings, &patch)?;
     let new = old.with_settings(settings, app.now());
     let audit = audit(&app, &principal, "program.updated", &id);
     match programs::update(&app.table, &old, &new, &audit).await {
         Ok(()) => Ok((etag(new.rev), axum::Json(ProgramView::from(new))).into_response()),
-        Err(CommitError::Condition(_)) => Err(ProblemKind::PreconditionFailed.into()),
+        Err(CommitError::Condition(_)) => Err(problems::PRECONDITION_FAILED.into()),
         Err(error) => Err(error.into()),
     }
 }

@@ -1,9 +1,9 @@
 //! Rewards of full cards: each is redeemed once, for good.
 
-use api::{App, List, PathId, Post, Principal, Problem, ProblemKind, existing, respond, retried};
+use api::{App, List, PathId, Post, Principal, Problem, existing, respond, retried};
 use axum::{extract::State, http::StatusCode, response::Response};
-use domain::id::{CardRewardId, CustomerId};
-use stamps::stamp::CardRewardStatus;
+use domain::id::CustomerId;
+use stamps::{id::CardRewardId, stamp::CardRewardStatus};
 use table::Answer;
 
 use crate::{customers, dto::CardRewardView};
@@ -43,12 +43,12 @@ pub async fn redeem(
             CardRewardStatus::Redeemed => {
                 // Perhaps by this very request, sent twice at once.
                 let before = post.answered(&app).await?;
-                return before.map(respond).ok_or_else(|| ProblemKind::RewardRedeemed.into());
+                return before.map(respond).ok_or_else(|| stamps::problems::REWARD_REDEEMED.into());
             }
-            CardRewardStatus::Withdrawn => return Err(ProblemKind::RewardWithdrawn.into()),
+            CardRewardStatus::Withdrawn => return Err(stamps::problems::REWARD_WITHDRAWN.into()),
         }
         if reward.expires_at.is_some_and(|at| at <= now) {
-            return Err(ProblemKind::RewardExpired.into());
+            return Err(stamps::problems::REWARD_EXPIRED.into());
         }
         let (redeemed, commit) = stamps::redeem(&reward, now);
         let body = serde_json::to_string(&CardRewardView::of(redeemed, now))?;

@@ -1,14 +1,13 @@
 //! Routes of the stamp family.
 
 use api::{Access, Routes, routes};
-use domain::scope::Family;
 
 use crate::{customers, programs, rewards, stamps};
 
-const READ: Access = Access::Secret(Family::Stamps.read());
-const WRITE: Access = Access::Secret(Family::Stamps.write());
+const READ: Access = Access::Secret(::stamps::STAMPS.read());
+const WRITE: Access = Access::Secret(::stamps::STAMPS.write());
 /// What staff may do, who change no settings.
-const TILL: Access = Access::Secret(Family::Till.write());
+const TILL: Access = Access::Secret(::stamps::TILL.write());
 
 /// Everything that this function answers.
 pub fn routes() -> Routes {
@@ -18,7 +17,7 @@ pub fn routes() -> Routes {
         .route(READ, routes!(programs::get))
         .route(WRITE, routes!(programs::patch, programs::delete))
         .route(READ, routes!(programs::events))
-        .route(Access::Publishable(Family::Till.write()), routes!(customers::enrol))
+        .route(Access::Publishable(::stamps::TILL.write()), routes!(customers::enrol))
         .route(READ, routes!(customers::list))
         .route(READ, routes!(customers::get))
         .route(WRITE, routes!(customers::patch, customers::erase))

@@ -7,16 +7,17 @@
 use std::collections::BTreeMap;
 
 use accounts::entities::AuditEntry;
-use api::{App, PathId, Post, Principal, Problem, ProblemKind, created, existing, respond, retried};
+use api::{App, PathId, Post, Principal, Problem, created, existing, problems, respond, retried};
 use axum::{extract::State, http::StatusCode, response::Response};
 use domain::{
-    id::{CustomerId, ProgramId, StampId},
+    id::{CustomerId, ProgramId},
     token::{Shown, TokenError},
 };
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, future::OptionFuture, stream};
 use jiff::{SignedDuration, Timestamp};
 use stamps::{
     Given, Till, Visit, Voiding,
+    id::StampId,
     stamp::{StampStatus, next_allowed},
 };
 use table::Answer;
@@ -54,7 +55,7 @@ async fn require_cooled_down(app: &App, till: &Till, taken_at: Timestamp) -> Res
     let near = stamps::around(&app.table, &till.customer.id, &till.program.id, taken_at, within).await?;
     match next_allowed(taken_at, near.into_iter().map(|stamp| stamp.taken_at), cooldown) {
         None => Ok(()),
-        Some(at) => Err(ProblemKind::StampCooldown.until(at)),
+        Some(at) => Err(Problem::until(stamps::problems::STAMP_COOLDOWN, at)),
     }
 }
 
@@ -82,12 +83,16 @@ impl Presented {
         }
     }
 
+    async fn till(&self, app: &App, principal: &Principal) -> Result<Till, Problem> {
+        till(app, principal, &self.program_id, &self.customer_id).await
+    }
+
     /// What the visit can be used for once only, if it is proven by a code.
     fn once(&self, till: &Till, now: Timestamp) -> Result<Option<String>, Problem> {
         let Some(token) = &self.token else { return Ok(None) };
         match Shown::verify(&till.signing, token, now) {
             Ok(shown) => Ok(Some(format!("token:{}", shown.nonce))),
-            Err(TokenError::Expired) => Err(ProblemKind::StampTokenExpired.into()),
+            Err(TokenError::Expired) => Err(stamps::problems::STAMP_TOKEN_EXPIRED.into()),
             Err(TokenError::Forged) => Err(Problem::field("token", "is no customer's code")),
         }
     }
@@ -102,44 +107,54 @@ pub async fn give(
     principal: Principal,
     post: Post<StampRequest>,
 ) -> Result<Response, Problem> {
-    if let Some(answer) = post.answered(&app).await? {
+    let presented = Presented::of(&post.body);
+    let read = presented.as_ref().ok().map(|presented| presented.till(&app, &principal));
+    let (answered, mut read) = tokio::join!(post.answered(&app), OptionFuture::from(read));
+    if let Some(answer) = answered? {
         return Ok(respond(answer));
     }
-    let presented = Presented::of(&post.body)?;
-    retried(|| async {
-        let till = till(&app, &principal, &presented.program_id, &presented.customer_id).await?;
-        let now = app.now();
-        let once = presented.once(&till, now)?;
-        if till.program.settings.is_paused() {
-            return Err(ProblemKind::ProgramPaused.into());
-        }
-        let card = till.card.as_ref().ok_or(ProblemKind::NotEnrolled)?;
-        // This very request, sent twice at once, is no second visit.
-        if let Err(problem) = require_cooled_down(&app, &till, now).await {
-            return match post.answered(&app).await? {
-                Some(answer) => Ok(respond(answer)),
-                None => Err(problem),
+    let presented = &presented?;
+    let (app, principal, post) = (&app, &principal, &post);
+    retried(|| {
+        let read = read.take();
+        async move {
+            let till = match read {
+                Some(till) => till?,
+                None => presented.till(app, principal).await?,
             };
-        }
-        let visit =
-            Visit { count: post.body.count, taken_at: now, given_by: principal.id.clone(), once, now };
-        let (given, commit) = stamps::give(&till.program, card, visit);
-        let answer =
-            created(format!("/api/v1/stamps/{}", given.stamp.id), &GivenView::of(&given, &till.program))?;
-        let seen = till.customer.seen(now).filter(|_| presented.token.is_some());
-        let commit = match &seen {
-            Some(seen) => {
-                let id = seen.id.as_str();
-                let audit =
-                    AuditEntry::new(&principal.account_id, &principal.id, "customer.confirmed", id, now);
-                stamps::confirming(commit, &till.customer, seen, &audit)
+            let now = app.now();
+            let once = presented.once(&till, now)?;
+            if till.program.settings.is_paused() {
+                return Err(stamps::problems::PROGRAM_PAUSED.into());
             }
-            None => commit,
-        };
-        let committed = post.commit(&app, commit, &answer).await;
-        let committed =
-            committed.map_err(|problem| problem.or(stamps::is_used, ProblemKind::StampTokenUsed))?;
-        Ok(respond(committed.answer_or(answer)))
+            let card = till.card.as_ref().ok_or(stamps::problems::NOT_ENROLLED)?;
+            // This very request, sent twice at once, is no second visit.
+            if let Err(problem) = require_cooled_down(app, &till, now).await {
+                return match post.answered(app).await? {
+                    Some(answer) => Ok(respond(answer)),
+                    None => Err(problem),
+                };
+            }
+            let visit =
+                Visit { count: post.body.count, taken_at: now, given_by: principal.id.clone(), once, now };
+            let (given, commit) = stamps::give(&till.program, card, visit);
+            let answer =
+                created(format!("/api/v1/stamps/{}", given.stamp.id), &GivenView::of(&given, &till.program))?;
+            let seen = till.customer.seen(now).filter(|_| presented.token.is_some());
+            let commit = match &seen {
+                Some(seen) => {
+                    let id = seen.id.as_str();
+                    let audit =
+                        AuditEntry::new(&principal.account_id, &principal.id, "customer.confirmed", id, now);
+                    stamps::confirming(commit, &till.customer, seen, &audit)
+                }
+                None => commit,
+            };
+            let committed = post.commit(app, commit, &answer).await;
+            let committed = committed
+                .map_err(|problem| problem.or(stamps::is_used, stamps::problems::STAMP_TOKEN_USED))?;
+            Ok(respond(committed.answer_or(answer)))
+        }
     })
     .await
     .map_err(Problem::or_unavailable)
@@ -160,10 +175,10 @@ pub async fn void(
             return Ok(axum::Json(stamp.into()));
         }
         let till = till(&app, &principal, &stamp.program_id, &stamp.customer_id).await?;
-        let card = till.card.as_ref().ok_or(ProblemKind::NotEnrolled)?;
+        let card = till.card.as_ref().ok_or(stamps::problems::NOT_ENROLLED)?;
         let (voided, commit) = match stamps::void(&app.table, &till.program, card, &stamp, app.now()).await? {
             Voiding::Possible(voided, commit) => (voided, commit),
-            Voiding::Spent => return Err(ProblemKind::StampSpent.into()),
+            Voiding::Spent => return Err(stamps::problems::STAMP_SPENT.into()),
             Voiding::Overtaken => return Err(Problem::contended()),
         };
         commit.apply(&app.table).await?;
@@ -226,24 +241,26 @@ async fn of_one_customer(
 async fn one(app: &App, principal: &Principal, stamp: &OfflineStamp) -> Result<SyncOutcome, Problem> {
     let now = app.now();
     if stamp.taken_at > now + AHEAD || stamp.taken_at < now - LATE {
-        return Ok(SyncOutcome::refused(ProblemKind::StampTimeRefused, None));
+        return Ok(SyncOutcome::refused(stamps::problems::STAMP_TIME_REFUSED, None));
     }
     let once = format!("till:{}", stamp.till_id.as_str());
     retried(|| async {
         let till =
             stamps::till(&app.table, &principal.account_id, &stamp.program_id, &stamp.customer_id).await?;
-        let Some(till) = till else { return Ok(SyncOutcome::refused(ProblemKind::NotFound, None)) };
-        let Some(card) = &till.card else { return Ok(SyncOutcome::refused(ProblemKind::NotEnrolled, None)) };
+        let Some(till) = till else { return Ok(SyncOutcome::refused(problems::NOT_FOUND, None)) };
+        let Some(card) = &till.card else {
+            return Ok(SyncOutcome::refused(stamps::problems::NOT_ENROLLED, None));
+        };
         // Before the cooldown: the stamp itself is too close to itself.
         if let Some(before) = stamps::used_for(&app.table, &stamp.customer_id, &once).await? {
             return Ok(SyncOutcome::Duplicate { stamp_id: before });
         }
         if !till.program.takes(stamp.taken_at) {
-            return Ok(SyncOutcome::refused(ProblemKind::ProgramPaused, None));
+            return Ok(SyncOutcome::refused(stamps::problems::PROGRAM_PAUSED, None));
         }
         if let Err(problem) = require_cooled_down(app, &till, stamp.taken_at).await {
             return match problem.kind {
-                ProblemKind::StampCooldown => Ok(SyncOutcome::refused(problem.kind, problem.detail)),
+                stamps::problems::STAMP_COOLDOWN => Ok(SyncOutcome::refused(problem.kind, problem.detail)),
                 _ => Err(problem),
             };
         }

@@ -4,7 +4,7 @@ use api::ConsentInput;
 use domain::{
     consent::Consent,
     email::Email,
-    id::{ExportId, SubscriberId, WaitlistId},
+    id::SubscriberId,
     text::{Fingerprint, Metadata, Name, Word},
 };
 use jiff::Timestamp;
@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use waitlists::{
     entities::{Export, ExportStatus},
+    id::{ExportId, WaitlistId},
     positions::Position,
     referral_code::ReferralCode,
     subscriber::{Subscriber, SubscriberStatus},

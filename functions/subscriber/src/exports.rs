@@ -1,20 +1,20 @@
 //! CSV exports: started here, written by the jobs function, fetched by a pre-signed link.
 
 use accounts::entities::AuditEntry;
-use api::{App, Committed, PathId, Post, Principal, Problem, ProblemKind, Query, existing, respond};
+use api::{App, Committed, PathId, Post, Principal, Problem, Query, existing, problems, respond};
 use axum::{
     Extension,
     extract::State,
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use domain::id::{ExportId, WaitlistId};
 use files::Bucket;
 use jiff::SignedDuration;
 use table::{Answer, Commit};
 use waitlists::{
     entities::{Export, ExportStatus},
     exports,
+    id::{ExportId, WaitlistId},
 };
 
 use crate::dto::{ExportRequest, ExportView, OfWaitlist};
@@ -88,7 +88,7 @@ pub async fn get(
     let export = exports::read(&app.table, &id)
         .await?
         .filter(|export| export.account_id == principal.account_id)
-        .ok_or(ProblemKind::NotFound)?;
+        .ok_or(problems::NOT_FOUND)?;
     // A rule of the bucket deletes the file then.
     let export = match export.created_at + FILE_LIFETIME < app.now() {
         true => Export { status: ExportStatus::Expired, ..export },

@@ -4,19 +4,22 @@
 //! entry. Without double opt-in the answer is then the entry, without its token.
 //! With double opt-in the answer never tells a known address from a new one.
 
+use accounts::entities::Account;
 use api::{
-    App, Client, Committed, Post, Principal, Problem, ProblemKind, created, rate_limited, require_origin,
+    App, Client, Committed, Post, Principal, Problem, created, problems, rate_limited, require_origin,
     respond,
 };
 use axum::{extract::State, http::StatusCode, response::Response};
 use domain::{
-    id::{ReferralId, SubscriberId},
+    id::SubscriberId,
     rate::Verdict,
     token::{self, Purpose},
 };
+use futures_util::future::OptionFuture;
 use table::Answer;
 use waitlists::{
     fraud::{Assessment, Origin},
+    id::ReferralId,
     referral_code::ReferralCode,
     seats::{self, Seating},
     subscriber::{Referral, ReferralStatus, ReturnRequest, Subscriber, SubscriberStatus},
@@ -53,52 +56,96 @@ pub async fn join(
         &request.waitlist_id,
         &request.email,
         code.as_ref(),
-    )
-    .await?
-    .ok_or_else(|| ProblemKind::NotFound.because("There is no such waitlist."))?;
+    );
+    let (context, answered) = tokio::join!(context, post.answered(&app));
+    let context =
+        context?.ok_or_else(|| Problem::because(problems::NOT_FOUND, "There is no such waitlist."))?;
     require_origin(&context.waitlist.settings.allowed_origins, &client.headers)?;
-    let (verdict, seating) =
-        tokio::try_join!(limit(&app, &principal, &client, &context), seating(&app, &context))?;
-    if let Some(answer) = post.answered(&app).await? {
-        return Ok(rate_limited(respond(with_token(answer, &context)?), verdict));
-    }
-    if !context.waitlist.accepts_joins() {
-        return Err(ProblemKind::WaitlistNotOpen.into());
-    }
     let disposable = request.email.is_disposable();
-    if disposable && context.waitlist.settings.email_policy == EmailPolicy::Block {
-        return Err(ProblemKind::DisposableEmail.into());
-    }
-    let response = match &context.existing {
-        _ if !opts_in(&context) => ask(&app, &post, &context, &client, disposable).await?,
-        Some(existing) => again(&app, &post, &context, existing).await?,
-        None => first(&app, &post, &context, &client, disposable, seating).await?,
+    let blocked = disposable && context.waitlist.settings.email_policy == EmailPolicy::Block;
+    let limit = Limit::of(&principal, &client, &context);
+    let takes_place = !blocked && takes_place(&context) && matches!(answered, Ok(None));
+    let ahead = takes_place && !limit.as_ref().is_some_and(|limit| limit.has_refused(&app));
+    let counted = OptionFuture::from(limit.as_ref().map(|limit| limit.count(&app)));
+    let (verdict, place) = tokio::join!(counted, place(&app, &context, takes_place, ahead));
+    let mut place = place?;
+    let joined = async {
+        let verdict = verdict.transpose()?;
+        if let Some(answer) = answered? {
+            return Ok(rate_limited(respond(with_token(answer, &context)?), verdict));
+        }
+        if !context.waitlist.accepts_joins() {
+            return Err(waitlists::problems::WAITLIST_NOT_OPEN.into());
+        }
+        if blocked {
+            return Err(waitlists::problems::DISPOSABLE_EMAIL.into());
+        }
+        let response = match &context.existing {
+            _ if !opts_in(&context) => ask(&app, &post, &context, &client, disposable).await?,
+            Some(existing) => again(&app, &post, &context, existing).await?,
+            None => first(&app, &post, &context, &client, disposable, &mut place).await?,
+        };
+        Ok(rate_limited(response, verdict))
     };
-    Ok(rate_limited(response, verdict))
+    let joined = joined.await;
+    if place.number.is_some()
+        && let Err(error) = subscribers::waste_number(&app.table, &context.waitlist.id).await
+    {
+        tracing::warn!(cause = %error, "a number in line is skipped");
+    }
+    joined
 }
 
-/// A server that joins people on their behalf has one address for all of them.
-async fn limit(
-    app: &App,
-    principal: &Principal,
-    client: &Client,
-    context: &JoinContext,
-) -> Result<Option<Verdict>, Problem> {
-    if !principal.is_publishable() {
-        return Ok(None);
-    }
-    let caller = context.signing.signing_key.pseudonym("ip", &client.line());
-    let limit = context.account.limits.joins_per_ip_per_minute;
-    app.limit(&principal.account_id, "join", &caller, limit).await.map(Some)
+/// How often pages may join people from one address. A server that joins people on their behalf has one address for all of
+/// them.
+struct Limit<'a> {
+    account: &'a Account,
+    caller: String,
 }
 
-/// Looks for a seat when the join may take one.
-async fn seating(app: &App, context: &JoinContext) -> Result<Seating, Problem> {
-    let takes_one = opts_in(context) && context.existing.is_none() && context.waitlist.accepts_joins();
-    match takes_one {
-        true => Ok(seats::find(&app.table, &context.waitlist).await?),
-        false => Ok(Seating::Unlimited),
+impl<'a> Limit<'a> {
+    const NAME: &'static str = "join";
+
+    fn of(principal: &Principal, client: &Client, context: &'a JoinContext) -> Option<Self> {
+        let caller = || context.signing.signing_key.pseudonym("ip", &client.line());
+        principal.is_publishable().then(|| Self { account: &context.account, caller: caller() })
     }
+
+    fn has_refused(&self, app: &App) -> bool {
+        app.has_refused(&self.account.id, Self::NAME, &self.caller)
+    }
+
+    async fn count(&self, app: &App) -> Result<Verdict, Problem> {
+        let limit = self.account.limits.joins_per_ip_per_minute;
+        app.limit(&self.account.id, Self::NAME, &self.caller, limit).await
+    }
+}
+
+/// Where somebody may come to stand.
+struct Place {
+    seating: Seating,
+    /// A number that was taken, and at which certainly nobody stands.
+    number: Option<u64>,
+}
+
+/// Whether the join may lead into the line at once.
+fn takes_place(context: &JoinContext) -> bool {
+    opts_in(context) && context.existing.is_none() && context.waitlist.accepts_joins()
+}
+
+/// Looks for a seat when the join may take one. A number is taken ahead where there are seats for all.
+async fn place(app: &App, context: &JoinContext, takes_place: bool, ahead: bool) -> Result<Place, Problem> {
+    let seating = match takes_place {
+        true => seats::find(&app.table, &context.waitlist).await?,
+        false => Seating::Unlimited,
+    };
+    let number = match seating {
+        Seating::Unlimited if ahead => {
+            Some(subscribers::take_number(&app.table, &context.waitlist.id).await?)
+        }
+        _ => None,
+    };
+    Ok(Place { seating, number })
 }
 
 /// Whether joining is all it takes to be in line.
@@ -144,7 +191,7 @@ async fn ask(
             },
         }
     }
-    Err(ProblemKind::Unavailable.into())
+    Err(problems::UNAVAILABLE.into())
 }
 
 async fn first(
@@ -153,50 +200,42 @@ async fn first(
     context: &JoinContext,
     client: &Client,
     disposable: bool,
-    seating: Seating,
+    place: &mut Place,
 ) -> Result<Response, Problem> {
-    let mut spare = None;
-    let joined = enter(app, post, context, client, disposable, seating, &mut spare).await;
-    if spare.is_some()
-        && let Err(error) = subscribers::waste_number(&app.table, &context.waitlist.id).await
-    {
-        tracing::warn!(cause = %error, "a number in line is skipped");
-    }
-    match joined? {
+    match enter(app, post, context, client, disposable, place).await? {
         Some(answer) => Ok(respond(with_token(answer, context)?)),
         // The same address joined a moment ago.
         None => {
             let winner = subscribers::by_email(&app.table, &context.waitlist.id, &post.body.email).await?;
-            again(app, post, context, &winner.ok_or(ProblemKind::Conflict)?).await
+            again(app, post, context, &winner.ok_or(problems::CONFLICT)?).await
         }
     }
 }
 
-/// Makes the entry; `None` when the address has one by now. `spare` is left with the number at which certainly nobody
-/// stands, if one was taken.
+/// Makes the entry; `None` when the address has one by now. The place keeps its number when certainly nobody came to stand
+/// there.
 async fn enter(
     app: &App,
     post: &Post<JoinRequest>,
     context: &JoinContext,
     client: &Client,
     disposable: bool,
-    mut seating: Seating,
-    spare: &mut Option<u64>,
+    place: &mut Place,
 ) -> Result<Option<Answer>, Problem> {
     for _ in 0..ATTEMPTS {
-        let seat = match seating {
+        let seat = match place.seating {
             Seating::Unlimited => None,
             Seating::Free(seat) => Some(seat),
             Seating::Full => {
                 // Perhaps it was this very address that took the last seat, a moment ago.
                 let winner =
                     subscribers::by_email(&app.table, &context.waitlist.id, &post.body.email).await?;
-                return winner.map(|_| None).ok_or_else(|| ProblemKind::WaitlistFull.into());
+                return winner.map(|_| None).ok_or_else(|| waitlists::problems::WAITLIST_FULL.into());
             }
         };
-        let number = match *spare {
+        let number = match place.number {
             Some(number) => number,
-            None => *spare.insert(subscribers::take_number(&app.table, &context.waitlist.id).await?),
+            None => *place.number.insert(subscribers::take_number(&app.table, &context.waitlist.id).await?),
         };
         let subscriber = Subscriber {
             seated: seat.is_some(),
@@ -208,7 +247,7 @@ async fn enter(
         let answer = created(format!("/api/v1/subscribers/{}", subscriber.id), &view)?;
         match post.commit(app, subscribers::join(&subscriber, referral.as_ref(), seat), &answer).await {
             Ok(Committed::Fresh) => {
-                *spare = None;
+                place.number = None;
                 return Ok(Some(answer));
             }
             Ok(Committed::Before(before)) => return Ok(Some(before)),
@@ -217,19 +256,19 @@ async fn enter(
                 // A code that is taken already is a matter of one in 10^11: another is drawn.
                 Some(JoinRefusal::CodeTaken) => {}
                 Some(JoinRefusal::SeatTaken) => {
-                    seating = seats::find(&app.table, &context.waitlist).await?;
+                    place.seating = seats::find(&app.table, &context.waitlist).await?;
                 }
                 None => {
                     if problem.may_be_applied() {
                         // The number is left to the entry that there may be.
-                        *spare = None;
+                        place.number = None;
                     }
                     return Err(problem.into());
                 }
             },
         }
     }
-    Err(ProblemKind::Unavailable.into())
+    Err(problems::UNAVAILABLE.into())
 }
 
 fn new_subscriber(
@@ -307,7 +346,7 @@ async fn again(
     context: &JoinContext,
     id: &SubscriberId,
 ) -> Result<Response, Problem> {
-    let found = subscribers::read(&app.table, &context.account.id, id).await?.ok_or(ProblemKind::Conflict)?;
+    let found = subscribers::read(&app.table, &context.account.id, id).await?.ok_or(problems::CONFLICT)?;
     // Who joined under double opt-in has to verify, also when the policy has changed since.
     let reveals = found.subscriber.status != SubscriberStatus::Pending;
     let answer = match reveals {

@@ -2,19 +2,20 @@
 //!
 //! Both are harmless to repeat, and neither happens by a GET: mail scanners follow links.
 
-use api::{App, Problem, ProblemKind, Query, retried};
+use api::{App, Problem, Query, problems, retried};
 use axum::{
     extract::{FromRequest, Request, State},
     http::StatusCode,
     response::Redirect,
 };
 use domain::{
-    id::{AccountId, ReferralId, SubscriberId},
+    id::{AccountId, SubscriberId},
     secret::SigningKey,
     token::{self, Purpose, TokenError},
 };
 use table::Table;
 use waitlists::{
+    id::ReferralId,
     seats::{self, Seating},
     subscriber::{Subscriber, SubscriberStatus},
     subscribers::{self, Returning as _},
@@ -36,12 +37,12 @@ pub async fn verify(
         let (subscriber, key, purpose) =
             holder(&app, &[Purpose::Verify, Purpose::Return], &request.token).await?;
         let waitlist =
-            waitlists::find(&app.table, &subscriber.waitlist_id).await?.ok_or(ProblemKind::NotFound)?;
+            waitlists::find(&app.table, &subscriber.waitlist_id).await?.ok_or(problems::NOT_FOUND)?;
         let is_pending = subscriber.status == SubscriberStatus::Pending;
         let returns = purpose == Purpose::Return && subscriber.return_request.is_some();
         let confirmed = match (is_pending, returns) {
             (false, false) => subscriber,
-            _ if waitlist.deleting => return Err(ProblemKind::WaitlistDeleting.into()),
+            _ if waitlist.deleting => return Err(waitlists::problems::WAITLIST_DELETING.into()),
             (true, _) => bring_in_line(&app, subscriber, &waitlist).await?,
             (false, true) => bring_back(&app, subscriber).await?,
         };
@@ -71,7 +72,7 @@ async fn bring_in_line(
             // Perhaps it was this very subscriber who took the last seat, a moment ago.
             let now = subscribers::find(&app.table, &subscriber.id).await?;
             let verified = now.filter(|now| now.status != SubscriberStatus::Pending);
-            return verified.ok_or_else(|| ProblemKind::WaitlistFull.into());
+            return verified.ok_or_else(|| waitlists::problems::WAITLIST_FULL.into());
         }
     };
     let referral = match &subscriber.referred_by {
@@ -111,7 +112,7 @@ async fn view(
     waitlist: &Waitlist,
     key: &SigningKey,
 ) -> Result<JoinedView, Problem> {
-    let found = subscribers::read(&app.table, account, &subscriber.id).await?.ok_or(ProblemKind::NotFound)?;
+    let found = subscribers::read(&app.table, account, &subscriber.id).await?.ok_or(problems::NOT_FOUND)?;
     let position = found.position(&app.table).await?;
     let token = token::issue(key, Purpose::Subscriber, &subscriber.id, None);
     Ok(JoinedView::new(&found.subscriber, waitlist, app.public_url(), position, Some(token)))
@@ -159,7 +160,7 @@ pub async fn unsubscribe_page(
     let token = query.token.unwrap_or_default();
     // The token is ours or it is nothing: no other character belongs into it.
     if !token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) {
-        return Err(ProblemKind::InvalidToken.into());
+        return Err(problems::INVALID_TOKEN.into());
     }
     Ok(Redirect::to(&format!("{}/unsubscribe?token={token}", app.public_url())))
 }
@@ -170,14 +171,14 @@ async fn holder(
     purposes: &[Purpose],
     text: &str,
 ) -> Result<(Subscriber, SigningKey, Purpose), Problem> {
-    let invalid = || Problem::from(ProblemKind::InvalidToken);
+    let invalid = || Problem::from(problems::INVALID_TOKEN);
     let claimed = token::claimed_subject::<SubscriberId>(text).ok_or_else(invalid)?;
     let subscriber = subscribers::find(&app.table, &claimed).await?.ok_or_else(invalid)?;
     let key = signing_key(&app.table, &subscriber.account_id).await?.ok_or_else(invalid)?;
     for purpose in purposes {
         match token::verify::<SubscriberId>(&key, *purpose, text, app.now()) {
             Ok(_) => return Ok((subscriber, key, *purpose)),
-            Err(TokenError::Expired) => return Err(ProblemKind::ExpiredToken.into()),
+            Err(TokenError::Expired) => return Err(problems::EXPIRED_TOKEN.into()),
             Err(TokenError::Forged) => {}
         }
     }

@@ -1,19 +1,21 @@
 //! What an account does with its subscribers, and what subscribers see of themselves.
 
 use api::{
-    App, Client, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind, Query, existing,
+    App, Client, List, PageQuery, PathId, Post, Principal, Problem, Query, existing, problems,
     require_subscriber, respond, retried,
 };
 use axum::{extract::State, http::StatusCode, response::Response};
 use domain::{
     Invalid,
     email::Email,
-    id::{AccountId, SubscriberId, WaitlistId},
+    id::{AccountId, SubscriberId},
 };
 use jiff::Timestamp;
 use table::{Answer, Page};
 use waitlists::{
-    erasure, positions,
+    erasure,
+    id::WaitlistId,
+    positions,
     subscriber::{Subscriber, SubscriberStatus},
     subscribers::{self, Found},
 };
@@ -26,7 +28,7 @@ use crate::dto::{
 const MAX_INVITATIONS: usize = 99;
 
 async fn own(app: &App, account: &AccountId, id: &SubscriberId) -> Result<Found, Problem> {
-    subscribers::read(&app.table, account, id).await?.ok_or_else(|| ProblemKind::NotFound.into())
+    subscribers::read(&app.table, account, id).await?.ok_or_else(|| problems::NOT_FOUND.into())
 }
 
 /// The subscribers of a waitlist.
@@ -102,8 +104,12 @@ pub async fn position(
     PathId(id): PathId<SubscriberId>,
     client: Client,
 ) -> Result<axum::Json<PositionView>, Problem> {
-    require_subscriber(&app, &principal, &client, &id).await?;
-    let found = own(&app, &principal.account_id, &id).await?;
+    let (allowed, found) = tokio::join!(
+        require_subscriber(&app, &principal, &client, &id),
+        own(&app, &principal.account_id, &id)
+    );
+    allowed?;
+    let found = found?;
     let position = found.position(&app.table).await?;
     Ok(axum::Json(PositionView {
         id,
@@ -130,7 +136,10 @@ pub async fn convert(
     retried(|| async {
         let found = own(&app, &principal.account_id, &id).await?.subscriber;
         if found.status == SubscriberStatus::Pending {
-            return Err(ProblemKind::NotInLine.because("The address has not been verified."));
+            return Err(Problem::because(
+                waitlists::problems::NOT_IN_LINE,
+                "The address has not been verified.",
+            ));
         }
         let now = app.now();
         let rev = found.rev;
@@ -167,7 +176,7 @@ pub async fn invite(
     }
     let waitlist = existing(waitlists::read(&app.table, &principal.account_id, &id).await?, "waitlist")?;
     if waitlist.deleting {
-        return Err(ProblemKind::WaitlistDeleting.into());
+        return Err(waitlists::problems::WAITLIST_DELETING.into());
     }
     retried(|| async {
         let (candidates, wanted) = candidates(&app, &id, &post.body).await?;
@@ -226,7 +235,7 @@ async fn candidates(
             let strangers =
                 found.len() < ids.len() || found.iter().any(|entry| entry.waitlist_id != *waitlist);
             if strangers {
-                return Err(ProblemKind::NotFound.because("A subscriber is not on this waitlist."));
+                return Err(Problem::because(problems::NOT_FOUND, "A subscriber is not on this waitlist."));
             }
             Ok((found, ids.len()))
         }

@@ -1,22 +1,21 @@
 //! Routes of the subscriber family.
 
 use api::{Access, Routes, routes};
-use domain::scope::Family;
 
 use crate::{exports, join, links, manage, pages};
 
-const READ: Access = Access::Secret(Family::Subscribers.read());
-const WRITE: Access = Access::Secret(Family::Subscribers.write());
+const READ: Access = Access::Secret(waitlists::SUBSCRIBERS.read());
+const WRITE: Access = Access::Secret(waitlists::SUBSCRIBERS.write());
 
 /// Everything that this function answers.
 pub fn routes() -> Routes {
     Routes::new()
-        .route(Access::Publishable(Family::Subscribers.write()), routes!(join::join))
+        .route(Access::Publishable(waitlists::SUBSCRIBERS.write()), routes!(join::join))
         .route(READ, routes!(manage::list))
         .route(READ, routes!(exports::start_by_get))
         .route(READ, routes!(manage::get))
         .route(WRITE, routes!(manage::erase))
-        .route(Access::Publishable(Family::Subscribers.read()), routes!(manage::position))
+        .route(Access::Publishable(waitlists::SUBSCRIBERS.read()), routes!(manage::position))
         .route(WRITE, routes!(manage::convert))
         .route(WRITE, routes!(manage::invite))
         .route(Access::Token, routes!(links::verify))

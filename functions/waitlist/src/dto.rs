@@ -1,14 +1,12 @@
 //! What the waitlist family gives. What it takes is [`WaitlistSettings`].
 
-use domain::{
-    id::WaitlistId,
-    text::{Locale, Name, Slug},
-};
+use domain::text::{Locale, Name, Slug};
 use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 use waitlists::{
     WaitlistCounts,
+    id::WaitlistId,
     waitlist::{Branding, RewardTiers, VerificationPolicy, Waitlist, WaitlistSettings, WaitlistStatus},
 };
 

@@ -2,27 +2,27 @@
 
 use accounts::entities::AuditEntry;
 use api::{
-    Access, App, Client, IfMatch, Json, List, PageQuery, PathId, Post, Principal, Problem, ProblemKind,
-    Query, Routes, created, etag, merge_patch, require_origin, respond, routes,
+    Access, App, Client, IfMatch, Json, List, PageQuery, PathId, Post, Principal, Problem, Query, Routes,
+    created, etag, merge_patch, problems, require_origin, respond, routes,
 };
 use axum::{
     extract::State,
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use domain::{
-    id::{AccountId, WaitlistId},
-    scope::Family,
-};
+use domain::id::AccountId;
 use families::EventView;
 use projection::events;
 use table::CommitError;
-use waitlists::waitlist::{Waitlist, WaitlistSettings};
+use waitlists::{
+    id::WaitlistId,
+    waitlist::{Waitlist, WaitlistSettings},
+};
 
 use crate::dto::{PublicWaitlist, WaitlistView, WaitlistWithCounts};
 
-const READ: Access = Access::Secret(Family::Waitlists.read());
-const WRITE: Access = Access::Secret(Family::Waitlists.write());
+const READ: Access = Access::Secret(waitlists::WAITLISTS.read());
+const WRITE: Access = Access::Secret(waitlists::WAITLISTS.write());
 
 /// Everything that this function answers.
 pub fn routes() -> Routes {
@@ -31,12 +31,12 @@ pub fn routes() -> Routes {
         .route(READ, routes!(list))
         .route(READ, routes!(get))
         .route(WRITE, routes!(patch, put, delete))
-        .route(Access::Publishable(Family::Waitlists.read()), routes!(public))
+        .route(Access::Publishable(waitlists::WAITLISTS.read()), routes!(public))
         .route(READ, routes!(list_events))
 }
 
 async fn own(app: &App, account: &AccountId, id: &WaitlistId) -> Result<Waitlist, Problem> {
-    waitlists::read(&app.table, account, id).await?.ok_or_else(|| ProblemKind::NotFound.into())
+    waitlists::read(&app.table, account, id).await?.ok_or_else(|| problems::NOT_FOUND.into())
 }
 
 /// Creates a waitlist. A name is enough.
@@ -64,10 +64,10 @@ async fn create(
             Err(problem) if problem.is(waitlists::is_slug_taken) && post.body.slug.is_none() => {
                 settings.slug = Some(waitlist.slug.with_suffix());
             }
-            Err(problem) => return Err(problem.or(waitlists::is_slug_taken, ProblemKind::SlugTaken)),
+            Err(problem) => return Err(problem.or(waitlists::is_slug_taken, waitlists::problems::SLUG_TAKEN)),
         }
     }
-    Err(ProblemKind::SlugTaken.into())
+    Err(waitlists::problems::SLUG_TAKEN.into())
 }
 
 /// The account's waitlists, oldest first.
@@ -142,14 +142,14 @@ async fn save(
     settings: WaitlistSettings,
 ) -> Result<Response, Problem> {
     if old.deleting {
-        return Err(ProblemKind::WaitlistDeleting.into());
+        return Err(waitlists::problems::WAITLIST_DELETING.into());
     }
     let new = old.with_settings(settings, app.now());
     let audit = audit(app, principal, "waitlist.updated", &old.id);
     match waitlists::update(&app.table, old, &new, &audit).await {
         Ok(()) => Ok((etag(new.rev), axum::Json(WaitlistView::from(new))).into_response()),
-        Err(error) if waitlists::is_slug_taken(&error) => Err(ProblemKind::SlugTaken.into()),
-        Err(CommitError::Condition(_)) => Err(ProblemKind::PreconditionFailed.into()),
+        Err(error) if waitlists::is_slug_taken(&error) => Err(waitlists::problems::SLUG_TAKEN.into()),
+        Err(CommitError::Condition(_)) => Err(problems::PRECONDITION_FAILED.into()),
         Err(error) => Err(error.into()),
     }
 }

@@ -20,15 +20,15 @@ use api::{
     metrics::{self, Unit},
 };
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
-use domain::{id::DeliveryId, secret};
+use domain::secret;
 use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use queues::{Grouped, Queue, QueueError};
 use serde::Deserialize;
 use table::{LIST_SHARDS, Table, TableError};
-use webhooks::Target;
 use webhooks::tasks::WebhookTask;
 use webhooks::webhook::{Attempt, Delivery, DeliveryStatus, DisabledReason, is_given_up};
+use webhooks::{Target, id::DeliveryId};
 
 use crate::caller::{Called, Caller};
 

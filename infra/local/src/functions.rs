@@ -50,6 +50,11 @@ pub fn routes() -> impl Iterator<Item = Routes> {
     APIS.iter().map(|api| (api.routes)())
 }
 
+/// The names of the functions that answer requests.
+pub fn apis() -> impl Iterator<Item = &'static str> {
+    APIS.iter().map(|api| api.binary)
+}
+
 impl Handler {
     fn new(binary: &str, env: &Env) -> Result<Option<Self>, StartError> {
         if let Some(api) = APIS.iter().find(|api| api.binary == binary) {

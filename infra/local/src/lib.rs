@@ -40,7 +40,7 @@ use tokio::{net::TcpListener, runtime::Handle, sync::Notify, task::AbortHandle};
 
 pub use credentials::Credentials;
 pub use error::PlatformError;
-pub use functions::routes;
+pub use functions::{apis, routes};
 pub use sqs::Depth;
 
 use crate::{

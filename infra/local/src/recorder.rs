@@ -45,6 +45,8 @@ pub enum Record {
 /// A function was invoked.
 #[derive(Clone, Debug)]
 pub struct Invocation {
+    /// Which one it was, in this process.
+    pub number: u64,
     /// Its logical id.
     pub function: String,
     /// Records or messages in the event; none for a request.
@@ -56,6 +58,10 @@ pub struct Invocation {
 #[derive(Clone, Debug)]
 pub struct Call {
     pub function: String,
+    /// The number of the invocation that waited for it; none when a task of its own did.
+    pub invocation: Option<u64>,
+    pub sent_at: Instant,
+    pub answered_at: Instant,
     /// e.g. `DynamoDB.GetItem`, `SQS.SendMessage`, `S3.GET`.
     pub operation: String,
     pub charges: Vec<Charge>,
@@ -73,11 +79,18 @@ struct Inner {
     table: OnceLock<(Schema, Items)>,
     /// Held while an item is read, written and read again.
     writing: tokio::sync::Mutex<()>,
+    /// How many invocations there were.
+    invocations: AtomicU64,
     /// Invocations and calls under way.
     busy: AtomicU64,
     last: Mutex<Option<Instant>>,
     /// The stream had no more records than those delivered when it was asked at this time.
     read_out: Mutex<Option<Instant>>,
+}
+
+tokio::task_local! {
+    /// The number of the invocation that the task works for.
+    static INVOCATION: u64;
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -144,10 +157,11 @@ impl Recorder {
             return invoked.await;
         }
         let _busy = Busy::with(self);
+        let number = self.0.invocations.fetch_add(1, Ordering::Relaxed);
         let started = Instant::now();
-        let answer = invoked.await;
+        let answer = INVOCATION.scope(number, invoked).await;
         let took = started.elapsed();
-        self.add(Record::Invocation(Invocation { function: function.to_owned(), records, took }));
+        self.add(Record::Invocation(Invocation { number, function: function.to_owned(), records, took }));
         answer
     }
 
@@ -217,6 +231,7 @@ impl HttpConnector for Recording<SharedHttpConnector> {
         let body = request.body().bytes().filter(|_| service == "DynamoDB");
         let body: Value = body.and_then(|body| serde_json::from_slice(body).ok()).unwrap_or_default();
         let inner = self.inner.clone();
+        let (invocation, sent_at) = (INVOCATION.try_with(|number| *number).ok(), Instant::now());
         HttpConnectorFuture::new(async move {
             let _busy = Busy::with(&recorder);
             let writing = Writing::of(&verb, &body);
@@ -231,7 +246,8 @@ impl HttpConnector for Recording<SharedHttpConnector> {
             };
             let started = Instant::now();
             let answer = inner.call(request).await;
-            let took = started.elapsed();
+            let answered_at = Instant::now();
+            let took = answered_at - started;
             let done = answer.as_ref().is_ok_and(|answer| answer.status().is_success());
             let charges = match (table, writing, before) {
                 (Some((schema, items)), Some(writing), Some(before)) => {
@@ -242,7 +258,16 @@ impl HttpConnector for Recording<SharedHttpConnector> {
             };
             drop(held);
             let operation = format!("{service}.{verb}");
-            recorder.add(Record::Call(Call { function: function.to_string(), operation, charges, took }));
+            let function = function.to_string();
+            recorder.add(Record::Call(Call {
+                function,
+                invocation,
+                sent_at,
+                answered_at,
+                operation,
+                charges,
+                took,
+            }));
             answer
         })
     }

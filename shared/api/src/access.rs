@@ -7,7 +7,7 @@ use axum::{
 };
 use domain::scope::Scope;
 
-use crate::{Principal, ProblemKind};
+use crate::{Principal, Problem, ProblemKind, problems};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
@@ -47,11 +47,11 @@ impl Access {
             Self::Secret(scope) => (scope, false),
         };
         match principal {
-            None => Err(ProblemKind::Unauthorized),
+            None => Err(problems::UNAUTHORIZED),
             Some(principal) if principal.is_publishable() && publishable => Ok(()),
-            Some(principal) if principal.is_publishable() => Err(ProblemKind::SecretKeyRequired),
+            Some(principal) if principal.is_publishable() => Err(problems::SECRET_KEY_REQUIRED),
             Some(principal) if principal.covers(scope) => Ok(()),
-            Some(_) => Err(ProblemKind::InsufficientScope),
+            Some(_) => Err(problems::INSUFFICIENT_SCOPE),
         }
     }
 }
@@ -64,7 +64,7 @@ pub(crate) async fn guard(State(access): State<Access>, mut request: Request, ne
             Access::Secret(scope) | Access::Publishable(scope) => format!("This needs the scope `{scope}`."),
             Access::Public | Access::Token | Access::Hook => String::new(),
         };
-        return kind.because(detail).into_response();
+        return Problem::because(kind, detail).into_response();
     }
     if let Some(principal) = principal {
         request.extensions_mut().insert(principal);
@@ -76,6 +76,6 @@ impl<S: Sync> axum::extract::FromRequestParts<S> for Principal {
     type Rejection = crate::Problem;
 
     async fn from_request_parts(parts: &mut http::request::Parts, _: &S) -> Result<Self, Self::Rejection> {
-        parts.extensions.get::<Self>().cloned().ok_or_else(|| ProblemKind::Unauthorized.into())
+        parts.extensions.get::<Self>().cloned().ok_or_else(|| problems::UNAUTHORIZED.into())
     }
 }

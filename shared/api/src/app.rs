@@ -3,10 +3,10 @@
 use aws::{Env, EnvError};
 use axum::response::Response;
 use domain::{id::AccountId, rate::Verdict};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use table::{Table, TableError};
 
-use crate::{Problem, ProblemKind, limits};
+use crate::{Problem, limits, problems, refused::Refused};
 
 /// Why a function can't start.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +24,7 @@ pub enum StartError {
 pub struct App {
     pub table: Table,
     public_url: String,
+    refused: Refused,
 }
 
 impl App {
@@ -33,6 +34,7 @@ impl App {
         Ok(Self {
             table: Table::from_env(env)?,
             public_url: env.require("PUBLIC_URL")?.trim_end_matches('/').to_owned(),
+            refused: Refused::default(),
         })
     }
 
@@ -48,7 +50,7 @@ impl App {
     /// Counts a request against a limit per minute.
     ///
     /// # Errors
-    /// [`ProblemKind::RateLimited`] when there were too many.
+    /// [`problems::RATE_LIMITED`] when there were too many.
     pub async fn limit(
         &self,
         account: &AccountId,
@@ -56,21 +58,30 @@ impl App {
         caller: &str,
         limit: u64,
     ) -> Result<Verdict, Problem> {
-        let verdict = table::rates::count(&self.table, account, name, caller, limit, self.now()).await?;
+        let now = self.now();
+        let verdict = table::rates::count(&self.table, account, name, caller, limit, now).await?;
         if verdict.allowed {
             return Ok(verdict);
         }
+        let until = now + SignedDuration::from_secs(i64::try_from(verdict.retry_after).unwrap_or(60));
+        self.refused.note(format!("{account} {name} {caller}"), until, now);
         let detail = format!("At most {limit} a minute; try again in {} s.", verdict.retry_after);
-        Err(Problem { rate: Some(Box::new(verdict)), ..ProblemKind::RateLimited.because(detail) })
+        Err(Problem { rate: Some(Box::new(verdict)), ..Problem::because(problems::RATE_LIMITED, detail) })
+    }
+
+    /// Whether this limit has just refused the caller, as far as this process knows. Who is refused again and again must not
+    /// have anything written ahead of the verdict.
+    pub fn has_refused(&self, account: &AccountId, name: &str, caller: &str) -> bool {
+        self.refused.has(&format!("{account} {name} {caller}"), self.now())
     }
 }
 
 /// What was looked for, which another account's is not.
 ///
 /// # Errors
-/// [`ProblemKind::NotFound`], in words that name what it would have been.
+/// [`problems::NOT_FOUND`], in words that name what it would have been.
 pub fn existing<T>(found: Option<T>, what: &str) -> Result<T, Problem> {
-    found.ok_or_else(|| ProblemKind::NotFound.because(format!("There is no such {what}.")))
+    found.ok_or_else(|| Problem::because(problems::NOT_FOUND, format!("There is no such {what}.")))
 }
 
 /// Tells the caller where its limit stands.

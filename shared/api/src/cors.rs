@@ -13,7 +13,7 @@ use axum::{
 };
 use domain::text::AllowedOrigins;
 
-use crate::{Problem, ProblemKind, problem::IsProblem};
+use crate::{Problem, problem::IsProblem, problems};
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE");
 const HEADERS: HeaderValue = HeaderValue::from_static(
@@ -40,7 +40,7 @@ pub(crate) async fn cors(request: Request, next: Next) -> Response {
     let refused = response
         .extensions()
         .get::<IsProblem>()
-        .is_some_and(|problem| problem.0 == ProblemKind::OriginNotAllowed);
+        .is_some_and(|problem| problem.0 == problems::ORIGIN_NOT_ALLOWED);
     let headers = response.headers_mut();
     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
     allow(headers, origin.filter(|_| !refused));
@@ -58,12 +58,12 @@ fn allow(headers: &mut HeaderMap, origin: Option<HeaderValue>) {
 /// allowed, and a request without an origin is from no page.
 ///
 /// # Errors
-/// [`ProblemKind::OriginNotAllowed`].
+/// [`problems::ORIGIN_NOT_ALLOWED`].
 pub fn require_origin(allowed: &AllowedOrigins, headers: &HeaderMap) -> Result<(), Problem> {
     let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
     let mut allowed = allowed.iter().peekable();
     if allowed.peek().is_none() || allowed.any(|allowed| allowed.as_str().as_bytes() == origin.as_bytes()) {
         return Ok(());
     }
-    Err(ProblemKind::OriginNotAllowed.into())
+    Err(problems::ORIGIN_NOT_ALLOWED.into())
 }

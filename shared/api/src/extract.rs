@@ -5,13 +5,13 @@ use std::net::IpAddr;
 use axum::{
     body::Bytes,
     extract::{FromRequest, FromRequestParts, Request},
-    http::{HeaderMap, header, request::Parts},
+    http::{HeaderMap, StatusCode, header, request::Parts},
 };
 use domain::{Invalid, network};
 use lambda_http::request::RequestContext;
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Problem, ProblemKind, problem::FieldError};
+use crate::{Problem, problem::FieldError, problems};
 
 /// Nothing that a caller sends us needs more. API Gateway's own limit is 10 MB.
 pub(crate) const MAX_BODY: usize = 256 * 1024;
@@ -40,17 +40,17 @@ pub(crate) async fn json_body<S: Send + Sync>(request: Request, state: &S) -> Re
         None => false,
     };
     let bytes = Bytes::from_request(request, state).await.map_err(|rejection| {
-        if rejection.status() == ProblemKind::PayloadTooLarge.status() {
+        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
             let limit = MAX_BODY / 1024;
-            ProblemKind::PayloadTooLarge.because(format!("A body has at most {limit} KiB."))
+            Problem::because(problems::PAYLOAD_TOO_LARGE, format!("A body has at most {limit} KiB."))
         } else {
-            ProblemKind::BadRequest.because("The body could not be read.")
+            Problem::because(problems::BAD_REQUEST, "The body could not be read.")
         }
     })?;
     if bytes.is_empty() {
         return Ok(Bytes::from_static(b"{}"));
     }
-    if is_json { Ok(bytes) } else { Err(ProblemKind::UnsupportedMediaType.into()) }
+    if is_json { Ok(bytes) } else { Err(problems::UNSUPPORTED_MEDIA_TYPE.into()) }
 }
 
 /// Parses JSON, telling bad syntax from bad content.
@@ -102,12 +102,12 @@ fn refused(path: &str, error: &serde_json::Error) -> Problem {
             Problem {
                 detail: Some(format!("{path}: {plain}").trim_start_matches(": ").to_owned()),
                 errors: vec![FieldError { path, detail: plain }],
-                ..ProblemKind::ValidationFailed.into()
+                ..problems::VALIDATION_FAILED.into()
             }
         }
         _ => Problem {
             errors: vec![FieldError { path, detail: text.clone() }],
-            ..ProblemKind::MalformedJson.because(text)
+            ..Problem::because(problems::MALFORMED_JSON, text)
         },
     }
 }
@@ -153,8 +153,8 @@ where
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let axum::extract::Path(text) = axum::extract::Path::<String>::from_request_parts(parts, state)
             .await
-            .map_err(|_| Problem::from(ProblemKind::NotFound))?;
-        text.parse().map(Self).map_err(|_| ProblemKind::NotFound.into())
+            .map_err(|_| Problem::from(problems::NOT_FOUND))?;
+        text.parse().map(Self).map_err(|_| problems::NOT_FOUND.into())
     }
 }
 

@@ -9,7 +9,7 @@ use domain::secret;
 use serde::{Serialize, de::DeserializeOwned};
 use table::{Answer, Commit, CommitError, Idempotency, Replay};
 
-use crate::{App, Principal, Problem, ProblemKind, extract};
+use crate::{App, Principal, Problem, ProblemKind, extract, problems};
 
 /// The body of a POST, together with its `Idempotency-Key` if it has one.
 pub struct Post<T> {
@@ -70,13 +70,13 @@ impl<T> Post<T> {
     /// What was answered to this very request before, if it was.
     ///
     /// # Errors
-    /// [`ProblemKind::IdempotencyKeyReused`] when the key belongs to another request.
+    /// [`problems::IDEMPOTENCY_KEY_REUSED`] when the key belongs to another request.
     pub async fn answered(&self, app: &App) -> Result<Option<Answer>, Problem> {
         let Some(idempotency) = &self.idempotency else { return Ok(None) };
         match idempotency.replay(&app.table).await? {
             Replay::Fresh => Ok(None),
             Replay::Answered(answer) => Ok(Some(answer)),
-            Replay::Mismatch => Err(ProblemKind::IdempotencyKeyReused.into()),
+            Replay::Mismatch => Err(problems::IDEMPOTENCY_KEY_REUSED.into()),
         }
     }
 
@@ -84,7 +84,7 @@ impl<T> Post<T> {
     /// it is given here: leave secrets out of it.
     ///
     /// # Errors
-    /// The commit's own, and [`ProblemKind::IdempotencyKeyReused`] through [`CommitProblem`].
+    /// The commit's own, and [`problems::IDEMPOTENCY_KEY_REUSED`] through [`CommitProblem`].
     pub async fn commit(
         &self,
         app: &App,
@@ -95,7 +95,7 @@ impl<T> Post<T> {
             Ok(()) => Ok(Committed::Fresh),
             Err(error) if error.lost_idempotency_race() => match self.answered(app).await {
                 Ok(Some(answer)) => Ok(Committed::Before(answer)),
-                Ok(None) => Err(CommitProblem::Problem(ProblemKind::Conflict.into())),
+                Ok(None) => Err(CommitProblem::Problem(problems::CONFLICT.into())),
                 Err(problem) => Err(CommitProblem::Problem(problem)),
             },
             Err(error) => Err(CommitProblem::Commit(error)),

@@ -5,7 +5,7 @@ use axum::{
     http::{HeaderName, header, request::Parts},
 };
 
-use crate::{Problem, ProblemKind};
+use crate::{Problem, problems};
 
 /// The ETag header of a revision.
 pub fn etag(rev: u64) -> [(HeaderName, String); 1] {
@@ -17,11 +17,11 @@ pub struct IfMatch(String);
 
 impl IfMatch {
     /// # Errors
-    /// [`ProblemKind::PreconditionFailed`] when the revision is not the one that was seen.
+    /// [`problems::PRECONDITION_FAILED`] when the revision is not the one that was seen.
     pub fn check(&self, rev: u64) -> Result<(), Problem> {
         let current = format!("\"{rev}\"");
         let seen = self.0.split(',').map(str::trim).any(|tag| tag == "*" || tag == current);
-        if seen { Ok(()) } else { Err(ProblemKind::PreconditionFailed.into()) }
+        if seen { Ok(()) } else { Err(problems::PRECONDITION_FAILED.into()) }
     }
 }
 
@@ -41,9 +41,10 @@ impl<S: Sync> FromRequestParts<S> for IfMatch {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         match parts.headers.get(header::IF_MATCH).map(|value| value.to_str().unwrap_or_default()) {
             Some(text) => Ok(Self(text.to_owned())),
-            None => {
-                Err(ProblemKind::PreconditionRequired.because("Send the ETag that you read as If-Match."))
-            }
+            None => Err(Problem::because(
+                problems::PRECONDITION_REQUIRED,
+                "Send the ETag that you read as If-Match.",
+            )),
         }
     }
 }

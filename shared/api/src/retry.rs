@@ -9,8 +9,8 @@ const ATTEMPTS: u32 = 20;
 /// decides by, and must do nothing outside of its commit that can't be done twice.
 ///
 /// # Errors
-/// Its own; [`ProblemKind::Conflict`](crate::ProblemKind::Conflict) when others keep changing the same.
-pub async fn retried<T, F>(act: impl Fn() -> F) -> Result<T, Problem>
+/// Its own; [`problems::CONFLICT`](crate::problems::CONFLICT) when others keep changing the same.
+pub async fn retried<T, F>(mut act: impl FnMut() -> F) -> Result<T, Problem>
 where
     F: Future<Output = Result<T, Problem>>,
 {
@@ -29,7 +29,7 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
-    use crate::ProblemKind;
+    use crate::{ProblemKind, problems};
 
     /// The outcome, and how often it was tried.
     async fn tried(outcome: impl Fn(u32) -> Result<u32, Problem>) -> (Result<u32, ProblemKind>, u32) {
@@ -45,13 +45,13 @@ mod tests {
     async fn who_loses_a_race_tries_again_and_who_is_refused_does_not() {
         let third = |time| if time < 3 { Err(Problem::contended()) } else { Ok(time) };
         assert_eq!(tried(third).await, (Ok(3), 3));
-        assert_eq!(tried(|_| Err(ProblemKind::Conflict.into())).await, (Err(ProblemKind::Conflict), 1));
-        assert_eq!(tried(|_| Err(Problem::contended())).await, (Err(ProblemKind::Conflict), ATTEMPTS));
+        assert_eq!(tried(|_| Err(problems::CONFLICT.into())).await, (Err(problems::CONFLICT), 1));
+        assert_eq!(tried(|_| Err(Problem::contended())).await, (Err(problems::CONFLICT), ATTEMPTS));
     }
 
     #[test]
     fn only_a_lost_race_becomes_unavailable() {
-        assert_eq!(Problem::contended().or_unavailable().kind, ProblemKind::Unavailable);
-        assert_eq!(Problem::from(ProblemKind::Conflict).or_unavailable().kind, ProblemKind::Conflict);
+        assert_eq!(Problem::contended().or_unavailable().kind, problems::UNAVAILABLE);
+        assert_eq!(Problem::from(problems::CONFLICT).or_unavailable().kind, problems::CONFLICT);
     }
 }

@@ -13,7 +13,7 @@ use utoipa_axum::{
     router::{OpenApiRouter, UtoipaMethodRouter},
 };
 
-use crate::{Access, App, Problem, ProblemKind, access::guard, extract};
+use crate::{Access, App, Problem, access::guard, extract, problems};
 
 type Description = fn() -> UtoipaMethodRouter<App>;
 
@@ -134,9 +134,9 @@ fn with_common(
 }
 
 async fn not_found() -> Problem {
-    ProblemKind::NotFound.into()
+    problems::NOT_FOUND.into()
 }
 
 async fn method_not_allowed() -> Problem {
-    ProblemKind::MethodNotAllowed.into()
+    problems::METHOD_NOT_ALLOWED.into()
 }

@@ -2,55 +2,106 @@
 //!
 //! An id is its prefix, an underscore and a ULID in lower case. Two ids made in
 //! different milliseconds sort in the order in which they were made.
+//!
+//! A family declares its ids with [`ids!`](crate::ids!) and [`ids_within!`](crate::ids_within!). Those that are named by
+//! families which don't know that family are here.
 
 use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
 use ulid::Ulid;
 
-use crate::{
-    Invalid,
-    secret::{self, SigningKey},
-};
+use crate::{Invalid, secret};
 
-/// Characters of a ULID.
-const ULID_LEN: usize = 26;
+/// Characters of a number.
+pub const NUMBER_LEN: usize = 26;
 
-fn fresh(now: Timestamp) -> Ulid {
+/// A new number, unique without coordination.
+pub fn fresh(now: Timestamp) -> String {
+    text_of(fresh_ulid(now))
+}
+
+/// This number as ids have it.
+pub fn number(number: u128) -> String {
+    text_of(Ulid(number))
+}
+
+fn text_of(ulid: Ulid) -> String {
+    ulid.to_string().to_ascii_lowercase()
+}
+
+fn fresh_ulid(now: Timestamp) -> Ulid {
     let millis = u64::try_from(now.as_millisecond()).unwrap_or(0);
     Ulid::from_parts(millis, u128::from_be_bytes(secret::random()))
 }
 
-/// An id after all others that this process made in order, for what happened within one millisecond.
+/// A number after all others that this process made in order, for what happened within one millisecond.
 fn fresh_in_order(now: Timestamp) -> Ulid {
     static LAST: Mutex<Ulid> = Mutex::new(Ulid::nil());
     let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
-    *last = fresh(now).max(Ulid(last.0.saturating_add(1)));
+    *last = fresh_ulid(now).max(Ulid(last.0.saturating_add(1)));
     *last
 }
 
-fn parse(text: &str, prefix: &str) -> Result<Ulid, Invalid> {
-    let malformed = || Invalid::new(format!("is not an id of the form {prefix}_…"));
-    let encoded = text.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('_')).ok_or_else(malformed)?;
-    // Ids are compared as text everywhere, so there is exactly one spelling of each.
-    if encoded.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        return Err(malformed());
+fn malformed(prefix: &str) -> Invalid {
+    Invalid::new(format!("is not an id of the form {prefix}_…"))
+}
+
+/// Checks that a text is the id with this prefix.
+///
+/// # Errors
+/// It is not.
+pub fn check(text: &str, prefix: &str) -> Result<(), Invalid> {
+    let encoded = text.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('_'));
+    match encoded.is_some_and(is_number) {
+        true => Ok(()),
+        false => Err(malformed(prefix)),
     }
-    let ulid = Ulid::from_string(&encoded.to_ascii_uppercase()).map_err(|_| malformed())?;
-    if ulid.to_string().to_ascii_lowercase() == encoded { Ok(ulid) } else { Err(malformed()) }
+}
+
+/// Checks that a text is an id with this prefix of something that lies in something else.
+///
+/// # Errors
+/// It is not.
+pub fn check_within(text: &str, prefix: &str) -> Result<(), Invalid> {
+    let at = text.len().checked_sub(NUMBER_LEN).filter(|at| text.is_char_boundary(*at));
+    let (parent, own) = at.map(|at| text.split_at(at)).ok_or_else(|| malformed(prefix))?;
+    check(parent, prefix)?;
+    if is_number(own) { Ok(()) } else { Err(malformed(prefix)) }
+}
+
+/// Ids are compared as text everywhere, so there is exactly one spelling of each.
+fn is_number(text: &str) -> bool {
+    let is_upper = text.bytes().any(|byte| byte.is_ascii_uppercase());
+    !is_upper && Ulid::from_string(&text.to_ascii_uppercase()).is_ok_and(|ulid| text_of(ulid) == text)
 }
 
 /// An id as text: a struct of one string, checked where it comes in.
+#[doc(hidden)]
+#[macro_export]
 macro_rules! id_text {
-    ($(#[$doc:meta])* $name:ident) => {
+    ($(#[$doc:meta])* $name:ident = $prefix:literal, $check:ident) => {
         $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, ::serde::Serialize, ::serde::Deserialize, ::utoipa::ToSchema)]
         #[serde(try_from = "String", into = "String")]
         pub struct $name(String);
 
         impl $name {
+            pub const PREFIX: &'static str = $prefix;
+
             pub fn as_str(&self) -> &str {
                 &self.0
+            }
+
+            /// The part after the prefix.
+            pub fn suffix(&self) -> &str {
+                &self.0[$prefix.len() + 1..]
+            }
+
+            /// The id with this part after the prefix, which comes from another id.
+            #[doc(hidden)]
+            pub fn with_suffix(suffix: &str) -> Self {
+                Self(format!("{}_{suffix}", $prefix))
             }
         }
 
@@ -60,9 +111,16 @@ macro_rules! id_text {
             }
         }
 
+        impl std::str::FromStr for $name {
+            type Err = $crate::Invalid;
+            fn from_str(text: &str) -> Result<Self, $crate::Invalid> {
+                $crate::id::$check(text, $prefix).map(|()| Self(text.to_owned()))
+            }
+        }
+
         impl TryFrom<String> for $name {
-            type Error = Invalid;
-            fn try_from(text: String) -> Result<Self, Invalid> {
+            type Error = $crate::Invalid;
+            fn try_from(text: String) -> Result<Self, $crate::Invalid> {
                 text.parse()
             }
         }
@@ -75,32 +133,41 @@ macro_rules! id_text {
     };
 }
 
+/// Declares ids: `WaitlistId = "wl";`. The crate depends on `jiff`, `serde` and `utoipa`.
+#[macro_export]
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident = $prefix:literal;)*) => {$(
-        id_text! { $(#[$doc])* $name }
+        $crate::id_text! { $(#[$doc])* $name = $prefix, check }
 
         impl $name {
-            pub const PREFIX: &'static str = $prefix;
-
             /// A new id, unique without coordination.
-            pub fn new(now: Timestamp) -> Self {
-                Self::from_ulid(fresh(now))
-            }
-
-            fn from_ulid(ulid: Ulid) -> Self {
-                Self(format!("{}_{}", $prefix, ulid.to_string().to_ascii_lowercase()))
-            }
-
-            /// The part after the prefix.
-            pub fn suffix(&self) -> &str {
-                &self.0[$prefix.len() + 1..]
+            pub fn new(now: ::jiff::Timestamp) -> Self {
+                Self::with_suffix(&$crate::id::fresh(now))
             }
         }
+    )*};
+}
 
-        impl std::str::FromStr for $name {
-            type Err = Invalid;
-            fn from_str(text: &str) -> Result<Self, Invalid> {
-                parse(text, $prefix).map(Self::from_ulid)
+/// Declares ids of what lies in something else: `CodeId = "code", CodePoolId pool;`. They are made of the other's own id and
+/// a number, so the id says where it is.
+#[macro_export]
+macro_rules! ids_within {
+    ($($(#[$doc:meta])* $name:ident = $prefix:literal, $parent:ident $owner:ident;)*) => {$(
+        $crate::id_text! { $(#[$doc])* $name = $prefix, check_within }
+
+        impl $name {
+            /// Of this number, as [`fresh`]($crate::id::fresh) or [`number`]($crate::id::number) gives it.
+            fn within(parent: &$parent, number: &str) -> Self {
+                Self(format!("{}_{}{number}", $prefix, parent.suffix()))
+            }
+
+            pub fn $owner(&self) -> $parent {
+                $parent::with_suffix(&self.0[$prefix.len() + 1..self.0.len() - $crate::id::NUMBER_LEN])
+            }
+
+            /// The number as text; its first character is one of eight.
+            pub fn number(&self) -> &str {
+                &self.0[self.0.len() - $crate::id::NUMBER_LEN..]
             }
         }
     )*};
@@ -109,168 +176,44 @@ macro_rules! ids {
 ids! {
     /// An account: it owns everything else.
     AccountId = "acct";
-    /// A person who may act for an account.
-    MemberId = "mem";
-    /// An API key, not the secret in it.
-    ApiKeyId = "key";
-    /// An entry of the audit log.
-    AuditId = "aud";
-    WaitlistId = "wl";
-    SubscriberId = "sub";
-    /// One subscriber brought by another.
-    ReferralId = "ref";
-    /// A visit through a referral link.
-    ClickId = "clk";
-    RewardId = "rwd";
-    /// An entry of a subscriber's referral ledger.
-    LedgerId = "led";
-    ExportId = "exp";
     /// A domain event.
     EventId = "evt";
-    CodePoolId = "pool";
-    /// One file of codes on its way into a pool.
-    ImportId = "imp";
+    SubscriberId = "sub";
     /// A stamp program.
     ProgramId = "prog";
     /// Somebody who collects stamps.
     CustomerId = "cust";
     /// A message campaign.
     CampaignId = "camp";
-    /// Something that people may vote for.
-    FeatureId = "feat";
-    /// What somebody says about a feature.
-    CommentId = "cmt";
     /// Who is told of events.
     WebhookEndpointId = "we";
+}
+
+ids_within! {
+    /// One message of a campaign.
+    SendId = "send", CampaignId campaign;
 }
 
 impl EventId {
     /// Sorts after all that this process has made before.
     pub fn in_order(now: Timestamp) -> Self {
-        Self::from_ulid(fresh_in_order(now))
+        Self::with_suffix(&text_of(fresh_in_order(now)))
     }
 
     /// The event of a fact: the same fact is the same event. Of what happened within one millisecond, that of
     /// a lower rank comes first.
     pub fn of_fact(at: Timestamp, rank: u8, fact: &[&str]) -> Self {
         let millis = u64::try_from(at.as_millisecond()).unwrap_or(0);
-        let number = secret::number(fact) >> 56;
-        Self::from_ulid(Ulid::from_parts(millis, u128::from(rank) << 72 | number))
+        let hash = secret::number(fact) >> 56;
+        Self::with_suffix(&text_of(Ulid::from_parts(millis, u128::from(rank) << 72 | hash)))
     }
-}
-
-impl ImportId {
-    /// The import of an object that nobody announced: the same object is the same import.
-    pub fn of_object(key: &str, etag: &str) -> Self {
-        Self::from_ulid(Ulid(secret::number(&[key, etag])))
-    }
-}
-
-/// Ids of what lies in something else: the other's own id, and a number. So the id says where it is.
-macro_rules! ids_within {
-    ($($(#[$doc:meta])* $name:ident = $prefix:literal, $parent:ident $owner:ident;)*) => {$(
-        id_text! { $(#[$doc])* $name }
-
-        impl $name {
-            const PREFIX: &'static str = $prefix;
-
-            fn within(parent: &$parent, number: impl std::fmt::Display) -> Self {
-                Self(format!("{}_{}{}", $prefix, parent.suffix(), number.to_string().to_ascii_lowercase()))
-            }
-
-            pub fn $owner(&self) -> $parent {
-                $parent(format!("{}_{}", $parent::PREFIX, &self.0[$prefix.len() + 1..self.0.len() - ULID_LEN]))
-            }
-
-            /// The number as text; its first character is one of eight.
-            pub fn number(&self) -> &str {
-                &self.0[self.0.len() - ULID_LEN..]
-            }
-        }
-
-        impl std::str::FromStr for $name {
-            type Err = Invalid;
-            fn from_str(text: &str) -> Result<Self, Invalid> {
-                let malformed = || Invalid::new(format!("is not an id of the form {}_…", Self::PREFIX));
-                let at = text.len().checked_sub(ULID_LEN).filter(|at| text.is_char_boundary(*at)).ok_or_else(malformed)?;
-                parse(&text[..at], Self::PREFIX)?;
-                parse(&format!("{}_{}", Self::PREFIX, &text[at..]), Self::PREFIX)?;
-                Ok(Self(text.to_owned()))
-            }
-        }
-    )*};
-}
-
-ids_within! {
-    /// A promo code, not its text.
-    CodeId = "code", CodePoolId pool;
-    /// What one user claimed of one pool.
-    ClaimId = "claim", CodePoolId pool;
-    /// The stamps of one visit.
-    StampId = "stamp", CustomerId customer;
-    /// What a full card is good for.
-    CardRewardId = "crw", CustomerId customer;
-    /// One message of a campaign.
-    SendId = "send", CampaignId campaign;
-    /// What one endpoint is told of one event.
-    DeliveryId = "dlv", WebhookEndpointId endpoint;
-}
-
-/// The same thing always has the same id, which can't be computed, or traced back, without the account's key.
-macro_rules! ids_of_what_is_named {
-    ($($name:ident $purpose:literal;)*) => {$(
-        impl $name {
-            pub fn of(key: &SigningKey, pool: &CodePoolId, identity: &str) -> Self {
-                Self::within(pool, Ulid(key.number(&[$purpose, pool.as_str(), identity])))
-            }
-        }
-    )*};
-}
-
-ids_of_what_is_named! {
-    CodeId "code";
-    ClaimId "claim";
-}
-
-/// Those of one customer sort in the order of time.
-macro_rules! ids_of_what_happens {
-    ($($name:ident;)*) => {$(
-        impl $name {
-            /// A new id of something that happened at this time.
-            pub fn new(customer: &CustomerId, at: Timestamp) -> Self {
-                Self::within(customer, fresh(at))
-            }
-        }
-    )*};
-}
-
-ids_of_what_happens! {
-    StampId;
-    CardRewardId;
 }
 
 impl SendId {
     /// The message to this customer on this occasion: there is one.
     pub fn of(campaign: &CampaignId, customer: &CustomerId, occasion: &str) -> Self {
-        Self::within(
-            campaign,
-            Ulid(secret::number(&["send", campaign.as_str(), customer.as_str(), occasion])),
-        )
-    }
-}
-
-impl DeliveryId {
-    /// An endpoint is told of an event by one delivery. Those of one endpoint sort as their events do.
-    pub fn of(endpoint: &WebhookEndpointId, event: &EventId) -> Self {
-        Self::within(endpoint, event.suffix())
-    }
-}
-
-impl ReferralId {
-    /// The referral that brought this subscriber. A subscriber is referred at
-    /// most once, so the one id follows from the other.
-    pub fn of_referee(subscriber: &SubscriberId) -> Self {
-        Self(format!("{}_{}", Self::PREFIX, subscriber.suffix()))
+        let hash = secret::number(&["send", campaign.as_str(), customer.as_str(), occasion]);
+        Self::within(campaign, &number(hash))
     }
 }
 
@@ -280,8 +223,8 @@ mod tests {
 
     #[test]
     fn an_id_reads_back_and_sorts_by_time() {
-        let early = WaitlistId::new(Timestamp::from_millisecond(1_700_000_000_000).unwrap());
-        let late = WaitlistId::new(Timestamp::from_millisecond(1_700_000_000_001).unwrap());
+        let early = AccountId::new(Timestamp::from_millisecond(1_700_000_000_000).unwrap());
+        let late = AccountId::new(Timestamp::from_millisecond(1_700_000_000_001).unwrap());
         assert!(early < late);
         assert_eq!(early.as_str().parse(), Ok(early));
     }
@@ -293,40 +236,40 @@ mod tests {
     }
 
     #[test]
-    fn an_id_within_a_pool_follows_from_what_it_names() {
-        let (key, pool) = (SigningKey::generate(), CodePoolId::new(Timestamp::UNIX_EPOCH));
-        let id = CodeId::of(&key, &pool, "abc");
-        assert_eq!(id, CodeId::of(&key, &pool, "abc"));
+    fn an_id_within_another_says_where_it_is() {
+        let (campaign, customer) =
+            (CampaignId::new(Timestamp::UNIX_EPOCH), CustomerId::new(Timestamp::UNIX_EPOCH));
+        let id = SendId::of(&campaign, &customer, "once");
+        assert_eq!(id, SendId::of(&campaign, &customer, "once"));
+        assert_ne!(id, SendId::of(&campaign, &customer, "twice"));
         assert_eq!(id.as_str().parse(), Ok(id.clone()));
-        assert_eq!(id.pool(), pool);
-        assert_ne!(id, CodeId::of(&SigningKey::generate(), &pool, "abc"));
-        assert_ne!(id.number(), ClaimId::of(&key, &pool, "abc").number());
+        assert_eq!(id.campaign(), campaign);
         for text in [
-            id.as_str().replace("code_", "claim_"),
-            id.as_str().replace("code_", ""),
+            id.as_str().replace("send_", "camp_"),
+            id.as_str().replace("send_", ""),
             id.as_str()[..40].to_owned(),
             id.as_str().to_ascii_uppercase(),
             format!("{id}é"),
             "é".to_owned(),
         ] {
-            assert!(text.parse::<CodeId>().is_err(), "{text}");
+            assert!(text.parse::<SendId>().is_err(), "{text}");
         }
     }
 
     #[test]
     fn another_kind_another_case_and_other_text_are_refused() {
-        let id = WaitlistId::new(Timestamp::UNIX_EPOCH);
+        let id = ProgramId::new(Timestamp::UNIX_EPOCH);
         for text in [
-            id.as_str().replace("wl_", "sub_"),
+            id.as_str().replace("prog_", "sub_"),
             id.as_str().to_ascii_uppercase(),
-            id.as_str().replace("wl_", "wl_WL"),
+            id.as_str().replace("prog_", "prog_PROG"),
             format!("{id}0"),
             id.as_str()[..20].to_owned(),
-            "wl_81k00000000000000000000000".to_owned(),
-            "wl_é1k0000000000000000000000".to_owned(),
+            "prog_81k00000000000000000000000".to_owned(),
+            "prog_é1k0000000000000000000000".to_owned(),
             String::new(),
         ] {
-            assert!(text.parse::<WaitlistId>().is_err(), "{text}");
+            assert!(text.parse::<ProgramId>().is_err(), "{text}");
         }
     }
 }

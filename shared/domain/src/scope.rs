@@ -2,78 +2,36 @@
 
 use crate::Invalid;
 
-/// A permission on one API family, e.g. `waitlists:write`. Write includes read.
+/// An area of the API, as its family declares it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Scope {
-    pub family: Family,
-    pub action: Action,
+pub struct Area {
+    /// As scopes name it: `waitlists`.
+    pub name: &'static str,
+    /// What [`Role::Staff`] may do there.
+    pub staff: Option<Action>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    Read,
-    Write,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
-    Account,
-    Waitlists,
-    Subscribers,
-    Referrals,
-    /// Features, votes and comments.
-    Features,
-    Codes,
-    /// Programs and customers.
-    Stamps,
-    /// What is done at a till: stamping and redeeming.
-    Till,
-    /// Campaigns and providers.
-    Campaigns,
-    /// What is counted of all of them.
-    Analytics,
-    /// Endpoints that are told of events, and what they were told.
-    Webhooks,
-}
-
-impl Family {
-    pub const ALL: [Self; 11] = [
-        Self::Account,
-        Self::Waitlists,
-        Self::Subscribers,
-        Self::Referrals,
-        Self::Features,
-        Self::Codes,
-        Self::Stamps,
-        Self::Till,
-        Self::Campaigns,
-        Self::Analytics,
-        Self::Webhooks,
-    ];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Account => "account",
-            Self::Waitlists => "waitlists",
-            Self::Subscribers => "subscribers",
-            Self::Referrals => "referrals",
-            Self::Features => "features",
-            Self::Codes => "codes",
-            Self::Stamps => "stamps",
-            Self::Till => "till",
-            Self::Campaigns => "campaigns",
-            Self::Analytics => "analytics",
-            Self::Webhooks => "webhooks",
-        }
-    }
-
+impl Area {
     pub const fn read(self) -> Scope {
-        Scope { family: self, action: Action::Read }
+        Scope { area: self, action: Action::Read }
     }
 
     pub const fn write(self) -> Scope {
-        Scope { family: self, action: Action::Write }
+        Scope { area: self, action: Action::Write }
     }
+}
+
+/// A permission on an area, e.g. `waitlists:write`. Write includes read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scope {
+    pub area: Area,
+    pub action: Action,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Action {
+    Read,
+    Write,
 }
 
 impl std::fmt::Display for Scope {
@@ -82,7 +40,7 @@ impl std::fmt::Display for Scope {
             Action::Read => "read",
             Action::Write => "write",
         };
-        write!(f, "{}:{action}", self.family.name())
+        write!(f, "{}:{action}", self.area.name)
     }
 }
 
@@ -96,6 +54,11 @@ impl Grant {
         Self("*".to_owned())
     }
 
+    /// Why a text is refused that names no scope.
+    pub fn refused() -> Invalid {
+        Invalid::new("is not a scope; e.g. `*`, `waitlists:read`, `subscribers:write`")
+    }
+
     /// The grant of exactly this scope.
     pub fn of(scope: Scope) -> Self {
         Self(scope.to_string())
@@ -103,22 +66,31 @@ impl Grant {
 
     /// Whether the grant covers the scope.
     pub fn covers(&self, scope: Scope) -> bool {
+        self.includes(&Self::of(scope))
+    }
+
+    /// Whether whoever has this grant may give the other one.
+    pub fn includes(&self, other: &Self) -> bool {
         self.0 == "*"
-            || self.0 == scope.to_string()
-            || (scope.action == Action::Read && self.0 == scope.family.write().to_string())
+            || self == other
+            || other.0.strip_suffix(":read").is_some_and(|area| self.0.strip_suffix(":write") == Some(area))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 
 impl TryFrom<String> for Grant {
     type Error = Invalid;
+    /// Takes what has the form of a scope. Which scopes there are is known to the list of the families.
     fn try_from(text: String) -> Result<Self, Invalid> {
-        let known = text == "*"
-            || Family::ALL
-                .iter()
-                .any(|family| text == family.read().to_string() || text == family.write().to_string());
-        known
-            .then_some(Self(text))
-            .ok_or_else(|| Invalid::new("is not a scope; e.g. `*`, `waitlists:read`, `subscribers:write`"))
+        let is_scope = text.split_once(':').is_some_and(|(area, action)| {
+            let is_name =
+                !area.is_empty() && area.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+            is_name && matches!(action, "read" | "write")
+        });
+        if text == "*" || is_scope { Ok(Self(text)) } else { Err(Self::refused()) }
     }
 }
 
@@ -144,10 +116,7 @@ impl Role {
     pub fn covers(self, scope: Scope) -> bool {
         match self {
             Self::Owner | Self::Admin => true,
-            Self::Staff => {
-                scope.family == Family::Till
-                    || (scope.action == Action::Read && scope.family != Family::Account)
-            }
+            Self::Staff => scope.area.staff.is_some_and(|action| scope.action <= action),
         }
     }
 }
@@ -156,20 +125,30 @@ impl Role {
 mod tests {
     use super::*;
 
+    const ACCOUNT: Area = Area { name: "account", staff: None };
+    const WAITLISTS: Area = Area { name: "waitlists", staff: Some(Action::Read) };
+    const TILL: Area = Area { name: "till", staff: Some(Action::Write) };
+
     #[test]
-    fn write_covers_read_and_nothing_covers_another_family() {
+    fn write_covers_read_and_nothing_covers_another_area() {
         let grant = |text: &str| Grant::try_from(text.to_owned());
         let write = grant("waitlists:write").unwrap();
-        assert!(write.covers(Family::Waitlists.read()) && write.covers(Family::Waitlists.write()));
-        assert!(!write.covers(Family::Subscribers.read()));
-        assert!(!grant("waitlists:read").unwrap().covers(Family::Waitlists.write()));
-        assert!(Grant::all().covers(Family::Account.write()));
-        for text in ["", "**", "waitlists", "waitlists:", "waitlist:read", "waitlists:delete"] {
+        assert!(write.covers(WAITLISTS.read()) && write.covers(WAITLISTS.write()));
+        assert!(!write.covers(TILL.read()));
+        assert!(!grant("waitlists:read").unwrap().covers(WAITLISTS.write()));
+        assert!(Grant::all().covers(ACCOUNT.write()));
+        for text in
+            ["", "**", "waitlists", "waitlists:", ":read", "Waitlists:read", "waitlists:delete", "a:b:read"]
+        {
             assert!(grant(text).is_err(), "{text}");
         }
-        assert!(Role::Staff.covers(Family::Subscribers.read()));
-        assert!(!Role::Staff.covers(Family::Subscribers.write()));
-        assert!(!Role::Staff.covers(Family::Account.read()));
-        assert!(Role::Staff.covers(Family::Till.write()) && !Role::Staff.covers(Family::Stamps.write()));
+    }
+
+    #[test]
+    fn staff_do_what_an_area_lets_them() {
+        assert!(Role::Staff.covers(WAITLISTS.read()) && !Role::Staff.covers(WAITLISTS.write()));
+        assert!(!Role::Staff.covers(ACCOUNT.read()) && !Role::Staff.covers(ACCOUNT.write()));
+        assert!(Role::Staff.covers(TILL.read()) && Role::Staff.covers(TILL.write()));
+        assert!(Role::Admin.covers(ACCOUNT.write()));
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use domain::{
-    event::{EventKind, EventName},
+    event::{Datum, EventKind, EventName},
     id::{AccountId, CustomerId, EventId, SubscriberId},
 };
 use jiff::Timestamp;
@@ -26,9 +26,9 @@ pub struct Event {
     pub customer_id: Option<CustomerId>,
     /// The id of what else it is about.
     pub object_id: Option<String>,
-    /// The numbers of the matter, by name.
+    /// What else it tells, by name, as its kind says.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub data: BTreeMap<String, u64>,
+    pub data: BTreeMap<String, Datum>,
     pub at: Timestamp,
     /// It is kept from then on: nothing is noted twice as long as its record may come again.
     pub noted_at: Timestamp,

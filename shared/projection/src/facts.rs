@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{
-    event::EventKind,
+    event::{Datum, EventKind},
     id::{AccountId, CustomerId, EventId, SubscriberId},
 };
 use jiff::Timestamp;
@@ -65,7 +65,7 @@ pub struct Fact {
     pub kind: Kind,
     pub who: Who,
     pub object_id: Option<String>,
-    pub data: Option<(&'static str, u64)>,
+    pub data: Vec<(&'static str, Datum)>,
     pub at: Timestamp,
     /// Of what happens at the same moment, what comes first.
     pub rank: u8,
@@ -86,7 +86,7 @@ impl Fact {
             kind,
             who,
             object_id: None,
-            data: None,
+            data: Vec::new(),
             at,
             rank: 0,
             rev: 0,
@@ -150,9 +150,10 @@ pub struct Book<'a> {
 
 impl Book<'_> {
     fn id(&self, fact: &Fact) -> EventId {
-        let number = fact.data.map_or(fact.rev, |(_, number)| number).to_string();
+        let data: Vec<_> = fact.data.iter().map(|(_, datum)| datum.to_string()).collect();
+        let which = if data.is_empty() { fact.rev.to_string() } else { data.join(",") };
         let object = fact.object_id.as_deref().unwrap_or_default();
-        let identity = [self.topic, fact.kind.name(), fact.who.as_str(), object, &number];
+        let identity = [self.topic, fact.kind.name(), fact.who.as_str(), object, &which];
         EventId::of_fact(fact.at, fact.rank, &identity)
     }
 
@@ -167,7 +168,7 @@ impl Book<'_> {
             customer_id,
             subscriber_id,
             object_id: fact.object_id.clone(),
-            data: fact.data.into_iter().map(|(name, number)| (name.to_owned(), number)).collect(),
+            data: fact.data.iter().map(|(name, datum)| ((*name).to_owned(), datum.clone())).collect(),
             ..Event::new(self.account, self.topic, kind, fact.at)
         }
     }

@@ -5,7 +5,7 @@
 //! the start, with the same result.
 
 use files::{Bucket, FilesError};
-use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, future::BoxFuture};
 use jiff::{Timestamp, ToSpan};
 use queues::{Grouped, Queue, QueueError};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -134,6 +134,17 @@ pub fn pause(removed: usize, most: usize, stragglers: i32) -> i32 {
 
 /// How a task is done by the jobs function.
 pub type Run = for<'a> fn(&'a Workshop, Task) -> BoxFuture<'a, Result<(), JobError>>;
+/// Tasks of a family that the jobs function does, as Serde reads them.
+pub trait Work: DeserializeOwned + Send {
+    /// Does one of them, or goes on with it.
+    fn work(self, workshop: &Workshop) -> impl Future<Output = Result<(), JobError>> + Send;
+}
+
+/// Reads a task as one of a family's, and does it: the [`Run`] of a [`Runner`].
+pub fn run<T: Work>(workshop: &Workshop, task: Task) -> BoxFuture<'_, Result<(), JobError>> {
+    async move { task.read::<T>()?.work(workshop).await }.boxed()
+}
+
 /// A task as its worker is told of it.
 pub type Message = fn(Task) -> Result<Grouped<Value>, serde_json::Error>;
 

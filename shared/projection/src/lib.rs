@@ -6,6 +6,8 @@
 //! * A [`Family`] is what one family of the product brings. The list of all of them is not this crate's: nothing here
 //!   names one.
 
+use domain::scope::{Action, Area};
+
 pub mod events;
 pub mod facts;
 mod family;
@@ -17,6 +19,9 @@ pub use events::Event;
 pub use family::Family;
 pub use job::Gone;
 pub use stream::{Change, Context, Projection, Record};
+
+/// The area of what is counted of all families.
+pub const ANALYTICS: Area = Area { name: "analytics", staff: Some(Action::Read) };
 
 /// What the engine asks of the table.
 pub mod patterns {

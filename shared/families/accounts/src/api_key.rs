@@ -3,7 +3,8 @@
 //! A key names its own record and carries 256 random bits. Only the hash of
 //! those bits is stored. They are random, so a plain SHA-256 is enough.
 
-use domain::{id::ApiKeyId, secret};
+use crate::id::ApiKeyId;
+use domain::secret;
 
 /// What a key may be shown to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]

@@ -1,7 +1,7 @@
 //! Accounts, who may act for them, and what they did.
 
 use domain::{
-    id::{AccountId, ApiKeyId, AuditId, MemberId},
+    id::AccountId,
     scope::{Grant, Role},
     secret::SigningKey,
     text::Name,
@@ -10,7 +10,10 @@ use jiff::{Timestamp, ToSpan};
 use serde::{Deserialize, Serialize};
 use table::{Entity, IndexKey, Key, keys::GSI1};
 
-use crate::api_key::{ApiKey, KeyKind};
+use crate::{
+    api_key::{ApiKey, KeyKind},
+    id::{ApiKeyId, AuditId, MemberId},
+};
 
 /// Requests allowed within a minute.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]

@@ -1,34 +1,27 @@
 //! Accounts: their members, API keys, signing keys, settings and audit log.
 
+use domain::scope::Area;
+
 pub mod api_key;
 pub mod entities;
+pub mod id;
 pub mod patterns;
+pub mod problems;
 mod store;
 
 pub use store::*;
 
-/// What it tells of.
-pub static EVENTS: &[domain::event::EventKind] = &[];
+/// The account, its members and its keys.
+pub const ACCOUNT: Area = Area { name: "account", staff: None };
 
-/// What follows from changes of its items, in the order in which it follows within a lane.
-pub static PROJECTIONS: &[::projection::Projection] = &[];
-
-/// Its jobs, and who does them.
-pub static JOBS: &[::projection::job::Jobs] = &[];
-
-/// How the jobs function does its part of them.
-pub static RUNNERS: &[::projection::job::Runner] = &[];
-
-/// What it does about things of other families that are gone.
-pub static FORGET: Option<::projection::job::Forget> = None;
-
-/// What it says of itself.
-pub static FAMILY: ::projection::Family = ::projection::Family {
+projection::family! {
     name: "accounts",
+    areas: [ACCOUNT],
+    problems: problems::ALL,
     patterns: patterns::ALL,
-    asks: &[
+    asks: [
         (&table::patterns::PING, &["account"]),
         (&table::patterns::IDEMPOTENCY, &["account"]),
         (&table::patterns::RATE, &["account"]),
     ],
-};
+}

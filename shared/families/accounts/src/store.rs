@@ -1,14 +1,11 @@
 //! Accounts, members, API keys and the audit log.
 
-use domain::{
-    email::Email,
-    id::{AccountId, ApiKeyId, MemberId},
-    secret,
-};
+use domain::{email::Email, id::AccountId, secret};
 use table::{Commit, CommitError, Cursor, Entity, Page, Query, Range, Table, TableError, join};
 
 use crate::{
     entities::{Account, AccountSigning, ApiKeyRecord, AuditEntry, Login, Member},
+    id::{ApiKeyId, MemberId},
     patterns,
 };
 

@@ -1,17 +1,21 @@
 //! Events as the API has them: their kinds are those of all families.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use domain::{
-    event::EventName,
+    event::{DataType, Datum, EventName},
     id::{CustomerId, EventId, SubscriberId},
+    money::Amount,
 };
 use jiff::Timestamp;
 use projection::Event;
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use utoipa::{
     PartialSchema, ToSchema,
-    openapi::{ObjectBuilder, RefOr, Schema, Type},
+    openapi::{ObjectBuilder, OneOf, RefOr, Schema, Type},
 };
 
 use crate::event_kinds;
@@ -83,9 +87,8 @@ pub struct EventView {
     /// The referral, reward, comment, import or stamp that it is about.
     #[schema(required)]
     pub object_id: Option<String>,
-    /// The numbers of the matter, by name: `threshold` and `remaining` of a low stock, `stamps` of a visit,
-    /// `visits` of a milestone.
-    pub data: BTreeMap<String, u64>,
+    #[schema(schema_with = data_schema)]
+    pub data: BTreeMap<String, Datum>,
     pub at: Timestamp,
 }
 
@@ -96,9 +99,30 @@ impl From<Event> for EventView {
     }
 }
 
+/// Of the types that kinds of events have in their data.
+fn data_schema() -> Schema {
+    let types: BTreeSet<_> =
+        event_kinds().flat_map(|kind| kind.data).map(|(_, data_type)| *data_type).collect();
+    let of = |data_type: &DataType| match data_type {
+        DataType::Number => u64::schema(),
+        DataType::Text => String::schema(),
+        DataType::Amount => Amount::schema(),
+    };
+    let value: RefOr<Schema> = match Vec::from_iter(&types).as_slice() {
+        [only] => of(only),
+        several => several.iter().fold(OneOf::builder(), |one, it| one.item(of(it))).into(),
+    };
+    let names = ObjectBuilder::new().schema_type(Type::String);
+    let about = "The numbers of the matter, by name: `threshold` and `remaining` of a low stock, `stamps` of a visit,\n\
+                 `visits` of a milestone.";
+    let data = ObjectBuilder::new().property_names(Some(names)).additional_properties(Some(value));
+    data.description(Some(about)).into()
+}
+
 #[cfg(test)]
 mod tests {
     use domain::event::{EventKind, Person};
+    use table::Entity as _;
     use webhooks::message_of;
 
     use super::*;
@@ -136,9 +160,24 @@ mod tests {
             subscriber_id: is(Person::Subscriber).then(|| format!("sub_{ULID}").parse().unwrap()),
             customer_id: is(Person::Customer).then(|| format!("cust_{ULID}").parse().unwrap()),
             object_id: object,
-            data: kind.numbers.iter().zip(7..).map(|(name, number)| ((*name).to_owned(), number)).collect(),
+            data: kind
+                .data
+                .iter()
+                .zip(7..)
+                .map(|((name, data_type), number)| ((*name).to_owned(), datum(*data_type, number)))
+                .collect(),
             at: "2026-11-25T10:00:00Z".parse().unwrap(),
             noted_at: "2026-11-25T10:00:01Z".parse().unwrap(),
+        }
+    }
+
+    fn datum(data_type: DataType, number: u64) -> Datum {
+        match data_type {
+            DataType::Number => number.into(),
+            DataType::Text => format!("text {number}").into(),
+            DataType::Amount => {
+                Amount { amount: number, currency: "EUR".to_owned().try_into().unwrap() }.into()
+            }
         }
     }
 
@@ -163,6 +202,27 @@ mod tests {
             std::fs::write(path, &current).unwrap();
         }
         assert_eq!(std::fs::read_to_string(path).unwrap(), current, "run with UPDATE=1");
+    }
+
+    #[test]
+    fn data_may_be_texts_and_amounts() {
+        let kind = EventKind {
+            data: &[("label", DataType::Text), ("price", DataType::Amount), ("places", DataType::Number)],
+            ..codes::events::CODE_POOL_LOW_STOCK
+        };
+        let event = example(kind);
+        assert_eq!(Event::from_item(event.to_item()).unwrap(), event);
+        let body: serde_json::Value = serde_json::from_str(&message_of(&event, kind).body).unwrap();
+        let data = &body["data"];
+        assert_eq!(data["label"], "text 7");
+        assert_eq!(data["price"], serde_json::json!({ "amount": 8, "currency": "EUR" }));
+        assert_eq!(data["places"], 9);
+        assert_eq!(
+            serde_json::to_value(EventView::from(event)).unwrap()["data"],
+            serde_json::json!({
+                "label": "text 7", "price": { "amount": 8, "currency": "EUR" }, "places": 9,
+            })
+        );
     }
 
     #[test]

@@ -244,12 +244,12 @@ fn items_of_support() {
     golden(&Event {
         id: id("evt"),
         account_id: id("acct"),
-        topic: id::<domain::id::WaitlistId>("wl").to_string(),
+        topic: id::<waitlists::id::WaitlistId>("wl").to_string(),
         kind: waitlists::events::REWARD_ISSUED.into(),
         subscriber_id: Some(id("sub")),
         customer_id: None,
         object_id: None,
-        data: std::collections::BTreeMap::from([("remaining".to_owned(), 7)]),
+        data: std::collections::BTreeMap::from([("remaining".to_owned(), 7_u64.into())]),
         at: now(),
         noted_at: now(),
     });
@@ -319,7 +319,7 @@ fn items_of_code_pools() {
         archived: None,
         rev: 1,
     };
-    let claim_id: domain::id::ClaimId = within("claim").parse().unwrap();
+    let claim_id: codes::id::ClaimId = within("claim").parse().unwrap();
     let stock = Stock { held_by: Some(claim_id.clone()), held_until: Some(1), ..Stock::of(&code, text) };
     golden(&stock);
     golden(&Claim {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use domain::event::EventKind;
+use domain::{event::EventKind, problem::ProblemKind, scope::Area};
 use projection::{
     Family, Projection,
     job::{Forget, Job, Jobs, Run, Runner},
@@ -10,10 +10,12 @@ use projection::{
 use table::Pattern;
 
 mod events;
+mod grant;
 #[cfg(test)]
 mod items;
 
 pub use events::{EventType, EventView};
+pub use grant::KnownGrant;
 
 /// Makes the lists from the crates of the families.
 macro_rules! families {
@@ -35,6 +37,8 @@ families! { accounts messages waitlists features codes stamps campaigns webhooks
 /// What all families have in common.
 static ENGINE: Family = Family {
     name: "engine",
+    areas: &[projection::ANALYTICS],
+    problems: &[],
     patterns: projection::patterns::ALL,
     asks: &[(&table::patterns::RATE, &["analytics"])],
 };
@@ -42,6 +46,16 @@ static ENGINE: Family = Family {
 /// Every question that is ever asked of the table.
 pub fn patterns() -> impl Iterator<Item = &'static Pattern> {
     table::patterns::ALL.iter().chain(ALL.iter().flat_map(|family| family.patterns)).copied()
+}
+
+/// The areas of the API.
+pub fn areas() -> impl Iterator<Item = Area> {
+    ALL.iter().flat_map(|family| family.areas).copied()
+}
+
+/// The kinds of problems that families declare; the rest are `api::problems`.
+pub fn problems() -> impl Iterator<Item = ProblemKind> {
+    ALL.iter().flat_map(|family| family.problems).copied()
 }
 
 /// What follows from changes, in the order in which it follows within a lane.
@@ -109,6 +123,14 @@ mod tests {
             std::fs::write(path, access_patterns()).unwrap();
         }
         assert_eq!(std::fs::read_to_string(path).unwrap(), access_patterns(), "run with UPDATE=1");
+    }
+
+    #[test]
+    fn areas_and_problems_are_named_once() {
+        let areas: BTreeSet<_> = areas().map(|area| area.name).collect();
+        assert_eq!(areas.len(), super::areas().count());
+        let problems: BTreeSet<_> = problems().map(|kind| kind.slug()).collect();
+        assert_eq!(problems.len(), super::problems().count());
     }
 
     #[test]

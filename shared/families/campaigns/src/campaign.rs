@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use codes::id::{ClaimId, CodePoolId};
 use domain::{
     Invalid, bounded_number,
-    id::{AccountId, CampaignId, ClaimId, CodePoolId, CustomerId, ProgramId, SendId},
+    id::{AccountId, CampaignId, CustomerId, ProgramId, SendId},
     text::{Lines, Name, TimeZoneName, clean, is_stored},
     texts,
 };

@@ -1,9 +1,8 @@
 //! The deletion of campaigns.
 
 use domain::id::CampaignId;
-use futures_util::{FutureExt as _, future::BoxFuture};
 use jiff::{Timestamp, ToSpan};
-use projection::job::{JobError, Jobs, Runner, Worker, Workshop, pause};
+use projection::job::{self, JobError, Jobs, Runner, Work, Worker, Workshop, pause};
 use queues::Grouped;
 use serde_json::Value;
 
@@ -19,7 +18,7 @@ pub const JOBS: &[Jobs] = &[
     Jobs { kinds: &["send_message"], by: Worker::Other { queue: tasks::MESSAGES, message } },
 ];
 
-pub const RUNNERS: &[Runner] = &[Runner { kinds: &["delete_campaign"], run }];
+pub const RUNNERS: &[Runner] = &[Runner { kinds: &["delete_campaign"], run: job::run::<Task> }];
 
 fn message(task: projection::job::Task) -> Result<Grouped<Value>, serde_json::Error> {
     match task.read()? {
@@ -34,14 +33,12 @@ fn message(task: projection::job::Task) -> Result<Grouped<Value>, serde_json::Er
     }
 }
 
-fn run(workshop: &Workshop, task: projection::job::Task) -> BoxFuture<'_, Result<(), JobError>> {
-    async move { work(workshop, task.read()?).await }.boxed()
-}
-
-async fn work(workshop: &Workshop, task: Task) -> Result<(), JobError> {
-    match task {
-        Task::DeleteCampaign { campaign_id } => delete_campaign(workshop, &campaign_id).await,
-        other => Err(JobError::Misrouted(format!("{other:?}"))),
+impl Work for Task {
+    async fn work(self, workshop: &Workshop) -> Result<(), JobError> {
+        match self {
+            Task::DeleteCampaign { campaign_id } => delete_campaign(workshop, &campaign_id).await,
+            other => Err(JobError::Misrouted(format!("{other:?}"))),
+        }
     }
 }
 

@@ -1,11 +1,14 @@
 //! Message campaigns: audiences, messages and what became of them.
 
+use domain::scope::{Action, Area};
+
 pub mod campaign;
 pub mod entities;
 pub mod events;
 pub mod jobs;
 pub mod keyword;
 pub mod patterns;
+pub mod problems;
 pub mod projection;
 pub mod sends;
 mod store;
@@ -15,32 +18,22 @@ pub mod twilio_accounts;
 
 pub use store::*;
 
-/// What it tells of.
-pub static EVENTS: &[domain::event::EventKind] = events::ALL;
+/// Campaigns and providers.
+pub const CAMPAIGNS: Area = Area { name: "campaigns", staff: Some(Action::Read) };
 
-/// What follows from changes of its items, in the order in which it follows within a lane.
-pub static PROJECTIONS: &[::projection::Projection] = &[
-    ::projection::Projection::of::<projection::Redemption>(),
-    ::projection::Projection::of::<projection::Change>(),
-];
-
-/// Its jobs, and who does them.
-pub static JOBS: &[::projection::job::Jobs] = jobs::JOBS;
-
-/// How the jobs function does its part of them.
-pub static RUNNERS: &[::projection::job::Runner] = jobs::RUNNERS;
-
-/// What it does about things of other families that are gone.
-pub static FORGET: Option<::projection::job::Forget> = None;
-
-/// What it says of itself.
-pub static FAMILY: ::projection::Family = ::projection::Family {
+::projection::family! {
     name: "campaigns",
+    areas: [CAMPAIGNS],
+    problems: problems::ALL,
+    events: events::ALL,
+    projections: [projection::Redemption, projection::Change],
+    jobs: jobs::JOBS,
+    runners: jobs::RUNNERS,
     patterns: patterns::ALL,
-    asks: &[
+    asks: [
         (&table::patterns::IDEMPOTENCY, &["campaign"]),
         (&table::patterns::RATE, &["campaign"]),
         (&::projection::patterns::EVENTS, &["campaign"]),
         (&accounts::patterns::ACCOUNT, &["campaign"]),
     ],
-};
+}

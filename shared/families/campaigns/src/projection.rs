@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use codes::{claim::Code, entities::CodeOrigin};
+use codes::{claim::Code, entities::CodeOrigin, id::CodeId};
 use domain::{
     event::EventKind,
-    id::{AccountId, CampaignId, CodeId},
+    id::{AccountId, CampaignId},
 };
 use jiff::Timestamp;
 use projection::{

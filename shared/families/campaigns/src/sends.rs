@@ -8,9 +8,9 @@
 use std::collections::HashMap;
 
 use accounts::entities::AccountSigning;
-use codes::entities::CodeOrigin;
+use codes::{entities::CodeOrigin, id::CodeId};
 use domain::{
-    id::{CampaignId, CodeId, CustomerId, SendId},
+    id::{CampaignId, CustomerId, SendId},
     secret::SigningKey,
 };
 use jiff::Timestamp;

@@ -6,9 +6,8 @@ use messages::tasks::MessageTask;
 use queues::Grouped;
 use serde::{Deserialize, Serialize};
 use stamps::tasks::MilestoneReached;
+pub use stamps::tasks::QUEUE;
 
-/// The variable with the address of the campaign scheduler's queue.
-pub const QUEUE: &str = "CAMPAIGN_TASKS_QUEUE_URL";
 /// The variable with the address of the queue of campaigns' messages, which the message sender takes from.
 pub const MESSAGES: &str = "CAMPAIGN_MESSAGES_QUEUE_URL";
 

@@ -5,10 +5,7 @@
 
 use std::collections::HashMap;
 
-use domain::{
-    id::{CodeId, CodePoolId},
-    text::Metadata,
-};
+use domain::text::Metadata;
 use jiff::Timestamp;
 use table::{
     Commit, CommitError, Entity, LIST_SHARDS, MAX_WRITES, Query, Range, Table, TableError, leave_out,
@@ -17,6 +14,7 @@ use table::{
 use crate::{
     claim::{Archived, Claim, Code},
     entities::{code_key, used_at, used_partition},
+    id::{CodeId, CodePoolId},
     patterns,
 };
 

@@ -3,12 +3,15 @@
 use domain::{
     Invalid,
     email::Email,
-    id::{AccountId, ClaimId, CodeId, CodePoolId, ImportId},
+    id::AccountId,
     text::{self, Metadata},
 };
 use jiff::Timestamp;
 
-use crate::code_pool::{Lot, Platform, PromoCode};
+use crate::{
+    code_pool::{Lot, Platform, PromoCode},
+    id::{ClaimId, CodeId, CodePoolId, ImportId},
+};
 
 /// Whom a code is for, as the caller knows its users: 1–256 visible characters.
 ///

@@ -3,14 +3,17 @@
 //! An [`Offer`] comes with its writes, so that they may be part of a transaction that does more. When the writes are
 //! refused ([`is_lost`](crate::claims::is_lost)), somebody else was faster: ask again.
 
-use domain::id::{AccountId, ClaimId};
+use domain::id::AccountId;
+use futures_util::future::try_join;
 use jiff::{SignedDuration, Timestamp};
 use table::{Commit, Table, TableError};
 
 use crate::{
     claim::{Claim, ClaimStatus},
-    claims::{self, Claimant},
+    claims::{self, Claimant, Counter},
     code_pool::{Closed, CodePool, Platform},
+    entities::Shelf,
+    id::ClaimId,
 };
 
 /// Who asks a pool for a code, and for what.
@@ -55,26 +58,45 @@ impl Offer {
     }
 }
 
-/// What a pool has for somebody: the code of before, or another one. `attempt` counts from 1, as in [`claims::pick`].
+/// What a pool has for somebody: the code of before, or another one. `attempt` counts from 1, as in [`claims::pick`]: the
+/// first looks for both at the same time, on the shelf as it was read with the pool, a further one on the shelf as it is.
 ///
 /// # Errors
 /// When the table is out of reach.
 pub async fn offer(
     table: &Table,
-    pool: &CodePool,
+    counter: &Counter,
     request: &Request,
     attempt: u32,
     now: Timestamp,
 ) -> Result<Offer, TableError> {
-    let (previous, shelf) = claims::context(table, &request.id).await?;
+    let pool = &counter.pool;
+    let pick = async |shelf: Option<&Shelf>| match shelf.filter(|_| pool.closed(now).is_none()) {
+        Some(shelf) => claims::pick(table, shelf, request.platform, attempt, now).await,
+        None => Ok(None),
+    };
+    let (previous, shelf, stock) = match attempt {
+        1 => {
+            let shelf = counter.shelf.as_ref();
+            let (previous, stock) = try_join(claims::find(table, &request.id), pick(shelf)).await?;
+            (previous, shelf.is_some(), stock)
+        }
+        _ => {
+            let (previous, shelf) = claims::context(table, &request.id).await?;
+            let stock = pick(shelf.as_ref()).await?;
+            (previous, shelf.is_some(), stock)
+        }
+    };
     if let Some(current) = previous.as_ref().filter(|claim| request.is_met_by(claim, now)) {
         return Ok(again(pool, request, current, now));
     }
     if let Some(closed) = pool.closed(now) {
         return Ok(Offer::Closed(closed));
     }
-    let Some(shelf) = shelf else { return Ok(Offer::Gone) };
-    let Some(stock) = claims::pick(table, shelf, request.platform, attempt, now).await? else {
+    if !shelf {
+        return Ok(Offer::Gone);
+    }
+    let Some(stock) = stock else {
         // Perhaps it was this very user, asking twice at once, who took the last one.
         let own = claims::read(table, &request.account_id, &request.id).await?;
         let met = own.is_some_and(|claim| request.is_met_by(&claim, Timestamp::now()));

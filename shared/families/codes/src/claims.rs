@@ -13,10 +13,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use accounts::entities::{Account, AccountSigning};
-use domain::{
-    id::{AccountId, ClaimId, CodePoolId},
-    secret,
-};
+use domain::{id::AccountId, secret};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 use table::{AttributeValue, Commit, CommitError, Entity, Filter, Item, Query, Range, Table, TableError};
@@ -25,6 +22,7 @@ use crate::{
     claim::{Claim, ClaimStatus},
     code_pool::{CodePool, Lot, Platform, PromoCode},
     entities::{CODE_SHARDS, HELD_UNTIL, LOT, Shelf, Stock, VALID_UNTIL, claim_key, code_pool_key},
+    id::{ClaimId, CodePoolId},
     patterns,
 };
 
@@ -38,6 +36,8 @@ pub struct Counter {
     pub account: Account,
     pub signing: AccountSigning,
     pub pool: CodePool,
+    /// What the pool may have. A pool that is being removed has none any more.
+    pub shelf: Option<Shelf>,
 }
 
 /// `None` unless the pool is this account's.
@@ -46,14 +46,16 @@ pub async fn counter(
     account: &AccountId,
     pool: &CodePoolId,
 ) -> Result<Option<Counter>, TableError> {
-    let keys = [Account::key_of(account), AccountSigning::key_of(account), code_pool_key(pool)];
+    let keys =
+        [Account::key_of(account), AccountSigning::key_of(account), code_pool_key(pool), Shelf::key_of(pool)];
     let mut found = table.batch_get(&patterns::CLAIM_POOL, &keys).await?;
     let mut take = |position: usize| found.remove(&keys[position]);
     let (Some(account), Some(signing), Some(pool)) = (take(0), take(1), take(2)) else { return Ok(None) };
+    let shelf = take(3).map(Shelf::from_item).transpose()?;
     let account = Account::from_item(account)?;
     let pool = CodePool::from_item(pool)?;
     let own = pool.account_id == account.id && !pool.deleting;
-    Ok(if own { Some(Counter { account, signing: Entity::from_item(signing)?, pool }) } else { None })
+    Ok(if own { Some(Counter { account, signing: Entity::from_item(signing)?, pool, shelf }) } else { None })
 }
 
 /// What the user has of the pool, and what the pool may have for the user.
@@ -65,13 +67,17 @@ pub async fn context(table: &Table, id: &ClaimId) -> Result<(Option<Claim>, Opti
     Ok((claim, shelf))
 }
 
-/// The claim, if it is this account's.
-pub async fn read(table: &Table, account: &AccountId, id: &ClaimId) -> Result<Option<Claim>, TableError> {
-    let claim: Option<Claim> = table.get(&patterns::CLAIM, &claim_key(id)).await?;
-    Ok(claim.filter(|claim| claim.account_id == *account))
+/// The claim, whosever it is: for who computed its id.
+pub(crate) async fn find(table: &Table, id: &ClaimId) -> Result<Option<Claim>, TableError> {
+    table.get(&patterns::CLAIM, &claim_key(id)).await
 }
 
-/// The shelf of a pool, for those who want to see without claiming.
+/// The claim, if it is this account's.
+pub async fn read(table: &Table, account: &AccountId, id: &ClaimId) -> Result<Option<Claim>, TableError> {
+    Ok(find(table, id).await?.filter(|claim| claim.account_id == *account))
+}
+
+/// The shelf of a pool, for whoever fills it.
 pub async fn shelf(table: &Table, pool: &CodePoolId) -> Result<Option<Shelf>, TableError> {
     let key = Shelf::key_of(pool);
     let mut found = table.batch_get(&patterns::CLAIM_CONTEXT, std::slice::from_ref(&key)).await?;
@@ -86,7 +92,7 @@ pub async fn shelf(table: &Table, pool: &CodePoolId) -> Result<Option<Shelf>, Ta
 /// The number of reads doesn't depend on how many lots there are, except for those from before the stock was in order.
 pub async fn pick(
     table: &Table,
-    shelf: Shelf,
+    shelf: &Shelf,
     platform: Platform,
     attempt: u32,
     now: Timestamp,
@@ -100,7 +106,7 @@ pub async fn pick(
     for _ in 0..2 {
         let survey = Survey::of(table, &shelf.pool_id, &lots, now).await?;
         if !survey.empty.is_empty() {
-            take_off(table, &shelf, &survey.empty).await?;
+            take_off(table, shelf, &survey.empty).await?;
         }
         let sold_out = survey.empty.len() == lots.len();
         match survey.choose(reach)? {

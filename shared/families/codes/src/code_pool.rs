@@ -1,8 +1,9 @@
 //! Code pools: promo codes for people to claim, and what a pool may be set to.
 
+use crate::id::CodePoolId;
 use domain::{
     Invalid, bounded_number,
-    id::{AccountId, CodePoolId},
+    id::AccountId,
     text::{self, AllowedOrigins, Name},
 };
 use jiff::Timestamp;

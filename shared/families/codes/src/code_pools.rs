@@ -1,7 +1,7 @@
 //! Code pools: settings, lists, numbers, deletion.
 
 use accounts::entities::AuditEntry;
-use domain::id::{AccountId, CodePoolId};
+use domain::id::AccountId;
 use jiff::Timestamp;
 use projection::{job::Job, rollups};
 use table::{
@@ -15,6 +15,7 @@ use crate::{
         ALL_CODE_POOLS, CODE_SHARDS, CodePoolStats, Shelf, Stock, Task, claims_partition, code_pool_key,
         code_pools_of, codes_partition, origins_partition,
     },
+    id::CodePoolId,
     patterns,
 };
 

@@ -5,7 +5,7 @@
 //! what was given is never to be had again. The numbers in the ids of codes are evenly
 //! spread: their first character, one of eight, is the partition.
 
-use domain::id::{AccountId, ClaimId, CodeId, CodePoolId, ImportId, SendId};
+use domain::id::{AccountId, SendId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use table::{Entity, IndexKey, Key, join, keys::GSI1, list_shard};
@@ -13,6 +13,7 @@ use table::{Entity, IndexKey, Key, join, keys::GSI1, list_shard};
 use crate::{
     claim::{Claim, Code},
     code_pool::{CodePool, Lot, Lots, PromoCode},
+    id::{ClaimId, CodeId, CodePoolId, ImportId},
 };
 
 /// The partitions that codes, stock and claims of a pool are spread over: a partition

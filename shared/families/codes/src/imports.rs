@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashSet};
 
 use accounts::entities::AuditEntry;
-use domain::id::{CodePoolId, ImportId};
 use jiff::Timestamp;
 use projection::{events::Event, rollups::Sums};
 use table::{Commit, CommitError, Cursor, Entity, Page, Query, Range, Table, TableError};
@@ -11,7 +10,9 @@ use table::{Commit, CommitError, Cursor, Entity, Page, Query, Range, Table, Tabl
 use crate::{
     code_pool::{CodePool, Lot},
     entities::{CodePoolStats, IMPORTS, Import, ImportStatus, Shelf, code_pool_key},
-    events, patterns,
+    events,
+    id::{CodePoolId, ImportId},
+    patterns,
 };
 
 /// The writes that announce an import.
@@ -76,7 +77,7 @@ fn finished(commit: Commit, import: &Import) -> Commit {
     ];
     let event = Event {
         object_id: Some(import.id.as_str().to_owned()),
-        data: BTreeMap::from(numbers.map(|(name, number)| (name.to_owned(), number))),
+        data: BTreeMap::from(numbers.map(|(name, number)| (name.to_owned(), number.into()))),
         ..Event::new(&import.account_id, import.pool_id.as_str(), kind, at)
     };
     let mut sums = Sums::default();

@@ -1,29 +1,27 @@
 //! The archive of used codes, and the deletion of code pools.
 
-use domain::id::CodePoolId;
-use futures_util::{FutureExt as _, future::BoxFuture};
 use jiff::{Timestamp, ToSpan};
-use projection::job::{JobError, Jobs, Runner, Worker, Workshop, pause};
+use projection::job::{self, JobError, Jobs, Runner, Work, Worker, Workshop, pause};
 
 use crate::{
     archive::{self, Used},
     claim::{Archived, Claim, Code},
     code_pool, code_pools,
     entities::Task,
+    id::CodePoolId,
 };
 
 pub const JOBS: &[Jobs] = &[Jobs { kinds: &["delete_code_pool", "archive_codes"], by: Worker::Jobs }];
 
-pub const RUNNERS: &[Runner] = &[Runner { kinds: &["delete_code_pool", "archive_codes"], run }];
+pub const RUNNERS: &[Runner] =
+    &[Runner { kinds: &["delete_code_pool", "archive_codes"], run: job::run::<Task> }];
 
-fn run(workshop: &Workshop, task: projection::job::Task) -> BoxFuture<'_, Result<(), JobError>> {
-    async move { work(workshop, task.read()?).await }.boxed()
-}
-
-async fn work(workshop: &Workshop, task: Task) -> Result<(), JobError> {
-    match task {
-        Task::DeleteCodePool { pool_id } => delete_code_pool(workshop, &pool_id).await,
-        Task::ArchiveCodes { pool_id } => archive(workshop, &pool_id).await,
+impl Work for Task {
+    async fn work(self, workshop: &Workshop) -> Result<(), JobError> {
+        match self {
+            Task::DeleteCodePool { pool_id } => delete_code_pool(workshop, &pool_id).await,
+            Task::ArchiveCodes { pool_id } => archive(workshop, &pool_id).await,
+        }
     }
 }
 

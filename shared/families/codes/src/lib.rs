@@ -1,5 +1,7 @@
 //! Promo codes: pools, imports, stock, claims and the archive.
 
+use domain::scope::{Action, Area};
+
 pub mod archive;
 pub mod claim;
 pub mod claiming;
@@ -8,37 +10,32 @@ pub mod code_pool;
 pub mod code_pools;
 pub mod entities;
 pub mod events;
+pub mod id;
 pub mod imports;
 pub mod jobs;
 pub mod patterns;
+pub mod problems;
 pub mod projection;
 mod store;
 
 pub use store::*;
 
-/// What it tells of.
-pub static EVENTS: &[domain::event::EventKind] = events::ALL;
+/// Pools, codes and claims.
+pub const CODES: Area = Area { name: "codes", staff: Some(Action::Read) };
 
-/// What follows from changes of its items, in the order in which it follows within a lane.
-pub static PROJECTIONS: &[::projection::Projection] = &[::projection::Projection::of::<projection::Change>()];
-
-/// Its jobs, and who does them.
-pub static JOBS: &[::projection::job::Jobs] = jobs::JOBS;
-
-/// How the jobs function does its part of them.
-pub static RUNNERS: &[::projection::job::Runner] = jobs::RUNNERS;
-
-/// What it does about things of other families that are gone.
-pub static FORGET: Option<::projection::job::Forget> = None;
-
-/// What it says of itself.
-pub static FAMILY: ::projection::Family = ::projection::Family {
+::projection::family! {
     name: "codes",
+    areas: [CODES],
+    problems: problems::ALL,
+    events: events::ALL,
+    projections: [projection::Change],
+    jobs: jobs::JOBS,
+    runners: jobs::RUNNERS,
     patterns: patterns::ALL,
-    asks: &[
+    asks: [
         (&table::patterns::IDEMPOTENCY, &["code-distribution"]),
         (&table::patterns::RATE, &["code-distribution"]),
         (&::projection::patterns::EVENTS, &["code-distribution"]),
         (&accounts::patterns::ACCOUNT, &["code-distribution", "code-import"]),
     ],
-};
+}

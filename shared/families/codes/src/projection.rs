@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::id::{AccountId, CodeId, CodePoolId};
+use domain::id::AccountId;
 use jiff::Timestamp;
 use projection::{
     Context, Event, Record,
@@ -17,7 +17,9 @@ use crate::{
     code_pool::LowStockThresholds,
     code_pools,
     entities::CodePoolStats,
-    events, patterns,
+    events,
+    id::{CodeId, CodePoolId},
+    patterns,
 };
 
 /// A claim or a code as a stream record shows it, before and after.
@@ -110,7 +112,7 @@ impl Numbers for Stocktaking<'_> {
         let low = self.thresholds.crossed(before.remaining(), after.remaining()).map(|threshold| {
             let numbers = [("threshold", u64::from(threshold)), ("remaining", after.remaining())];
             Event {
-                data: BTreeMap::from(numbers.map(|(name, number)| (name.to_owned(), number))),
+                data: BTreeMap::from(numbers.map(|(name, number)| (name.to_owned(), number.into()))),
                 ..Event::new(book.account, book.topic, events::CODE_POOL_LOW_STOCK, Timestamp::now())
             }
         });

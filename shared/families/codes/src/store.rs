@@ -3,11 +3,7 @@
 use std::collections::{HashMap, HashSet, hash_map::Entry};
 
 use accounts::entities::AuditEntry;
-use domain::{
-    id::{AccountId, CodeId, CodePoolId},
-    secret::SigningKey,
-    text::Metadata,
-};
+use domain::{id::AccountId, secret::SigningKey, text::Metadata};
 use jiff::Timestamp;
 use table::{Commit, CommitError, Cursor, Entity, MAX_WRITES, Page, Query, Range, Table, TableError};
 
@@ -15,6 +11,7 @@ use crate::{
     claim::Code,
     code_pool::{Lot, Platform, PromoCode},
     entities::{CODE_SHARDS, Import, Stock, code_key, codes_partition},
+    id::{CodeId, CodePoolId},
     patterns,
 };
 

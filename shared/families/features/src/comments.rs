@@ -1,13 +1,14 @@
 //! Comments on features, and their moderation.
 
 use accounts::entities::AuditEntry;
-use domain::id::{AccountId, CommentId, FeatureId, WaitlistId};
+use domain::id::AccountId;
 use table::{Commit, CommitError, Cursor, Entity, Page, Query, Table, TableError, retried};
-use waitlists::{entities::subscriber_key, subscriber::Subscriber};
+use waitlists::{entities::subscriber_key, id::WaitlistId, subscriber::Subscriber};
 
 use crate::{
     entities::{CommentRef, comment_key, comments_of, moderation_of},
     feature::{Comment, CommentStatus},
+    id::{CommentId, FeatureId},
     patterns,
 };
 

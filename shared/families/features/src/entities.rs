@@ -2,7 +2,7 @@
 //!
 //! A vote lies with its voter, whose own requests bound the writes of that partition.
 
-use domain::id::{CommentId, FeatureId, SubscriberId, WaitlistId};
+use domain::id::SubscriberId;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use table::{
@@ -10,8 +10,12 @@ use table::{
     keys::{GSI1, GSI2},
     list_shard,
 };
+use waitlists::id::WaitlistId;
 
-use crate::feature::{Comment, CommentStatus, Feature, FeatureTally, Vote};
+use crate::{
+    feature::{Comment, CommentStatus, Feature, FeatureTally, Vote},
+    id::{CommentId, FeatureId},
+};
 
 pub fn feature_key(id: &FeatureId) -> Key {
     Key::new(&["FEAT", id.as_str()], &["META"])

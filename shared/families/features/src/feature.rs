@@ -1,11 +1,12 @@
 //! Feature voting: what people want, how many of them, and what they say about it.
 
+use crate::id::{CommentId, FeatureId};
 use domain::{
-    id::{AccountId, CommentId, FeatureId, SubscriberId, WaitlistId},
+    id::{AccountId, SubscriberId},
     text::{Name, Prose},
 };
 use jiff::Timestamp;
-use waitlists::subscriber::Subscriber;
+use waitlists::{id::WaitlistId, subscriber::Subscriber};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]

@@ -3,27 +3,26 @@
 //! Voters are found by an index, and requests that began before the mark may still vote: the job comes again until
 //! nobody is found, and once more after a pause.
 
-use crate::{comments, entities::Task, feature::Feature, store};
-use domain::id::{FeatureId, SubscriberId, WaitlistId};
+use crate::{comments, entities::Task, feature::Feature, id::FeatureId, store};
+use domain::id::SubscriberId;
 use futures_util::{FutureExt as _, future::BoxFuture};
 use jiff::{Timestamp, ToSpan};
 use projection::Gone;
-use projection::job::{JobError, Jobs, Runner, Worker, Workshop, pause};
+use projection::job::{self, JobError, Jobs, Runner, Work, Worker, Workshop, pause};
 use table::{Entity, Table};
-use waitlists::{subscriber::Subscriber, waitlist::Waitlist};
+use waitlists::{id::WaitlistId, subscriber::Subscriber, waitlist::Waitlist};
 
 pub const JOBS: &[Jobs] = &[Jobs { kinds: &["merge_feature", "delete_feature"], by: Worker::Jobs }];
 
-pub const RUNNERS: &[Runner] = &[Runner { kinds: &["merge_feature", "delete_feature"], run }];
+pub const RUNNERS: &[Runner] =
+    &[Runner { kinds: &["merge_feature", "delete_feature"], run: job::run::<Task> }];
 
-fn run(workshop: &Workshop, task: projection::job::Task) -> BoxFuture<'_, Result<(), JobError>> {
-    async move { work(workshop, task.read()?).await }.boxed()
-}
-
-async fn work(workshop: &Workshop, task: Task) -> Result<(), JobError> {
-    match task {
-        Task::MergeFeature { feature_id } => merge_feature(workshop, &feature_id).await,
-        Task::DeleteFeature { feature_id } => delete_feature(workshop, &feature_id).await,
+impl Work for Task {
+    async fn work(self, workshop: &Workshop) -> Result<(), JobError> {
+        match self {
+            Task::MergeFeature { feature_id } => merge_feature(workshop, &feature_id).await,
+            Task::DeleteFeature { feature_id } => delete_feature(workshop, &feature_id).await,
+        }
     }
 }
 

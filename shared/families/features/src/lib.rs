@@ -1,39 +1,37 @@
 //! Features, the votes for them and comments.
 
+use domain::scope::{Action, Area};
+
 pub mod comments;
 pub mod entities;
 pub mod events;
 pub mod feature;
+pub mod id;
 pub mod jobs;
 pub mod patterns;
+pub mod problems;
 pub mod projection;
 mod store;
 
 pub use store::*;
 
-/// What it tells of.
-pub static EVENTS: &[domain::event::EventKind] = events::ALL;
+/// Features, votes and comments.
+pub const FEATURES: Area = Area { name: "features", staff: Some(Action::Read) };
 
-/// What follows from changes of its items, in the order in which it follows within a lane.
-pub static PROJECTIONS: &[::projection::Projection] = &[::projection::Projection::of::<projection::Change>()];
-
-/// Its jobs, and who does them.
-pub static JOBS: &[::projection::job::Jobs] = jobs::JOBS;
-
-/// How the jobs function does its part of them.
-pub static RUNNERS: &[::projection::job::Runner] = jobs::RUNNERS;
-
-/// What it does about things of other families that are gone.
-pub static FORGET: Option<::projection::job::Forget> = Some(jobs::forget);
-
-/// What it says of itself.
-pub static FAMILY: ::projection::Family = ::projection::Family {
+::projection::family! {
     name: "features",
+    areas: [FEATURES],
+    problems: problems::ALL,
+    events: events::ALL,
+    projections: [projection::Change],
+    jobs: jobs::JOBS,
+    runners: jobs::RUNNERS,
+    forget: jobs::forget,
     patterns: patterns::ALL,
-    asks: &[
+    asks: [
         (&table::patterns::IDEMPOTENCY, &["feature-vote"]),
         (&table::patterns::RATE, &["feature-vote"]),
         (&::projection::patterns::EVENTS, &["feature-vote"]),
         (&accounts::patterns::ACCOUNT, &["feature-vote"]),
     ],
-};
+}

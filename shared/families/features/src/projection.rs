@@ -1,6 +1,5 @@
 //! What follows from votes and comments: events and numbers.
 
-use domain::id::FeatureId;
 use jiff::Timestamp;
 use projection::{
     Context, Record,
@@ -13,6 +12,7 @@ use table::{Commit, Entity, Table, TableError};
 use crate::{
     events,
     feature::{Comment, CommentStatus, FeatureTally, Vote},
+    id::FeatureId,
     patterns, store,
 };
 

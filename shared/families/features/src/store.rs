@@ -6,14 +6,14 @@
 use std::collections::HashSet;
 
 use accounts::entities::AuditEntry;
-use domain::id::{AccountId, FeatureId, SubscriberId, WaitlistId};
+use domain::id::{AccountId, SubscriberId};
 use jiff::Timestamp;
 use projection::{job::Job, rollups};
 use table::{
     Commit, CommitError, Cursor, Entity, Key, LIST_SHARDS, Page, Query, Table, TableError, key_of, purge,
     retried,
 };
-use waitlists::{entities::subscriber_key, subscriber::Subscriber};
+use waitlists::{entities::subscriber_key, id::WaitlistId, subscriber::Subscriber};
 
 use crate::{
     entities::{
@@ -21,6 +21,7 @@ use crate::{
         voice_partition, vote_key, votes_of,
     },
     feature::{Feature, FeatureStatus, FeatureTally, Vote},
+    id::FeatureId,
     patterns,
 };
 

@@ -1,6 +1,7 @@
 //! Mails and the clocks of senders, as they lie in the table.
 
-use domain::id::{AccountId, MemberId, SubscriberId, WebhookEndpointId};
+use accounts::id::MemberId;
+use domain::id::{AccountId, SubscriberId, WebhookEndpointId};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use table::{Entity, IndexKey, Key, REPLAYED_WITHIN, due_at, join, keys::GSI2, list_shard};

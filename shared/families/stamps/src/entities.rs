@@ -3,7 +3,7 @@
 //! What one customer has lies in two partitions, whose writes a customer's own visits bound.
 
 use domain::{
-    id::{AccountId, CardRewardId, CustomerId, ProgramId, StampId},
+    id::{AccountId, CustomerId, ProgramId},
     phone::Phone,
     secret::SigningKey,
 };
@@ -13,6 +13,7 @@ use table::{Entity, IndexKey, Key, join, keys::GSI1, list_shard};
 
 use crate::{
     customer::Customer,
+    id::{CardRewardId, StampId},
     stamp::{Card, CardReward, InactivityDays, Month, Program, Stamp},
 };
 

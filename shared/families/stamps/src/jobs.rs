@@ -1,9 +1,8 @@
 //! The deletion of stamp programs, and new settings that their cards are judged by.
 
 use domain::id::ProgramId;
-use futures_util::{FutureExt as _, future::BoxFuture};
 use jiff::{Timestamp, ToSpan};
-use projection::job::{JobError, Jobs, Runner, Worker, Workshop, pause};
+use projection::job::{self, JobError, Jobs, Runner, Work, Worker, Workshop, pause};
 
 use crate::{
     customers,
@@ -15,20 +14,19 @@ use crate::{
 pub const JOBS: &[Jobs] =
     &[Jobs { kinds: &["delete_program", "watch_cards", "erase_customer"], by: Worker::Jobs }];
 
-pub const RUNNERS: &[Runner] = &[Runner { kinds: &["delete_program", "watch_cards", "erase_customer"], run }];
+pub const RUNNERS: &[Runner] =
+    &[Runner { kinds: &["delete_program", "watch_cards", "erase_customer"], run: job::run::<Task> }];
 
-fn run(workshop: &Workshop, task: projection::job::Task) -> BoxFuture<'_, Result<(), JobError>> {
-    async move { work(workshop, task.read()?).await }.boxed()
-}
-
-async fn work(workshop: &Workshop, task: Task) -> Result<(), JobError> {
-    match task {
-        Task::DeleteProgram { program_id } => delete_program(workshop, &program_id).await,
-        Task::WatchCards { program_id, inactivity_days, after, again } => {
-            watch_cards(workshop, &program_id, inactivity_days, after, again).await
-        }
-        Task::EraseCustomer { customer_id } => {
-            Ok(customers::finish_erase(&workshop.table, &customer_id).await?)
+impl Work for Task {
+    async fn work(self, workshop: &Workshop) -> Result<(), JobError> {
+        match self {
+            Task::DeleteProgram { program_id } => delete_program(workshop, &program_id).await,
+            Task::WatchCards { program_id, inactivity_days, after, again } => {
+                watch_cards(workshop, &program_id, inactivity_days, after, again).await
+            }
+            Task::EraseCustomer { customer_id } => {
+                Ok(customers::finish_erase(&workshop.table, &customer_id).await?)
+            }
         }
     }
 }

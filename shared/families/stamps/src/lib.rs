@@ -1,11 +1,15 @@
 //! Stamp programs, their customers, cards, stamps and rewards.
 
+use domain::scope::{Action, Area};
+
 pub mod customer;
 pub mod customers;
 pub mod entities;
 pub mod events;
+pub mod id;
 pub mod jobs;
 pub mod patterns;
+pub mod problems;
 pub mod programs;
 pub mod projection;
 pub mod stamp;
@@ -14,29 +18,24 @@ pub mod tasks;
 
 pub use store::*;
 
-/// What it tells of.
-pub static EVENTS: &[domain::event::EventKind] = events::ALL;
+/// Programs and customers.
+pub const STAMPS: Area = Area { name: "stamps", staff: Some(Action::Read) };
+/// What is done at a till: stamping and redeeming.
+pub const TILL: Area = Area { name: "till", staff: Some(Action::Write) };
 
-/// What follows from changes of its items, in the order in which it follows within a lane.
-pub static PROJECTIONS: &[::projection::Projection] = &[::projection::Projection::of::<projection::Change>()];
-
-/// Its jobs, and who does them.
-pub static JOBS: &[::projection::job::Jobs] = jobs::JOBS;
-
-/// How the jobs function does its part of them.
-pub static RUNNERS: &[::projection::job::Runner] = jobs::RUNNERS;
-
-/// What it does about things of other families that are gone.
-pub static FORGET: Option<::projection::job::Forget> = None;
-
-/// What it says of itself.
-pub static FAMILY: ::projection::Family = ::projection::Family {
+::projection::family! {
     name: "stamps",
+    areas: [STAMPS, TILL],
+    problems: problems::ALL,
+    events: events::ALL,
+    projections: [projection::Change],
+    jobs: jobs::JOBS,
+    runners: jobs::RUNNERS,
     patterns: patterns::ALL,
-    asks: &[
+    asks: [
         (&table::patterns::IDEMPOTENCY, &["stamp"]),
         (&table::patterns::RATE, &["stamp"]),
         (&::projection::patterns::EVENTS, &["stamp"]),
         (&accounts::patterns::ACCOUNT, &["stamp"]),
     ],
-};
+}

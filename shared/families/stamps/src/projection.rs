@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use domain::id::{AccountId, ProgramId};
+use domain::{
+    event::Datum,
+    id::{AccountId, ProgramId},
+};
 use jiff::{Timestamp, tz::TimeZone};
 use projection::{
     Context, Record,
@@ -62,7 +65,7 @@ impl Change {
                 let most = before.as_ref().map_or(0, |before| before.most_visits);
                 let reached = program.settings.milestones.reached(most, after.most_visits);
                 let milestones = reached.map(|milestone| Fact {
-                    data: Some(("visits", u64::from(milestone))),
+                    data: vec![("visits", milestone.into())],
                     rank: 1,
                     ..Fact::new(Kind::Event(events::MILESTONE_REACHED), who(), after.updated_at)
                 });
@@ -91,7 +94,7 @@ impl Change {
                 let stamps = (STAMPS, sign * i64::from(stamp.count));
                 vec![Fact {
                     object_id: Some(stamp.id.as_str().to_owned()),
-                    data: Some(("stamps", u64::from(stamp.count))),
+                    data: vec![("stamps", stamp.count.into())],
                     counts: vec![("visits", sign), stamps],
                     also: vec![(Measure::of(STAMPS), stamps.1)],
                     ..Fact::new(Kind::Event(kind), Who::Customer(stamp.customer_id.clone()), at)
@@ -150,14 +153,14 @@ impl Plan {
     pub fn milestones(&self) -> impl Iterator<Item = MilestoneReached> {
         let reached = self.facts.iter().filter(|fact| fact.kind == Kind::Event(events::MILESTONE_REACHED));
         reached
-            .filter_map(|fact| match &fact.who {
-                Who::Customer(customer) => Some((customer, fact)),
-                Who::Subscriber(_) | Who::Nobody => None,
+            .filter_map(|fact| match (&fact.who, fact.data.as_slice()) {
+                (Who::Customer(customer), [(_, Datum::Number(visits))]) => Some((customer, *visits)),
+                _ => None,
             })
-            .map(|(customer, fact)| MilestoneReached {
+            .map(|(customer, visits)| MilestoneReached {
                 program_id: self.program.id.clone(),
                 customer_id: customer.clone(),
-                visits: fact.data.map(|(_, visits)| visits).unwrap_or_default(),
+                visits,
             })
     }
 

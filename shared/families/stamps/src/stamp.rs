@@ -5,10 +5,11 @@
 
 use std::collections::BTreeMap;
 
+use crate::id::{CardRewardId, StampId};
 use domain::{
     Invalid, bounded_number,
     country::Countries,
-    id::{AccountId, CardRewardId, CustomerId, ProgramId, StampId},
+    id::{AccountId, CustomerId, ProgramId},
     text::{AllowedOrigins, Line, Name},
 };
 use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};

@@ -6,7 +6,7 @@
 
 use accounts::entities::{AccountSigning, AuditEntry};
 use domain::{
-    id::{AccountId, CardRewardId, CustomerId, ProgramId, StampId},
+    id::{AccountId, CustomerId, ProgramId},
     secret::{self, SigningKey},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -19,6 +19,7 @@ use crate::{
         Once, REWARDS, card_key, card_reward_key, customer_key, customer_partition, program_key, stamp_key,
         stamps_partition,
     },
+    id::{CardRewardId, StampId},
     patterns,
     stamp::{Card, CardReward, CardRewardStatus, Program, Stamp, StampCount, StampStatus, Withdrawal},
 };

@@ -1,7 +1,6 @@
 //! The erasure of subscribers.
 
 use accounts::entities::AuditEntry;
-use domain::id::ReferralId;
 use jiff::Timestamp;
 use projection::job::Job;
 use table::{Commit, CommitError, Entity, Key, MAX_WRITES, Pattern, Table};
@@ -9,6 +8,7 @@ use table::{Commit, CommitError, Entity, Key, MAX_WRITES, Pattern, Table};
 use crate::{
     entities::{CodeClaim, EmailClaim, Task, clicks_key, referral_key},
     fraud::Origin,
+    id::ReferralId,
     patterns, referrals,
     seats::Seats as _,
     subscriber::{Referral, ReferralStatus, Subscriber},

@@ -5,10 +5,10 @@ use std::io;
 use crate::{
     entities::{Export, ExportStatus},
     exports,
+    id::{ExportId, WaitlistId},
     subscriber::Subscriber,
     subscribers,
 };
-use domain::id::{ExportId, WaitlistId};
 use files::{PART, Upload, csv::neutral};
 use jiff::Timestamp;
 use projection::job::{JobError, Workshop};

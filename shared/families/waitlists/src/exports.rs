@@ -1,11 +1,15 @@
 //! Exports of a waitlist's subscribers.
 
 use accounts::entities::AuditEntry;
-use domain::id::{ExportId, WaitlistId};
 use projection::job::Job;
 use table::{Commit, CommitError, Query, Table, TableError};
 
-use crate::{entities::Export, entities::Task, patterns};
+use crate::{
+    entities::Export,
+    entities::Task,
+    id::{ExportId, WaitlistId},
+    patterns,
+};
 
 /// The writes that start an export and ask for the work.
 pub fn start(export: &Export, audit: &AuditEntry) -> Commit {

@@ -5,12 +5,12 @@
 //! more after a pause, for those who were joining while the waitlist was marked.
 
 use crate::{
-    entities::Task, erasure, export_file, store, subscriber::Subscriber, subscribers, waitlist::Waitlist,
+    entities::Task, erasure, export_file, id::WaitlistId, store, subscriber::Subscriber, subscribers,
+    waitlist::Waitlist,
 };
-use domain::id::{SubscriberId, WaitlistId};
-use futures_util::{FutureExt as _, future::BoxFuture};
+use domain::id::SubscriberId;
 use jiff::{Timestamp, ToSpan};
-use projection::job::{JobError, Jobs, Runner, Worker, Workshop, pause};
+use projection::job::{self, JobError, Jobs, Runner, Work, Worker, Workshop, pause};
 use table::{Entity, LIST_SHARDS};
 
 pub const JOBS: &[Jobs] = &[Jobs {
@@ -18,19 +18,19 @@ pub const JOBS: &[Jobs] = &[Jobs {
     by: Worker::Jobs,
 }];
 
-pub const RUNNERS: &[Runner] =
-    &[Runner { kinds: &["export_subscribers", "delete_waitlist", "purge_exports", "silence"], run }];
+pub const RUNNERS: &[Runner] = &[Runner {
+    kinds: &["export_subscribers", "delete_waitlist", "purge_exports", "silence"],
+    run: job::run::<Task>,
+}];
 
-fn run(workshop: &Workshop, task: projection::job::Task) -> BoxFuture<'_, Result<(), JobError>> {
-    async move { work(workshop, task.read()?).await }.boxed()
-}
-
-async fn work(workshop: &Workshop, task: Task) -> Result<(), JobError> {
-    match task {
-        Task::ExportSubscribers { export_id } => export_file::write_file(workshop, &export_id).await,
-        Task::DeleteWaitlist { waitlist_id } => delete_waitlist(workshop, &waitlist_id).await,
-        Task::PurgeExports { waitlist_id } => export_file::purge_exports(workshop, &waitlist_id).await,
-        Task::Silence { subscriber_id } => forget_subscriber(workshop, &subscriber_id).await,
+impl Work for Task {
+    async fn work(self, workshop: &Workshop) -> Result<(), JobError> {
+        match self {
+            Task::ExportSubscribers { export_id } => export_file::write_file(workshop, &export_id).await,
+            Task::DeleteWaitlist { waitlist_id } => delete_waitlist(workshop, &waitlist_id).await,
+            Task::PurgeExports { waitlist_id } => export_file::purge_exports(workshop, &waitlist_id).await,
+            Task::Silence { subscriber_id } => forget_subscriber(workshop, &subscriber_id).await,
+        }
     }
 }
 

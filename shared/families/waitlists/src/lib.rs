@@ -1,5 +1,7 @@
 //! Waitlists, subscribers and referrals: one family, which changes together.
 
+use domain::scope::{Action, Area};
+
 pub mod counted;
 pub mod entities;
 pub mod erasure;
@@ -7,10 +9,12 @@ pub mod events;
 pub mod export_file;
 pub mod exports;
 pub mod fraud;
+pub mod id;
 pub mod jobs;
 pub mod line;
 pub mod patterns;
 pub mod positions;
+pub mod problems;
 pub mod projection;
 pub mod referral_code;
 pub mod referrals;
@@ -22,33 +26,23 @@ pub mod waitlist;
 
 pub use store::*;
 
-/// What it tells of.
-pub static EVENTS: &[domain::event::EventKind] = events::ALL;
+pub const WAITLISTS: Area = Area { name: "waitlists", staff: Some(Action::Read) };
+pub const SUBSCRIBERS: Area = Area { name: "subscribers", staff: Some(Action::Read) };
+pub const REFERRALS: Area = Area { name: "referrals", staff: Some(Action::Read) };
 
-/// What follows from changes of its items, in the order in which it follows within a lane.
-pub static PROJECTIONS: &[::projection::Projection] = &[
-    ::projection::Projection::of::<projection::Confirmed>(),
-    ::projection::Projection::of::<projection::Change>(),
-    ::projection::Projection::of::<projection::Visit>(),
-];
-
-/// Its jobs, and who does them.
-pub static JOBS: &[::projection::job::Jobs] = jobs::JOBS;
-
-/// How the jobs function does its part of them.
-pub static RUNNERS: &[::projection::job::Runner] = jobs::RUNNERS;
-
-/// What it does about things of other families that are gone.
-pub static FORGET: Option<::projection::job::Forget> = None;
-
-/// What it says of itself.
-pub static FAMILY: ::projection::Family = ::projection::Family {
+::projection::family! {
     name: "waitlists",
+    areas: [WAITLISTS, SUBSCRIBERS, REFERRALS],
+    problems: problems::ALL,
+    events: events::ALL,
+    projections: [projection::Confirmed, projection::Change, projection::Visit],
+    jobs: jobs::JOBS,
+    runners: jobs::RUNNERS,
     patterns: patterns::ALL,
-    asks: &[
+    asks: [
         (&table::patterns::IDEMPOTENCY, &["referral", "subscriber", "waitlist"]),
         (&table::patterns::RATE, &["referral", "subscriber"]),
         (&::projection::patterns::EVENTS, &["waitlist"]),
         (&accounts::patterns::ACCOUNT, &["referral", "subscriber"]),
     ],
-};
+}

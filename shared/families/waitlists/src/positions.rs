@@ -5,12 +5,13 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use domain::id::{SubscriberId, WaitlistId};
+use domain::id::SubscriberId;
 use projection::rollups::Sums;
 use table::{Key, Query, Range, Table, TableError};
 
 use crate::{
     entities::{LineEntry, Standing, leaf_partition, line_branch_key, line_root_key},
+    id::WaitlistId,
     line::{ALL, FANOUT, Leaf, Place, counters_of, counters_summed},
     patterns,
 };

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use domain::{
     event::EventKind,
-    id::{AccountId, RewardId, SubscriberId, WaitlistId},
+    id::{AccountId, SubscriberId},
 };
 use jiff::Timestamp;
 use messages::tasks::{self, MessageTask};
@@ -25,7 +25,9 @@ use table::{Commit, CommitError, Entity, Key, MAX_WRITES, Table, TableError};
 use crate::{
     counted::{ENTERED, REFERRED, SEATED, counter_of},
     entities::{Click, LineEntry, Standing, line_left_key, standing_key, waitlist_stats_key},
-    events, patterns, positions, referrals, store,
+    events,
+    id::{RewardId, WaitlistId},
+    patterns, positions, referrals, store,
     subscriber::{Referral, ReferralStatus, Reward, RewardStatus, Subscriber, SubscriberStatus},
 };
 

@@ -7,7 +7,7 @@
 use accounts::entities::{Account, AccountSigning, AuditEntry};
 use domain::{
     event::EventKind,
-    id::{AccountId, LedgerId, ReferralId, SubscriberId, WaitlistId},
+    id::{AccountId, SubscriberId},
 };
 use jiff::{Timestamp, ToSpan};
 use projection::{
@@ -23,7 +23,9 @@ use crate::{
         Click, CodeClaim, Standing, clicks_key, leaderboard_partition, ledger_partition, referral_key,
         referrals_of, referrals_partition, rewards_partition,
     },
-    events, fraud, patterns,
+    events, fraud,
+    id::{LedgerId, ReferralId, WaitlistId},
+    patterns,
     referral_code::ReferralCode,
     store,
     subscriber::{LedgerChange, LedgerEntry, Referral, ReferralStatus, Reward, Subscriber},

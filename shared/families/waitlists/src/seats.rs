@@ -5,12 +5,13 @@
 //! because transactions that change one item conflict. Seats are alike: it is their sum that counts, each counter has
 //! a bound, and the bounds add up to the capacity. See `docs/adr/0022-seats-in-the-transaction.md`.
 
-use domain::{id::WaitlistId, secret};
+use domain::secret;
 use table::{Commit, CounterIs, Key, Table, TableError, back_off, counters::counters_of};
 
 use crate::{
     counted::{SEATED, members},
     entities::{seats_key, waitlist_stats_key},
+    id::WaitlistId,
     patterns,
     waitlist::Waitlist,
 };

@@ -1,7 +1,7 @@
 //! Waitlists: unique slugs, lists, statistics, deletion.
 
 use accounts::entities::AuditEntry;
-use domain::id::{AccountId, WaitlistId};
+use domain::id::AccountId;
 use jiff::Timestamp;
 use projection::{job::Job, rollups};
 use table::{
@@ -14,6 +14,7 @@ use crate::{
         SlugClaim, Task, line_branch_key, line_left_key, line_numbers_key, line_root_key, waitlist_key,
         waitlist_stats_key,
     },
+    id::WaitlistId,
     line::FANOUT,
     patterns, seats,
     subscriber::SubscriberStatus,

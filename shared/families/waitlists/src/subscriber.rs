@@ -3,13 +3,14 @@
 use domain::{
     consent::Consent,
     email::Email,
-    id::{AccountId, LedgerId, ReferralId, RewardId, SubscriberId, WaitlistId},
+    id::{AccountId, SubscriberId},
     text::{Metadata, Name, Word},
 };
 use jiff::Timestamp;
 
 use crate::{
     fraud::{Assessment, Origin},
+    id::{LedgerId, ReferralId, RewardId, WaitlistId},
     line::Place,
     referral_code::ReferralCode,
     waitlist::RewardTier,

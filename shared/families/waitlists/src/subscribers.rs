@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use accounts::entities::{Account, AccountSigning, AuditEntry};
 use domain::{
     email::Email,
-    id::{AccountId, ReferralId, SubscriberId, WaitlistId},
+    id::{AccountId, SubscriberId},
 };
 use jiff::{Timestamp, ToSpan};
 use table::{
@@ -18,6 +18,7 @@ use crate::{
         CodeClaim, EmailClaim, Standing, core_partition, hot_partition, line_left_key, line_numbers_key,
         referral_key, subscriber_key, subscribers_partition, waitlist_key,
     },
+    id::{ReferralId, WaitlistId},
     patterns,
     positions::{self, Position},
     referral_code::ReferralCode,

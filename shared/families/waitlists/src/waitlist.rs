@@ -1,8 +1,9 @@
 //! Waitlists and what they may be set to.
 
+use crate::id::WaitlistId;
 use domain::{
     Invalid, bounded_number,
-    id::{AccountId, WaitlistId},
+    id::AccountId,
     text::{AllowedOrigins, Color, HttpUrl, Line, Locale, Name, Slug},
 };
 use jiff::Timestamp;

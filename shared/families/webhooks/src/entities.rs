@@ -1,11 +1,14 @@
 //! Webhook endpoints, how they fare, and what they are told.
 
-use domain::id::{AccountId, DeliveryId, WebhookEndpointId};
+use domain::id::{AccountId, WebhookEndpointId};
 use jiff::{Timestamp, ToSpan};
 use serde::{Deserialize, Serialize};
 use table::{Entity, IndexKey, Key, LIST_SHARDS, REPLAYED_WITHIN, due_at, join, keys::GSI2, list_shard};
 
-use crate::webhook::{Delivery, WebhookEndpoint};
+use crate::{
+    id::DeliveryId,
+    webhook::{Delivery, WebhookEndpoint},
+};
 
 /// Sort keys of an account's endpoints begin with this.
 pub(crate) const ENDPOINTS: &str = "ENDPOINT#";

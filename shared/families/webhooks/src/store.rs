@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 
 use accounts::entities::AuditEntry;
 use domain::{
-    event::{EventKind, Person},
-    id::{AccountId, DeliveryId, EventId, WebhookEndpointId},
+    event::{Datum, EventKind, Person},
+    id::{AccountId, EventId, WebhookEndpointId},
+    money::Amount,
 };
 use jiff::Timestamp;
 use projection::{events::Event, job::Job};
@@ -20,6 +21,7 @@ use crate::{
         ENDPOINTS, EndpointFailing, EndpointSlow, EndpointsFence, Task, deliveries_due,
         deliveries_partitions, delivery_key, webhook_endpoint_key,
     },
+    id::DeliveryId,
     patterns,
     webhook::{Delivery, DisabledReason, Message, WebhookEndpoint},
 };
@@ -60,8 +62,18 @@ pub fn message_of(event: &Event, kind: EventKind) -> Message {
     if let (Some(field), Some(id)) = (kind.object, event.object_id.as_deref()) {
         data.insert(field, id.into());
     }
-    data.extend(event.data.iter().map(|(name, number)| (name.as_str(), (*number).into())));
+    data.extend(event.data.iter().map(|(name, datum)| (name.as_str(), json(datum))));
     message(&event.id, kind.name, event.at, data)
+}
+
+fn json(datum: &Datum) -> serde_json::Value {
+    match datum {
+        Datum::Number(number) => (*number).into(),
+        Datum::Text(text) => text.as_str().into(),
+        Datum::Amount(Amount { amount, currency }) => {
+            serde_json::json!({ "amount": amount, "currency": currency.to_string() })
+        }
+    }
 }
 
 /// What an endpoint is told when somebody tries it.

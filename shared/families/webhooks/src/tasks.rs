@@ -1,10 +1,10 @@
 //! What the webhook sender is asked for.
 
-use domain::id::{AccountId, DeliveryId, WebhookEndpointId};
+use domain::id::{AccountId, WebhookEndpointId};
 use queues::Grouped;
 use serde::{Deserialize, Serialize};
 
-use crate::webhook::Message;
+use crate::{id::DeliveryId, webhook::Message};
 
 /// The variable with the address of the webhook sender's queue.
 pub const QUEUE: &str = "WEBHOOKS_QUEUE_URL";

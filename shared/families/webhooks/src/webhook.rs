@@ -4,10 +4,11 @@
 //! an endpoint is a [`Delivery`]. It is tried until it is taken, twelve times over some five days; order is not
 //! promised, and what was taken may come again, by the same id.
 
+use crate::id::DeliveryId;
 use domain::{
     Invalid,
     event::EventName,
-    id::{AccountId, DeliveryId, EventId, WebhookEndpointId},
+    id::{AccountId, EventId, WebhookEndpointId},
     network::Networks,
     secret,
     text::Line,

@@ -1,6 +1,7 @@
 //! Exports of a waitlist's subscribers.
 
-use domain::id::{AccountId, ExportId, WaitlistId};
+use crate::id::{ExportId, WaitlistId};
+use domain::id::AccountId;
 use jiff::{Timestamp, ToSpan};
 use serde::{Deserialize, Serialize};
 use table::{Entity, IndexKey, Key, join, keys::GSI1};

@@ -1,9 +1,6 @@
 //! Referrals, their ledger, rewards and clicks.
 
-use domain::{
-    id::{ClickId, ReferralId, SubscriberId, WaitlistId},
-    text::Word,
-};
+use domain::{id::SubscriberId, text::Word};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use table::{
@@ -12,7 +9,10 @@ use table::{
     list_shard,
 };
 
-use crate::subscriber::{LedgerEntry, Referral, Reward};
+use crate::{
+    id::{ClickId, ReferralId, WaitlistId},
+    subscriber::{LedgerEntry, Referral, Reward},
+};
 
 pub fn referral_key(id: &ReferralId) -> Key {
     Key::new(&["REF", id.as_str()], &["META"])

@@ -2,7 +2,7 @@
 
 use domain::{
     email::Email,
-    id::{AccountId, SubscriberId, WaitlistId},
+    id::{AccountId, SubscriberId},
     secret,
 };
 use jiff::Timestamp;
@@ -14,6 +14,7 @@ use table::{
 };
 
 use crate::{
+    id::WaitlistId,
     line::{Leaf, Place},
     referral_code::ReferralCode,
     subscriber::{Subscriber, SubscriberStatus},

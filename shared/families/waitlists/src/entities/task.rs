@@ -1,6 +1,7 @@
 //! What jobs are asked for.
 
-use domain::id::{ExportId, SubscriberId, WaitlistId};
+use crate::id::{ExportId, WaitlistId};
+use domain::id::SubscriberId;
 use serde::{Deserialize, Serialize};
 
 /// Work that outlasts a request.

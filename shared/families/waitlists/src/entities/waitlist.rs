@@ -1,13 +1,10 @@
 //! Waitlists and the names and counters that belong to them.
 
-use domain::{
-    id::{AccountId, WaitlistId},
-    text::Slug,
-};
+use domain::{id::AccountId, text::Slug};
 use serde::{Deserialize, Serialize};
 use table::{Entity, IndexKey, Key, join, keys::GSI1};
 
-use crate::waitlist::Waitlist;
+use crate::{id::WaitlistId, waitlist::Waitlist};
 
 pub fn waitlist_key(id: &WaitlistId) -> Key {
     Key::new(&["WL", id.as_str()], &["META"])

@@ -13,6 +13,8 @@ pub struct Cost {
     pub action: Action,
     /// Through API Gateway.
     pub requests: f64,
+    /// How often a request waits for AWS, its authorization included.
+    pub trips: f64,
     /// Of functions: for the requests, to authorize them, and for what follows.
     pub invocations: f64,
     /// Calls of DynamoDB but for transactions.
@@ -164,6 +166,7 @@ fn operations() -> String {
     let head = [
         "",
         "requests",
+        "round trips each",
         "invocations",
         "reads, single writes",
         "transactions",
@@ -177,6 +180,7 @@ fn operations() -> String {
         let Cost {
             action,
             requests,
+            trips,
             invocations,
             calls,
             transactions,
@@ -187,7 +191,8 @@ fn operations() -> String {
             bytes,
         } = *cost;
         let numbers =
-            [requests, invocations, calls, transactions, messages, mails, reads, writes, bytes].map(number);
+            [requests, trips, invocations, calls, transactions, messages, mails, reads, writes, bytes]
+                .map(number);
         std::iter::once(action.name().to_owned()).chain(numbers).collect()
     });
     table(&head, rows)
@@ -304,6 +309,7 @@ pub const COSTS: &[Cost] = &[
     Cost {
         action: Action::Join,
         requests: 1.0,
+        trips: 4.0,
         invocations: 4.0,
         calls: 6.0,
         transactions: 2.0,
@@ -316,6 +322,7 @@ pub const COSTS: &[Cost] = &[
     Cost {
         action: Action::JoinReferred,
         requests: 1.0,
+        trips: 4.0,
         invocations: 4.5,
         calls: 13.5,
         transactions: 4.0,
@@ -328,6 +335,7 @@ pub const COSTS: &[Cost] = &[
     Cost {
         action: Action::JoinThroughOneLink,
         requests: 1.0,
+        trips: 4.0,
         invocations: 4.5,
         calls: 13.5,
         transactions: 4.0,
@@ -340,6 +348,7 @@ pub const COSTS: &[Cost] = &[
     Cost {
         action: Action::JoinPending,
         requests: 1.0,
+        trips: 5.0,
         invocations: 5.0,
         calls: 10.0,
         transactions: 4.0,
@@ -352,6 +361,7 @@ pub const COSTS: &[Cost] = &[
     Cost {
         action: Action::Verify,
         requests: 1.0,
+        trips: 7.0,
         invocations: 3.0,
         calls: 8.0,
         transactions: 2.0,
@@ -364,6 +374,7 @@ pub const COSTS: &[Cost] = &[
     Cost {
         action: Action::Position,
         requests: 1.0,
+        trips: 3.0,
         invocations: 2.0,
         calls: 5.0,
         transactions: 0.0,
@@ -376,6 +387,7 @@ pub const COSTS: &[Cost] = &[
     Cost {
         action: Action::Click,
         requests: 1.0,
+        trips: 4.0,
         invocations: 3.0,
         calls: 4.0,
         transactions: 2.0,
@@ -388,6 +400,7 @@ pub const COSTS: &[Cost] = &[
     Cost {
         action: Action::Leaderboard,
         requests: 1.0,
+        trips: 4.0,
         invocations: 2.0,
         calls: 4.0,
         transactions: 0.0,
@@ -400,6 +413,7 @@ pub const COSTS: &[Cost] = &[
     Cost {
         action: Action::List,
         requests: 1.0,
+        trips: 6.0,
         invocations: 2.0,
         calls: 6.0,
         transactions: 0.0,
@@ -412,6 +426,7 @@ pub const COSTS: &[Cost] = &[
     Cost {
         action: Action::Claim,
         requests: 1.0,
+        trips: 4.0,
         invocations: 4.0,
         calls: 8.083,
         transactions: 2.0,
@@ -424,18 +439,20 @@ pub const COSTS: &[Cost] = &[
     Cost {
         action: Action::Reserve,
         requests: 2.0,
+        trips: 4.0,
         invocations: 7.0,
         calls: 11.083,
         transactions: 3.0,
         messages: 0.0,
         mails: 0.0,
-        reads: 15.083,
+        reads: 16.0,
         writes: 16.0,
         bytes: 1511.833,
     },
     Cost {
         action: Action::Redeem,
         requests: 1.0,
+        trips: 4.0,
         invocations: 4.0,
         calls: 7.0,
         transactions: 2.0,
@@ -448,6 +465,7 @@ pub const COSTS: &[Cost] = &[
     Cost {
         action: Action::Import,
         requests: 0.001,
+        trips: 5.0,
         invocations: 0.004,
         calls: 0.011,
         transactions: 0.025,
@@ -460,6 +478,7 @@ pub const COSTS: &[Cost] = &[
     Cost {
         action: Action::Export,
         requests: 0.01,
+        trips: 3.0,
         invocations: 0.04,
         calls: 0.07,
         transactions: 0.02,
@@ -472,6 +491,7 @@ pub const COSTS: &[Cost] = &[
     Cost {
         action: Action::Erase,
         requests: 1.0,
+        trips: 3.0,
         invocations: 6.0,
         calls: 6.0,
         transactions: 2.0,
@@ -484,6 +504,7 @@ pub const COSTS: &[Cost] = &[
     Cost {
         action: Action::Enrol,
         requests: 1.0,
+        trips: 7.0,
         invocations: 4.0,
         calls: 8.0,
         transactions: 2.0,
@@ -496,6 +517,7 @@ pub const COSTS: &[Cost] = &[
     Cost {
         action: Action::Stamp,
         requests: 1.0,
+        trips: 4.0,
         invocations: 4.0,
         calls: 5.0,
         transactions: 2.0,
@@ -508,6 +530,7 @@ pub const COSTS: &[Cost] = &[
     Cost {
         action: Action::StampFull,
         requests: 1.0,
+        trips: 4.0,
         invocations: 4.0,
         calls: 5.0,
         transactions: 2.0,
@@ -520,6 +543,7 @@ pub const COSTS: &[Cost] = &[
     Cost {
         action: Action::RedeemReward,
         requests: 1.0,
+        trips: 3.0,
         invocations: 4.0,
         calls: 4.0,
         transactions: 2.0,
@@ -532,6 +556,7 @@ pub const COSTS: &[Cost] = &[
     Cost {
         action: Action::Vote,
         requests: 1.0,
+        trips: 4.0,
         invocations: 4.0,
         calls: 9.0,
         transactions: 3.0,
@@ -544,6 +569,7 @@ pub const COSTS: &[Cost] = &[
     Cost {
         action: Action::VoteTold,
         requests: 1.0,
+        trips: 4.0,
         invocations: 5.0,
         calls: 10.0,
         transactions: 4.0,
@@ -556,6 +582,7 @@ pub const COSTS: &[Cost] = &[
     Cost {
         action: Action::Analytics,
         requests: 1.0,
+        trips: 6.0,
         invocations: 2.0,
         calls: 6.0,
         transactions: 0.0,
@@ -568,6 +595,7 @@ pub const COSTS: &[Cost] = &[
     Cost {
         action: Action::Message,
         requests: 2.01,
+        trips: 3.5,
         invocations: 2.49,
         calls: 8.87,
         transactions: 4.24,

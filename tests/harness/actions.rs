@@ -2,7 +2,10 @@
 //!
 //! Done one at a time, each change is projected alone, which is the dearest; many at once share batches.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use futures_util::{StreamExt, stream};
 use groundswell::{
@@ -434,19 +437,19 @@ fn rows(first: usize, end: usize) -> String {
 
 /// Whether a function answers requests.
 fn answers(function: &str) -> bool {
-    [
-        "Account",
-        "Analytics",
-        "Campaign",
-        "CodeDistribution",
-        "FeatureVote",
-        "Referral",
-        "Stamp",
-        "Subscriber",
-        "Waitlist",
-    ]
-    .iter()
-    .any(|family| function.strip_suffix("Function") == Some(family))
+    groundswell::apis().any(|api| crate::logical_id(api) == function)
+}
+
+/// The most of these calls that were made one after the other; each with the times of its answer and of its sending.
+fn one_after_another(mut calls: Vec<(Instant, Instant)>) -> usize {
+    calls.sort();
+    let mut free: Option<Instant> = None;
+    calls.retain(|(answered_at, sent_at)| {
+        let follows = free.is_none_or(|free| free <= *sent_at);
+        free = if follows { Some(*answered_at) } else { free };
+        follows
+    });
+    calls.len()
 }
 
 /// Read and write units.
@@ -507,6 +510,22 @@ impl Recording {
     /// Invocations of all functions.
     pub fn invocations(&self) -> f64 {
         self.each(self.invoked(|_| true).count() as f64)
+    }
+
+    /// How often a request waits for AWS, on average: what is under way at the same time is waited for once. Its
+    /// authorization is part of it.
+    pub fn round_trips(&self) -> f64 {
+        let mut waits: BTreeMap<u64, Vec<(Instant, Instant)>> = BTreeMap::new();
+        for call in
+            self.calls().filter(|call| answers(&call.function) || call.function == "AuthorizerFunction")
+        {
+            if let Some(invocation) = call.invocation {
+                waits.entry(invocation).or_default().push((call.answered_at, call.sent_at));
+            }
+        }
+        let trips: usize = waits.into_values().map(one_after_another).sum();
+        let requests = self.invoked(answers).count();
+        if requests == 0 { 0.0 } else { trips as f64 / requests as f64 }
     }
 
     /// Messages that Lambda took from queues, and records from the stream, by function: how often

@@ -32,6 +32,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
+/// `feature-vote` is `FeatureVoteFunction` in the template.
+pub fn logical_id(function: &str) -> String {
+    let words = function.split('-').map(|word| word[..1].to_ascii_uppercase() + &word[1..]);
+    words.chain(["Function".to_owned()]).collect()
+}
+
 /// Lives as long as the process: a test's own runtime ends with the test.
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime starts")
