@@ -120,6 +120,7 @@ async function allot(request, wanted, account, signingKey, platform, pool, first
       account_id: account.id,
       user: api.pseudonym(signingKey, "user", wanted.user),
       device: wanted.device && api.pseudonym(signingKey, "device", wanted.device),
+      by_server: !request.publishable,
       status: "claimed",
       code_id: stock.code_id,
       code: stock.code,

@@ -1,7 +1,7 @@
 // POST /api/v1/subscribers: puts somebody on a waitlist, once.
 import { randomBytes } from "node:crypto";
 import * as api from "./api.mjs";
-import { add, batchGet, create, join, key, listShard, transact } from "./table.mjs";
+import { nextNumber, batchGet, create, join, key, listShard, transact } from "./table.mjs";
 
 const ALPHABET = "23456789BCDFGHJKLMNPQRSTVWXZ";
 const FIELDS = [
@@ -187,10 +187,9 @@ async function subscribe(request) {
   const blocked = disposable && waitlist.settings.email_policy === "block";
   const open = waitlist.settings.status === "open" && !waitlist.deleting;
   const ahead = before === undefined && open && !blocked && existing === undefined && !capacity;
-  const entered = (bound) => add(key(list, ["NUMBERS"]), "entered", bound);
-  const [headers, taken] = await Promise.all([
+  const [headers, number] = await Promise.all([
     api.limit(request, signingKey, "join", account.limits.joins_per_ip_per_minute),
-    ahead ? entered() : undefined,
+    ahead ? nextNumber(key(list, ["NUMBERS"]), "entered") : undefined,
   ]);
   if (before !== undefined) return { status: before.status, headers, body: withToken(before.body, signingKey) };
   if (!open) {
@@ -202,13 +201,12 @@ async function subscribe(request) {
   if (waitlist.settings.verification_policy !== "none" || existing !== undefined) {
     throw new api.Problem(501, "not-implemented", "Not played by this peer");
   }
-  const counters = taken ?? (await entered(capacity ? capacity + (left?.freed ?? 0) : undefined));
-  if (counters === undefined) throw new api.Problem(409, "waitlist-full", "The waitlist is full");
-  const position = Math.max(1, counters.entered - (left?.left ?? 0));
+  if (capacity) throw new api.Problem(501, "not-implemented", "Not played by this peer");
+  const position = Math.max(1, number - (left?.left ?? 0));
   const referrer = code?.waitlist_id === waitlist.id ? code.subscriber_id : undefined;
   const context = { account, waitlist, signingKey, referrer, disposable, emailKey, hash };
   const now = Date.now();
-  const { subscriber, writes } = items(request, wanted, context, counters.entered, now);
+  const { subscriber, writes } = items(request, wanted, context, number, now);
   // The answer is remembered without the token.
   const body = view(subscriber, waitlist, position);
   const location = `/api/v1/subscribers/${subscriber.id}`;

@@ -9,9 +9,12 @@ import {
 } from "@aws-sdk/client-dynamodb";
 import { marshall, unmarshall } from "@aws-sdk/util-dynamodb";
 import { NodeHttpHandler } from "@smithy/node-http-handler";
+import { randomBytes, randomInt } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { Agent } from "node:https";
 
+/** How many numbers of a counter are kept with their marks. */
+const SLOTS = 8;
 const { env } = process;
 const TableName = env.TABLE_NAME;
 
@@ -92,17 +95,17 @@ async function update(key, UpdateExpression, ConditionExpression, ExpressionAttr
   }
 }
 
-/** Adds 1 to a counter and gives the item's attributes; undefined when the counter is at its bound. */
-export async function add(key, counter, bound) {
-  const bounded = bound !== undefined;
-  const { item } = await update(
+/** Takes the next number of a counter, once however often the SDK repeats the call: it leaves a mark in one of the slots. */
+export async function nextNumber(key, counter) {
+  const slot = randomInt(SLOTS);
+  const { item, old } = await update(
     key,
-    "ADD #a0 :a0",
-    bounded ? "attribute_not_exists(#below) OR #below < :below" : undefined,
-    { "#a0": counter, ...(bounded && { "#below": counter }) },
-    { ":a0": 1, ...(bounded && { ":below": bound }) },
+    "SET #number = if_not_exists(#counter, :zero) + :one, #mark = :mark ADD #counter :one",
+    "attribute_not_exists(#mark) OR #mark <> :mark",
+    { "#counter": counter, "#number": `number${slot}`, "#mark": `mark${slot}` },
+    { ":zero": 0, ":one": 1, ":mark": randomBytes(9).toString("base64url") },
   );
-  return item;
+  return (item ?? old)[`number${slot}`];
 }
 
 /** Moves a clock by a step: from now if it isn't ahead, or else from where it stands, up to the latest. */

@@ -109,6 +109,16 @@ async fn accept(
     }
 }
 
+/// The answer about a counter, with the number in the slot that the call chose: it was another one when it was recorded.
+fn in_slot(answer: &Bytes, asked: &Value) -> Bytes {
+    let Some(slot) = asked["ExpressionAttributeNames"]["#number"].as_str() else { return answer.clone() };
+    let Ok(mut answer) = serde_json::from_slice::<Value>(answer) else { return answer.clone() };
+    let counter = asked["ExpressionAttributeNames"]["#counter"].as_str().unwrap_or_default();
+    let number = answer["Attributes"][counter].clone();
+    answer["Attributes"][slot] = number;
+    answer.to_string().into()
+}
+
 async fn answer(
     request: Request<Incoming>,
     answers: &HashMap<String, Bytes>,
@@ -120,7 +130,7 @@ async fn answer(
         request.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let asked: Value = serde_json::from_slice(&body).unwrap_or_default();
     let name = name_of(&target, &asked);
-    let found = answers.get(&name).cloned();
+    let found = answers.get(&name).map(|answer| in_slot(answer, &asked));
     made.lock().unwrap_or_else(PoisonError::into_inner).push((name, asked));
     let (status, answer) = match found {
         Some(answer) => (StatusCode::OK, answer),
