@@ -16,7 +16,7 @@ use axum::{
 };
 use codes::{
     claim::{Claim, ClaimStatus},
-    claiming::{self, Offer},
+    claiming::{self, Look, Offer},
     claims::{self, Counter},
     code_pool::{ClaimPolicy, Closed, CodePool, Platform},
     id::{ClaimId, CodePoolId},
@@ -133,7 +133,7 @@ pub async fn claim(
     let request = platform.map(|platform| request(&principal, &post.body, &counter, platform));
     // What there is for the user is looked for while the request is counted.
     let sought = match (&request, &answered) {
-        (Ok(request), Ok(None)) => Some(claiming::offer(&app.table, &counter, request, 1, app.now())),
+        (Ok(request), Ok(None)) => Some(claiming::look(&app.table, &counter, request, app.now())),
         _ => None,
     };
     let (verdict, sought) =
@@ -172,22 +172,20 @@ fn allotment(committed: Committed, answer: Answer, claim: Claim) -> Allotment {
     }
 }
 
-/// Makes the claim that is offered first, or another one when somebody else was faster.
+/// Makes the claim that is offered, or another one when somebody else was faster.
 async fn allot(
     app: &App,
     post: &Post<ClaimRequest>,
     counter: &Counter,
     request: &claiming::Request,
-    mut first: Option<Result<Offer, TableError>>,
+    look: Option<Result<Look, TableError>>,
 ) -> Result<Allotment, Problem> {
+    let mut look = look.transpose()?;
     let began = app.now();
     let mut attempt = 0;
     while app.now() - PATIENCE < began {
         attempt += 1;
-        let offer = match first.take() {
-            Some(offer) => offer?,
-            None => claiming::offer(&app.table, counter, request, attempt, app.now()).await?,
-        };
+        let offer = claiming::offer(&app.table, counter, request, look.take(), attempt, app.now()).await?;
         let (claim, writes, is_new) = match offer {
             Offer::Claim { claim, writes, is_new } => (*claim, writes, is_new),
             Offer::OfServer => return Err(of_server()),

@@ -41,7 +41,7 @@ pub async fn of(table: &Table, send: &Send, pool: &CodePoolId) -> Result<Option<
         with_text: true,
     };
     for attempt in 1..=ATTEMPTS {
-        let offer = claiming::offer(table, &counter, &request, attempt, Timestamp::now()).await?;
+        let offer = claiming::offer(table, &counter, &request, None, attempt, Timestamp::now()).await?;
         match offer {
             Offer::Claim { claim, writes, .. } => {
                 if writes.applies(table).await? {

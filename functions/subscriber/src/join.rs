@@ -68,11 +68,17 @@ pub async fn join(
     let ahead = takes_place && !limit.as_ref().is_some_and(|limit| limit.has_refused(&app));
     let counted = OptionFuture::from(limit.as_ref().map(|limit| limit.count(&app)));
     let (verdict, place) = tokio::join!(counted, place(&app, &context, takes_place, ahead));
-    let mut place = place?;
+    let (mut place, failed) = match place {
+        Ok(place) => (place, None),
+        Err(problem) => (Place { seating: Seating::Unlimited, number: None }, Some(problem)),
+    };
     let joined = async {
         let verdict = verdict.transpose()?;
         if let Some(answer) = answered? {
             return Ok(rate_limited(respond(with_token(answer, &context)?), verdict));
+        }
+        if let Some(problem) = failed {
+            return Err(problem);
         }
         if !context.waitlist.accepts_joins() {
             return Err(waitlists::problems::WAITLIST_NOT_OPEN.into());
@@ -368,7 +374,8 @@ async fn again(
         None => subscribers::unchanged(),
     };
     match post.commit(app, commit, &answer).await {
-        Ok(committed) => Ok(respond(committed.answer_or(answer))),
+        // A join of before, by this very request, showed the token as well.
+        Ok(committed) => Ok(respond(with_token(committed.answer_or(answer), context)?)),
         // Somebody else changed the entry just now; the next attempt mails.
         Err(problem) if problem.refusal(JoinRefusal::of) == Some(JoinRefusal::Known) => Ok(respond(answer)),
         Err(problem) => Err(problem.into()),

@@ -24,7 +24,7 @@ impl Refused {
         if callers.len() >= CALLERS {
             callers.retain(|_, until| *until > now);
         }
-        if callers.len() < CALLERS {
+        if callers.len() < CALLERS || callers.contains_key(&caller) {
             callers.insert(caller, until);
         }
     }

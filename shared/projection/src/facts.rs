@@ -150,10 +150,13 @@ pub struct Book<'a> {
 
 impl Book<'_> {
     fn id(&self, fact: &Fact) -> EventId {
-        let data: Vec<_> = fact.data.iter().map(|(_, datum)| datum.to_string()).collect();
-        let which = if data.is_empty() { fact.rev.to_string() } else { data.join(",") };
+        let mut which: Vec<_> = fact.data.iter().map(|(_, datum)| datum.to_string()).collect();
+        if which.is_empty() {
+            which.push(fact.rev.to_string());
+        }
         let object = fact.object_id.as_deref().unwrap_or_default();
-        let identity = [self.topic, fact.kind.name(), fact.who.as_str(), object, &which];
+        let mut identity = vec![self.topic, fact.kind.name(), fact.who.as_str(), object];
+        identity.extend(which.iter().map(String::as_str));
         EventId::of_fact(fact.at, fact.rank, &identity)
     }
 

@@ -12,7 +12,7 @@ use crate::{
     claim::{Claim, ClaimStatus},
     claims::{self, Claimant, Counter},
     code_pool::{Closed, CodePool, Platform},
-    entities::Shelf,
+    entities::Stock,
     id::ClaimId,
 };
 
@@ -58,8 +58,34 @@ impl Offer {
     }
 }
 
-/// What a pool has for somebody: the code of before, or another one. `attempt` counts from 1, as in [`claims::pick`]: the
-/// first looks for both at the same time, on the shelf as it was read with the pool, a further one on the shelf as it is.
+/// What was found at a first look, in at most three reads at the same time, on the shelf as it was read with the pool.
+pub struct Look {
+    previous: Option<Claim>,
+    stock: Option<Stock>,
+}
+
+/// Looks what a pool may have for somebody. Nothing is decided by that: it may go on while a request is counted.
+///
+/// # Errors
+/// When the table is out of reach.
+pub async fn look(
+    table: &Table,
+    counter: &Counter,
+    request: &Request,
+    now: Timestamp,
+) -> Result<Look, TableError> {
+    let glance = async {
+        match counter.shelf.as_ref().filter(|_| counter.pool.closed(now).is_none()) {
+            Some(shelf) => claims::glance_at(table, shelf, request.platform, 1, now).await,
+            None => Ok(None),
+        }
+    };
+    let (previous, stock) = try_join(claims::find(table, &request.id), glance).await?;
+    Ok(Look { previous, stock })
+}
+
+/// What a pool has for somebody: the code of before, or another one. `look` is what was seen of it a moment ago; `attempt` counts
+/// from 1, as in [`claims::pick`].
 ///
 /// # Errors
 /// When the table is out of reach.
@@ -67,24 +93,17 @@ pub async fn offer(
     table: &Table,
     counter: &Counter,
     request: &Request,
+    look: Option<Look>,
     attempt: u32,
     now: Timestamp,
 ) -> Result<Offer, TableError> {
     let pool = &counter.pool;
-    let pick = async |shelf: Option<&Shelf>| match shelf.filter(|_| pool.closed(now).is_none()) {
-        Some(shelf) => claims::pick(table, shelf, request.platform, attempt, now).await,
-        None => Ok(None),
-    };
-    let (previous, shelf, stock) = match attempt {
-        1 => {
-            let shelf = counter.shelf.as_ref();
-            let (previous, stock) = try_join(claims::find(table, &request.id), pick(shelf)).await?;
-            (previous, shelf.is_some(), stock)
-        }
-        _ => {
+    let looked = look.is_some();
+    let (previous, shelf, seen) = match look {
+        Some(Look { previous, stock }) => (previous, counter.shelf.clone(), stock),
+        None => {
             let (previous, shelf) = claims::context(table, &request.id).await?;
-            let stock = pick(shelf.as_ref()).await?;
-            (previous, shelf.is_some(), stock)
+            (previous, shelf, None)
         }
     };
     if let Some(current) = previous.as_ref().filter(|claim| request.is_met_by(claim, now)) {
@@ -93,9 +112,12 @@ pub async fn offer(
     if let Some(closed) = pool.closed(now) {
         return Ok(Offer::Closed(closed));
     }
-    if !shelf {
-        return Ok(Offer::Gone);
-    }
+    let Some(shelf) = shelf else { return Ok(Offer::Gone) };
+    let stock = match seen {
+        Some(stock) => Some(stock),
+        None if looked => claims::search(table, &shelf, request.platform, attempt, now).await?,
+        None => claims::pick(table, &shelf, request.platform, attempt, now).await?,
+    };
     let Some(stock) = stock else {
         // Perhaps it was this very user, asking twice at once, who took the last one.
         let own = claims::read(table, &request.account_id, &request.id).await?;

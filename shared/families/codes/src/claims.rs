@@ -97,11 +97,38 @@ pub async fn pick(
     attempt: u32,
     now: Timestamp,
 ) -> Result<Option<Stock>, TableError> {
-    let lots: Vec<Lot> = shelf.lots.serving(platform, now).collect();
-    let reach = 1 << attempt.saturating_sub(1).min(10);
-    if let Some(stock) = glance(table, &shelf.pool_id, &lots, reach, now).await? {
-        return Ok(Some(stock));
+    match glance_at(table, shelf, platform, attempt, now).await? {
+        Some(stock) => Ok(Some(stock)),
+        None => search(table, shelf, platform, attempt, now).await,
     }
+}
+
+/// How many lots are chosen among.
+fn reach(attempt: u32) -> usize {
+    1 << attempt.saturating_sub(1).min(10)
+}
+
+/// The first part of [`pick`], in at most two reads: `None` means little.
+pub(crate) async fn glance_at(
+    table: &Table,
+    shelf: &Shelf,
+    platform: Platform,
+    attempt: u32,
+    now: Timestamp,
+) -> Result<Option<Stock>, TableError> {
+    let lots: Vec<Lot> = shelf.lots.serving(platform, now).collect();
+    glance(table, &shelf.pool_id, &lots, reach(attempt), now).await
+}
+
+/// The second part of [`pick`]: `None` means that there was none.
+pub(crate) async fn search(
+    table: &Table,
+    shelf: &Shelf,
+    platform: Platform,
+    attempt: u32,
+    now: Timestamp,
+) -> Result<Option<Stock>, TableError> {
+    let lots: Vec<Lot> = shelf.lots.serving(platform, now).collect();
     // A code that comes back, when a hold ends, may come where we have looked already.
     for _ in 0..2 {
         let survey = Survey::of(table, &shelf.pool_id, &lots, now).await?;
@@ -109,7 +136,7 @@ pub async fn pick(
             take_off(table, shelf, &survey.empty).await?;
         }
         let sold_out = survey.empty.len() == lots.len();
-        match survey.choose(reach)? {
+        match survey.choose(reach(attempt))? {
             None if !sold_out => {}
             found => return Ok(found),
         }
