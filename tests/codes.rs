@@ -36,8 +36,7 @@ pub async fn claim_at(platform: &Platform, api: &Api, pool: &str, user: &str, at
     let counter = codes::claims::counter(&platform.table, account, &pool).await.unwrap().unwrap();
     let key = &counter.signing.signing_key;
     let id = ClaimId::of(key, &pool, user);
-    let (_, shelf) = codes::claims::context(&platform.table, &id).await.unwrap();
-    let stock = codes::claims::pick(&platform.table, &shelf.unwrap(), Device::Universal, 1, at).await.unwrap();
+    let stock = codes::claims::pick(&platform.table, &counter.shelf.unwrap(), Device::Universal, 1, at).await.unwrap();
     let claimant = Claimant {
         id: id.clone(),
         account_id: account.clone(),

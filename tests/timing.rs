@@ -16,7 +16,11 @@ async fn calls(platform: &Platform, function: &str, request: Call) -> Vec<(Strin
         Record::Call(call) if call.function == function => Some(call),
         _ => None,
     });
+    // Those under way at the same time end in any order.
+    let mut calls: Vec<_> = calls.collect();
+    calls.sort_by_key(|call| call.sent_at);
     calls
+        .into_iter()
         .map(|call| {
             let items = call.charges.iter().filter(|charge| charge.index.is_none() && charge.writes > 0.0);
             (call.operation, items.count())

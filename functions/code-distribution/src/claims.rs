@@ -133,7 +133,7 @@ pub async fn claim(
     let request = platform.map(|platform| request(&principal, &post.body, &counter, platform));
     // What there is for the user is looked for while the request is counted.
     let sought = match (&request, &answered) {
-        (Ok(request), Ok(None)) => Some(claiming::look(&app.table, &counter, request, app.now())),
+        (Ok(request), Ok(None)) => Some(claiming::look(&app.table, &counter, request, 1, app.now())),
         _ => None,
     };
     let (verdict, sought) =
@@ -141,7 +141,7 @@ pub async fn claim(
     let (verdict, request) = (verdict?, request?);
     let (answer, claim) = match answered? {
         Some(answer) => (answer, None),
-        None => allot(&app, &post, &counter, &request, sought).await?,
+        None => allot(&app, &principal, &post, counter, &request, sought).await?,
     };
     let answer = with_code(&app, &bucket, &principal, answer, claim).await?;
     Ok(rate_limited(no_store(respond(answer)), verdict))
@@ -175,8 +175,9 @@ fn allotment(committed: Committed, answer: Answer, claim: Claim) -> Allotment {
 /// Makes the claim that is offered, or another one when somebody else was faster.
 async fn allot(
     app: &App,
+    principal: &Principal,
     post: &Post<ClaimRequest>,
-    counter: &Counter,
+    mut counter: Counter,
     request: &claiming::Request,
     look: Option<Result<Look, TableError>>,
 ) -> Result<Allotment, Problem> {
@@ -185,7 +186,14 @@ async fn allot(
     let mut attempt = 0;
     while app.now() - PATIENCE < began {
         attempt += 1;
-        let offer = claiming::offer(&app.table, counter, request, look.take(), attempt, app.now()).await?;
+        let look = match look.take() {
+            Some(look) => look,
+            None => {
+                counter = self::counter(app, principal, &request.id.pool()).await?;
+                claiming::look(&app.table, &counter, request, attempt, app.now()).await?
+            }
+        };
+        let offer = claiming::offer(&app.table, &counter, request, look, app.now()).await?;
         let (claim, writes, is_new) = match offer {
             Offer::Claim { claim, writes, is_new } => (*claim, writes, is_new),
             Offer::OfServer => return Err(of_server()),

@@ -28,7 +28,7 @@ pub struct Own {
 /// archived nothing is told: it was claimed long ago, and there is another.
 pub async fn of(table: &Table, send: &Send, pool: &CodePoolId) -> Result<Option<Own>, TableError> {
     let (account, customer) = (&send.account_id, &send.customer_id);
-    let Some(counter) = claims::counter(table, account, pool).await? else { return Ok(None) };
+    let Some(mut counter) = claims::counter(table, account, pool).await? else { return Ok(None) };
     let key = &counter.signing.signing_key;
     let request = Request {
         id: ClaimId::of(key, pool, customer.as_str()),
@@ -41,8 +41,9 @@ pub async fn of(table: &Table, send: &Send, pool: &CodePoolId) -> Result<Option<
         with_text: true,
     };
     for attempt in 1..=ATTEMPTS {
-        let offer = claiming::offer(table, &counter, &request, None, attempt, Timestamp::now()).await?;
-        match offer {
+        let now = Timestamp::now();
+        let look = claiming::look(table, &counter, &request, attempt, now).await?;
+        match claiming::offer(table, &counter, &request, look, now).await? {
             Offer::Claim { claim, writes, .. } => {
                 if writes.applies(table).await? {
                     return Ok(told(*claim));
@@ -52,6 +53,8 @@ pub async fn of(table: &Table, send: &Send, pool: &CodePoolId) -> Result<Option<
             Offer::OfServer | Offer::Closed(_) | Offer::Gone | Offer::Exhausted => return Ok(None),
         }
         back_off(attempt).await;
+        let Some(anew) = claims::counter(table, account, pool).await? else { return Ok(None) };
+        counter = anew;
     }
     Err(TableError::Unavailable { operation: "claim", detail: "others keep taking the codes".to_owned() })
 }

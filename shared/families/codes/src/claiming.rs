@@ -58,13 +58,15 @@ impl Offer {
     }
 }
 
-/// What was found at a first look, in at most three reads at the same time, on the shelf as it was read with the pool.
+/// What was found at a first look, in at most three reads at the same time.
 pub struct Look {
     previous: Option<Claim>,
     stock: Option<Stock>,
+    attempt: u32,
 }
 
-/// Looks what a pool may have for somebody. Nothing is decided by that: it may go on while a request is counted.
+/// Looks what a pool may have for somebody. Nothing is decided by that: it may go on while a request is counted. `attempt` counts
+/// from 1, as in [`claims::pick`]; for a further one the counter is read anew.
 ///
 /// # Errors
 /// When the table is out of reach.
@@ -72,20 +74,20 @@ pub async fn look(
     table: &Table,
     counter: &Counter,
     request: &Request,
+    attempt: u32,
     now: Timestamp,
 ) -> Result<Look, TableError> {
     let glance = async {
         match counter.shelf.as_ref().filter(|_| counter.pool.closed(now).is_none()) {
-            Some(shelf) => claims::glance_at(table, shelf, request.platform, 1, now).await,
+            Some(shelf) => claims::glance_at(table, shelf, request.platform, attempt, now).await,
             None => Ok(None),
         }
     };
     let (previous, stock) = try_join(claims::find(table, &request.id), glance).await?;
-    Ok(Look { previous, stock })
+    Ok(Look { previous, stock, attempt })
 }
 
-/// What a pool has for somebody: the code of before, or another one. `look` is what was seen of it a moment ago; `attempt` counts
-/// from 1, as in [`claims::pick`].
+/// What a pool has for somebody, after a look: the code of before, or another one.
 ///
 /// # Errors
 /// When the table is out of reach.
@@ -93,30 +95,21 @@ pub async fn offer(
     table: &Table,
     counter: &Counter,
     request: &Request,
-    look: Option<Look>,
-    attempt: u32,
+    look: Look,
     now: Timestamp,
 ) -> Result<Offer, TableError> {
     let pool = &counter.pool;
-    let looked = look.is_some();
-    let (previous, shelf, seen) = match look {
-        Some(Look { previous, stock }) => (previous, counter.shelf.clone(), stock),
-        None => {
-            let (previous, shelf) = claims::context(table, &request.id).await?;
-            (previous, shelf, None)
-        }
-    };
+    let Look { previous, stock, attempt } = look;
     if let Some(current) = previous.as_ref().filter(|claim| request.is_met_by(claim, now)) {
         return Ok(again(pool, request, current, now));
     }
     if let Some(closed) = pool.closed(now) {
         return Ok(Offer::Closed(closed));
     }
-    let Some(shelf) = shelf else { return Ok(Offer::Gone) };
-    let stock = match seen {
+    let Some(shelf) = &counter.shelf else { return Ok(Offer::Gone) };
+    let stock = match stock {
         Some(stock) => Some(stock),
-        None if looked => claims::search(table, &shelf, request.platform, attempt, now).await?,
-        None => claims::pick(table, &shelf, request.platform, attempt, now).await?,
+        None => claims::search(table, shelf, request.platform, attempt, now).await?,
     };
     let Some(stock) = stock else {
         // Perhaps it was this very user, asking twice at once, who took the last one.

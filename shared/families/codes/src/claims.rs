@@ -58,15 +58,6 @@ pub async fn counter(
     Ok(if own { Some(Counter { account, signing: Entity::from_item(signing)?, pool, shelf }) } else { None })
 }
 
-/// What the user has of the pool, and what the pool may have for the user.
-pub async fn context(table: &Table, id: &ClaimId) -> Result<(Option<Claim>, Option<Shelf>), TableError> {
-    let keys = [claim_key(id), Shelf::key_of(&id.pool())];
-    let mut found = table.batch_get(&patterns::CLAIM_CONTEXT, &keys).await?;
-    let claim = found.remove(&keys[0]).map(Claim::from_item).transpose()?;
-    let shelf = found.remove(&keys[1]).map(Shelf::from_item).transpose()?;
-    Ok((claim, shelf))
-}
-
 /// The claim, whosever it is: for who computed its id.
 pub(crate) async fn find(table: &Table, id: &ClaimId) -> Result<Option<Claim>, TableError> {
     table.get(&patterns::CLAIM, &claim_key(id)).await
@@ -80,7 +71,7 @@ pub async fn read(table: &Table, account: &AccountId, id: &ClaimId) -> Result<Op
 /// The shelf of a pool, for whoever fills it.
 pub async fn shelf(table: &Table, pool: &CodePoolId) -> Result<Option<Shelf>, TableError> {
     let key = Shelf::key_of(pool);
-    let mut found = table.batch_get(&patterns::CLAIM_CONTEXT, std::slice::from_ref(&key)).await?;
+    let mut found = table.batch_get(&patterns::SHELF, std::slice::from_ref(&key)).await?;
     found.remove(&key).map(Shelf::from_item).transpose()
 }
 

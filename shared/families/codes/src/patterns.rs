@@ -14,7 +14,7 @@ table::patterns! {
     CODE "code.read" "code-distribution" [Get BatchGet] None, "`CODES#pool#shard` / number; `STOCK#pool#platform#shard` / lot, number", "One code";
     CODE_WRITE "code.write" "code-distribution" [Put] None, "`CODES#pool#shard` / number; `AUDIT#account`; `IDEM#…`", "Redeem or reveal a code";
     CLAIM_POOL "claim.pool" "campaign, code-distribution, message-sender" [BatchGet] None, "`ACCT#account` / `META`, `SIGNING`; `POOL#pool` / `META`, `SHELF`", "The pool that is claimed from, what it may have, and its account";
-    CLAIM_CONTEXT "claim.context" "code-distribution, code-import, message-sender" [BatchGet] None, "`CLAIMS#pool#shard` / number; `POOL#pool` / `SHELF`", "What has this user claimed, and which lots may have codes?";
+    SHELF "claim.shelf" "code-import" [BatchGet] None, "`POOL#pool` / `SHELF`", "Which lots may have codes?";
     STOCK "claim.stock" "code-distribution, message-sender" [Query] None, "`STOCK#pool#platform#shard` / lot, number, from a lot or a random number in it", "Codes that can be had now, soonest end first";
     LOT_EMPTY "claim.lot-empty" "code-distribution, message-sender" [Put] None, "`POOL#pool` / `SHELF`", "Take empty lots off the shelf";
     CLAIM_WRITE "claim.write" "code-distribution, message-sender" [Put Delete] None, "`CLAIMS#pool#shard` / number; `STOCK#pool#platform#shard` / lot, number; `IDEM#…`", "Give, hold, confirm or give back a code";
