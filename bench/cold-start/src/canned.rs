@@ -1,4 +1,4 @@
-//! What DynamoDB was asked and answered while the embedded platform served one request.
+//! A record of the calls to DynamoDB, with their answers, that the embedded platform made for one request.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -47,7 +47,7 @@ impl Canned {
         self.ids.iter().fold(text.to_owned(), |text, (theirs, ours)| text.replace(theirs, ours))
     }
 
-    /// What `floor` plays: the record's requests as HTTP, and the answer that API Gateway gets.
+    /// The script of `floor`: the record's requests as HTTP, and the answer that API Gateway gets.
     pub fn script(&self) -> Vec<u8> {
         let requests = self.calls.iter().map(|Call { name, request, .. }| {
             let (operation, body) = (name.split(' ').next().unwrap_or_default(), request.to_string());
@@ -66,7 +66,7 @@ impl Canned {
             .collect()
     }
 
-    /// What is asked, answered to it, and answered in the end, but for the values.
+    /// The calls, their answers and the final answer, without the values.
     pub fn shape(&self) -> Value {
         let calls = self.calls.iter().map(|call| {
             let (request, answer) = (shape(&call.request, false), shape(&call.answer, false));
@@ -81,7 +81,7 @@ impl Canned {
     /// what the record does, but for the values.
     ///
     /// # Errors
-    /// What is different.
+    /// The difference.
     pub fn check_calls(&self, made: &[(String, Value)]) -> Result<(), Failure> {
         let mut missing: Vec<&Call> = self.calls.iter().collect();
         for (name, request) in made {
@@ -104,7 +104,7 @@ impl Canned {
     /// Whether API Gateway is answered as in the record, but for the values.
     ///
     /// # Errors
-    /// What is different.
+    /// The difference.
     pub fn check_answer(&self, answer: &[u8]) -> Result<(), Failure> {
         let unfit = || Failure::from(format!("answered {}", String::from_utf8_lossy(answer)));
         let answer: Value = serde_json::from_slice(answer).map_err(|_| unfit())?;

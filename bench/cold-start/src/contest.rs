@@ -20,7 +20,7 @@ const TURN: usize = 100;
 /// Calls that don't count: Node.js compiles what is called often.
 const WARMING: usize = 500;
 
-/// What both are put to.
+/// The task of all contestants.
 pub struct Contest {
     pub canned: Canned,
     pub event: Bytes,
@@ -37,7 +37,7 @@ pub struct ColdStart {
 #[derive(Default)]
 pub struct Warm {
     pub calls: Vec<Duration>,
-    /// Of all the calls together.
+    /// The CPU time of all calls together.
     pub cpu: Duration,
     pub resident: u64,
 }

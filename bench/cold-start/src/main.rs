@@ -97,7 +97,7 @@ fn failed(launch: &Launch, error: &Failure) -> String {
     format!("{} {}: {error}", launch.program.display(), launch.arguments.join(" "))
 }
 
-/// What Lambda and the template set, and whom to trust.
+/// The variables that Lambda and the template set, and the certificate to trust.
 fn environment(certificate: &Path, handler: &str) -> Vec<(String, String)> {
     let certificate = certificate.to_string_lossy();
     let set = [

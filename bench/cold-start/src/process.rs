@@ -13,10 +13,10 @@ use nix::{
 
 use crate::Failure;
 
-/// What a process has used so far.
+/// Processor time and memory that a process has used so far.
 #[derive(Clone, Copy, Debug)]
 pub struct Usage {
-    /// Of all its threads, in user mode and in the kernel.
+    /// Processor time of all its threads, in user mode and in the kernel.
     pub cpu: Duration,
     /// Resident memory in KiB: now, and at its highest.
     pub resident: u64,

@@ -36,7 +36,7 @@ struct Row {
     title: &'static str,
     unit: &'static str,
     value: fn(&Measured) -> f64,
-    /// What the ratio has to be at least.
+    /// The least ratio that is aimed at.
     target: Option<f64>,
 }
 

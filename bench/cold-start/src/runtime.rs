@@ -28,7 +28,7 @@ use crate::{
     process::{self, Usage},
 };
 
-/// What a process made of an event.
+/// The result of one event.
 pub struct Outcome {
     pub handed_at: Instant,
     pub answered_at: Instant,
