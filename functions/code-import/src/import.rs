@@ -55,8 +55,34 @@ struct Validated {
     rejected: u64,
 }
 
-/// Somebody else works on the import, or the pool is gone: there is nothing left to do here.
-struct Superseded;
+/// Why an import doesn't go on here.
+enum Halt {
+    /// Somebody else works on it, or the pool is gone: there is nothing left to do.
+    Superseded,
+    Failed(ImportError),
+}
+
+impl<E: Into<ImportError>> From<E> for Halt {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// Why a file was not read to its end.
+enum Unread {
+    Unfit(Unfit),
+    Failed(ImportError),
+}
+
+impl<E: Into<ImportError>> From<E> for Unread {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+fn unfit<T>(line: u64, reason: impl Into<String>) -> Result<T, Unread> {
+    Err(Unread::Unfit(Unfit { line, reason: reason.into() }))
+}
 
 impl Importer {
     /// Goes on with an import until it is over.
@@ -76,14 +102,15 @@ impl Importer {
                         started_at: Some(now),
                         ..import.clone()
                     };
-                    self.save(begun).await?
+                    self.save(begun).await
                 }
-                ImportStatus::Validating => self.validate(pool, import).await?,
-                _ => self.load(pool, import).await?,
+                ImportStatus::Validating => self.validate(pool, import).await,
+                _ => self.load(pool, import).await,
             };
             match next {
                 Ok(next) => import = next,
-                Err(Superseded) => return Ok(()),
+                Err(Halt::Superseded) => return Ok(()),
+                Err(Halt::Failed(error)) => return Err(error),
             }
         }
         Ok(())
@@ -125,7 +152,7 @@ impl Importer {
         Ok(Some(key))
     }
 
-    async fn save(&self, import: Import) -> Result<Result<Import, Superseded>, ImportError> {
+    async fn save(&self, import: Import) -> Result<Import, Halt> {
         let rev = import.rev;
         let import = Import { rev: rev + 1, checked_at: Some(Timestamp::now()), ..import };
         noted(imports::update(&self.table, &import, rev).await, import)
@@ -135,14 +162,11 @@ impl Importer {
         &self,
         pool: &CodePool,
         import: Import,
-    ) -> Result<Result<Import, Superseded>, ImportError> {
+    ) -> Result<Import, Halt> {
         let mut report = Report::default();
         let outcome = match pool.closed(Timestamp::now()) {
-            Some(Closed::Completed) => Err(Unfit { line: 0, reason: "the code pool has ended".to_owned() }),
-            _ => match self.read_through(pool, &import, &mut report).await {
-                Err(ImportError::Files(error)) => Err(lost(error)?),
-                outcome => outcome?,
-            },
+            Some(Closed::Completed) => unfit(0, "the code pool has ended"),
+            _ => self.read_through(pool, &import, &mut report).await,
         };
         let next = match outcome {
             Ok(Validated { columns, delimiter, start, rows, rejected }) => Import {
@@ -154,7 +178,14 @@ impl Importer {
                 rejected,
                 ..import
             },
-            Err(Unfit { line, reason }) => {
+            Err(unread) => {
+                let Unfit { line, reason } = match unread {
+                    Unread::Unfit(unfit) => unfit,
+                    Unread::Failed(ImportError::Files(error)) => {
+                        Unfit { line: 0, reason: lost(error)?.to_owned() }
+                    }
+                    Unread::Failed(error) => return Err(error.into()),
+                };
                 report = Report::default();
                 report.add(line, &Remark::row(reason.clone()))?;
                 failed(import, reason)
@@ -176,8 +207,7 @@ impl Importer {
         pool: &CodePool,
         import: &Import,
         report: &mut Report,
-    ) -> Result<Result<Validated, Unfit>, ImportError> {
-        let unfit = |line, reason: &str| Ok(Err(Unfit { line, reason: reason.to_owned() }));
+    ) -> Result<Validated, Unread> {
         let mut object = self.bucket.open(&import.object, 0, import.etag.as_deref()).await?;
         if object.content_length().is_some_and(|bytes| bytes.unsigned_abs() > MAX_BYTES) {
             return unfit(0, "the file is larger than 64 MiB");
@@ -190,7 +220,7 @@ impl Importer {
         }
         let opening = match csv::open(&head, Columns::rank) {
             Ok(opening) => opening,
-            Err(kind) => return unfit(0, &format!("the file is {kind}, not CSV in UTF-8")),
+            Err(kind) => return unfit(0, format!("the file is {kind}, not CSV in UTF-8")),
         };
         let csv::Opening { start, delimiter } = opening;
         let mut records = Records::resume(start, delimiter);
@@ -212,37 +242,33 @@ impl Importer {
         let mut chunk = Bytes::from(rest);
         loop {
             for record in records.feed(&chunk) {
-                if let Err(unfit) = file.take(&record)? {
-                    return Ok(Err(unfit));
-                }
+                file.take(&record)?;
             }
             chunk = match object.body.next().await {
                 Some(chunk) => chunk.map_err(FilesError::s3)?,
                 None => break,
             };
         }
-        if let Some(record) = records.finish()
-            && let Err(unfit) = file.take(&record)?
-        {
-            return Ok(Err(unfit));
+        if let Some(record) = records.finish() {
+            file.take(&record)?;
         }
         file.finish()
     }
 
-    async fn load(&self, pool: &CodePool, import: Import) -> Result<Result<Import, Superseded>, ImportError> {
+    async fn load(&self, pool: &CodePool, import: Import) -> Result<Import, Halt> {
         let reason = match self.load_rest(pool, &import).await {
-            Err(ImportError::Files(error)) => lost(error)?.reason,
+            Err(Halt::Failed(ImportError::Files(error))) => lost(error)?,
             // Trying again would not help.
-            Err(ImportError::Store(error @ TableError::Refused { .. })) => {
+            Err(Halt::Failed(ImportError::Store(error @ TableError::Refused { .. }))) => {
                 tracing::error!(import_id = %import.id, cause = %error, "rows refused");
-                "some rows could not be stored".to_owned()
+                "some rows could not be stored"
             }
             outcome => return outcome,
         };
         let current = imports::read(&self.table, &pool.id, &import.id).await?;
         match current.filter(|current| !current.is_finished()) {
-            Some(current) => self.give_up(current, reason).await,
-            None => Ok(Err(Superseded)),
+            Some(current) => self.give_up(current, reason.to_owned()).await,
+            None => Err(Halt::Superseded),
         }
     }
 
@@ -251,7 +277,7 @@ impl Importer {
         &self,
         import: Import,
         reason: String,
-    ) -> Result<Result<Import, Superseded>, ImportError> {
+    ) -> Result<Import, Halt> {
         let Loaded { added, lots, .. } = codes::loaded_by(&self.table, &import).await?;
         let since = added.saturating_sub(import.progress.added);
         let rev = import.rev;
@@ -265,11 +291,11 @@ impl Importer {
         &self,
         pool: &CodePool,
         import: &Import,
-    ) -> Result<Result<Import, Superseded>, ImportError> {
+    ) -> Result<Import, Halt> {
         let Some((_, signing)) = accounts::read(&self.table, &pool.account_id).await? else {
-            return Ok(Err(Superseded));
+            return Err(Halt::Superseded);
         };
-        let Some(shelf) = claims::shelf(&self.table, &pool.id).await? else { return Ok(Err(Superseded)) };
+        let Some(shelf) = claims::shelf(&self.table, &pool.id).await? else { return Err(Halt::Superseded) };
         let columns = Columns::named(import.columns.clone().unwrap_or_default());
         let now = import.started_at.unwrap_or(import.created_at);
         let mut loading = Loading {
@@ -291,15 +317,11 @@ impl Importer {
         let mut body = object.body;
         while let Some(chunk) = body.next().await {
             for record in records.feed(&chunk.map_err(FilesError::s3)?) {
-                if loading.take(record, &columns, pool, now).await?.is_err() {
-                    return Ok(Err(Superseded));
-                }
+                loading.take(record, &columns, pool, now).await?;
             }
         }
-        if let Some(record) = records.finish()
-            && loading.take(record, &columns, pool, now).await?.is_err()
-        {
-            return Ok(Err(Superseded));
+        if let Some(record) = records.finish() {
+            loading.take(record, &columns, pool, now).await?;
         }
         loading.finish().await
     }
@@ -313,10 +335,10 @@ fn part_of_report(import: &Import, part: u32) -> String {
 fn noted(
     outcome: Result<(), CommitError>,
     import: Import,
-) -> Result<Result<Import, Superseded>, ImportError> {
+) -> Result<Import, Halt> {
     match outcome {
-        Ok(()) => Ok(Ok(import)),
-        Err(CommitError::Condition(_)) => Ok(Err(Superseded)),
+        Ok(()) => Ok(import),
+        Err(CommitError::Condition(_)) => Err(Halt::Superseded),
         Err(CommitError::Table(error)) => Err(error.into()),
     }
 }
@@ -327,13 +349,12 @@ fn failed(import: Import, reason: String) -> Import {
 }
 
 /// What it means for an import that its file is not there.
-fn lost(error: FilesError) -> Result<Unfit, ImportError> {
-    let reason = match error {
-        FilesError::NotFound => "the file was deleted before it was read",
-        FilesError::Changed => "the file was replaced by another before it was read",
-        FilesError::PastEnd | FilesError::S3(_) => return Err(error.into()),
-    };
-    Ok(Unfit { line: 0, reason: reason.to_owned() })
+fn lost(error: FilesError) -> Result<&'static str, ImportError> {
+    match error {
+        FilesError::NotFound => Ok("the file was deleted before it was read"),
+        FilesError::Changed => Ok("the file was replaced by another before it was read"),
+        FilesError::PastEnd | FilesError::S3(_) => Err(error.into()),
+    }
 }
 
 /// The first reading.
@@ -354,8 +375,8 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    fn take(&mut self, record: &Record) -> Result<Result<(), Unfit>, ImportError> {
-        let unfit = |reason: String| Ok(Err(Unfit { line: record.line, reason }));
+    fn take(&mut self, record: &Record) -> Result<(), Unread> {
+        let unfit = |reason| unfit(record.line, reason);
         if self.columns.is_none() {
             let Content::Cells(cells) = &record.content else {
                 return unfit("the header is too long, or ends inside quotes".to_owned());
@@ -368,7 +389,7 @@ impl Reading<'_> {
                     }
                     self.columns = Some(columns);
                     self.start = record.end;
-                    return Ok(Ok(()));
+                    return Ok(());
                 }
                 Ok(FirstRow::Code(columns)) => {
                     let names = columns.names().join(", ");
@@ -379,7 +400,7 @@ impl Reading<'_> {
                 Err(reason) => return unfit(reason),
             }
         }
-        let Some(columns) = &self.columns else { return Ok(Ok(())) };
+        let Some(columns) = &self.columns else { return Ok(()) };
         let mut broken = false;
         let read = match &record.content {
             Content::Cells(cells) => {
@@ -393,14 +414,14 @@ impl Reading<'_> {
             Content::Unclosed => Err(Remark::row("ends inside quotes: the file seems to be cut off")),
         };
         match read {
-            Ok(Row::Blank) => return Ok(Ok(())),
+            Ok(Row::Blank) => return Ok(()),
             Ok(Row::Header) => {
                 self.headers += 1;
                 if self.headers > MAX_HEADERS {
                     return unfit("the file has its header more than 1,000 times".to_owned());
                 }
                 self.report.add(record.line, &Remark::row("is the header again, and is passed over"))?;
-                return Ok(Ok(()));
+                return Ok(());
             }
             Ok(Row::AnotherHeader) => {
                 return unfit(format!("the columns are in another order than in line {}", self.header));
@@ -424,21 +445,21 @@ impl Reading<'_> {
         if self.rows > MAX_ROWS {
             return unfit("the file has more than 100,000 rows".to_owned());
         }
-        Ok(Ok(()))
+        Ok(())
     }
 
-    fn finish(self) -> Result<Result<Validated, Unfit>, ImportError> {
+    fn finish(self) -> Result<Validated, Unread> {
         let Self { delimiter, start, header, passed_over, rows, rejected, report, .. } = self;
         let Some(columns) = self.columns else {
-            return Ok(Err(Unfit { line: 0, reason: "the file is empty".to_owned() }));
+            return unfit(0, "the file is empty");
         };
         if let Some(reason) = passed_over.suspicion(&columns) {
-            return Ok(Err(Unfit { line: header, reason }));
+            return unfit(header, reason);
         }
         if rows == 0 {
             report.add(header, &Remark::row("the file has a header and no rows"))?;
         }
-        Ok(Ok(Validated { columns, delimiter, start, rows, rejected }))
+        Ok(Validated { columns, delimiter, start, rows, rejected })
     }
 }
 
@@ -460,7 +481,7 @@ impl Loading<'_> {
         columns: &Columns,
         pool: &CodePool,
         now: Timestamp,
-    ) -> Result<Result<(), Superseded>, ImportError> {
+    ) -> Result<(), Halt> {
         self.end = record.end;
         if let Content::Cells(cells) = &record.content
             && let Ok(Row::Code(row, _)) = columns.read(record.line, cells, pool, now)
@@ -468,11 +489,11 @@ impl Loading<'_> {
             let lot = self.lots.place(row.platform, row.valid_until);
             self.batch.push(NewCode { lot, ..*row });
         }
-        if self.batch.len() < ROWS_BETWEEN_CHECKPOINTS { Ok(Ok(())) } else { self.checkpoint(false).await }
+        if self.batch.len() < ROWS_BETWEEN_CHECKPOINTS { Ok(()) } else { self.checkpoint(false).await }
     }
 
     /// Loads what was taken and notes it down.
-    async fn checkpoint(&mut self, last: bool) -> Result<Result<(), Superseded>, ImportError> {
+    async fn checkpoint(&mut self, last: bool) -> Result<(), Halt> {
         let Self { importer, key, import, batch, end, .. } = self;
         let mut loaded: Vec<Loaded> = Vec::new();
         for wave in batch.chunks(CODES_AT_ONCE * IN_FLIGHT) {
@@ -513,10 +534,12 @@ impl Loading<'_> {
         };
         let outcome = imports::checkpoint(&importer.table, &now_at, rev, added, &found).await;
         batch.clear();
-        Ok(noted(outcome, now_at)?.map(|import| self.import = import))
+        self.import = noted(outcome, now_at)?;
+        Ok(())
     }
 
-    async fn finish(mut self) -> Result<Result<Import, Superseded>, ImportError> {
-        Ok(self.checkpoint(true).await?.map(|()| self.import))
+    async fn finish(mut self) -> Result<Import, Halt> {
+        self.checkpoint(true).await?;
+        Ok(self.import)
     }
 }

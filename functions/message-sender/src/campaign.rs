@@ -20,7 +20,7 @@ use campaigns::{
         Subject, Template, Variables, fill, status_callback, values,
     },
     entities::{Cap, TwilioAccount},
-    sends::{self, Recipient, Taken},
+    sends::{self, Addressee, Recipient, Taken},
 };
 use domain::{email::Email, id::SendId, phone::Phone};
 use futures_util::future::join_all;
@@ -246,9 +246,9 @@ impl MessageSender {
         if campaign.status != CampaignStatus::Active && !send.test {
             return Ok(Judgement::Wait);
         }
-        let recipient = match sends::recipient(&self.table, send).await? {
-            Ok(recipient) => recipient,
-            Err(reason) => return refuse(reason),
+        let recipient = match sends::addressee(&self.table, send).await? {
+            Addressee::Found(recipient) => recipient,
+            Addressee::Gone(reason) => return refuse(reason),
         };
         if let Some(reason) = unwanted(&recipient) {
             return refuse(reason);

@@ -48,7 +48,7 @@ impl Table {
         update.name("#counter", counter).name("#number", &number_name).name("#mark", &mark_name);
         update.number(":zero", 0).number(":one", 1);
         update.values.insert(":mark".to_owned(), AttributeValue::S(mark));
-        let (Ok(item) | Err(item)) = self.update(pattern, key, update).await?;
+        let (Updated::To(item) | Updated::Not(item)) = self.update(pattern, key, update).await?;
         let number = counters_of(&item).get(&number_name).and_then(|number| u64::try_from(*number).ok());
         number
             .ok_or_else(|| TableError::Malformed { entity: "counter", detail: "it has no number".to_owned() })
@@ -90,18 +90,17 @@ impl Table {
         update.number(":expires", (latest + step) / 1_000_000 + CLOCK_KEPT);
         let stands = |item: &Item| counters_of(item).get(CLOCK).copied().unwrap_or_default();
         Ok(match self.update(pattern, key, update).await? {
-            Ok(item) => Moved::To(stands(&item)),
-            Err(item) => Moved::Not { stands: stands(&item) },
+            Updated::To(item) => Moved::To(stands(&item)),
+            Updated::Not(item) => Moved::Not { stands: stands(&item) },
         })
     }
 
-    /// The new item, or the old one when the condition didn't hold.
     async fn update(
         &self,
         pattern: &'static Pattern,
         key: &Key,
         update: UpdateExpression,
-    ) -> Result<Result<Item, Item>, TableError> {
+    ) -> Result<Updated, TableError> {
         self.count(pattern, &[Operation::Update]);
         let request = self
             .client
@@ -130,15 +129,21 @@ impl Table {
             }
         };
         match outcome {
-            Ok(output) => Ok(Ok(output.attributes.unwrap_or_default())),
+            Ok(output) => Ok(Updated::To(output.attributes.unwrap_or_default())),
             Err(error) => match error.as_service_error() {
                 Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
-                    Ok(Err(failed.item.clone().unwrap_or_default()))
+                    Ok(Updated::Not(failed.item.clone().unwrap_or_default()))
                 }
                 _ => Err(TableError::of_write("UpdateItem", error, &watch)),
             },
         }
     }
+}
+
+enum Updated {
+    To(Item),
+    /// The condition didn't hold, and the item is still this.
+    Not(Item),
 }
 
 /// Calls whose numbers a counter remembers: few enough for the item to cost one write unit.

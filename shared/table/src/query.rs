@@ -4,6 +4,7 @@ use aws_sdk_dynamodb::{
     operation::query::builders::QueryFluentBuilder,
     types::{AttributeValue, Select},
 };
+use futures_util::future::try_join_all;
 use jiff::Timestamp;
 
 use crate::{
@@ -138,19 +139,22 @@ impl Table {
         pattern: &'static Pattern,
         query: Query,
     ) -> Result<Vec<E>, TableError> {
-        let most = query.limit.unwrap_or(usize::MAX);
+        self.current_items(pattern, query).await?.into_iter().map(E::from_item).collect()
+    }
+
+    async fn current_items(&self, pattern: &'static Pattern, query: Query) -> Result<Vec<Item>, TableError> {
+        let (now, most) = (Timestamp::now(), query.limit.unwrap_or(usize::MAX));
         let mut found = Vec::new();
         self.each_item(pattern, query, &mut |item| {
-            let entity = E::from_item(item);
-            let is_current = entity.as_ref().map_or(true, is_current);
+            let is_current = is_current(&item, now);
             if is_current {
-                found.push(entity);
+                found.push(item);
             }
             is_current
         })
         .await?;
         found.truncate(most);
-        found.into_iter().collect()
+        Ok(found)
     }
 
     /// Reads into a partition until some items pass the filter, or so many pages were read. Also says whether any
@@ -192,8 +196,8 @@ impl Table {
 
     /// A page of the list that lies in these partitions, ordered by sort key.
     ///
-    /// Popular lists are spread over several partitions: each gives a page, and the
-    /// first of all of them is the page.
+    /// Popular lists are spread over several partitions, which are read at once: each gives a page, and the first of
+    /// all of them is the page.
     pub async fn page<E: Entity>(
         &self,
         pattern: &'static Pattern,
@@ -207,21 +211,29 @@ impl Table {
             (Some(cursor), false) => Range::After(cursor.0),
             (Some(cursor), true) => Range::Before(cursor.0),
         };
-        let mut found = Vec::new();
-        for pk in partitions {
-            let query = Query {
-                range: range.clone(),
-                limit: Some(limit + 1),
-                newest_first,
-                // An index has no consistent reads.
-                consistent: pattern.index.is_none(),
-                pk: pk.clone(),
-            };
-            let entities: Vec<E> = self.query(pattern, query).await?;
-            found.extend(entities.into_iter().map(|entity| (sort_key(&entity, pattern.index), entity)));
-        }
+        let queries = partitions.iter().map(|pk| Query {
+            range: range.clone(),
+            limit: Some(limit + 1),
+            newest_first,
+            // An index has no consistent reads.
+            consistent: pattern.index.is_none(),
+            pk: pk.clone(),
+        });
+        let items = self.current_items_of_each(pattern, queries.collect()).await?;
+        let entities: Vec<E> = items.into_iter().map(E::from_item).collect::<Result<_, _>>()?;
+        let mut found: Vec<_> =
+            entities.into_iter().map(|entity| (sort_key(&entity, pattern.index), entity)).collect();
         found.sort_by(|(a, _), (b, _)| if newest_first { b.cmp(a) } else { a.cmp(b) });
         Ok(Page::cut(found, limit, |(key, _)| key.clone()).map(|(_, entity)| entity))
+    }
+
+    async fn current_items_of_each(
+        &self,
+        pattern: &'static Pattern,
+        queries: Vec<Query>,
+    ) -> Result<Vec<Item>, TableError> {
+        let queries = queries.into_iter().map(|query| self.current_items(pattern, query));
+        Ok(try_join_all(queries).await?.into_iter().flatten().collect())
     }
 
     /// What is due by now in a partition, the most overdue first. What can't be read is passed over, since the rest
@@ -237,13 +249,15 @@ impl Table {
         let query = Query { range, limit: Some(limit), ..Query::partition(partition) };
         let mut due = Vec::new();
         self.each_item(pattern, query, &mut |item| {
+            if !is_current(&item, now) {
+                return false;
+            }
             let key = item.get(PK).and_then(|key| key.as_s().ok()).cloned();
             match E::from_item(item) {
-                Ok(entity) if is_current(&entity) => {
+                Ok(entity) => {
                     due.push(entity);
                     true
                 }
-                Ok(_) => false,
                 Err(error) => {
                     tracing::error!(cause = %error, key, "something that is due can't be read");
                     false

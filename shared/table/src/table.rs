@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use crate::{
     Entity, Item, Operation, Pattern, TableError,
     entity::{key_item, key_of},
-    keys::{Key, PK, SK},
+    keys::{EXPIRES_AT, Key, PK, SK},
 };
 
 /// The table, as one function sees it. Cheap to clone.
@@ -88,8 +88,8 @@ impl Table {
         pattern: &'static Pattern,
         key: &Key,
     ) -> Result<Option<E>, TableError> {
-        let found = self.get_item(pattern, key, true).await?.map(E::from_item).transpose()?;
-        Ok(found.filter(is_current))
+        let found = self.get_item(pattern, key, true).await?;
+        found.filter(|item| is_current(item, Timestamp::now())).map(E::from_item).transpose()
     }
 
     /// Reads items of mixed types in one call, consistently; absent ones are left out.
@@ -157,6 +157,7 @@ impl Table {
 }
 
 /// DynamoDB deletes what has expired within days; until then it is not there for us.
-pub(crate) fn is_current<E: Entity>(entity: &E) -> bool {
-    entity.expires().is_none_or(|at| at > Timestamp::now())
+pub(crate) fn is_current(item: &Item, now: Timestamp) -> bool {
+    let expires = item.get(EXPIRES_AT).and_then(|value| value.as_n().ok()?.parse().ok());
+    expires.is_none_or(|at: i64| at > now.as_second())
 }

@@ -90,8 +90,14 @@ pub struct Recipient {
     pub cap: Option<Cap>,
 }
 
-/// The reason for which nobody gets the message, when there is nobody, or no program, any more.
-pub async fn recipient(table: &Table, send: &Send) -> Result<Result<Recipient, SendReason>, TableError> {
+/// Who gets a message.
+pub enum Addressee {
+    Found(Box<Recipient>),
+    /// There is nobody, or no program, any more.
+    Gone(SendReason),
+}
+
+pub async fn addressee(table: &Table, send: &Send) -> Result<Addressee, TableError> {
     let keys = [
         customer_key(&send.customer_id),
         card_key(&send.customer_id, &send.program_id),
@@ -102,17 +108,17 @@ pub async fn recipient(table: &Table, send: &Send) -> Result<Result<Recipient, S
     ];
     let mut found = table.batch_get(&patterns::RECIPIENT, &keys).await?;
     let mut take = |position: usize| found.remove(&keys[position]);
-    let (Some(customer), Some(signing)) = (take(0), take(3)) else { return Ok(Err(SendReason::Erased)) };
+    let (Some(customer), Some(signing)) = (take(0), take(3)) else { return Ok(Addressee::Gone(SendReason::Erased)) };
     let program = take(2).map(Program::from_item).transpose()?.filter(|program| !program.deleting);
-    let Some(program) = program else { return Ok(Err(SendReason::CampaignEnded)) };
-    Ok(Ok(Recipient {
+    let Some(program) = program else { return Ok(Addressee::Gone(SendReason::CampaignEnded)) };
+    Ok(Addressee::Found(Box::new(Recipient {
         customer: Customer::from_item(customer)?,
         card: take(1).map(Card::from_item).transpose()?,
         program,
         signing: AccountSigning::from_item(signing)?.signing_key,
         twilio: take(4).map(TwilioAccount::from_item).transpose()?,
         cap: take(5).map(Cap::from_item).transpose()?,
-    }))
+    })))
 }
 
 /// What became of an attempt to take a message for sending.
