@@ -10,7 +10,7 @@ use accounts::{
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use domain::token::{self, Purpose};
 use jiff::Timestamp;
-use scenarios::{Api, address, embedded, link_token, phone};
+use scenarios::{Api, Owned, address, embedded, link_token, phone};
 use serde_json::{Value, json};
 
 use crate::document::operations;
@@ -30,8 +30,6 @@ struct Belongings {
     waitlist: String,
     subscriber: String,
     referral: String,
-    api_key: String,
-    member: String,
     export: String,
     pool: String,
     import: String,
@@ -44,8 +42,8 @@ struct Belongings {
     campaign: String,
     feature: String,
     comment: String,
-    endpoint: String,
-    delivery: String,
+    /// What the scenarios of its family tell of.
+    others: Vec<Owned>,
 }
 
 impl Belongings {
@@ -54,8 +52,6 @@ impl Belongings {
         let friend = api.join(&waitlist, &address("owner"), None).await;
         let code = friend.text_at("referral_code");
         let joined = api.join(&waitlist, &address("friend"), Some(&code)).await.id();
-        let key = api.post("/api-keys", json!({ "kind": "secret" })).await.id();
-        let member = api.post("/members", json!({ "email": address("member"), "role": "staff" })).await.id();
         let export =
             api.post("/exports", json!({ "kind": "subscribers", "waitlist_id": waitlist })).await.id();
         let pool = api.pool(json!({})).await;
@@ -73,15 +69,11 @@ impl Belongings {
         let comment = json!({ "feature_id": feature, "text": "x" });
         let call = api.public("POST", "/comments").header("x-subscriber-token", &friend.text_at("token"));
         let comment = call.json(comment).send().await.id();
-        // Nobody listens there; that it was tried is enough.
-        let endpoint = api.post("/webhook-endpoints", json!({ "url": "http://127.0.0.1:9/" })).await.id();
-        let delivery = api.post(&format!("/webhook-endpoints/{endpoint}/test"), json!({})).await.id();
         Self {
             campaign,
             feature,
             comment,
-            endpoint,
-            delivery,
+            others: crate::owned(api).await,
             stamp: given.id(),
             card_reward: given.json["rewards"][0]["id"].as_str().unwrap().to_owned(),
             program,
@@ -93,8 +85,6 @@ impl Belongings {
             referral: joined.replace("sub_", "ref_"),
             subscriber: friend.id(),
             waitlist,
-            api_key: key,
-            member,
             export,
         }
     }
@@ -112,8 +102,6 @@ impl Belongings {
                 &self.referral
             }
             rest if rest.starts_with("referrals") => &self.subscriber,
-            rest if rest.starts_with("api-keys") => &self.api_key,
-            rest if rest.starts_with("members") => &self.member,
             rest if rest.starts_with("exports") => &self.export,
             rest if rest.starts_with("code-pools") || rest.starts_with("distribute") => &self.pool,
             rest if rest.starts_with("codes") => &self.code,
@@ -125,16 +113,17 @@ impl Belongings {
             rest if rest.starts_with("campaigns") => &self.campaign,
             rest if rest.starts_with("features") => &self.feature,
             rest if rest.starts_with("comments") => &self.comment,
-            rest if rest.starts_with("webhook-endpoints") => &self.endpoint,
-            rest if rest.starts_with("deliveries") => &self.delivery,
-            rest => {
-                assert!(!rest.contains('{'), "say whose id belongs into {path}");
-                ""
-            }
+            rest if rest.contains('{') => &self.other(path).expect("a family's scenarios say whose id it is").id,
+            _ => "",
         };
         let query =
             if path.ends_with("/card") { format!("?program_id={}", self.program) } else { String::new() };
         path.replace("/api/v1", "").replace("{id}", id).replace("{import_id}", &self.import) + &query
+    }
+
+    fn other(&self, path: &str) -> Option<&Owned> {
+        let rest = path.trim_start_matches("/api/v1/");
+        self.others.iter().find(|other| rest.starts_with(other.prefix))
     }
 
     /// A body that names this account's things where a body names things.
@@ -143,14 +132,12 @@ impl Belongings {
             "/subscribers" => json!({ "waitlist_id": self.waitlist, "email": address("x"), "consent": true }),
             "/exports" => json!({ "kind": "subscribers", "waitlist_id": self.waitlist }),
             "/waitlists/{id}/invitations" => json!({ "count": 1 }),
-            "/members/{id}" => json!({ "role": "staff" }),
             "/waitlists/{id}" | "/code-pools/{id}" | "/programs/{id}" | "/customers/{id}" => {
                 json!({ "name": "mine now" })
             }
             "/campaigns/{id}" => json!({ "name": "mine now" }),
             "/features" => json!({ "waitlist_id": self.waitlist, "title": "mine now" }),
             "/features/{id}" => json!({ "title": "mine now" }),
-            "/webhook-endpoints/{id}" => json!({ "url": "https://example.com/mine-now" }),
             "/features/{id}/merge" => json!({ "into": self.feature }),
             "/comments" => json!({ "feature_id": self.feature, "text": "x" }),
             "/comments/{id}/moderate" => json!({ "status": "approved" }),
@@ -162,7 +149,7 @@ impl Belongings {
             "/enrollments" => json!({ "program_id": self.program, "phone": phone(), "consent": true }),
             "/stamps" => json!({ "program_id": self.program, "customer_id": self.customer }),
             "/distribute/{id}" => json!({ "user": "a stranger" }),
-            _ => json!({}),
+            _ => self.other(path).map_or_else(|| json!({}), |other| other.body.clone()),
         }
     }
 }

@@ -1,7 +1,13 @@
 //! Accounts, members, keys, audit log, health.
 
-use scenarios::{Api, address};
+use scenarios::{Api, Owned, address};
 use serde_json::json;
+
+pub async fn owned(api: &Api) -> Vec<Owned> {
+    let key = api.post("/api-keys", json!({ "kind": "secret" })).await.id();
+    let member = api.post("/members", json!({ "email": address("member"), "role": "staff" })).await.id();
+    vec![Owned::new("api-keys", key), Owned { body: json!({ "role": "staff" }), ..Owned::new("members", member) }]
+}
 
 #[tokio::test]
 async fn the_platform_says_that_it_is_well() {

@@ -1,5 +1,5 @@
 //! Lists the scenarios: each file of this folder is a module of theirs, and each folder with a `mod.rs`, so that none is
-//! left out.
+//! left out. Also lists what accounts own, of which those files tell that have a function `owned`.
 
 use std::{env, error::Error, fmt::Write as _, fs, path::Path};
 
@@ -11,15 +11,26 @@ fn main() -> Result<(), Box<dyn Error>> {
     let entries = fs::read_dir(&folder)?.map(|entry| entry.map(|entry| entry.file_name()));
     let mut entries = entries.collect::<Result<Vec<_>, _>>()?;
     entries.sort();
-    let mut list = String::new();
+    let (mut list, mut owned) = (String::new(), String::new());
     for entry in entries.iter().filter_map(|name| name.to_str()) {
-        let module = folder.join(entry).join("mod.rs");
-        if module.exists() {
-            writeln!(list, "#[path = {module:?}]\nmod {entry};")?;
+        let folders = folder.join(entry).join("mod.rs");
+        let (name, module) = if folders.exists() {
+            (entry, folders)
         } else if let Some(name) = entry.strip_suffix(".rs").filter(|_| !NO_SCENARIOS.contains(&entry)) {
-            writeln!(list, "#[path = {:?}]\nmod {name};", folder.join(entry))?;
+            (name, folder.join(entry))
+        } else {
+            continue;
+        };
+        writeln!(list, "#[path = {module:?}]\nmod {name};")?;
+        if fs::read_to_string(&module)?.contains("pub async fn owned(api: &Api) -> Vec<Owned>") {
+            write!(owned, "{name}::owned(api).await, ")?;
         }
     }
+    writeln!(
+        list,
+        "/// One thing of each kind that an account has.\n\
+         async fn owned(api: &scenarios::Api) -> Vec<scenarios::Owned> {{ [{owned}].concat() }}"
+    )?;
     let out = env::var_os("OUT_DIR").ok_or("cargo says where generated code goes")?;
     Ok(fs::write(Path::new(&out).join("scenarios.rs"), list)?)
 }

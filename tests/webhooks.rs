@@ -14,7 +14,7 @@ use futures_util::{StreamExt, future::join_all, stream};
 use groundswell::{Platform, faults::Faults};
 use jiff::{SignedDuration, Timestamp};
 use scenarios::{
-    Api, Reply as Answer, address, eventually, in_flight, patiently, platform,
+    Api, Owned, Reply as Answer, address, eventually, in_flight, patiently, platform,
     receiver::{Receiver, Reply},
     server::Request,
 };
@@ -24,6 +24,17 @@ use webhooks::{
     Target,
     webhook::{Attempt, Delivery, EndpointUrl, WebhookEndpoint},
 };
+
+pub async fn owned(api: &Api) -> Vec<Owned> {
+    // Nobody listens there; that it was tried is enough.
+    let endpoint = api.post("/webhook-endpoints", json!({ "url": "http://127.0.0.1:9/" })).await.id();
+    let delivery = api.post(&format!("/webhook-endpoints/{endpoint}/test"), json!({})).await.id();
+    let body = json!({ "url": "https://example.com/mine-now" });
+    vec![
+        Owned { body, ..Owned::new("webhook-endpoints", endpoint) },
+        Owned::new("deliveries", delivery),
+    ]
+}
 
 /// An endpoint at the receiver, told of these types of events, of all if none is named: its id and its secret.
 async fn endpoint(api: &Api, receiver: &Receiver, types: &[&str]) -> (String, String) {

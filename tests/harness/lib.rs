@@ -232,6 +232,22 @@ pub fn embedded() -> Option<&'static Platform> {
     }
 }
 
+/// A thing that an account has, for strangers to reach for.
+#[derive(Clone)]
+pub struct Owned {
+    /// What the routes of such a thing begin with, behind `/api/v1/`.
+    pub prefix: &'static str,
+    pub id: String,
+    /// What those routes take.
+    pub body: Value,
+}
+
+impl Owned {
+    pub fn new(prefix: &'static str, id: String) -> Self {
+        Self { prefix, id, body: json!({}) }
+    }
+}
+
 /// A client of one account.
 #[derive(Clone)]
 pub struct Api {

@@ -158,11 +158,7 @@ impl Importer {
         noted(imports::update(&self.table, &import, rev).await, import)
     }
 
-    async fn validate(
-        &self,
-        pool: &CodePool,
-        import: Import,
-    ) -> Result<Import, Halt> {
+    async fn validate(&self, pool: &CodePool, import: Import) -> Result<Import, Halt> {
         let mut report = Report::default();
         let outcome = match pool.closed(Timestamp::now()) {
             Some(Closed::Completed) => unfit(0, "the code pool has ended"),
@@ -273,11 +269,7 @@ impl Importer {
     }
 
     /// Ends an import that can't go on. What it loaded stays, also what it had no time to note.
-    async fn give_up(
-        &self,
-        import: Import,
-        reason: String,
-    ) -> Result<Import, Halt> {
+    async fn give_up(&self, import: Import, reason: String) -> Result<Import, Halt> {
         let Loaded { added, lots, .. } = codes::loaded_by(&self.table, &import).await?;
         let since = added.saturating_sub(import.progress.added);
         let rev = import.rev;
@@ -287,11 +279,7 @@ impl Importer {
         noted(imports::checkpoint(&self.table, &import, rev, since, &lots).await, import)
     }
 
-    async fn load_rest(
-        &self,
-        pool: &CodePool,
-        import: &Import,
-    ) -> Result<Import, Halt> {
+    async fn load_rest(&self, pool: &CodePool, import: &Import) -> Result<Import, Halt> {
         let Some((_, signing)) = accounts::read(&self.table, &pool.account_id).await? else {
             return Err(Halt::Superseded);
         };
@@ -332,10 +320,7 @@ fn part_of_report(import: &Import, part: u32) -> String {
 }
 
 /// The import, if the note was made.
-fn noted(
-    outcome: Result<(), CommitError>,
-    import: Import,
-) -> Result<Import, Halt> {
+fn noted(outcome: Result<(), CommitError>, import: Import) -> Result<Import, Halt> {
     match outcome {
         Ok(()) => Ok(import),
         Err(CommitError::Condition(_)) => Err(Halt::Superseded),

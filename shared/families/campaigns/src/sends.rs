@@ -108,7 +108,9 @@ pub async fn addressee(table: &Table, send: &Send) -> Result<Addressee, TableErr
     ];
     let mut found = table.batch_get(&patterns::RECIPIENT, &keys).await?;
     let mut take = |position: usize| found.remove(&keys[position]);
-    let (Some(customer), Some(signing)) = (take(0), take(3)) else { return Ok(Addressee::Gone(SendReason::Erased)) };
+    let (Some(customer), Some(signing)) = (take(0), take(3)) else {
+        return Ok(Addressee::Gone(SendReason::Erased));
+    };
     let program = take(2).map(Program::from_item).transpose()?.filter(|program| !program.deleting);
     let Some(program) = program else { return Ok(Addressee::Gone(SendReason::CampaignEnded)) };
     Ok(Addressee::Found(Box::new(Recipient {
