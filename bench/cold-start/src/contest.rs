@@ -25,6 +25,8 @@ pub struct Contest {
     pub canned: Canned,
     pub event: Bytes,
     pub tls: TlsAcceptor,
+    /// How long DynamoDB takes for an answer.
+    pub delay: Duration,
 }
 
 /// From nothing to the first answer.
@@ -52,7 +54,7 @@ struct Stage {
 impl Contest {
     async fn stage(&self, launch: &Launch) -> Result<Stage, Failure> {
         let runtime = Runtime::start(self.event.clone()).await?;
-        let dynamodb = DynamoDb::start(&self.canned, self.tls.clone()).await?;
+        let dynamodb = DynamoDb::start(&self.canned, self.tls.clone(), self.delay).await?;
         runtime.allow();
         let process = launch.start(&[
             ("AWS_LAMBDA_RUNTIME_API", &runtime.address.to_string()),

@@ -6,6 +6,7 @@ use std::{
     net::SocketAddr,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -71,14 +72,14 @@ impl Drop for DynamoDb {
 impl DynamoDb {
     /// # Errors
     /// When there is no port.
-    pub async fn start(canned: &Canned, acceptor: TlsAcceptor) -> Result<Self, Failure> {
+    pub async fn start(canned: &Canned, acceptor: TlsAcceptor, delay: Duration) -> Result<Self, Failure> {
         let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
         let endpoint = format!("https://localhost:{}", listener.local_addr()?.port());
         let made = Made::default();
         let answers =
             canned.calls.iter().map(|call| (call.name.clone(), Bytes::from(call.answer.to_string())));
         let answers: Arc<HashMap<String, Bytes>> = Arc::new(answers.collect());
-        let task = tokio::spawn(accept(listener, acceptor, answers, made.clone())).abort_handle();
+        let task = tokio::spawn(accept(listener, acceptor, answers, made.clone(), delay)).abort_handle();
         Ok(Self { endpoint, made, task })
     }
 
@@ -93,6 +94,7 @@ async fn accept(
     acceptor: TlsAcceptor,
     answers: Arc<HashMap<String, Bytes>>,
     made: Made,
+    delay: Duration,
 ) {
     while let Ok((stream, _)) = listener.accept().await {
         let _ = stream.set_nodelay(true);
@@ -102,7 +104,7 @@ async fn accept(
                 Ok(stream) => stream,
                 Err(error) => return eprintln!("no TLS: {error}"),
             };
-            let service = service_fn(|request| answer(request, &answers, &made));
+            let service = service_fn(|request| answer(request, &answers, &made, delay));
             // A process that is killed closes its connections as it dies.
             let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });
@@ -123,6 +125,7 @@ async fn answer(
     request: Request<Incoming>,
     answers: &HashMap<String, Bytes>,
     made: &Made,
+    delay: Duration,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let target = request.headers().get("x-amz-target").and_then(|value| value.to_str().ok());
     let target = target.unwrap_or_default().to_owned();
@@ -132,6 +135,9 @@ async fn answer(
     let name = name_of(&target, &asked);
     let found = answers.get(&name).map(|answer| in_slot(answer, &asked));
     made.lock().unwrap_or_else(PoisonError::into_inner).push((name, asked));
+    if !delay.is_zero() {
+        tokio::time::sleep(delay).await;
+    }
     let (status, answer) = match found {
         Some(answer) => (StatusCode::OK, answer),
         // Not to be tried again.

@@ -2,11 +2,12 @@
 //! that is possible (`bench/floor`).
 //!
 //! `cold-start [<directory>]`: where cargo-lambda put the functions, `target/lambda` when
-//! left out. `STARTS` (40) and `CALLS` (2000) say how many of each.
+//! left out. `STARTS` (40) and `CALLS` (2000) say how many of each, `DYNAMODB_MS` (0) how long DynamoDB takes for an answer.
 
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
+    time::Duration,
 };
 
 use cold_start::{
@@ -47,17 +48,19 @@ async fn run() -> Result<Vec<String>, Failure> {
     let lambda = std::env::args_os().nth(1).map_or_else(|| root.join("target/lambda"), PathBuf::from);
     let lambda = lambda.canonicalize().map_err(|error| format!("{}: {error}", lambda.display()))?;
     let (starts, calls) = (number("STARTS", 40)?, number("CALLS", 2000)?);
+    let delay = Duration::from_millis(number("DYNAMODB_MS", 0)? as u64);
     let scratch = tempfile::tempdir()?;
     let certificate = scratch.path().join("authority.pem");
     let tls = dynamodb::authority(&certificate)?;
     let node = Node::find(here)?;
-    println!("{}, {starts} cold starts and {calls} warm calls of each\n", machine(&node));
+    println!("{}, {starts} cold starts and {calls} warm calls of each", machine(&node));
+    println!("DynamoDB answers after {delay:?}\n");
 
     let mut missed = Vec::new();
     for (function, event, name) in CONTESTS {
         let canned = Canned::read(&here.join(format!("canned/{name}.json")))?;
         let event = canned.event(&std::fs::read_to_string(root.join(format!("events/{event}.json")))?);
-        let contest = Contest { canned, event: event.into(), tls: tls.clone() };
+        let contest = Contest { canned, event: event.into(), tls: tls.clone(), delay };
         let ours = Launch {
             program: lambda.join(function).join("bootstrap"),
             arguments: Vec::new(),

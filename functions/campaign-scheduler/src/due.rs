@@ -125,7 +125,7 @@ impl CampaignScheduler {
         let Some(campaign) = self.going(&listed.id, listed.run).await? else { return Ok(()) };
         if is_another_day(&campaign, now) {
             // First the tasks: cut off in between, they are asked for again.
-            self.look_after(&campaign, campaign.looked_until, now).await?;
+            self.look_after(&campaign, campaign.swept_until, now).await?;
             campaigns::looked(&self.table, &campaign, now).await?;
         }
         Ok(())
@@ -136,7 +136,7 @@ impl CampaignScheduler {
 fn is_another_day(campaign: &Campaign, now: Timestamp) -> bool {
     let zone = campaign.settings.time_zone.zone();
     let date = |at: Timestamp| at.to_zoned(zone.clone()).date();
-    campaign.looked_until.is_none_or(|looked| date(looked) < date(now))
+    campaign.swept_until.is_none_or(|looked| date(looked) < date(now))
 }
 
 /// What becomes of a message whose time has come.

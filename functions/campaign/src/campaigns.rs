@@ -239,7 +239,7 @@ async fn go(
             require_sender(app, &campaign).await?;
             next = Campaign {
                 run: campaign.run + 1,
-                looked_until: None,
+                swept_until: None,
                 activated_at: campaign.activated_at.or(Some(now)),
                 ..next
             };

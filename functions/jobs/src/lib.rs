@@ -62,7 +62,7 @@ pub enum Operation {
 /// What an invocation answers.
 #[derive(Serialize)]
 #[serde(untagged)]
-pub enum Answer {
+pub enum Response {
     Batch(SqsBatchResponse),
     Account(NewAccount),
 }
@@ -86,17 +86,17 @@ impl Jobs {
     ///
     /// # Errors
     /// When what a schedule or an operator asks for fails.
-    pub async fn handle(&self, invocation: Invocation) -> Result<Answer, JobError> {
+    pub async fn handle(&self, invocation: Invocation) -> Result<Response, JobError> {
         match invocation {
             Invocation::Queued(event) => {
-                Ok(Answer::Batch(queues::work_off(event, 1, |task| self.work(task)).await))
+                Ok(Response::Batch(queues::work_off(event, 1, |task| self.work(task)).await))
             }
             Invocation::Scheduled(Schedule::ArchiveCodes) => {
                 codes::jobs::archive_all(&self.0).await?;
-                Ok(Answer::Batch(SqsBatchResponse::default()))
+                Ok(Response::Batch(SqsBatchResponse::default()))
             }
             Invocation::Operated(Operation::CreateAccount(request)) => {
-                Ok(Answer::Account(account::create(&self.0.table, request).await?))
+                Ok(Response::Account(account::create(&self.0.table, request).await?))
             }
         }
     }

@@ -32,7 +32,7 @@ use tokio::sync::Semaphore;
 use crate::{
     MessageSender, SendError, codes,
     mail::Mail,
-    twilio::{Answer, Form},
+    twilio::{Form, SendOutcome},
 };
 
 /// Between two messages of a sender: 77.5 a second. WhatsApp allows 80, counted where they arrive: what is
@@ -485,15 +485,15 @@ impl MessageSender {
         };
         let now = Timestamp::now();
         match answer {
-            Answer::Taken { sid } => {
+            SendOutcome::Taken { sid } => {
                 let sent = Send { provider_id: Some(sid), sent_at: Some(now), ..held.send };
                 self.settle(&sent, SendStatus::Sent).await
             }
-            Answer::Unknown(cause) => {
+            SendOutcome::Unknown(cause) => {
                 tracing::warn!(send = %held.send.id, cause, "outcome unknown");
                 self.settle(&held.send, SendStatus::Unknown).await
             }
-            Answer::Refused { code } => {
+            SendOutcome::Refused { code } => {
                 let reason = code.map_or(SendReason::Provider, SendReason::of_provider);
                 if reason == SendReason::OptedOut {
                     let customer = &held.send.customer_id;
@@ -508,7 +508,7 @@ impl MessageSender {
                 let refused = Send { provider_code: code, ..held.send.refused(reason, now) };
                 self.finish(&refused, held.cap.as_ref()).await
             }
-            Answer::TooMany { retry_after } => {
+            SendOutcome::TooMany { retry_after } => {
                 let rest = retry_after.unwrap_or(REST).min(LONGEST_REST);
                 let rest = SignedDuration::try_from(rest).unwrap_or(HORIZON);
                 let stopped = senders::stop_until(&self.table, &message.turns.sender, now + rest).await;
@@ -516,7 +516,7 @@ impl MessageSender {
                 self.put_off(send.clone(), Some(Held { send, ..held }), now + rest).await?;
                 Ok(stopped?)
             }
-            Answer::NotSent(cause) => {
+            SendOutcome::NotSent(cause) => {
                 self.give_back(held).await?;
                 Err(SendError::Refused(cause))
             }

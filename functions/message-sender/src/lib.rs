@@ -52,7 +52,7 @@ use waitlists::subscribers;
 use crate::{
     mail::Mail,
     ses::Refusal,
-    twilio::{Answer, Twilio},
+    twilio::{SendOutcome, Twilio},
 };
 
 /// So long after its batch came a mail is begun: Lambda ends a worker after sixty seconds, and SES may take five.
@@ -217,7 +217,7 @@ impl MessageSender {
         let answer = loop {
             match self.hand_over_mail(&mail).await {
                 // SES takes so many a second.
-                Answer::TooMany { retry_after: None } if Instant::now() < until => {
+                SendOutcome::TooMany { retry_after: None } if Instant::now() < until => {
                     let [spread] = secret::random::<1>();
                     tokio::time::sleep(Duration::from_millis(500 + 4 * u64::from(spread))).await;
                 }
@@ -260,10 +260,10 @@ impl MessageSender {
         Ok(Mail::to(&subscriber, &waitlist, &signing.signing_key, &self.public_url, Timestamp::now()))
     }
 
-    async fn hand_over_mail(&self, mail: &Mail) -> Answer {
+    async fn hand_over_mail(&self, mail: &Mail) -> SendOutcome {
         let message = match ses::message(mail) {
             Ok(message) => message,
-            Err(error) => return Answer::NotSent(error.to_string()),
+            Err(error) => return SendOutcome::NotSent(error.to_string()),
         };
         let sent = self
             .ses
@@ -274,38 +274,40 @@ impl MessageSender {
             .send()
             .await;
         let error = match sent {
-            Ok(sent) => return Answer::Taken { sid: sent.message_id.unwrap_or_default() },
+            Ok(sent) => return SendOutcome::Taken { sid: sent.message_id.unwrap_or_default() },
             Err(error) => error,
         };
         let code = error.code().unwrap_or("no code");
         // SES's messages may name the recipient: they are not for the log.
         let refusal = ses::refusal(code, error.message().unwrap_or_default(), &self.from);
         match error {
-            SdkError::ServiceError(_) if refusal == Refusal::Rate => Answer::TooMany { retry_after: None },
+            SdkError::ServiceError(_) if refusal == Refusal::Rate => {
+                SendOutcome::TooMany { retry_after: None }
+            }
             // It may have been taken before what failed failed.
             SdkError::ServiceError(failed) if failed.raw().status().is_server_error() => {
-                Answer::Unknown(format!("status {}", failed.raw().status().as_u16()))
+                SendOutcome::Unknown(format!("status {}", failed.raw().status().as_u16()))
             }
             SdkError::ServiceError(failed) => match refusal {
                 Refusal::Stopped => {
                     self.stop(failed.err().code().unwrap_or("no code")).await;
-                    Answer::TooMany { retry_after: Some(STOPPED_FOR) }
+                    SendOutcome::TooMany { retry_after: Some(STOPPED_FOR) }
                 }
-                Refusal::Mail => Answer::Refused { code: None },
+                Refusal::Mail => SendOutcome::Refused { code: None },
                 Refusal::Rate | Refusal::Other => {
-                    Answer::NotSent(failed.err().code().unwrap_or("no code").to_owned())
+                    SendOutcome::NotSent(failed.err().code().unwrap_or("no code").to_owned())
                 }
             },
-            SdkError::ConstructionFailure(_) => Answer::NotSent("no request".to_owned()),
+            SdkError::ConstructionFailure(_) => SendOutcome::NotSent("no request".to_owned()),
             SdkError::DispatchFailure(failure)
                 if failure.as_connector_error().is_some_and(aws::was_never_sent) =>
             {
-                Answer::NotSent("no connection".to_owned())
+                SendOutcome::NotSent("no connection".to_owned())
             }
             // Asked, and no answer: it may have been sent.
             error => {
                 tracing::warn!(cause = %DisplayErrorContext(&error), "outcome of a mail unknown");
-                Answer::Unknown("no answer".to_owned())
+                SendOutcome::Unknown("no answer".to_owned())
             }
         }
     }
@@ -326,25 +328,25 @@ impl MessageSender {
 
 /// The next revision of a mail that was handed over, as SES answered. `before` is the mail as it was before it was
 /// taken: an attempt that certainly sent nothing doesn't count.
-fn after(held: &MessageRecord, before: &MessageRecord, answer: Answer, now: Timestamp) -> MessageRecord {
+fn after(held: &MessageRecord, before: &MessageRecord, answer: SendOutcome, now: Timestamp) -> MessageRecord {
     let id = &*held.id;
     let not_sent = |rest| MessageRecord { tries: before.tries, ..held.deferred(now + rest, now) };
     match answer {
-        Answer::Taken { .. } => held.settled(MessageState::Sent, now),
+        SendOutcome::Taken { .. } => held.settled(MessageState::Sent, now),
         // SES rejects this mail permanently.
-        Answer::Refused { .. } => {
+        SendOutcome::Refused { .. } => {
             tracing::warn!(message_id = id, "a mail was refused for good");
             held.settled(MessageState::Dropped, now)
         }
-        Answer::TooMany { retry_after: Some(rest) } => {
+        SendOutcome::TooMany { retry_after: Some(rest) } => {
             not_sent(SignedDuration::try_from(rest).unwrap_or(NOT_SENT_REST))
         }
-        Answer::TooMany { retry_after: None } => not_sent(NOT_SENT_REST),
-        Answer::NotSent(cause) => {
+        SendOutcome::TooMany { retry_after: None } => not_sent(NOT_SENT_REST),
+        SendOutcome::NotSent(cause) => {
             tracing::error!(message_id = id, cause, "a mail was not sent, and is tried again");
             not_sent(NOT_SENT_REST)
         }
-        Answer::Unknown(cause) => {
+        SendOutcome::Unknown(cause) => {
             tracing::warn!(message_id = id, cause, "a mail may not have been sent, and is sent again");
             held.maybe_sent(now)
         }
@@ -361,9 +363,9 @@ mod tests {
         let subscriber_id = "sub_01m7yhxdqhbwa008tz019wpw3d".parse().unwrap();
         let mut mail = MessageRecord::new("sub_1:1", MailTask::Subscriber { subscriber_id }, now);
         let answers = [
-            Answer::TooMany { retry_after: None },
-            Answer::TooMany { retry_after: Some(STOPPED_FOR) },
-            Answer::NotSent("no connection".to_owned()),
+            SendOutcome::TooMany { retry_after: None },
+            SendOutcome::TooMany { retry_after: Some(STOPPED_FOR) },
+            SendOutcome::NotSent("no connection".to_owned()),
         ];
         for answer in answers.iter().cycle().take(1000) {
             let held = mail.taken(now);
@@ -374,7 +376,7 @@ mod tests {
         }
         let began = now;
         for tries in 1..=TRIES {
-            mail = after(&mail.taken(now), &mail, Answer::Unknown("status 500".to_owned()), now);
+            mail = after(&mail.taken(now), &mail, SendOutcome::Unknown("status 500".to_owned()), now);
             assert_eq!(mail.tries, tries);
             now = mail.due_at.unwrap();
         }

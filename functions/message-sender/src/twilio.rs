@@ -19,9 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A message as Twilio takes it: the parameters of the form.
 pub type Form = Vec<(&'static str, String)>;
 
-/// What Twilio said.
+/// What became of a message that was handed over to Twilio or SES.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum SendOutcome {
     /// It took the message, and calls it so.
     Taken { sid: String },
     /// It did not, for good.
@@ -56,19 +56,19 @@ impl Twilio {
     }
 
     /// Hands a message over, once.
-    pub async fn send(&self, account_sid: &str, auth_token: &str, form: &Form) -> Answer {
+    pub async fn send(&self, account_sid: &str, auth_token: &str, form: &Form) -> SendOutcome {
         // Reading the system's roots takes milliseconds: not before they are needed.
         let connector = self.connector.get_or_init(async || aws::web_connector(&self.url)).await;
         let url = format!("{}/2010-04-01/Accounts/{account_sid}/Messages.json", self.url);
         let mut request = match HttpRequest::get(&url) {
             Ok(request) => request,
-            Err(error) => return Answer::NotSent(error.to_string()),
+            Err(error) => return SendOutcome::NotSent(error.to_string()),
         };
         let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
         let basic = STANDARD.encode(format!("{account_sid}:{auth_token}"));
         let set = request.set_method("POST").is_ok();
         if !set {
-            return Answer::NotSent("POST is no method".to_owned());
+            return SendOutcome::NotSent("POST is no method".to_owned());
         }
         let headers = request.headers_mut();
         headers.insert("authorization", format!("Basic {basic}"));
@@ -80,40 +80,47 @@ impl Twilio {
             let response = connector.call(request).await.map_err(|error| {
                 // Whoever was never reached has taken nothing.
                 let cause = DisplayErrorContext(&error).to_string();
-                if aws::was_never_sent(&error) { Answer::NotSent(cause) } else { Answer::Unknown(cause) }
+                if aws::was_never_sent(&error) {
+                    SendOutcome::NotSent(cause)
+                } else {
+                    SendOutcome::Unknown(cause)
+                }
             })?;
             let status = response.status().as_u16();
             let retry_after = response.headers().get("retry-after").and_then(|text| text.parse().ok());
             let body = aws_smithy_types::byte_stream::ByteStream::new(response.into_body()).collect().await;
-            let body =
-                body.map(|body| body.into_bytes()).map_err(|error| Answer::Unknown(error.to_string()))?;
+            let body = body
+                .map(|body| body.into_bytes())
+                .map_err(|error| SendOutcome::Unknown(error.to_string()))?;
             Ok(read(status, retry_after.map(Duration::from_secs), &body))
         };
         match tokio::time::timeout(PATIENCE, answer).await {
             Ok(Ok(answer) | Err(answer)) => answer,
-            Err(_) => Answer::Unknown("no answer in time".to_owned()),
+            Err(_) => SendOutcome::Unknown("no answer in time".to_owned()),
         }
     }
 }
 
-fn read(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Answer {
+fn read(status: u16, retry_after: Option<Duration>, body: &[u8]) -> SendOutcome {
     let code = || serde_json::from_slice::<Problem>(body).ok().and_then(|problem| problem.code);
     match status {
         200..=299 => match serde_json::from_slice::<Message>(body) {
-            Ok(message) => Answer::Taken { sid: message.sid },
-            Err(error) => Answer::Unknown(format!("status {status}: {error}")),
+            Ok(message) => SendOutcome::Taken { sid: message.sid },
+            Err(error) => SendOutcome::Unknown(format!("status {status}: {error}")),
         },
-        429 => Answer::TooMany { retry_after },
-        401 | 403 | 404 => Answer::NotSent(format!("status {status}, code {:?}", code())),
+        429 => SendOutcome::TooMany { retry_after },
+        401 | 403 | 404 => SendOutcome::NotSent(format!("status {status}, code {:?}", code())),
         // It may have been taken before what failed failed.
-        500.. => Answer::Unknown(format!("status {status}")),
+        500.. => SendOutcome::Unknown(format!("status {status}")),
         _ => match code() {
             // Too many for the channel, or all at once: `63018` says so of WhatsApp, `20429` of the API.
-            Some(20429 | 63018) => Answer::TooMany { retry_after },
+            Some(20429 | 63018) => SendOutcome::TooMany { retry_after },
             // The sender is not one of the account's: that is no message's fault.
-            Some(code @ (21212 | 21606 | 63007)) => Answer::NotSent(format!("status {status}, code {code}")),
-            Some(code) => Answer::Refused { code: Some(code) },
-            None => Answer::Unknown(format!("status {status} without a code")),
+            Some(code @ (21212 | 21606 | 63007)) => {
+                SendOutcome::NotSent(format!("status {status}, code {code}"))
+            }
+            Some(code) => SendOutcome::Refused { code: Some(code) },
+            None => SendOutcome::Unknown(format!("status {status} without a code")),
         },
     }
 }
@@ -126,16 +133,16 @@ mod tests {
     fn answers_mean_what_twilio_documents() {
         let problem = |code: u32| format!("{{\"code\": {code}, \"message\": \"x\", \"status\": 400}}");
         let too_many =
-            |seconds: Option<u64>| Answer::TooMany { retry_after: seconds.map(Duration::from_secs) };
+            |seconds: Option<u64>| SendOutcome::TooMany { retry_after: seconds.map(Duration::from_secs) };
         for (status, body, expected) in [
             (
                 201,
                 r#"{"sid": "SM1", "status": "queued"}"#.to_owned(),
-                Answer::Taken { sid: "SM1".to_owned() },
+                SendOutcome::Taken { sid: "SM1".to_owned() },
             ),
-            (400, problem(21211), Answer::Refused { code: Some(21211) }),
-            (400, problem(21610), Answer::Refused { code: Some(21610) }),
-            (400, problem(63016), Answer::Refused { code: Some(63016) }),
+            (400, problem(21211), SendOutcome::Refused { code: Some(21211) }),
+            (400, problem(21610), SendOutcome::Refused { code: Some(21610) }),
+            (400, problem(63016), SendOutcome::Refused { code: Some(63016) }),
             (400, problem(63018), too_many(Some(2))),
             (429, problem(20429), too_many(Some(2))),
             (429, String::new(), too_many(Some(2))),
@@ -147,13 +154,13 @@ mod tests {
             );
         }
         for (status, body) in [(500, ""), (503, ""), (201, "<html>"), (400, "")] {
-            assert!(matches!(read(status, None, body.as_bytes()), Answer::Unknown(_)), "{status}");
+            assert!(matches!(read(status, None, body.as_bytes()), SendOutcome::Unknown(_)), "{status}");
         }
         for status in [401, 403, 404] {
-            assert!(matches!(read(status, None, b"{}"), Answer::NotSent(_)), "{status}");
+            assert!(matches!(read(status, None, b"{}"), SendOutcome::NotSent(_)), "{status}");
         }
         for code in [21212, 21606, 63007] {
-            assert!(matches!(read(400, None, problem(code).as_bytes()), Answer::NotSent(_)), "{code}");
+            assert!(matches!(read(400, None, problem(code).as_bytes()), SendOutcome::NotSent(_)), "{code}");
         }
     }
 }

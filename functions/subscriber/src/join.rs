@@ -64,11 +64,11 @@ pub async fn join(
     let disposable = request.email.is_disposable();
     let blocked = disposable && context.waitlist.settings.email_policy == EmailPolicy::Block;
     let limit = Limit::of(&principal, &client, &context);
-    let takes_place = !blocked && takes_place(&context) && matches!(answered, Ok(None));
-    let ahead = takes_place && !limit.as_ref().is_some_and(|limit| limit.has_refused(&app));
+    let enters = !blocked && enters_at_once(&context) && matches!(answered, Ok(None));
+    let ahead = enters && !limit.as_ref().is_some_and(|limit| limit.has_refused(&app));
     let counted = OptionFuture::from(limit.as_ref().map(|limit| limit.count(&app)));
-    let (verdict, place) = tokio::join!(counted, place(&app, &context, takes_place, ahead));
-    let (mut place, failed) = match place {
+    let (verdict, found) = tokio::join!(counted, place(&app, &context, enters, ahead));
+    let (mut place, failed) = match found {
         Ok(place) => (place, None),
         Err(problem) => (Place { seating: Seating::Unlimited, number: None }, Some(problem)),
     };
@@ -135,13 +135,13 @@ struct Place {
 }
 
 /// Whether the join may lead into the line at once.
-fn takes_place(context: &JoinContext) -> bool {
+fn enters_at_once(context: &JoinContext) -> bool {
     opts_in(context) && context.existing.is_none() && context.waitlist.accepts_joins()
 }
 
 /// Looks for a seat when the join may take one. A number is taken ahead where there are seats for all.
-async fn place(app: &App, context: &JoinContext, takes_place: bool, ahead: bool) -> Result<Place, Problem> {
-    let seating = match takes_place {
+async fn place(app: &App, context: &JoinContext, enters: bool, ahead: bool) -> Result<Place, Problem> {
+    let seating = match enters {
         true => seats::find(&app.table, &context.waitlist).await?,
         false => Seating::Unlimited,
     };

@@ -149,7 +149,7 @@ pub struct Called {
 }
 
 /// An answer, as far as it is looked at.
-struct Answer {
+struct EndpointReply {
     status: u16,
     retry_after: Option<SignedDuration>,
     /// When its status was there.
@@ -210,7 +210,7 @@ impl Caller {
         message: &Message,
         deadline: Instant,
         now: Timestamp,
-    ) -> Result<Answer, String> {
+    ) -> Result<EndpointReply, String> {
         let url =
             endpoint.url.permitted(&self.guard.networks).map_err(|invalid| format!("the URL {invalid}"))?;
         let request = request(&url, endpoint, message, now).map_err(|error| reason(&error))?;
@@ -279,7 +279,7 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     request: Request<Full<Bytes>>,
     deadline: Instant,
-) -> Result<Answer, String> {
+) -> Result<EndpointReply, String> {
     let handshake = http1::Builder::new().max_buf_size(MOST_HEAD).handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = handshake.map_err(|error| reason(&error))?;
     let exchange = async {
@@ -289,7 +289,7 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
         let seconds =
             answer.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         let excerpt = excerpt(answer.into_body(), deadline.min(at + EXCERPT_WITHIN)).await;
-        Ok(Answer { status, retry_after: seconds.map(SignedDuration::from_secs), at, excerpt })
+        Ok(EndpointReply { status, retry_after: seconds.map(SignedDuration::from_secs), at, excerpt })
     };
     // The connection does the work, and what becomes of it is what becomes of the exchange.
     match select(pin!(exchange), pin!(connection)).await {

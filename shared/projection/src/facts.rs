@@ -20,15 +20,15 @@ use crate::{
 /// How often others may have counted meanwhile.
 const ATTEMPTS: u32 = 50;
 
-/// Who did it, or to whom it happened.
+/// The person who did something, or to whom it happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Who {
+pub enum Actor {
     Customer(CustomerId),
     Subscriber(SubscriberId),
     Nobody,
 }
 
-impl Who {
+impl Actor {
     fn as_str(&self) -> &str {
         match self {
             Self::Customer(id) => id.as_str(),
@@ -63,7 +63,7 @@ impl Kind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fact {
     pub kind: Kind,
-    pub who: Who,
+    pub actor: Actor,
     pub object_id: Option<String>,
     pub data: Vec<(&'static str, Datum)>,
     pub at: Timestamp,
@@ -76,15 +76,15 @@ pub struct Fact {
     /// What else it counts for in its quarter hour.
     pub also: Vec<(Measure<'static>, i64)>,
     /// What it adds to the counters of other items.
-    pub elsewhere: Vec<(Key, String, i64)>,
+    pub extra_counters: Vec<(Key, String, i64)>,
 }
 
 impl Fact {
     /// A fact that happens once to this, and adds nothing to any numbers.
-    pub fn new(kind: Kind, who: Who, at: Timestamp) -> Self {
+    pub fn new(kind: Kind, actor: Actor, at: Timestamp) -> Self {
         Self {
             kind,
-            who,
+            actor,
             object_id: None,
             data: Vec::new(),
             at,
@@ -92,7 +92,7 @@ impl Fact {
             rev: 0,
             counts: Vec::new(),
             also: Vec::new(),
-            elsewhere: Vec::new(),
+            extra_counters: Vec::new(),
         }
     }
 }
@@ -121,19 +121,19 @@ const ROOM: usize = 12;
 pub trait Numbers: Send + Sync {
     /// Adds the write, under the label [`NUMBERS`] if it has a condition, and events that follow from it: in all as many
     /// writes as there is room for.
-    fn count(&self, book: &Book<'_>, counts: &Counts<'_>, sums: &mut Sums, commit: Commit) -> Commit;
+    fn count(&self, log: &FactLog<'_>, counts: &Counts<'_>, sums: &mut Sums, commit: Commit) -> Commit;
 }
 
 /// Nowhere.
 impl Numbers for () {
-    fn count(&self, _: &Book<'_>, _: &Counts<'_>, _: &mut Sums, commit: Commit) -> Commit {
+    fn count(&self, _: &FactLog<'_>, _: &Counts<'_>, _: &mut Sums, commit: Commit) -> Commit {
         commit
     }
 }
 
 /// Counters of the item with this key.
 impl Numbers for Key {
-    fn count(&self, _: &Book<'_>, counts: &Counts<'_>, sums: &mut Sums, commit: Commit) -> Commit {
+    fn count(&self, _: &FactLog<'_>, counts: &Counts<'_>, sums: &mut Sums, commit: Commit) -> Commit {
         for (name, by) in &counts.0 {
             sums.add(self.clone(), *name, *by);
         }
@@ -141,30 +141,30 @@ impl Numbers for Key {
     }
 }
 
-/// Whose facts they are.
-pub struct Book<'a> {
+/// Notes the facts of one topic of an account, each once.
+pub struct FactLog<'a> {
     pub pattern: &'static Pattern,
     pub account: &'a AccountId,
     pub topic: &'a str,
 }
 
-impl Book<'_> {
+impl FactLog<'_> {
     fn id(&self, fact: &Fact) -> EventId {
         let mut which: Vec<_> = fact.data.iter().map(|(_, datum)| datum.to_string()).collect();
         if which.is_empty() {
             which.push(fact.rev.to_string());
         }
         let object = fact.object_id.as_deref().unwrap_or_default();
-        let mut identity = vec![self.topic, fact.kind.name(), fact.who.as_str(), object];
+        let mut identity = vec![self.topic, fact.kind.name(), fact.actor.as_str(), object];
         identity.extend(which.iter().map(String::as_str));
         EventId::of_fact(fact.at, fact.rank, &identity)
     }
 
     fn event(&self, fact: &Fact, kind: EventKind) -> Event {
-        let (customer_id, subscriber_id) = match fact.who.clone() {
-            Who::Customer(id) => (Some(id), None),
-            Who::Subscriber(id) => (None, Some(id)),
-            Who::Nobody => (None, None),
+        let (customer_id, subscriber_id) = match fact.actor.clone() {
+            Actor::Customer(id) => (Some(id), None),
+            Actor::Subscriber(id) => (None, Some(id)),
+            Actor::Nobody => (None, None),
         };
         Event {
             id: self.id(fact),
@@ -245,7 +245,7 @@ impl Book<'_> {
                 for (name, by) in &fact.counts {
                     *counts.0.entry(name).or_default() += by;
                 }
-                for (key, name, by) in &fact.elsewhere {
+                for (key, name, by) in &fact.extra_counters {
                     sums.add(key.clone(), name.clone(), *by);
                 }
             }
@@ -271,7 +271,7 @@ fn transactions(facts: &[Fact]) -> impl Iterator<Item = &[Fact]> {
         let (mut hours, mut others) = (BTreeSet::new(), BTreeSet::new());
         let fit = rest.iter().enumerate().take_while(|(before, fact)| {
             hours.insert(fact.at.as_second().div_euclid(3600));
-            others.extend(fact.elsewhere.iter().map(|(key, _, _)| key));
+            others.extend(fact.extra_counters.iter().map(|(key, _, _)| key));
             // An hour is counted for the topic and for the account.
             ROOM + before + 1 + 2 * hours.len() + others.len() <= MAX_WRITES
         });

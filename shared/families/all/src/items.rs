@@ -37,7 +37,7 @@ use projection::{
 use serde_json::{Value, json};
 use stamps::{
     customer::{Customer, Provisional},
-    entities::{Once, PhoneClaim},
+    entities::{PhoneClaim, VisitProof},
     stamp::{Card, CardReward, CardRewardStatus, Program, Stamp, StampCount, StampStatus},
 };
 use table::{AttributeValue, Entity, Filler, IdempotencyRecord, Item, REPLAYED_WITHIN};
@@ -434,7 +434,7 @@ fn items_of_stamp_cards() {
         rev: 1,
     });
     let stamp_id = within("stamp").parse().unwrap();
-    golden(&Once { customer_id: id("cust"), fact: "hash".to_owned(), stamp_id, at: now() });
+    golden(&VisitProof { customer_id: id("cust"), fact: "hash".to_owned(), stamp_id, at: now() });
 }
 
 #[test]

@@ -378,7 +378,8 @@ pub struct Campaign {
     /// Counts the times that it was set going.
     pub run: u32,
     /// Up to when triggers by time have been looked after.
-    pub looked_until: Option<Timestamp>,
+    #[serde(rename = "looked_until")]
+    pub swept_until: Option<Timestamp>,
     pub deleting: bool,
     pub created_at: Timestamp,
     pub activated_at: Option<Timestamp>,
@@ -399,7 +400,7 @@ impl Campaign {
             settings,
             status: CampaignStatus::Draft,
             run: 0,
-            looked_until: None,
+            swept_until: None,
             deleting: false,
             created_at: now,
             activated_at: None,

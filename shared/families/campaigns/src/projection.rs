@@ -10,7 +10,7 @@ use domain::{
 use jiff::Timestamp;
 use projection::{
     Context, Record,
-    facts::{Book, Fact, Kind, Who},
+    facts::{Actor, Fact, FactLog, Kind},
     stream::FollowError,
 };
 use table::{Entity, Table, TableError};
@@ -60,7 +60,7 @@ impl Change {
             object_id: Some(after.id.as_str().to_owned()),
             rank,
             counts,
-            ..Fact::new(Kind::Event(kind), Who::Customer(after.customer_id.clone()), after.updated_at)
+            ..Fact::new(Kind::Event(kind), Actor::Customer(after.customer_id.clone()), after.updated_at)
         };
         let (mut facts, mut left) = (Vec::new(), Vec::new());
         for ((kind, counter, holds), rank) in classes.into_iter().zip(1..) {
@@ -92,10 +92,13 @@ pub async fn count(table: &Table, campaign: &CampaignId, changes: &[Change]) -> 
 }
 
 async fn note(table: &Table, campaign: &Campaign, facts: &[Fact]) -> Result<(), TableError> {
-    let book =
-        Book { pattern: &patterns::SENDS_COUNT, account: &campaign.account_id, topic: campaign.id.as_str() };
+    let log = FactLog {
+        pattern: &patterns::SENDS_COUNT,
+        account: &campaign.account_id,
+        topic: campaign.id.as_str(),
+    };
     let numbers = || async { Ok(Some(CampaignStats::key_of(&campaign.id))) };
-    book.note(table, facts, numbers).await
+    log.note(table, facts, numbers).await
 }
 
 /// A code that was redeemed. A campaign may have given it to somebody.
@@ -119,7 +122,7 @@ impl Redemption {
                 object_id: Some(origin.send_id.as_str().to_owned()),
                 rank: 7,
                 counts: vec![(REDEEMED, 1)],
-                ..Fact::new(Kind::Event(events::MESSAGE_REDEEMED), Who::Nobody, redemption.at)
+                ..Fact::new(Kind::Event(events::MESSAGE_REDEEMED), Actor::Nobody, redemption.at)
             };
             told.entry(origin.send_id.campaign()).or_default().push(fact);
         }

@@ -82,7 +82,7 @@ pub async fn of_milestones(table: &Table, program: &ProgramId) -> Result<Vec<Cam
 
 /// Notes up to when the campaign's trigger was looked after; `false` when somebody else was faster.
 pub async fn looked(table: &Table, campaign: &Campaign, until: Timestamp) -> Result<bool, TableError> {
-    let after = Campaign { looked_until: Some(until), rev: campaign.rev + 1, ..campaign.clone() };
+    let after = Campaign { swept_until: Some(until), rev: campaign.rev + 1, ..campaign.clone() };
     let commit = Commit::new(&patterns::CAMPAIGN_LOOKED).replace("campaign", &after, campaign.rev);
     commit.applies(table).await
 }

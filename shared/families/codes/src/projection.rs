@@ -6,7 +6,7 @@ use domain::id::AccountId;
 use jiff::Timestamp;
 use projection::{
     Context, Event, Record,
-    facts::{Book, Counts, Fact, Kind, NUMBERS, Numbers, Who},
+    facts::{Actor, Counts, Fact, FactLog, Kind, NUMBERS, Numbers},
     rollups::Sums,
     stream::FollowError,
 };
@@ -67,7 +67,7 @@ impl Change {
         Some(Fact {
             object_id: Some(id.to_owned()),
             counts: vec![(counter, 1)],
-            ..Fact::new(Kind::Event(kind), Who::Nobody, at)
+            ..Fact::new(Kind::Event(kind), Actor::Nobody, at)
         })
     }
 }
@@ -83,12 +83,12 @@ pub async fn count(table: &Table, pool: &CodePoolId, changes: &[Change]) -> Resu
     }
     // Without a pool there is nothing to count for.
     let Some(pool) = code_pools::find(table, pool).await? else { return Ok(()) };
-    let book = Book { pattern: &patterns::CODES_COUNT, account: &pool.account_id, topic: pool.id.as_str() };
+    let log = FactLog { pattern: &patterns::CODES_COUNT, account: &pool.account_id, topic: pool.id.as_str() };
     let numbers = || async {
         let stats = code_pools::stats(table, &pool.id).await?;
         Ok(stats.map(|stats| Stocktaking { stats, thresholds: &pool.settings.low_stock_thresholds }))
     };
-    book.note(table, &facts, numbers).await
+    log.note(table, &facts, numbers).await
 }
 
 /// A pool's numbers as they were read. Who empties the pool below one of the thresholds says so.
@@ -98,7 +98,7 @@ struct Stocktaking<'a> {
 }
 
 impl Numbers for Stocktaking<'_> {
-    fn count(&self, book: &Book<'_>, counts: &Counts<'_>, sums: &mut Sums, commit: Commit) -> Commit {
+    fn count(&self, log: &FactLog<'_>, counts: &Counts<'_>, sums: &mut Sums, commit: Commit) -> Commit {
         if counts.are_zero() {
             return commit;
         }
@@ -113,7 +113,7 @@ impl Numbers for Stocktaking<'_> {
             let numbers = [("threshold", u64::from(threshold)), ("remaining", after.remaining())];
             Event {
                 data: BTreeMap::from(numbers.map(|(name, number)| (name.to_owned(), number.into()))),
-                ..Event::new(book.account, book.topic, events::CODE_POOL_LOW_STOCK, Timestamp::now())
+                ..Event::new(log.account, log.topic, events::CODE_POOL_LOW_STOCK, Timestamp::now())
             }
         });
         let commit = commit.replace(NUMBERS, &after, before.rev);

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use projection::{
     Context, Record,
-    facts::{Book, Counts, Fact, Kind, NUMBERS, Numbers, Who},
+    facts::{Actor, Counts, Fact, FactLog, Kind, NUMBERS, Numbers},
     rollups::Sums,
     stream::FollowError,
 };
@@ -46,7 +46,7 @@ impl Change {
                 Some(Fact {
                     rev: vote.rev + u64::from(after.is_none()),
                     counts: vec![("votes", by)],
-                    ..Fact::new(Kind::Event(kind), Who::Subscriber(vote.subscriber_id.clone()), at)
+                    ..Fact::new(Kind::Event(kind), Actor::Subscriber(vote.subscriber_id.clone()), at)
                 })
             }
             Self::Comment { before, after, written_at } => {
@@ -65,12 +65,12 @@ impl Change {
                 };
                 let comment = after.as_ref().or(before.as_ref())?;
                 let at = after.as_ref().map(|after| after.moderated_at.unwrap_or(after.created_at));
-                let who = Who::Subscriber(comment.subscriber_id.clone());
+                let actor = Actor::Subscriber(comment.subscriber_id.clone());
                 Some(Fact {
                     object_id: Some(comment.id.as_str().to_owned()),
                     rev: comment.rev + u64::from(after.is_none()),
                     counts,
-                    ..Fact::new(Kind::Event(kind), who, at.unwrap_or(*written_at))
+                    ..Fact::new(Kind::Event(kind), actor, at.unwrap_or(*written_at))
                 })
             }
         }
@@ -88,15 +88,18 @@ pub async fn count(table: &Table, feature: &FeatureId, changes: &[Change]) -> Re
     }
     // Without a feature there is nothing to count for.
     let Some(feature) = store::find(table, feature).await? else { return Ok(()) };
-    let book =
-        Book { pattern: &patterns::FEATURES_COUNT, account: &feature.account_id, topic: feature.id.as_str() };
+    let log = FactLog {
+        pattern: &patterns::FEATURES_COUNT,
+        account: &feature.account_id,
+        topic: feature.id.as_str(),
+    };
     let numbers = || async { store::tally(table, &feature.id).await };
-    book.note(table, &facts, numbers).await
+    log.note(table, &facts, numbers).await
 }
 
 /// As they were read.
 impl Numbers for FeatureTally {
-    fn count(&self, _: &Book<'_>, counts: &Counts<'_>, _: &mut Sums, commit: Commit) -> Commit {
+    fn count(&self, _: &FactLog<'_>, counts: &Counts<'_>, _: &mut Sums, commit: Commit) -> Commit {
         if counts.are_zero() {
             return commit;
         }

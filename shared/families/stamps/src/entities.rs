@@ -164,7 +164,7 @@ impl Entity for CardReward {
 /// Something that counts once: a QR code that was shown, or a stamp that a till took offline. Kept 90 days,
 /// longer than either is accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Once {
+pub struct VisitProof {
     pub customer_id: CustomerId,
     /// e.g. `token:…`, `till:…`, with a hash of what it is.
     pub fact: String,
@@ -172,13 +172,13 @@ pub struct Once {
     pub at: Timestamp,
 }
 
-impl Once {
+impl VisitProof {
     pub fn key_of(customer: &CustomerId, fact: &str) -> Key {
         Key::new(&["CUST", customer.as_str()], &["ONCE", fact])
     }
 }
 
-impl Entity for Once {
+impl Entity for VisitProof {
     const TYPE: &'static str = "once";
     fn key(&self) -> Key {
         Self::key_of(&self.customer_id, &self.fact)

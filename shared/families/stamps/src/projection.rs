@@ -9,7 +9,7 @@ use domain::{
 use jiff::{Timestamp, tz::TimeZone};
 use projection::{
     Context, Record,
-    facts::{Book, Fact, Kind, Who},
+    facts::{Actor, Fact, FactLog, Kind},
     rollups::Measure,
     stream::FollowError,
 };
@@ -57,32 +57,32 @@ impl Change {
     fn facts(&self, program: &Program) -> Vec<Fact> {
         match self {
             Self::Card { before, after } => {
-                let who = || Who::Customer(after.customer_id.clone());
+                let actor = || Actor::Customer(after.customer_id.clone());
                 let enrolled = before.is_none().then(|| Fact {
                     counts: vec![("customers", 1)],
-                    ..Fact::new(Kind::Event(events::CUSTOMER_ENROLLED), who(), after.enrolled_at)
+                    ..Fact::new(Kind::Event(events::CUSTOMER_ENROLLED), actor(), after.enrolled_at)
                 });
                 let most = before.as_ref().map_or(0, |before| before.most_visits);
                 let reached = program.settings.milestones.reached(most, after.most_visits);
                 let milestones = reached.map(|milestone| Fact {
                     data: vec![("visits", milestone.into())],
                     rank: 1,
-                    ..Fact::new(Kind::Event(events::MILESTONE_REACHED), who(), after.updated_at)
+                    ..Fact::new(Kind::Event(events::MILESTONE_REACHED), actor(), after.updated_at)
                 });
                 let was = before.as_deref().map(stands_for).unwrap_or_default();
                 let moved = Fact {
                     rev: after.rev,
-                    elsewhere: difference(was, stands_for(after)),
-                    ..Fact::new(Kind::Quiet("card"), who(), after.updated_at)
+                    extra_counters: difference(was, stands_for(after)),
+                    ..Fact::new(Kind::Quiet("card"), actor(), after.updated_at)
                 };
-                let moved = (!moved.elsewhere.is_empty()).then_some(moved);
+                let moved = (!moved.extra_counters.is_empty()).then_some(moved);
                 enrolled.into_iter().chain(milestones).chain(moved).collect()
             }
             // Of those who are gone it is only known that they came.
             Self::CardRemoved { before, written_at } => vec![Fact {
                 rev: before.rev + 1,
-                elsewhere: difference(watched(before).collect(), Counted::new()),
-                ..Fact::new(Kind::Quiet("card"), Who::Customer(before.customer_id.clone()), *written_at)
+                extra_counters: difference(watched(before).collect(), Counted::new()),
+                ..Fact::new(Kind::Quiet("card"), Actor::Customer(before.customer_id.clone()), *written_at)
             }],
             Self::Stamp(stamp) => {
                 let (kind, at, sign) = match stamp.status {
@@ -97,7 +97,7 @@ impl Change {
                     data: vec![("stamps", stamp.count.into())],
                     counts: vec![("visits", sign), stamps],
                     also: vec![(Measure::of(STAMPS), stamps.1)],
-                    ..Fact::new(Kind::Event(kind), Who::Customer(stamp.customer_id.clone()), at)
+                    ..Fact::new(Kind::Event(kind), Actor::Customer(stamp.customer_id.clone()), at)
                 }]
             }
             Self::Reward(reward) => {
@@ -119,7 +119,7 @@ impl Change {
                     object_id: Some(reward.id.as_str().to_owned()),
                     rank: 2,
                     counts: vec![counts],
-                    ..Fact::new(Kind::Event(kind), Who::Customer(reward.customer_id.clone()), at)
+                    ..Fact::new(Kind::Event(kind), Actor::Customer(reward.customer_id.clone()), at)
                 }]
             }
         }
@@ -153,8 +153,8 @@ impl Plan {
     pub fn milestones(&self) -> impl Iterator<Item = MilestoneReached> {
         let reached = self.facts.iter().filter(|fact| fact.kind == Kind::Event(events::MILESTONE_REACHED));
         reached
-            .filter_map(|fact| match (&fact.who, fact.data.as_slice()) {
-                (Who::Customer(customer), [(_, Datum::Number(visits))]) => Some((customer, *visits)),
+            .filter_map(|fact| match (&fact.actor, fact.data.as_slice()) {
+                (Actor::Customer(customer), [(_, Datum::Number(visits))]) => Some((customer, *visits)),
                 _ => None,
             })
             .map(|(customer, visits)| MilestoneReached {
@@ -169,13 +169,13 @@ impl Plan {
     /// # Errors
     /// When the table is out of reach.
     pub async fn note(&self, table: &Table) -> Result<(), TableError> {
-        let book = Book {
+        let log = FactLog {
             pattern: &patterns::STAMPS_COUNT,
             account: &self.program.account_id,
             topic: self.program.id.as_str(),
         };
         let key = ProgramStats::key_of(&self.program.id);
-        book.note(table, &self.facts, || async { Ok(Some(key.clone())) }).await
+        log.note(table, &self.facts, || async { Ok(Some(key.clone())) }).await
     }
 }
 

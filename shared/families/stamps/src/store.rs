@@ -16,8 +16,8 @@ use crate::{
     customer::Customer,
     customers,
     entities::{
-        Once, REWARDS, card_key, card_reward_key, customer_key, customer_partition, program_key, stamp_key,
-        stamps_partition,
+        REWARDS, VisitProof, card_key, card_reward_key, customer_key, customer_partition, program_key,
+        stamp_key, stamps_partition,
     },
     id::{CardRewardId, StampId},
     patterns,
@@ -139,7 +139,7 @@ pub fn give(program: &Program, card: &Card, visit: Visit) -> (Given, Commit) {
         commit = commit.create("reward", reward);
     }
     if let Some(once) = once {
-        let once = Once {
+        let once = VisitProof {
             customer_id: card.customer_id.clone(),
             fact: secret::sha256(once.as_bytes()),
             stamp_id: stamp.id.clone(),
@@ -162,8 +162,8 @@ pub async fn used_for(
     customer: &CustomerId,
     once: &str,
 ) -> Result<Option<StampId>, TableError> {
-    let key = Once::key_of(customer, &secret::sha256(once.as_bytes()));
-    let found: Option<Once> = table.get(&patterns::ONCE, &key).await?;
+    let key = VisitProof::key_of(customer, &secret::sha256(once.as_bytes()));
+    let found: Option<VisitProof> = table.get(&patterns::ONCE, &key).await?;
     Ok(found.map(|once| once.stamp_id))
 }
 

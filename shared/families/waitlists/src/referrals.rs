@@ -12,7 +12,7 @@ use domain::{
 use jiff::{Timestamp, ToSpan};
 use projection::{
     events::Event,
-    facts::{Book, Fact, Kind, Who},
+    facts::{Actor, Fact, FactLog, Kind},
     rollups::{Measure, Sums},
 };
 use table::{Commit, CommitError, Cursor, Entity, LIST_SHARDS, Page, Query, Range, Table, TableError};
@@ -85,13 +85,16 @@ pub fn click_of_nobody() -> Commit {
 pub async fn count_clicks(table: &Table, waitlist: &WaitlistId, clicks: &[Click]) -> Result<(), TableError> {
     // Without a waitlist there is nothing to count for.
     let Some(waitlist) = store::find(table, waitlist).await? else { return Ok(()) };
-    let book =
-        Book { pattern: &patterns::CLICKS_COUNT, account: &waitlist.account_id, topic: waitlist.id.as_str() };
+    let log = FactLog {
+        pattern: &patterns::CLICKS_COUNT,
+        account: &waitlist.account_id,
+        topic: waitlist.id.as_str(),
+    };
     let facts = clicks.iter().map(|click| Fact {
         object_id: Some(click.id.as_str().to_owned()),
-        ..Fact::new(Kind::Counted(Measure::step(CLICKED)), Who::Nobody, click.at)
+        ..Fact::new(Kind::Counted(Measure::step(CLICKED)), Actor::Nobody, click.at)
     });
-    book.note(table, &facts.collect::<Vec<_>>(), || async { Ok(Some(())) }).await
+    log.note(table, &facts.collect::<Vec<_>>(), || async { Ok(Some(())) }).await
 }
 
 /// Visits through a subscriber's link.
