@@ -238,13 +238,13 @@ pub struct Owned {
     /// What the routes of such a thing begin with, behind `/api/v1/`.
     pub prefix: &'static str,
     pub id: String,
-    /// What those routes take.
-    pub body: Value,
+    /// What `PATCH` of the thing itself takes.
+    pub change: Value,
 }
 
 impl Owned {
     pub fn new(prefix: &'static str, id: String) -> Self {
-        Self { prefix, id, body: json!({}) }
+        Self { prefix, id, change: json!({}) }
     }
 }
 
