@@ -1,5 +1,6 @@
 //! Lists the scenarios: each file of this folder is a module of theirs, and each folder with a `mod.rs`, so that none is
-//! left out. Also lists what accounts own, of which those files tell that have a function `owned`.
+//! left out. A file with a function `owned` tells what accounts own, one with a function `tour` uses every access pattern of its
+//! family: these functions are listed too.
 
 use std::{env, error::Error, fmt::Write as _, fs, path::Path};
 
@@ -11,7 +12,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let entries = fs::read_dir(&folder)?.map(|entry| entry.map(|entry| entry.file_name()));
     let mut entries = entries.collect::<Result<Vec<_>, _>>()?;
     entries.sort();
-    let (mut list, mut owned) = (String::new(), String::new());
+    let (mut list, mut owned, mut tours) = (String::new(), String::new(), String::new());
     for entry in entries.iter().filter_map(|name| name.to_str()) {
         let folders = folder.join(entry).join("mod.rs");
         let (name, module) = if folders.exists() {
@@ -22,15 +23,16 @@ fn main() -> Result<(), Box<dyn Error>> {
             continue;
         };
         writeln!(list, "#[path = {module:?}]\nmod {name};")?;
-        if fs::read_to_string(&module)?.contains("pub async fn owned(api: &Api) -> Vec<Owned>") {
+        let text = fs::read_to_string(&module)?;
+        if text.contains("pub async fn owned(api: &Api) -> Vec<Owned>") {
             write!(owned, "{name}::owned(api).await, ")?;
         }
+        if text.contains("pub async fn tour(api: &Api)") {
+            write!(tours, "{name}::tour(api).await; ")?;
+        }
     }
-    writeln!(
-        list,
-        "/// One thing of each kind that an account has.\n\
-         async fn owned(api: &scenarios::Api) -> Vec<scenarios::Owned> {{ [{owned}].concat() }}"
-    )?;
+    writeln!(list, "async fn owned(api: &scenarios::Api) -> Vec<scenarios::Owned> {{ [{owned}].concat() }}")?;
+    writeln!(list, "async fn tours(api: &scenarios::Api) {{ {tours} }}")?;
     let out = env::var_os("OUT_DIR").ok_or("cargo says where generated code goes")?;
     Ok(fs::write(Path::new(&out).join("scenarios.rs"), list)?)
 }
