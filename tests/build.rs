@@ -1,5 +1,6 @@
-//! Lists the scenarios: each file of this folder is a module of theirs, and each folder with a `mod.rs`, so that none is
-//! left out. Also lists what accounts own, of which those files tell that have a function `owned`.
+//! Generates the list of scenarios: each file of this folder, and each folder with a `mod.rs`, is a module, so
+//! that none is left out. Also generates the list of an account's objects, from the functions `owned` of those
+//! modules.
 
 use std::{env, error::Error, fmt::Write as _, fs, path::Path};
 
