@@ -121,7 +121,7 @@ impl Belongings {
     }
 
     fn other(&self, path: &str) -> Option<&Owned> {
-        let rest = path.trim_start_matches("/api/v1/");
+        let rest = path.trim_start_matches("/api/v1").trim_start_matches('/');
         self.others.iter().find(|other| rest.starts_with(other.prefix))
     }
 
@@ -148,7 +148,10 @@ impl Belongings {
             "/enrollments" => json!({ "program_id": self.program, "phone": phone(), "consent": true }),
             "/stamps" => json!({ "program_id": self.program, "customer_id": self.customer }),
             "/distribute/{id}" => json!({ "user": "a stranger" }),
-            _ => self.other(path).map_or_else(|| json!({}), |other| other.body.clone()),
+            path => match self.other(path).filter(|other| path == format!("/{}/{{id}}", other.prefix)) {
+                Some(other) => other.change.clone(),
+                None => json!({}),
+            },
         }
     }
 }

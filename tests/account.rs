@@ -6,7 +6,7 @@ use serde_json::json;
 pub async fn owned(api: &Api) -> Vec<Owned> {
     let key = api.post("/api-keys", json!({ "kind": "secret" })).await.id();
     let member = api.post("/members", json!({ "email": address("member"), "role": "staff" })).await.id();
-    vec![Owned::new("api-keys", key), Owned { body: json!({ "role": "staff" }), ..Owned::new("members", member) }]
+    vec![Owned::new("api-keys", key), Owned { change: json!({ "role": "staff" }), ..Owned::new("members", member) }]
 }
 
 #[tokio::test]

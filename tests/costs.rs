@@ -146,9 +146,7 @@ async fn every_access_pattern_is_exercised_and_none_is_missing() {
     .await;
     api.secret("DELETE", &format!("/subscribers/{bo}")).send().await;
 
-    seats(&api).await;
-    features(&api).await;
-    stamp_cards(&api).await;
+    crate::tours(&api).await;
     webhooks(&platform, &api).await;
     campaigns(&platform, &api, &twilio).await;
 
@@ -192,130 +190,6 @@ async fn every_access_pattern_is_exercised_and_none_is_missing() {
     })
     .await;
     println!("{} access patterns exercised", families::patterns().count());
-}
-
-/// Exercises feature voting.
-async fn features(api: &Api) {
-    let once = |path: &str| api.secret("POST", path).header("idempotency-key", path);
-    let waitlist = api.waitlist(json!({})).await;
-    let mut features = Vec::new();
-    for title in ["One", "Two"] {
-        features.push(api.post("/features", json!({ "waitlist_id": waitlist, "title": title })).await.id());
-    }
-    let [one, two] = &features[..] else { unreachable!() };
-    let renamed = api.secret("PATCH", &format!("/features/{one}")).header("if-match", "*");
-    renamed.json(json!({ "title": "First" })).send().await.ok();
-    let mut people = Vec::new();
-    for (name, wanted) in [("ada", vec![one, two]), ("bo", vec![one])] {
-        let joined = api.join(&waitlist, &address(name), None).await;
-        let token = joined.text_at("token");
-        for feature in wanted {
-            let path = format!("/features/{feature}/vote");
-            once(&path).header("x-subscriber-token", &token).json(json!({})).send().await.ok();
-            let said = json!({ "feature_id": feature, "text": "please" });
-            let said = api.public("POST", "/comments").header("x-subscriber-token", &token).json(said).send();
-            let moderate = format!("/comments/{}/moderate", said.await.id());
-            api.secret("PUT", &moderate).json(json!({ "status": "approved" })).send().await.ok();
-        }
-        people.push((joined.id(), token));
-    }
-    for path in [
-        format!("/features?waitlist_id={waitlist}"),
-        format!("/features?waitlist_id={waitlist}&sort=newest"),
-        format!("/features/{one}/votes"),
-        format!("/features/{one}/events"),
-        format!("/analytics/features/{one}"),
-        format!("/comments?feature_id={one}"),
-        format!("/comments?waitlist_id={waitlist}"),
-    ] {
-        let call = api.secret("GET", &path).header("x-subscriber-token", &people[0].1);
-        assert_eq!(call.send().await.status, 200, "{path}");
-    }
-    let back =
-        api.public("DELETE", &format!("/features/{two}/vote")).header("x-subscriber-token", &people[0].1);
-    back.send().await.ok();
-    let path = format!("/features/{two}/vote");
-    api.public("POST", &path).header("x-subscriber-token", &people[0].1).json(json!({})).send().await.ok();
-    eventually(|| async { (api.get(&format!("/features/{one}")).await.ok()["votes"] == 2).then_some(()) })
-        .await;
-    once(&format!("/features/{one}/merge")).json(json!({ "into": two })).send().await.ok();
-    eventually(|| async { (api.get(&format!("/features/{two}")).await.ok()["votes"] == 2).then_some(()) })
-        .await;
-    api.secret("DELETE", &format!("/subscribers/{}", people[1].0)).send().await;
-    api.secret("DELETE", &format!("/features/{two}")).send().await;
-    api.secret("DELETE", &format!("/features/{one}")).send().await;
-}
-
-/// Exercises stamp cards.
-async fn stamp_cards(api: &Api) {
-    let once = |path: &str| api.secret("POST", path).header("idempotency-key", path);
-    let settings = json!({ "name": "Tour", "reward": "x", "stamps_required": 2, "cooldown_seconds": 1 });
-    let program = once("/programs").json(settings).send().await.id();
-    let phone = scenarios::phone();
-    let body = json!({ "program_id": program, "phone": phone, "consent": true });
-    once("/enrollments").json(body.clone()).send().await.ok();
-    assert_eq!(api.public("POST", "/enrollments").json(body.clone()).send().await.status, 202);
-    let customer = api.post("/enrollments", body).await.text_at("customer_id");
-    let second = api.program(json!({})).await;
-    let body = json!({ "program_id": second, "phone": phone, "consent": true });
-    api.post("/enrollments", body).await.ok();
-    let taken = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(1);
-    let offline =
-        json!({ "till_id": "1", "program_id": program, "customer_id": customer, "taken_at": taken });
-    once("/stamps/sync").json(json!({ "stamps": [offline] })).send().await.ok();
-    let visit = json!({ "program_id": program, "customer_id": customer, "count": 3 });
-    let given = once("/stamps").json(visit).send().await.ok();
-    let redeem = format!("/rewards/{}/redeem", given["rewards"][0]["id"].as_str().unwrap());
-    once(&redeem).json(json!({})).send().await.ok();
-    let voided = api.secret("DELETE", &format!("/stamps/{}", given["id"].as_str().unwrap())).send().await;
-    voided.is_problem(409, "stamp-spent");
-    for path in [
-        "/programs".to_owned(),
-        format!("/programs/{program}"),
-        format!("/programs/{program}/events"),
-        format!("/customers?program_id={program}"),
-        format!("/customers?program_id={program}&phone=%2B{}", &phone[1..]),
-        format!("/customers/{customer}"),
-        format!("/customers/{customer}/card?program_id={program}"),
-        format!("/customers/{customer}/stamps"),
-        format!("/customers/{customer}/rewards"),
-    ] {
-        assert_eq!(api.get(&path).await.status, 200, "{path}");
-    }
-    let renamed = api.secret("PATCH", &format!("/customers/{customer}")).header("if-match", "*");
-    renamed.json(json!({ "phone": scenarios::phone() })).send().await.ok();
-    let renamed = api.secret("PATCH", &format!("/programs/{program}")).header("if-match", "*");
-    renamed.json(json!({ "name": "Tour's end" })).send().await.ok();
-    let path = format!("/customers/{customer}/card?program_id={second}");
-    let before = api.get(&path).await.ok()["at_risk_from"].clone();
-    let sooner = api.secret("PATCH", &format!("/programs/{second}")).header("if-match", "*");
-    sooner.json(json!({ "inactivity_days": 7 })).send().await.ok();
-    eventually(|| async { (api.get(&path).await.ok()["at_risk_from"] != before).then_some(()) }).await;
-    api.get(&format!("/analytics/programs/{program}")).await.ok();
-    api.secret("DELETE", &format!("/customers/{customer}")).send().await;
-    api.secret("DELETE", &format!("/programs/{program}")).send().await;
-}
-
-/// Exercises a capacity that is reduced, and a number in line that is given up.
-async fn seats(api: &Api) {
-    let waitlist = api.waitlist(json!({ "capacity": 64 })).await;
-    let email = address("same");
-    let joins = (0..16).map(|_| api.join(&waitlist, &email, None));
-    futures_util::future::join_all(joins).await;
-    let mut last = String::new();
-    for _ in 0..8 {
-        last = api.join(&waitlist, &address("seated"), None).await.id();
-    }
-    // With a capacity of nine there are nine counters of one seat each. Some of the nine taken seats are on other
-    // counters.
-    let smaller = api.secret("PATCH", &format!("/waitlists/{waitlist}")).header("if-match", "*");
-    smaller.json(json!({ "capacity": 9 })).send().await.ok();
-    api.secret("DELETE", &format!("/subscribers/{last}")).send().await;
-    assert_eq!(api.join(&waitlist, &address("seated"), None).await.status, 201);
-    let verified = api.waitlist(json!({ "verification_policy": "double_opt_in", "capacity": 1 })).await;
-    let email = address("verified");
-    api.join(&verified, &email, None).await;
-    api.verify(&email).await.ok();
 }
 
 fn sid(prefix: &str) -> String {

@@ -8,6 +8,58 @@ use groundswell::faults::Faults;
 use scenarios::{Api, Dice, Reply, address, eventually, patiently, platform};
 use serde_json::{Value, json};
 
+/// Exercises feature voting.
+pub async fn tour(api: &Api) {
+    let once = |path: &str| api.secret("POST", path).header("idempotency-key", path);
+    let waitlist = api.waitlist(json!({})).await;
+    let mut features = Vec::new();
+    for title in ["One", "Two"] {
+        features.push(api.post("/features", json!({ "waitlist_id": waitlist, "title": title })).await.id());
+    }
+    let [one, two] = &features[..] else { unreachable!() };
+    let renamed = api.secret("PATCH", &format!("/features/{one}")).header("if-match", "*");
+    renamed.json(json!({ "title": "First" })).send().await.ok();
+    let mut people = Vec::new();
+    for (name, wanted) in [("ada", vec![one, two]), ("bo", vec![one])] {
+        let joined = api.join(&waitlist, &address(name), None).await;
+        let token = joined.text_at("token");
+        for feature in wanted {
+            let path = format!("/features/{feature}/vote");
+            once(&path).header("x-subscriber-token", &token).json(json!({})).send().await.ok();
+            let said = json!({ "feature_id": feature, "text": "please" });
+            let said = api.public("POST", "/comments").header("x-subscriber-token", &token).json(said).send();
+            let moderate = format!("/comments/{}/moderate", said.await.id());
+            api.secret("PUT", &moderate).json(json!({ "status": "approved" })).send().await.ok();
+        }
+        people.push((joined.id(), token));
+    }
+    for path in [
+        format!("/features?waitlist_id={waitlist}"),
+        format!("/features?waitlist_id={waitlist}&sort=newest"),
+        format!("/features/{one}/votes"),
+        format!("/features/{one}/events"),
+        format!("/analytics/features/{one}"),
+        format!("/comments?feature_id={one}"),
+        format!("/comments?waitlist_id={waitlist}"),
+    ] {
+        let call = api.secret("GET", &path).header("x-subscriber-token", &people[0].1);
+        assert_eq!(call.send().await.status, 200, "{path}");
+    }
+    let back =
+        api.public("DELETE", &format!("/features/{two}/vote")).header("x-subscriber-token", &people[0].1);
+    back.send().await.ok();
+    let path = format!("/features/{two}/vote");
+    api.public("POST", &path).header("x-subscriber-token", &people[0].1).json(json!({})).send().await.ok();
+    eventually(|| async { (api.get(&format!("/features/{one}")).await.ok()["votes"] == 2).then_some(()) })
+        .await;
+    once(&format!("/features/{one}/merge")).json(json!({ "into": two })).send().await.ok();
+    eventually(|| async { (api.get(&format!("/features/{two}")).await.ok()["votes"] == 2).then_some(()) })
+        .await;
+    api.secret("DELETE", &format!("/subscribers/{}", people[1].0)).send().await;
+    api.secret("DELETE", &format!("/features/{two}")).send().await;
+    api.secret("DELETE", &format!("/features/{one}")).send().await;
+}
+
 /// Subscriber of a waitlist.
 #[derive(Clone)]
 struct Voter {

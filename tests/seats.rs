@@ -8,6 +8,28 @@ use serde_json::json;
 
 use crate::{positions::reopened, process::Victim};
 
+/// Exercises a capacity that is reduced, and a number in line that is given up.
+pub async fn tour(api: &Api) {
+    let waitlist = api.waitlist(json!({ "capacity": 64 })).await;
+    let email = address("same");
+    let joins = (0..16).map(|_| api.join(&waitlist, &email, None));
+    futures_util::future::join_all(joins).await;
+    let mut last = String::new();
+    for _ in 0..8 {
+        last = api.join(&waitlist, &address("seated"), None).await.id();
+    }
+    // With a capacity of nine there are nine counters of one seat each. Some of the nine taken seats are on other
+    // counters.
+    let smaller = api.secret("PATCH", &format!("/waitlists/{waitlist}")).header("if-match", "*");
+    smaller.json(json!({ "capacity": 9 })).send().await.ok();
+    api.secret("DELETE", &format!("/subscribers/{last}")).send().await;
+    assert_eq!(api.join(&waitlist, &address("seated"), None).await.status, 201);
+    let verified = api.waitlist(json!({ "verification_policy": "double_opt_in", "capacity": 1 })).await;
+    let email = address("verified");
+    api.join(&verified, &email, None).await;
+    api.verify(&email).await.ok();
+}
+
 /// Joins, and retries until there is a decision. Returns the reply and the number of undecided attempts.
 async fn join(api: &Api, waitlist: &str) -> (Reply, usize) {
     let body = json!({ "waitlist_id": waitlist, "email": address("p"), "consent": true });

@@ -13,6 +13,56 @@ use scenarios::{Api, Dice, Reply, address, embedded, eventually, phone, platform
 use serde_json::{Value, json};
 use stamps::{Visit, stamp::StampCount};
 
+/// Exercises stamp cards.
+pub async fn tour(api: &Api) {
+    let once = |path: &str| api.secret("POST", path).header("idempotency-key", path);
+    let settings = json!({ "name": "Tour", "reward": "x", "stamps_required": 2, "cooldown_seconds": 1 });
+    let program = once("/programs").json(settings).send().await.id();
+    let number = phone();
+    let body = json!({ "program_id": program, "phone": number, "consent": true });
+    once("/enrollments").json(body.clone()).send().await.ok();
+    assert_eq!(api.public("POST", "/enrollments").json(body.clone()).send().await.status, 202);
+    let customer = api.post("/enrollments", body).await.text_at("customer_id");
+    let second = api.program(json!({})).await;
+    let body = json!({ "program_id": second, "phone": number, "consent": true });
+    api.post("/enrollments", body).await.ok();
+    let taken = Timestamp::now() - SignedDuration::from_hours(1);
+    let offline =
+        json!({ "till_id": "1", "program_id": program, "customer_id": customer, "taken_at": taken });
+    once("/stamps/sync").json(json!({ "stamps": [offline] })).send().await.ok();
+    let visit = json!({ "program_id": program, "customer_id": customer, "count": 3 });
+    let given = once("/stamps").json(visit).send().await.ok();
+    let redeem = format!("/rewards/{}/redeem", given["rewards"][0]["id"].as_str().unwrap());
+    once(&redeem).json(json!({})).send().await.ok();
+    let voided = api.secret("DELETE", &format!("/stamps/{}", given["id"].as_str().unwrap())).send().await;
+    voided.is_problem(409, "stamp-spent");
+    for path in [
+        "/programs".to_owned(),
+        format!("/programs/{program}"),
+        format!("/programs/{program}/events"),
+        format!("/customers?program_id={program}"),
+        format!("/customers?program_id={program}&phone=%2B{}", &number[1..]),
+        format!("/customers/{customer}"),
+        format!("/customers/{customer}/card?program_id={program}"),
+        format!("/customers/{customer}/stamps"),
+        format!("/customers/{customer}/rewards"),
+    ] {
+        assert_eq!(api.get(&path).await.status, 200, "{path}");
+    }
+    let renamed = api.secret("PATCH", &format!("/customers/{customer}")).header("if-match", "*");
+    renamed.json(json!({ "phone": phone() })).send().await.ok();
+    let renamed = api.secret("PATCH", &format!("/programs/{program}")).header("if-match", "*");
+    renamed.json(json!({ "name": "Tour's end" })).send().await.ok();
+    let path = format!("/customers/{customer}/card?program_id={second}");
+    let before = api.get(&path).await.ok()["at_risk_from"].clone();
+    let sooner = api.secret("PATCH", &format!("/programs/{second}")).header("if-match", "*");
+    sooner.json(json!({ "inactivity_days": 7 })).send().await.ok();
+    eventually(|| async { (api.get(&path).await.ok()["at_risk_from"] != before).then_some(()) }).await;
+    api.get(&format!("/analytics/programs/{program}")).await.ok();
+    api.secret("DELETE", &format!("/customers/{customer}")).send().await;
+    api.secret("DELETE", &format!("/programs/{program}")).send().await;
+}
+
 async fn stamp(api: &Api, program: &str, customer: &str, count: u32) -> Reply {
     api.post("/stamps", json!({ "program_id": program, "customer_id": customer, "count": count })).await
 }

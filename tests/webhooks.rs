@@ -29,9 +29,9 @@ pub async fn owned(api: &Api) -> Vec<Owned> {
     // No server listens there. One attempt is enough.
     let endpoint = api.post("/webhook-endpoints", json!({ "url": "http://127.0.0.1:9/" })).await.id();
     let delivery = api.post(&format!("/webhook-endpoints/{endpoint}/test"), json!({})).await.id();
-    let body = json!({ "url": "https://example.com/mine-now" });
+    let change = json!({ "url": "https://example.com/mine-now" });
     vec![
-        Owned { body, ..Owned::new("webhook-endpoints", endpoint) },
+        Owned { change, ..Owned::new("webhook-endpoints", endpoint) },
         Owned::new("deliveries", delivery),
     ]
 }

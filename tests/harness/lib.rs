@@ -243,13 +243,13 @@ pub struct Owned {
     /// Start of the object's routes behind `/api/v1/`.
     pub prefix: &'static str,
     pub id: String,
-    /// Request body for those routes.
-    pub body: Value,
+    /// Request body for `PATCH` of the object itself.
+    pub change: Value,
 }
 
 impl Owned {
     pub fn new(prefix: &'static str, id: String) -> Self {
-        Self { prefix, id, body: json!({}) }
+        Self { prefix, id, change: json!({}) }
     }
 }
 

@@ -416,7 +416,7 @@ pub const COSTS: &[Cost] = &[
     Cost {
         action: Action::List,
         requests: 1.0,
-        trips: 6.0,
+        trips: 3.0,
         invocations: 2.0,
         calls: 6.0,
         transactions: 0.0,
