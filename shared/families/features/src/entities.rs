@@ -137,11 +137,7 @@ impl Entity for CommentRef {
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Task {
     /// Moves the votes of a merged feature to the feature that it was merged into.
-    MergeFeature {
-        feature_id: FeatureId,
-    },
+    MergeFeature { feature_id: FeatureId },
     /// Deletes a feature with its votes and comments.
-    DeleteFeature {
-        feature_id: FeatureId,
-    },
+    DeleteFeature { feature_id: FeatureId },
 }

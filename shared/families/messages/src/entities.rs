@@ -49,16 +49,9 @@ impl MessageState {
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum MailTask {
     /// Mail that fits the subscriber's status.
-    Subscriber {
-        subscriber_id: SubscriberId,
-    },
+    Subscriber { subscriber_id: SubscriberId },
     /// Notice to an owner that a webhook endpoint was disabled. Sent only if the endpoint is still at revision `rev`.
-    Endpoint {
-        account_id: AccountId,
-        endpoint_id: WebhookEndpointId,
-        rev: u64,
-        member_id: MemberId,
-    },
+    Endpoint { account_id: AccountId, endpoint_id: WebhookEndpointId, rev: u64, member_id: MemberId },
 }
 
 /// Record of a mail that is sent at least once. Kept for [`REPLAYED_WITHIN`] after its last change, so that a

@@ -18,17 +18,9 @@ pub enum MessageTask {
         message_id: String,
     },
     /// Sends a mail that is due again. The mail's record contains its [`MailTask`](crate::entities::MailTask).
-    Mail {
-        message_id: String,
-    },
+    Mail { message_id: String },
     /// Sends a message of a campaign.
-    CampaignMessage {
-        send_id: SendId,
-    },
+    CampaignMessage { send_id: SendId },
     /// Tells the account's owners by mail that a webhook endpoint was disabled.
-    TellOfEndpoint {
-        account_id: AccountId,
-        endpoint_id: WebhookEndpointId,
-        rev: u64,
-    },
+    TellOfEndpoint { account_id: AccountId, endpoint_id: WebhookEndpointId, rev: u64 },
 }
