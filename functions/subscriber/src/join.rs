@@ -63,8 +63,9 @@ pub async fn join(
     let context =
         context?.ok_or_else(|| Problem::because(problems::NOT_FOUND, "There is no such waitlist."))?;
     require_origin(&context.waitlist.settings.allowed_origins, &client.headers)?;
-    let disposable = request.email.is_disposable();
-    let blocked = disposable && context.waitlist.settings.email_policy == EmailPolicy::Block;
+    let policy = context.waitlist.settings.email_policy;
+    let disposable = policy != EmailPolicy::Allow && request.email.is_disposable();
+    let blocked = disposable && policy == EmailPolicy::Block;
     let limit = Limit::of(&principal, &client, &context);
     let enters = !blocked && enters_at_once(&context) && matches!(answered, Ok(None));
     let ahead = enters && !limit.as_ref().is_some_and(|limit| limit.has_refused(&app));

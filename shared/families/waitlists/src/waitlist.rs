@@ -42,7 +42,9 @@ pub enum VerificationPolicy {
 
 /// Treatment of email addresses at known providers of throw-away mailboxes.
 ///
-/// - `allow`, `flag`: the address is accepted. With both values, `disposable` is true on the subscriber.
+/// - `allow`: the address is accepted like any other.
+/// - `flag`: the address is accepted. `disposable` is true on the subscriber, and counts for the fraud score of a
+///   referral.
 /// - `block`: the join is refused with the problem `disposable-email`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
