@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Checks what `sam build` made: a bootstrap for each function, small enough to start fast, and linked with no newer
-glibc than Amazon Linux 2023 has.
+"""Checks the output of `sam build`: the bootstrap of each function must be small, for a fast start, and must not need a
+newer glibc than Amazon Linux 2023 has.
 
-    .ci/binaries.py .aws-sam/build [most MB zipped, 6 if not given]
+    .ci/binaries.py .aws-sam/build [maximum MB zipped, default 6]
 """
 
 import io

@@ -1,4 +1,4 @@
-"""Helps .ci/templates: makes plain CloudFormation of the templates, and judges what checkov says of it."""
+"""Helps .ci/templates: translates the templates to plain CloudFormation, and judges the findings of checkov."""
 
 import copy
 import json
@@ -21,7 +21,7 @@ def translate(target):
     template = read("template.yaml")
     for resource in template["Resources"].values():
         properties = resource.get("Properties", {})
-        # What `sam package` would put there.
+        # The values that `sam package` would set.
         if resource["Type"] == "AWS::Serverless::Function":
             properties["CodeUri"] = "s3://bucket/key"
         if resource["Type"] == "AWS::CloudFormation::Stack":
@@ -32,7 +32,7 @@ def translate(target):
         plain = Translator({}, Parser()).translate(copy.deepcopy(template), values)
         versions = [it for it in plain["Resources"].values() if it["Type"] == "AWS::Lambda::Version"]
         described = [it for it in versions if "Fn::Sub" in it["Properties"].get("Description", {})]
-        # By that alone CloudFormation knows that a version is of other variables.
+        # CloudFormation publishes a new version for changed variables only if this description changes.
         if not versions or described != versions:
             sys.exit(f"templates: of {len(versions)} versions {len(described)} have a description of their variables")
         pathlib.Path(target, f"template-canary-{canary}.json").write_text(json.dumps(plain, indent=1, default=str))
@@ -60,7 +60,7 @@ def judge(path):
         print(f"templates: {problem}", file=sys.stderr)
     passed = len(found["passed_checks"])
     print(f"templates: {passed} checks passed, {suppressed} suppressed with a reason, {len(problems)} failed")
-    # Without any there was something wrong with the checks.
+    # Too few passed checks mean that checkov itself did not work.
     sys.exit(1 if problems or passed < 100 else 0)
 
 

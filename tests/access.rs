@@ -1,5 +1,4 @@
-//! Nobody is let in where they don't belong: every route of the OpenAPI document,
-//! with every kind of credentials that should not do.
+//! Access control: every route of the OpenAPI document refuses every kind of invalid or insufficient credentials.
 
 use std::time::Duration;
 
@@ -25,7 +24,7 @@ fn guarded() -> Vec<(String, String, String)> {
     guarded
 }
 
-/// One thing of each kind that an account has.
+/// One object of each kind that an account has.
 struct Belongings {
     waitlist: String,
     subscriber: String,
@@ -42,7 +41,7 @@ struct Belongings {
     campaign: String,
     feature: String,
     comment: String,
-    /// What the scenarios of its family tell of.
+    /// Objects that the scenarios of each family list.
     others: Vec<Owned>,
 }
 
@@ -89,10 +88,10 @@ impl Belongings {
         }
     }
 
-    /// The path with the id that it is about.
+    /// Returns the path with the id of the object that it refers to.
     fn path(&self, path: &str) -> String {
         let id = match path.trim_start_matches("/api/v1/").trim_start_matches("analytics/") {
-            // They are counted by the waitlist.
+            // Referrals are counted by waitlist.
             _ if path.contains("/analytics/referrals") => &self.waitlist,
             rest if rest.starts_with("waitlists") => &self.waitlist,
             rest if rest.starts_with("subscribers") => &self.subscriber,
@@ -126,7 +125,7 @@ impl Belongings {
         self.others.iter().find(|other| rest.starts_with(other.prefix))
     }
 
-    /// A body that names this account's things where a body names things.
+    /// Makes a request body. Bodies that refer to objects refer to those of this account.
     fn body(&self, path: &str) -> Value {
         match path.trim_start_matches("/api/v1") {
             "/subscribers" => json!({ "waitlist_id": self.waitlist, "email": address("x"), "consent": true }),
@@ -182,7 +181,7 @@ async fn another_accounts_things_do_not_exist() {
         reply.is_problem(404, "not-found");
     }
     assert!(tried >= 20, "only {tried} routes were tried");
-    // And nothing happened to them.
+    // The refused requests changed nothing.
     assert_eq!(owner.get(&format!("/subscribers/{}", things.subscriber)).await.status, 200);
     assert_eq!(owner.get(&format!("/waitlists/{}", things.waitlist)).await.ok()["deleting"], false);
 }
@@ -229,7 +228,7 @@ async fn credentials_that_should_not_do_are_refused_on_every_route() {
     let header = String::from_utf8(URL_SAFE_NO_PAD.decode(parts[0]).unwrap()).unwrap();
     let kid = serde_json::from_str::<Value>(&header).unwrap()["kid"].clone();
     let hs256 = {
-        // Signed with the public key as an HMAC secret: the classic confusion of algorithms.
+        // A token signed with the public key as an HMAC secret: the known algorithm confusion attack.
         let content = format!("{}.{}", encode(json!({ "alg": "HS256", "typ": "JWT", "kid": kid })), parts[1]);
         let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, b"public");
         format!("{content}.{}", URL_SAFE_NO_PAD.encode(ring::hmac::sign(&key, content.as_bytes()).as_ref()))
@@ -273,7 +272,7 @@ async fn credentials_that_should_not_do_are_refused_on_every_route() {
     }
 }
 
-/// Tokens that should not do where one of this purpose is wanted: what is wrong with each, and itself.
+/// Makes tokens that must be refused where a token of this purpose is expected. Returns each with the reason.
 fn bad_tokens(good: &str, of_other_purposes: &[String], of_others: &[String]) -> Vec<(&'static str, String)> {
     let parts: Vec<_> = good.split('.').collect();
     let [purpose, subject, expiry, tag] = parts[..] else { panic!("{good} has four parts") };
@@ -316,7 +315,8 @@ async fn tokens_that_should_not_do_are_refused_on_every_route_that_takes_one() {
     let own = owner.join(&things.waitlist, &address("own"), None).await;
     let mut tried = 0;
 
-    // Of another account, or for something else: nobody. Of another subscriber: not the one that is asked about.
+    // Tokens of another account or of another purpose identify no subscriber. Tokens of another subscriber do not
+    // match the subscriber in the path.
     let subscribers = bad_tokens(&own.text_at("token"), &[verify.clone(), stop.clone()], &[strangers]);
     let document: Value =
         serde_json::from_str(include_str!("../docs/openapi.json")).expect("the document is JSON");
@@ -327,7 +327,7 @@ async fn tokens_that_should_not_do_are_refused_on_every_route_that_takes_one() {
             continue;
         }
         let at = things.path(&path);
-        // What a list shows to everybody, it shows without a token; a token that is there has to hold.
+        // The list of features is public and needs no token, but a token that is sent must be valid.
         let at =
             if path.ends_with("/features") { format!("{at}?waitlist_id={}", things.waitlist) } else { at };
         for (case, token) in &subscribers {
@@ -371,7 +371,7 @@ async fn tokens_that_should_not_do_are_refused_on_every_route_that_takes_one() {
                 }
                 _ => owner.call(&method, &query).send().await,
             };
-            // A GET of an unsubscription link shows a page that asks, and changes nothing.
+            // A GET of an unsubscribe link shows a confirmation page and changes nothing.
             if method != "GET" {
                 assert!(!reply.status.is_success(), "{case}: {method} {path}: {}", reply.text);
                 reply.is_problem(401, "invalid-token");
@@ -380,7 +380,7 @@ async fn tokens_that_should_not_do_are_refused_on_every_route_that_takes_one() {
         }
     }
     assert!(tried > 80, "only {tried} tokens were tried");
-    // Nothing happened to anybody.
+    // The refused tokens changed nothing.
     let shown = owner.all(&format!("/subscribers?waitlist_id={list}")).await;
     assert_eq!((&shown[0]["status"], &shown[0]["unsubscribed_at"]), (&json!("pending"), &Value::Null));
     assert_eq!(owner.all(&format!("/features/{}/votes", things.feature)).await, Vec::<Value>::new());
@@ -409,7 +409,7 @@ async fn a_publishable_key_and_a_key_without_the_scope_stay_outside() {
         }
     }
     assert!(publishable >= 5);
-    // A key with each scope alone, on every route.
+    // A key with each single scope, on every route.
     for family in [
         "account",
         "waitlists",
@@ -457,7 +457,7 @@ async fn members_act_by_their_role() {
     let refused = api.call("POST", "/waitlists").key(&staff).json(json!({ "name": "x" })).send().await;
     refused.is_problem(403, "insufficient-scope");
     api.call("GET", "/members").key(&staff).send().await.is_problem(403, "insufficient-scope");
-    // At the till, staff stamps.
+    // Staff may add stamps at the till.
     let program = api.program(json!({})).await;
     let visit = json!({ "program_id": program, "customer_id": api.customer(&program).await });
     let stamped = api.call("POST", "/stamps").key(&staff).json(visit).send().await;
@@ -465,11 +465,11 @@ async fn members_act_by_their_role() {
     let change = api.call("PATCH", &format!("/programs/{program}")).key(&staff).header("if-match", "*");
     change.json(json!({ "name": "x" })).send().await.is_problem(403, "insufficient-scope");
 
-    // Another mailbox is another person, even if some mail servers think otherwise.
+    // A different mailbox is a different person, even where some mail servers deliver both to one mailbox.
     let tagged = token(&email.replace('@', "+x@"));
     api.call("GET", "/waitlists").key(&tagged).send().await.is_problem(401, "not-a-member");
 
-    // The membership is bound to the subject that signed in first.
+    // The membership is bound to the subject that first signed in.
     let now = Timestamp::now().as_second();
     let other = platform.oidc.mint(&json!({
         "iss": platform.oidc.issuer(), "aud": "groundswell", "sub": "somebody-else", "email": email,
@@ -477,7 +477,7 @@ async fn members_act_by_their_role() {
     }));
     api.call("GET", "/waitlists").key(&other).send().await.is_problem(401, "not-a-member");
 
-    // It ends at once.
+    // A deleted membership ends at once.
     let gone = api.call("DELETE", &format!("/members/{}", member.id())).key(&owner).send().await;
     assert_eq!(gone.status, 204);
     api.call("GET", "/waitlists").key(&staff).send().await.is_problem(401, "not-a-member");

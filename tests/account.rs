@@ -1,4 +1,4 @@
-//! Accounts, members, keys, audit log, health.
+//! Accounts, members, API keys, audit log and health.
 
 use scenarios::{Api, Owned, address};
 use serde_json::json;
@@ -41,7 +41,7 @@ async fn a_key_is_shown_once_and_stored_hashed() {
     let listed = api.all("/api-keys").await;
     let mine = listed.iter().find(|entry| entry["id"] == created.json["id"]).unwrap();
     assert!(key.starts_with(mine["prefix"].as_str().unwrap()) && mine.get("key").is_none());
-    // Not even a repetition of the request that made it shows it again.
+    // A repetition of the creating request does not show the key again either.
     let make = || {
         let body = json!({ "kind": "secret", "name": "once" });
         api.secret("POST", "/api-keys").header("idempotency-key", &created.id()).json(body).send()
@@ -122,7 +122,7 @@ async fn an_account_keeps_an_owner_and_owners_make_owners() {
     assert_eq!(as_owner("DELETE", &owner).send().await.status, 204);
 }
 
-/// A console begins with several requests.
+/// A console starts with several concurrent requests.
 #[tokio::test]
 async fn all_first_requests_of_a_member_are_let_in() {
     let (Some(platform), Some(api)) = (scenarios::embedded(), Api::another_account().await) else { return };

@@ -1,4 +1,4 @@
-//! Analytics: what happened, exactly, in whatever order and however often it is heard of.
+//! Analytics: exact counts, whatever the order of the stream's records and however often they are delivered.
 
 use std::collections::BTreeMap;
 
@@ -39,7 +39,7 @@ async fn analytics(api: &Api, path: &str) -> Value {
     api.get(&format!("/analytics/{path}")).await.ok()
 }
 
-/// Waits until the totals are these.
+/// Waits until the totals have these values.
 async fn totals(api: &Api, path: &str, expected: &[(&str, i64)]) -> Value {
     eventually(|| async {
         let found = analytics(api, path).await;
@@ -49,7 +49,7 @@ async fn totals(api: &Api, path: &str, expected: &[(&str, i64)]) -> Value {
     .await
 }
 
-/// A platform of a test's own, and its account.
+/// Starts a platform for one test. Returns the platform and a client of its account.
 async fn stage(data: &std::path::Path) -> Option<(Platform, Api)> {
     let running = platform(data, false, Faults::default()).await?;
     let api = Api::new(running.credentials.clone());
@@ -84,7 +84,7 @@ async fn the_way_from_a_click_to_a_redemption_is_one_query_across_families() {
         });
         assert_eq!(api.public("POST", "/subscribers").json(body).send().await.status, 201);
     }
-    // Two who have yet to confirm, of whom one does.
+    // Two subscribers with double opt-in, of whom one confirms.
     let (bo, cy) = (address("bo"), address("cy"));
     for email in [&bo, &cy] {
         assert_eq!(api.join(&waitlist, email, None).await.status, 202);
@@ -105,7 +105,7 @@ async fn the_way_from_a_click_to_a_redemption_is_one_query_across_families() {
     let reward = given.json["rewards"][0]["id"].as_str().unwrap().to_owned();
     api.post(&format!("/rewards/{reward}/redeem"), json!({})).await.ok();
 
-    // Ada, her three friends and Bo got into line; of six who joined.
+    // Six subscribers joined. Five of them are in line: Ada, her three friends and Bo.
     let expected = [("click", 4), ("join", 6), ("verify", 5), ("refer", 3)];
     let expected = [&expected[..], &[("codes_redeemed", 1), ("rewards_redeemed", 1)]].concat();
     let found = totals(&api, "funnel", &expected).await;
@@ -205,7 +205,7 @@ async fn who_is_missed_is_judged_by_the_settings_of_today_and_who_is_erased_by_n
     now(3, 2).await;
     let card = api.get(&format!("/customers/{}/card?program_id={program}", customers[0])).await.ok();
     assert_eq!(card["at_risk"], true, "{card}");
-    // A visit that was a mistake is no visit.
+    // A voided visit does not count.
     let stamps = api.all(&format!("/customers/{}/stamps", customers[2])).await;
     let id = stamps[0]["id"].as_str().unwrap();
     api.secret("DELETE", &format!("/stamps/{id}")).send().await.ok();
@@ -234,7 +234,7 @@ async fn a_question_costs_the_same_few_reads_whatever_happened() {
             let spent =
                 after.into_iter().map(|(name, calls)| (name, calls - before.get(name).copied().unwrap_or(0)));
             let spent: BTreeMap<_, _> = spent.filter(|(_, calls)| *calls > 0).collect();
-            // Nothing else goes on any more.
+            // No background work of the joins is left.
             let follows = ["projection.standings", "webhook.endpoints"];
             (!follows.iter().any(|pattern| spent.contains_key(*pattern))).then_some(spent)
         });
@@ -244,7 +244,7 @@ async fn a_question_costs_the_same_few_reads_whatever_happened() {
     assert_eq!((costs[0]["rollup.read"], costs[0].values().sum::<u64>() <= 8), (1, true), "{:?}", costs[0]);
 }
 
-/// Something that happened, and what it counts for.
+/// Fact with the amount that it adds to a counter.
 struct Fact {
     topic: String,
     name: &'static str,
@@ -252,12 +252,12 @@ struct Fact {
     by: i64,
 }
 
-/// Raw items as they were written in the course of some days, and what a recount of them gives.
+/// Raw items, written in the course of three days, and the facts that a recount expects.
 struct Traffic {
     account: AccountId,
     dice: Dice,
     from: Timestamp,
-    /// Of each item its images, in their order.
+    /// Images of each item, in order.
     items: Vec<Vec<(Option<Item>, Option<Item>)>>,
     facts: Vec<Fact>,
 }
@@ -271,7 +271,7 @@ impl Traffic {
         SignedDuration::from_secs(i64::try_from(self.dice.below(bound)).unwrap())
     }
 
-    /// A time within three days.
+    /// Returns a random time within three days.
     fn at(&mut self) -> Timestamp {
         let seconds = self.seconds(3 * 86_400);
         self.from + seconds
@@ -286,7 +286,7 @@ impl Traffic {
         self.facts.push(Fact { topic: topic.to_owned(), name, at, by });
     }
 
-    /// The images of one item, one after the other; `None` at the end when it was removed.
+    /// Records the images of one item, one after another. The last one is `None` if the item was deleted.
     fn wrote(&mut self, images: Vec<Option<Item>>) {
         let before = std::iter::once(None).chain(images.iter().cloned());
         self.items.push(before.zip(images.clone()).collect());
@@ -500,7 +500,7 @@ impl Traffic {
         self.wrote(images);
     }
 
-    /// A customer who came some times, and took some of it back; some are erased.
+    /// Adds a customer with some visits, of which some are voided. Some customers are erased.
     fn customer(&mut self, program: &Program) -> (Card, Vec<Stamp>, bool) {
         let topic = program.id.as_str().to_owned();
         let enrolled_at = self.at() - SignedDuration::from_hours(24 * 90);
@@ -509,7 +509,7 @@ impl Traffic {
         self.note(&topic, "enrolled", enrolled_at, 1);
         let mut stamps: Vec<Stamp> = Vec::new();
         for _ in 0..self.dice.below(7) {
-            // Some were taken offline, weeks before they became known.
+            // Some visits were taken offline, up to 60 days before they were recorded.
             let recorded_at = self.at();
             let late = SignedDuration::from_hours(24 * i64::try_from(self.dice.below(60)).unwrap());
             let (taken_at, count) = (recorded_at - late, 1 + self.dice.below(3) as u64);
@@ -567,7 +567,7 @@ impl Traffic {
         let steps = match self.dice.below(4) {
             0 => vec![(SendStatus::Refused, vec!["refused"])],
             1 => vec![(SendStatus::Sending, vec![]), (SendStatus::Failed, vec!["sent", "failed"])],
-            // The word that it was read comes before the one that it was delivered.
+            // The callback that the message was read arrives before the one that it was delivered.
             2 => vec![(SendStatus::Sent, vec!["sent"]), (SendStatus::Read, vec!["delivered", "read"])],
             _ => vec![(SendStatus::Sent, vec!["sent"]), (SendStatus::Delivered, vec!["delivered"])],
         };
@@ -582,7 +582,8 @@ impl Traffic {
         self.wrote(images);
     }
 
-    /// The records of all items in one stream: those of one item in their order, the items mixed.
+    /// Returns the records of all items in one stream. The records of each item are in order; the items are
+    /// interleaved.
     fn records(&mut self) -> Vec<Value> {
         let mut queues: Vec<_> = self.items.iter().map(|images| images.iter()).collect();
         let mut records = Vec::new();
@@ -597,7 +598,7 @@ impl Traffic {
     }
 }
 
-/// When the stream says that everything was written: within the three days, and after whatever was done.
+/// Write time of all records in the stream: within the three days.
 const WRITTEN_AT: i64 = 1_774_828_800;
 
 fn record(number: usize, before: Option<&Item>, after: Option<&Item>) -> Value {
@@ -627,7 +628,7 @@ fn record(number: usize, before: Option<&Item>, after: Option<&Item>) -> Value {
     })
 }
 
-/// An instant as a clock of the zone shows the step that it is in.
+/// Returns the step that contains an instant, as a clock of the zone shows its start.
 fn step(at: Timestamp, granularity: &str, zone: &TimeZone) -> String {
     let at = at.to_zoned(zone.clone());
     let start = match granularity {
@@ -637,7 +638,7 @@ fn step(at: Timestamp, granularity: &str, zone: &TimeZone) -> String {
     start.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
 }
 
-/// Holds every number of a topic against a recount of the facts, in several zones.
+/// Compares every number of a topic with a recount of the facts, in several time zones.
 async fn check(api: &Api, path: &str, topic: &str, facts: &[Fact], from: Timestamp) {
     let to = from + SignedDuration::from_hours(24 * 4);
     for zone in ["UTC", "Europe/Berlin", "Asia/Kathmandu", "America/St_Johns"] {
@@ -688,7 +689,7 @@ async fn check(api: &Api, path: &str, topic: &str, facts: &[Fact], from: Timesta
     }
 }
 
-/// What a recount of cards and stamps says of a program's visitors.
+/// Returns a program's visitors by a recount of cards and stamps.
 fn visitors(customers: &[(Card, Vec<Stamp>, bool)], now: Timestamp) -> Value {
     let utc = |at: Timestamp| at.to_zoned(TimeZone::UTC).date();
     let month_of = |at: Timestamp| i32::from(utc(at).year()) * 12 + i32::from(utc(at).month());
@@ -726,7 +727,7 @@ fn visitors(customers: &[(Card, Vec<Stamp>, bool)], now: Timestamp) -> Value {
     })
 }
 
-/// The account's funnel, from the facts of all its topics.
+/// Compares the account's funnel with a recount of the facts of all topics.
 async fn check_funnel(api: &Api, facts: &[Fact], from: Timestamp) {
     let to = from + SignedDuration::from_hours(24 * 4);
     let found = analytics(api, &format!("funnel?from={from}&to={to}&time_zone=Europe/Berlin")).await;
@@ -763,7 +764,7 @@ async fn every_number_is_what_a_recount_gives_however_the_stream_is_cut_and_repe
     let messages = campaigns::find(&running.table, &campaign.parse().unwrap()).await.unwrap().unwrap();
     let key = accounts::signing_key(&running.table, &account).await.unwrap();
 
-    // Three days, in one of whose nights Europe's clocks change.
+    // Three days. Europe's clocks change in one of the nights.
     let from: Timestamp = "2026-03-28T00:00:00Z".parse().unwrap();
     let mut traffic = Traffic::new(account, from, 7);
     let mut people = vec![traffic.subscriber(&waitlist, None)];
@@ -788,8 +789,8 @@ async fn every_number_is_what_a_recount_gives_however_the_stream_is_cut_and_repe
         let answer = running.invoke("ProjectorFunction", json!({ "Records": batch })).await.unwrap();
         assert_eq!(answer["batchItemFailures"], json!([]));
     };
-    // Two workers, as of two shards: what concerns one item is one's. Batches of all sizes; after some of them the
-    // stream is taken up again a little, or much, earlier.
+    // Two workers, as for two shards: all records of one item go to one worker. Batches have all sizes. After
+    // some batches, a worker repeats some or many earlier records.
     let shard_of = |record: &Value| {
         let key = record["dynamodb"]["Keys"].to_string();
         key.bytes().fold(0u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte)) % 2
@@ -826,7 +827,7 @@ async fn every_number_is_what_a_recount_gives_however_the_stream_is_cut_and_repe
         }
     };
     recount().await;
-    // From the start once more, by two who work side by side, in batches of another size.
+    // All records once more, by two workers at the same time and in batches of other sizes.
     let again = async |size: usize| {
         for batch in records.chunks(size) {
             project(batch).await;

@@ -1,6 +1,6 @@
-//! Lists the scenarios: each file of this folder is a module of theirs, and each folder with a `mod.rs`, so that none is
-//! left out. A file with a function `owned` tells what accounts own, one with a function `tour` uses every access pattern of its
-//! family: these functions are listed too.
+//! Generates the list of scenarios: each file of this folder, and each folder with a `mod.rs`, is a module, so
+//! that none is left out. Also generates two lists of functions of those modules: `owned` creates the objects of an
+//! account for the access tests, and `tour` uses every access pattern of a family.
 
 use std::{env, error::Error, fmt::Write as _, fs, path::Path};
 

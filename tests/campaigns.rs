@@ -1,4 +1,4 @@
-//! Campaigns: each customer gets each message at most once, and nothing is lost.
+//! Campaigns: each customer gets each message at most once, and no message is lost.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,7 +23,7 @@ pub const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 pub const CONTENT: &str = "HX0123456789abcdef0123456789abcdef";
 const SENDER: &str = "+493012345678";
 
-/// A platform of its own whose messages go to a Twilio of its own.
+/// Platform for one test, whose messages go to a Twilio of the test.
 struct Stage {
     platform: Platform,
     api: Api,
@@ -44,7 +44,7 @@ impl Stage {
         faults: Faults,
         delay: impl Fn() -> Duration + Send + Sync + 'static,
     ) -> Option<Self> {
-        // Whether the suite has platforms of its own.
+        // Skips the test if the suite runs against another platform.
         let data = tempfile::tempdir().unwrap();
         scenarios::embedded()?;
         let twilio = FakeTwilio::start(ACCOUNT, TOKEN, behave, delay).await;
@@ -95,7 +95,7 @@ impl Stage {
         self.api.get(&format!("/campaigns/{campaign}")).await.ok()["counts"].clone()
     }
 
-    /// The counts, once nothing is open any more of so many messages.
+    /// Waits until none of the campaign's `audience` messages is open. Returns the counts.
     async fn settled(&self, campaign: &str, audience: usize) -> Value {
         patiently(Duration::from_secs(90), || async {
             let counts = self.counts(campaign).await;
@@ -104,18 +104,18 @@ impl Stage {
         .await
     }
 
-    /// Lets the time come at which a message is looked at again.
+    /// Makes a message due for its next check now.
     async fn overdue(&self, campaign: &str, person: &Person) {
         scenarios::overdue(&self.platform.table, &self.sends(campaign).await[&person.id]).await;
     }
 
-    /// Lets the scheduler look at what is due, as it does once a minute.
+    /// Invokes the scheduler, which the platform does once a minute.
     async fn look(&self) {
         let event = json!({ "schedule": "campaigns" });
         self.platform.invoke("CampaignSchedulerFunction", event).await.unwrap();
     }
 
-    /// What became of each customer's message.
+    /// Returns each customer's message.
     async fn sends(&self, campaign: &str) -> BTreeMap<String, Value> {
         let sends = self.api.all(&format!("/campaigns/{campaign}/sends")).await;
         sends.into_iter().map(|send| (send["customer_id"].as_str().unwrap().to_owned(), send)).collect()
@@ -125,7 +125,7 @@ impl Stage {
         self.api.get(&format!("/customers/{customer}")).await.ok()["consent"]["granted"] == true
     }
 
-    /// Where Twilio brings what customers say.
+    /// Returns the URL at which Twilio delivers the messages of customers.
     async fn inbound_url(&self) -> String {
         self.api.get("/providers/twilio").await.text_at("inbound_url")
     }
@@ -135,7 +135,7 @@ impl Stage {
         self.api.post("/enrollments", body).await
     }
 
-    /// The customers who are found by a number.
+    /// Returns the ids of the customers that a search by phone number finds.
     async fn found(&self, phone: &str) -> Vec<String> {
         let phone = phone.replace('+', "%2B").replace(' ', "%20");
         let found = self.api.get(&format!("/customers?program_id={}&phone={phone}", self.program)).await.ok();
@@ -143,7 +143,7 @@ impl Stage {
         found.map(|customer| customer["id"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// Nobody got a message twice.
+    /// Asserts that nobody got a message twice. Returns the number of messages.
     fn check_once(&self) -> usize {
         let taken = self.twilio.taken();
         let mut seen = BTreeSet::new();
@@ -184,7 +184,7 @@ async fn campaign(api: &Api, program: &str, change: Value) -> String {
     .await
 }
 
-/// Quiet hours that began an hour ago and last for another one, where clocks show UTC.
+/// Returns quiet hours that began an hour ago and last for another hour, in UTC.
 fn quiet() -> Value {
     let now = Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC);
     let text = |at: &jiff::Zoned| format!("{:02}:{:02}", at.hour(), at.minute());
@@ -204,7 +204,7 @@ fn of<'a>(arrivals: &'a [Arrival], person: &Person) -> Option<&'a Arrival> {
 async fn a_segment_gets_one_message_each_and_its_statuses_only_go_forward() {
     let Some(stage) = Stage::new(accept).await else { return };
     let people = stage.customers(12).await;
-    // One who did not agree, and one who is not meant.
+    // One customer without consent, and one outside the segment.
     let body = json!({ "program_id": stage.program, "phone": phone(), "consent": false });
     let silent = stage.api.post("/enrollments", body).await.text_at("customer_id");
     let often = &people[0];
@@ -229,7 +229,7 @@ async fn a_segment_gets_one_message_each_and_its_statuses_only_go_forward() {
         (&first.form["From"], &first.form["To"]),
         (&format!("whatsapp:{SENDER}"), &format!("whatsapp:{}", often.phone))
     );
-    // Out of order, and twice.
+    // Callbacks arrive out of order and twice.
     for (status, expected) in
         [("sent", "sent"), ("read", "read"), ("delivered", "read"), ("sent", "read"), ("failed", "read")]
     {
@@ -253,7 +253,7 @@ async fn a_segment_gets_one_message_each_and_its_statuses_only_go_forward() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_the_provider_answers_nobody_gets_a_message_twice_and_none_is_lost() {
-    // By the last digit of the number.
+    // The behaviour depends on the last digit of the number.
     let behave = |form: &BTreeMap<String, String>, before: usize| {
         let digit = form["To"].chars().last().unwrap();
         match (digit, before) {
@@ -274,7 +274,8 @@ async fn whatever_the_provider_answers_nobody_gets_a_message_twice_and_none_is_l
     let people = stage.customers(60).await;
     let campaign = stage.campaign(json!({})).await;
     stage.step(&campaign, "activate").await;
-    // Those that a message was taken of without an answer are told of by callbacks; of the others nothing is heard.
+    // Later, callbacks report the messages that Twilio accepted without answering. No callback comes for the
+    // others.
     let undecided =
         |send: &Value| ["queued", "deferred", "sending"].contains(&send["status"].as_str().unwrap());
     let sends = patiently(Duration::from_secs(60), || async {
@@ -307,7 +308,7 @@ async fn whatever_the_provider_answers_nobody_gets_a_message_twice_and_none_is_l
     for message in stage.twilio.taken() {
         assert_eq!(stage.twilio.status(&message, "delivered", None).await, 204);
     }
-    // What was heard of is known.
+    // The outcome of each message with a callback is known.
     let sends = stage.sends(&campaign).await;
     for person in &people {
         let unknown = ['1', '7'].contains(&person.phone.chars().last().unwrap());
@@ -316,8 +317,8 @@ async fn whatever_the_provider_answers_nobody_gets_a_message_twice_and_none_is_l
     stage.check_once();
 }
 
-/// A message is marked immediately before its own hand-over: a kill leaves those unknown that it hits between the two, and
-/// everybody else is served.
+/// A message is marked immediately before it is handed over. A kill between the two leaves the message unknown;
+/// all other customers are served.
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_survive_workers_that_are_killed_while_they_send() {
     let data = tempfile::tempdir().unwrap();
@@ -354,7 +355,8 @@ async fn messages_survive_workers_that_are_killed_while_they_send() {
         patiently(Duration::from_secs(120), move || async move {
             look_at.look().await;
             let sends = look_at.sends(campaign_id).await;
-            // A message that was taken before has no worker any more: it is due two minutes after it was taken.
+            // A message that was taken before the restart has no worker any more. Such a message is due two
+            // minutes after it was taken.
             let is_cut_off = |send: &Value| {
                 let due: Timestamp = send["due_at"].as_str().unwrap().parse().unwrap();
                 due < started + SignedDuration::from_mins(2)
@@ -368,7 +370,8 @@ async fn messages_survive_workers_that_are_killed_while_they_send() {
         })
     };
     let sends = settled(true).await;
-    // Of those whose worker was killed nobody knows; what the provider did take it tells of.
+    // The outcome of a message whose worker was killed is unknown, until a callback reports that the provider
+    // accepted the message.
     let with = |sends: &BTreeMap<String, Value>, status: &str| {
         sends
             .iter()
@@ -388,7 +391,7 @@ async fn messages_survive_workers_that_are_killed_while_they_send() {
     assert!(sent <= arrived && arrived <= count);
     assert!(count - arrived <= 8 * kills, "{} were taken long before they were sent", count - arrived);
     for mut message in stage.twilio.taken() {
-        // At the port where the platform was then nobody is.
+        // The platform now listens on another port than when it sent the message.
         let callback = message.form.get_mut("StatusCallback").unwrap();
         *callback = format!("{}/api/{}", stage.platform.url, callback.split_once("/api/").unwrap().1);
         assert_eq!(stage.twilio.status(&message, "delivered", None).await, 204);
@@ -397,7 +400,7 @@ async fn messages_survive_workers_that_are_killed_while_they_send() {
     let unknown = with(&sends, "unknown");
     assert_eq!((with(&sends, "delivered").len(), unknown.len()), (arrived, count - arrived));
     assert_eq!(stage.check_once(), arrived, "nobody was sent it again");
-    // Nothing is heard of the others for a day. Then another campaign may have them.
+    // A message without a callback for a day is given up. Then another campaign may send to its customer.
     for customer in &unknown {
         stage.overdue(&first, &person(customer)).await;
     }
@@ -413,7 +416,8 @@ async fn messages_survive_workers_that_are_killed_while_they_send() {
     assert_eq!(with(&stage.sends(&second).await, "sent"), unknown);
 }
 
-/// A processor that others keep busy: at each message everything stands still for longer than a turn may be missed by.
+/// Simulates a processor that other work keeps busy: each message blocks the only thread for 35 ms, longer than a
+/// turn may be late.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_message_that_misses_its_turn_gets_another_from_the_same_worker() {
     let stall = |_: &BTreeMap<String, String>, _| {
@@ -438,7 +442,7 @@ async fn a_message_that_misses_its_turn_gets_another_from_the_same_worker() {
     println!("{count} messages: {leases} writes to lease turns, {taken} to take, {given_back} to give back");
     assert!(leases > 30, "no turn was missed");
     assert_eq!(calls("campaign-scheduler", "send.note"), 0, "the schedule had to queue messages again");
-    // A lease is one write, for some messages at a time, but for the first one of a batch.
+    // A lease of turns is one write for several messages, except for the first message of a batch.
     assert!(leases <= 5 * count as u64, "{leases} writes to lease turns");
     assert!(taken <= 4 * count as u64, "{taken} times a message was taken");
 }
@@ -461,8 +465,8 @@ async fn what_the_queue_brings_twice_is_sent_once() {
             json!({ "messageId": send["id"], "body": body })
         })
         .collect();
-    // Four workers get all of them as well, while the queue's own do. A message that another worker has just given back
-    // is reported, and comes again.
+    // Four more workers get all messages while the queue's own workers send them. A message that another worker
+    // has just returned to the queue is reported as failed, and is retried.
     let again = (0..4).map(|_| {
         patiently(Duration::from_secs(30), || async {
             let invoked = stage.platform.invoke("MessageSenderFunction", json!({ "Records": records })).await;
@@ -508,10 +512,10 @@ async fn who_says_stop_gets_nothing_even_if_it_is_queued() {
         assert_eq!(stage.twilio.reply(of(&taken, &people[0]).unwrap(), text).await, 200);
         assert_eq!(consent(&people[0]).await, granted, "after {text}");
     }
-    // By the provider's word.
+    // The provider reports that the customer opted out.
     assert_eq!(stage.twilio.status(of(&taken, &people[1]).unwrap(), "failed", Some(63033)).await, 204);
     assert_eq!(consent(&people[1]).await, false);
-    // A message that waits in the queue when its customer says stop.
+    // The customer opts out while a message is queued.
     let second = stage.campaign(json!({ "template": { "channel": "sms", "text": "Hello {{name}}" } })).await;
     let id: domain::id::CampaignId = second.parse().unwrap();
     let account = &stage.api.credentials.account_id;
@@ -535,7 +539,7 @@ async fn a_number_is_one_customer_in_every_form_and_stop_is_heard_in_each() {
     let Some(stage) = Stage::new(accept).await else { return };
     let url = stage.inbound_url().await;
     let mut kept = BTreeMap::new();
-    // As typed; as kept, which is where messages go; as a provider or another till names it.
+    // Number as typed; number as stored, to which messages go; number as a provider or another till gives it.
     for (typed, phone, named) in [
         ("+52 55 0000 0001", "+525500000001", "+5215500000001"),
         ("+52 1 55 0000 0002", "+5215500000002", "+525500000002"),
@@ -568,7 +572,7 @@ async fn a_number_is_one_customer_in_every_form_and_stop_is_heard_in_each() {
         }
         kept.insert(phone, (id, named));
     }
-    // A landline is not the mobile number that has its digits behind a 9.
+    // A landline number and the mobile number with a 9 before its digits are two customers.
     let (landline, mobile) = (stage.enrol("+551123456789").await, stage.enrol("+5511923456789").await);
     assert_eq!((landline.status.as_u16(), mobile.status.as_u16()), (201, 201));
     let (landline, mobile) = (landline.text_at("customer_id"), mobile.text_at("customer_id"));
@@ -582,7 +586,7 @@ async fn a_number_is_one_customer_in_every_form_and_stop_is_heard_in_each() {
         let taken = stage.twilio.taken();
         let message = taken.iter().find(|message| message.to == format!("whatsapp:{phone}"));
         let message = message.unwrap_or_else(|| panic!("nothing was sent to {phone}"));
-        // The message says whose it is, whatever the number.
+        // The callback identifies its message, whatever number it contains.
         for to in [format!("whatsapp:{named}"), "whatsapp:MX.1A2B3C".to_owned(), String::new()] {
             assert_eq!(
                 stage.twilio.says(&url, &format!("whatsapp:{named}"), &[("Body", "START")]).await,
@@ -602,7 +606,7 @@ async fn customers_whose_forms_were_told_apart_are_both_found_and_both_silenced(
     let (url, table) = (stage.inbound_url().await, &stage.platform.table);
     let account = &stage.api.credentials.account_id;
     let key = accounts::signing_key(table, account).await.unwrap();
-    // As it was stored when a number's form was its identity.
+    // A customer as stored by an earlier version, in which each form of a number was a separate identity.
     let before = async |stored: &str| {
         let id = stage.enrol(&phone()).await.text_at("customer_id");
         let old = stamps::customers::read(table, account, &id.parse().unwrap()).await.unwrap().unwrap();
@@ -629,7 +633,7 @@ async fn customers_whose_forms_were_told_apart_are_both_found_and_both_silenced(
         assert_eq!(stage.twilio.says(&url, "whatsapp:+5215500000021", &[("Body", text)]).await, 200);
         assert_eq!((stage.consent(&with).await, stage.consent(&without).await), (granted, granted));
     }
-    // With the trunk prefix that was taken for part of the number.
+    // A number stored with its trunk prefix.
     let trunk = before("+4407911123457").await;
     assert_eq!(stage.found("+44 7911 123457").await, [trunk.as_str()]);
     assert_eq!(stage.enrol("+44 (0)7911 123457").await.text_at("customer_id"), trunk);
@@ -719,7 +723,8 @@ async fn a_pause_stops_it_and_resuming_skips_who_was_sent_it() {
         .await;
     stage.step(&campaign, "pause").await;
     let at_pause = stage.twilio.arrivals().len();
-    // What was taken before goes out; each of ten workers has a batch of ten at most.
+    // Workers send the messages that they took before the pause: at most one batch of 10 each, with at most 10
+    // workers.
     let sends = patiently(Duration::from_secs(30), || async {
         let sends = stage.sends(&campaign).await;
         (!sends.values().any(|send| send["status"] == "sending")).then_some(sends)
@@ -748,8 +753,8 @@ async fn a_sender_never_sends_more_than_80_in_any_second() {
     stage.settled(&campaign, count).await;
     assert_eq!(stage.check_once(), count);
     let arrivals = stage.twilio.arrivals();
-    // What leaves in time may arrive late on a busy machine: by so much the window is smaller. `cargo bench --bench sends`
-    // looks at whole seconds.
+    // A message that is sent in time may arrive late on a busy machine, so the window is 50 ms shorter than a
+    // second. `cargo bench --bench sends` checks whole seconds.
     let busiest = busiest(&arrivals, Duration::from_millis(950));
     let histogram = scenarios::twilio::histogram(&arrivals);
     println!("{count} messages, the busiest 950 ms had {busiest}: {histogram:?}");
@@ -758,10 +763,10 @@ async fn a_sender_never_sends_more_than_80_in_any_second() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn too_many_is_a_reason_to_wait_and_not_to_lose() {
-    // Twice too many for everybody, then it goes.
+    // Twilio refuses the first two requests for each number with a rate limit and accepts the third.
     let behave = |_: &BTreeMap<String, String>, before: usize| match before {
         0 => Behaviour::TooMany { retry_after: 1 },
-        // That is over before it is noted.
+        // This pause is over before the worker records it.
         1 => Behaviour::TooMany { retry_after: 0 },
         _ => Behaviour::Accept,
     };
@@ -795,7 +800,7 @@ async fn what_the_channel_did_not_let_through_is_sent_again_and_counted_once() {
         assert_eq!(stage.sends(&campaign).await[&person.id]["status"], expected);
     }
     eventually(|| async { (stage.counts(&campaign).await["sent"] == 2).then_some(()) }).await;
-    // What comes late of the attempt before is no news.
+    // A late callback for the previous attempt changes nothing.
     assert_eq!(stage.twilio.status(first, "sent", None).await, 204);
     assert_eq!(stage.sends(&campaign).await[&people[0].id]["status"], "deferred");
     stage.overdue(&campaign, &people[0]).await;
@@ -812,7 +817,7 @@ async fn what_the_channel_did_not_let_through_is_sent_again_and_counted_once() {
     assert_eq!(stage.sends(&campaign).await[&people[0].id]["status"], "read");
 }
 
-/// A message that is given up doesn't count for the cap until it is heard of.
+/// A message that is given up does not count towards the cap until a callback reports it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_nobody_hears_of_is_given_up_and_may_be_heard_of_yet() {
     let Some(stage) = Stage::new(|_, before| match before {
@@ -854,14 +859,14 @@ async fn a_message_that_nobody_hears_of_is_given_up_and_may_be_heard_of_yet() {
     })
     .await;
     assert_eq!(stage.twilio.taken().len(), 3, "nobody was sent it again");
-    // One has had a message, one perhaps has, and one has not.
+    // One customer has had a message; for two, no callback has arrived.
     let second = stage.campaign(json!({})).await;
     stage.step(&second, "activate").await;
     let counts = stage.settled(&second, 3).await;
     assert_eq!((&counts["sent"], &counts["refused"]), (&json!(1), &json!(2)));
     let sends = stage.sends(&second).await;
     assert_eq!(sends[&silent.id]["status"], "sent");
-    // What is heard of late doesn't take the cap away from the message that has it.
+    // A late callback does not take the cap from the message that holds it.
     given_up(late).await;
     let third = stage.campaign(json!({})).await;
     stage.step(&third, "activate").await;
@@ -883,7 +888,7 @@ async fn a_message_whose_queueing_was_cut_off_is_queued_again() {
     let campaign = stage.campaign(json!({})).await;
     stage.step(&campaign, "activate").await;
     stage.settled(&campaign, 1).await;
-    // As the scheduler leaves it when it is cut off between noting and queueing.
+    // State that the scheduler leaves if it is cut off between recording and queueing a message.
     let id = stage.sends(&campaign).await[&person.id]["id"].as_str().unwrap().parse().unwrap();
     let send = campaigns::sends::read(&stage.platform.table, &id).await.unwrap().unwrap().send;
     let cut_off = campaigns::campaign::Send {
@@ -916,7 +921,7 @@ async fn quiet_hours_put_messages_off_and_lose_none() {
         (sends.len() == 3 && sends.values().all(settled)).then_some(sends)
     })
     .await;
-    // In Kiritimati it is fourteen hours later.
+    // In Kiritimati the time is 14 hours later.
     assert_eq!(sends[&people[0].id]["status"], "sent");
     for person in &people[1..] {
         let due: Timestamp = sends[&person.id]["due_at"].as_str().unwrap().parse().unwrap();
@@ -954,7 +959,7 @@ async fn what_comes_due_in_a_pause_waits_and_is_not_left_behind_when_that_ends()
         (status(&people[0]).await == Some(json!("queued"))).then_some(())
     })
     .await;
-    // The scheduler has read the other in the pause, and writes after its end.
+    // The scheduler read the other message during the pause and writes after its end.
     stage.overdue(&quiet, &people[1]).await;
     let id = stage.sends(&quiet).await[&people[1].id]["id"].as_str().unwrap().parse().unwrap();
     let read = campaigns::sends::read(&stage.platform.table, &id).await.unwrap().unwrap();
@@ -1039,7 +1044,8 @@ async fn absences_birthdays_and_milestones_trigger_their_campaigns() {
         stage.step(&campaign, "resume").await;
         resumed.push(campaign);
     }
-    // Looking again found nobody else: what was asked for before this one is done when this one is.
+    // The scheduler found no further customers: jobs that were requested before this campaign are done when this
+    // campaign is done.
     let everybody = stage.campaign(json!({})).await;
     stage.step(&everybody, "activate").await;
     let counts = stage.settled(&everybody, 4).await;
@@ -1056,7 +1062,7 @@ async fn a_message_tells_the_customer_a_code_of_their_own() {
     let people = stage.customers(4).await;
     let pool = stage.api.pool(json!({})).await;
     stage.api.import(&pool, "code\nMISS-0001\nMISS-0002\nMISS-0003\n").await;
-    // One of them holds a code for a while: what a message tells is given for good.
+    // One customer holds a reserved code. A code in a message is claimed for good.
     let reserve = json!({ "user": people[0].id, "reserve": true });
     let claim = stage.api.public("POST", &format!("/distribute/{pool}")).json(reserve).send().await;
     let claim = claim.text_at("claim_id");
@@ -1078,8 +1084,8 @@ async fn a_message_tells_the_customer_a_code_of_their_own() {
     release.send().await.is_problem(403, "server-only");
 }
 
-/// A page enrols a stranger's number under an address of its own: neither gets a message before somebody who may has
-/// confirmed it, and a code goes to no address but a confirmed one.
+/// A page enrols a stranger's phone number with an email address of the attacker. Neither address gets a message
+/// before an authorised party confirms it, and a code is sent only to a confirmed address.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_page_says_reaches_nobody_until_it_is_confirmed() {
     let Some(stage) = Stage::new(accept).await else { return };
@@ -1103,7 +1109,7 @@ async fn what_a_page_says_reaches_nobody_until_it_is_confirmed() {
     let mail = json!({ "channel": "email", "subject": "For {{name|you}}", "text": "Take {{code}}" });
     let sms = json!({ "channel": "sms", "text": "Hello {{name|friend}}" });
     let with_code = json!({ "code_pool_id": pool, "template": mail });
-    // By its number, and by its mail.
+    // A campaign by SMS, and a campaign by mail.
     for change in [json!({ "template": sms }), with_code.clone()] {
         let campaign = stage.campaign(change).await;
         stage.step(&campaign, "activate").await;
@@ -1128,20 +1134,20 @@ async fn what_a_page_says_reaches_nobody_until_it_is_confirmed() {
         })
         .await
     };
-    // START from the number proves the number, and nothing else that was said.
+    // A START from the number confirms the number, but none of the other data.
     let said = Arrival { to: numbers[0].clone(), ..of(&taken, &person).unwrap().clone() };
     assert_eq!(stage.twilio.reply(&said, "START").await, 200);
     assert_eq!(outcome(json!({ "template": sms }), &ids[0]).await["status"], "sent");
     let greeted = stage.twilio.taken().into_iter().find(|message| message.to == numbers[0]).unwrap();
     assert_eq!(greeted.form["Body"], "Hello friend");
     assert_eq!(outcome(with_code.clone(), &ids[0]).await["reason"], "unconfirmed");
-    // So does a card shown at the till: the address stays unconfirmed.
+    // A card shown at the till confirms the number too. The email address stays unconfirmed.
     let path = format!("/customers/{}/card?program_id={}", ids[1], stage.program);
     let token = api.get(&path).await.text_at("token");
     assert_eq!(api.post("/stamps", json!({ "token": token })).await.status, 201);
     assert_eq!(outcome(json!({ "template": sms }), &ids[1]).await["status"], "sent");
     assert_eq!(outcome(with_code.clone(), &ids[1]).await["reason"], "unconfirmed");
-    // The shop confirms its customer's own address.
+    // The shop confirms its customer's email address.
     let shop = json!({ "program_id": stage.program, "phone": numbers[1], "email": ada, "consent": true });
     assert_eq!(api.post("/enrollments", shop).await.status, 200);
     assert_eq!(outcome(with_code.clone(), &ids[1]).await["status"], "sent");
@@ -1151,7 +1157,7 @@ async fn what_a_page_says_reaches_nobody_until_it_is_confirmed() {
     let codes = api.all(&format!("/code-pools/{pool}/codes")).await;
     let left = codes.iter().filter(|code| code["status"] == "available").count();
     assert_eq!(left, 1, "no code was spent on what was refused");
-    // What the shop refuses on a customer's behalf is final, whatever pages say.
+    // An opt-out that the shop records is final, whatever a page submits.
     let shop = json!({ "program_id": stage.program, "phone": numbers[1], "consent": false });
     api.post("/enrollments", shop).await.ok();
     let page = json!({ "program_id": stage.program, "phone": numbers[1], "consent": true });
@@ -1159,7 +1165,8 @@ async fn what_a_page_says_reaches_nobody_until_it_is_confirmed() {
     assert_eq!(outcome(json!({ "template": sms }), &ids[1]).await["reason"], "opted_out");
 }
 
-/// A page can give anybody another program's card: no message follows from it before a visit, whoever was first.
+/// A page can enrol any number in another program. That card causes no message before a visit, whichever
+/// enrolment came first.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_card_that_a_page_gave_brings_no_messages_before_a_visit() {
     let Some(stage) = Stage::new(accept).await else { return };
@@ -1168,7 +1175,7 @@ async fn a_card_that_a_page_gave_brings_no_messages_before_a_visit() {
     let other = api.program(json!({})).await;
     let body = json!({ "program_id": other, "phone": person.phone, "consent": true });
     assert_eq!(api.public("POST", "/enrollments").json(body.clone()).send().await.status, 202);
-    // A page was there first, and the shop enrolled the customer in its own program afterwards.
+    // Here the page's enrolment comes first, and the shop enrols the customer in its own program afterwards.
     let phone = phone();
     let body = json!({ "program_id": other, "phone": phone, "consent": true });
     assert_eq!(api.public("POST", "/enrollments").json(body).send().await.status, 202);
@@ -1213,7 +1220,7 @@ async fn numbers_outside_the_programs_countries_get_no_message() {
     assert_eq!(stage.sends(&campaign).await[&jo]["reason"], "country_not_served");
     let taken = stage.twilio.taken();
     assert!(taken.len() == 1 && taken[0].to == person.phone, "{taken:?}");
-    // A mail goes to no country.
+    // Countries do not apply to mails.
     let template = json!({ "channel": "email", "subject": "Hi", "text": "Hello" });
     let campaign = stage.campaign(json!({ "template": template })).await;
     stage.step(&campaign, "activate").await;
@@ -1221,7 +1228,7 @@ async fn numbers_outside_the_programs_countries_get_no_message() {
     assert_eq!(stage.sends(&campaign).await[&jo]["status"], "sent");
 }
 
-/// A code that was claimed long ago has left the table.
+/// A code that was claimed long ago has been archived from the table.
 #[tokio::test(flavor = "multi_thread")]
 async fn whose_code_was_archived_gets_another() {
     let Some(stage) = Stage::new(accept).await else { return };
@@ -1244,7 +1251,8 @@ async fn whose_code_was_archived_gets_another() {
     assert_eq!(stage.twilio.taken()[0].form["Body"], "Take MISS-0001");
 }
 
-/// What is wrong with the account is no message's fault: they are sent when it is mended.
+/// An error of the provider's account is not a failure of the messages, which are sent once the account is
+/// repaired.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_that_loses_its_sender_loses_no_message() {
     static IS_WRONG: AtomicBool = AtomicBool::new(true);
@@ -1266,7 +1274,7 @@ async fn an_account_that_loses_its_sender_loses_no_message() {
     stage.api.secret("PUT", "/providers/twilio").json(without).send().await.ok();
     let body = json!({ "kind": "campaign_message", "send_id": sends[0]["id"] }).to_string();
     let event = json!({ "Records": [{ "messageId": "1", "body": body }] });
-    // Unless a worker has it that was still told of the sender, it comes again.
+    // The message is reported as failed and retried, unless a worker takes it that still has the old sender.
     let reported = || async {
         let answer = stage.platform.invoke("MessageSenderFunction", event.clone()).await.unwrap();
         (answer["batchItemFailures"] == json!([{ "itemIdentifier": "1" }])).then_some(())
@@ -1281,7 +1289,7 @@ async fn an_account_that_loses_its_sender_loses_no_message() {
     assert_eq!(stage.check_once(), 3);
 }
 
-/// Mails of campaigns have a pace of their own, which leaves room for those that somebody waits for.
+/// Mails of campaigns have a rate of their own, which leaves capacity for the mails that a user waits for.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_campaign_by_mail_keeps_to_its_pace() {
     let Some(stage) = Stage::new(accept).await else { return };
@@ -1299,7 +1307,7 @@ async fn a_campaign_by_mail_keeps_to_its_pace() {
     let mut times: Vec<Timestamp> =
         sends.values().map(|send| send["sent_at"].as_str().unwrap().parse().unwrap()).collect();
     times.sort();
-    // Ten a second; that it was sent is noted some milliseconds later.
+    // The rate is 10 a second. The send time is recorded some milliseconds after the send.
     let densest = times.windows(11).map(|some| some[10].duration_since(some[0])).min().unwrap();
     assert!(densest > SignedDuration::from_millis(800), "{densest:?}");
 }

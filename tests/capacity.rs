@@ -1,4 +1,4 @@
-//! What things cost and where they get hot: `docs/cost.md` and `docs/scaling.md` say what is recorded.
+//! Costs and hot partitions: `docs/cost.md` and `docs/scaling.md` agree with the recorded numbers.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,8 @@ use scenarios::{
     simulation::{Mix, Partitions},
 };
 
-/// Not above what is documented, and not so far below that the document would be wrong.
+/// Returns true if the measured value is at most 3% (and 0.05) above the documented one and at most 10% (and 0.1)
+/// below it.
 fn holds(measured: f64, documented: f64) -> bool {
     let size = documented.abs();
     (documented - 0.1 * size - 0.1..=documented + 0.03 * size + 0.05).contains(&measured)
@@ -26,7 +27,8 @@ async fn each_action_takes_the_documented_units_and_is_limited_by_the_documented
     let Some(platform) = platform(data.path(), false, Faults::default()).await else { return };
     let stage = Stage::set(platform).await;
     let mut wrong = Vec::new();
-    // How many messages of a campaign share a batch is chance: their line is what the benchmark printed.
+    // The number of a campaign's messages in a batch is random, so that row is checked only against the
+    // benchmark's output.
     for cost in prices::COSTS.iter().copied().filter(|cost| cost.action != Action::Message) {
         let Cost {
             action,
@@ -120,9 +122,9 @@ fn a_partition_takes_1_000_write_and_3_000_read_units_a_second() {
         (vec![("WL#wl_1", 0.0, 1.0)], 1000.0, "`WL#waitlist`"),
         (vec![("WL#wl_1", 0.0, 4.0)], 250.0, "`WL#waitlist`"),
         (vec![("KEY#key_1", 2.0, 0.0)], 1500.0, "`KEY#key`"),
-        // Both at once: what is hot first decides.
+        // Two partitions at once: the one that becomes hot first decides.
         (vec![("KEY#key_1", 2.0, 0.0), ("WL#wl_1", 1.0, 1.0)], 1000.0, "`WL#waitlist`"),
-        // Each person has another one.
+        // Each person has a partition of their own.
         (vec![("SUB#sub_1", 50.0, 50.0), ("KEY#key_1", 1.0, 0.0)], 3000.0, "`KEY#key`"),
     ] {
         let limit = limit(&charges).unwrap();

@@ -1,5 +1,5 @@
-//! Codes under contention, checked by a history of every request and its answer: no code
-//! twice, one a user, none lost, and "exhausted" only when it was true.
+//! Codes under contention, checked by a history of every request and its answer: no code is given twice, a user
+//! gets one code, no code is lost, and "exhausted" is only answered when it is true.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -16,13 +16,13 @@ use serde_json::{Value, json};
 
 use crate::process::Victim;
 
-/// What a user was told, and between which moments.
+/// Answer to a user, with the times of the request and of the answer.
 #[derive(Clone, Debug)]
 struct Event {
     user: usize,
     asked: Instant,
     told: Instant,
-    /// The code, or that there is none.
+    /// Code, or `None` if no code was left.
     answer: Option<String>,
 }
 
@@ -34,12 +34,12 @@ impl History {
         self.0.lock().unwrap().push(event);
     }
 
-    /// Checks everything that was ever told.
+    /// Checks all answers.
     fn check(&self, codes: usize, users: usize) -> HashMap<usize, String> {
         let events = self.0.lock().unwrap();
         let mut given: HashMap<usize, String> = HashMap::new();
         let mut owners: HashMap<&str, usize> = HashMap::new();
-        // When each user who got a code asked for the first time: not before that it was given.
+        // Time of the first request of each user. A user's code was not given before that time.
         let mut first_asked: BTreeMap<usize, Instant> = BTreeMap::new();
         for event in events.iter() {
             let asked = first_asked.entry(event.user).or_insert(event.asked);
@@ -65,10 +65,10 @@ impl History {
     }
 }
 
-/// The most lots that a pool has before it puts the ends of a year into one.
+/// Maximum number of lots in a pool before the end dates of one year share a lot.
 const LOTS: usize = 60;
 
-/// Codes of one lot without an end, or of several that end one after the other.
+/// Returns codes of one lot without an end date, or of several lots with different end dates.
 fn csv(codes: usize, lots: usize) -> String {
     let soonest = Timestamp::now() + SignedDuration::from_hours(24 * 35);
     let end = |lot: usize| match lots {
@@ -79,7 +79,7 @@ fn csv(codes: usize, lots: usize) -> String {
         .fold("code,expires_at\n".to_owned(), |csv, n| csv + &format!("CODE-{n:06},{}\n", end(n % lots)))
 }
 
-/// Asks until there is an answer, as any client would.
+/// Retries a claim until it is decided, as any client would.
 async fn ask(api: &dyn Fn() -> Api, pool: &str, user: usize, history: &History) {
     let asked = Instant::now();
     let answer = patiently(Duration::from_secs(120), || async {
@@ -101,7 +101,7 @@ async fn ask(api: &dyn Fn() -> Api, pool: &str, user: usize, history: &History) 
     history.add(Event { user, asked, told: Instant::now(), answer });
 }
 
-/// Each user asks, some twice at once, and most of them once more later.
+/// Claims a code for each user. Some users claim twice at once, and half as many again claim once more later.
 async fn rush(api: &dyn Fn() -> Api, pool: &str, users: usize, in_flight: usize, seed: u64) -> History {
     let history = History::default();
     let mut dice = Dice(seed);
@@ -110,7 +110,7 @@ async fn rush(api: &dyn Fn() -> Api, pool: &str, users: usize, in_flight: usize,
     for position in (1..requests.len()).rev() {
         requests.swap(position, dice.below(position + 1));
     }
-    // Duplicates that arrive together with the first.
+    // Duplicates that arrive together with the first request.
     requests.extend((0..users / 5).map(|_| dice.below(users)));
     let asking = requests.into_iter().map(|user| ask(api, pool, user, &history));
     futures_util::stream::iter(asking).buffer_unordered(in_flight).for_each(|()| async {}).await;
@@ -149,14 +149,15 @@ async fn a_thousand_claimers_get_each_code_once() {
             "{codes} codes in {lots} lots, {users} users: {} given, {per_claim:.3} transactions each",
             given.len()
         );
-        // Repeated answers cost no transaction; of many codes hardly two choose the same.
+        // Repeated answers cost no transaction. With many codes, two claimers rarely choose the same code.
         if codes > users {
             assert!(per_claim < 1.1, "{per_claim}");
         }
     }
 }
 
-/// One look at a random place, one at the beginning of a partition, and at most two pages of each of the eight partitions: 8 codes, and 64.
+/// Maximum number of reads of a claim: one at a random place, one at the beginning of a partition, and two pages
+/// (of 8 and of 64 codes) of each of the eight partitions.
 const READS: u64 = 2 + 2 * 8;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -174,7 +175,7 @@ async fn a_claim_costs_the_same_however_many_lots_have_nothing() {
             let reserved = api.post(&path, json!({ "user": format!("user-{user}"), "reserve": true })).await;
             held.push(reserved.text_at("claim_id"));
         }
-        // What was held goes without a look at the shelf, which names all the lots still.
+        // A confirmed code leaves the stock without a change of the shelf, which still lists all lots.
         for claim in held.iter().filter(|_| confirmed) {
             assert_eq!(api.post(&format!("/claims/{claim}/confirm"), json!({})).await.status, 200);
         }
@@ -188,7 +189,8 @@ async fn a_claim_costs_the_same_however_many_lots_have_nothing() {
         assert!(reads <= READS, "{lots} lots, {confirmed}: {reads} reads");
         assert_eq!(writes, 1);
 
-        // Everything is held, or given: each is told so, by bounded reads. Held codes may come back: they are read twice.
+        // All codes are reserved or claimed. Each claim learns so with a bounded number of reads. Reserved codes
+        // may return, so they are read twice.
         let reads = calls("claim.stock");
         let late = 24;
         let asking = (0..late).map(|n| {
@@ -202,12 +204,12 @@ async fn a_claim_costs_the_same_however_many_lots_have_nothing() {
         println!("{lots} lots, the others confirmed: {confirmed}: {each} reads until there is none");
         assert!(each < 2 * READS, "{each}");
         if confirmed {
-            // It is known by now that nothing is left.
+            // The pool is now known to be empty.
             let reads = calls("claim.stock");
             api.claim(&pool, "too late").await.is_problem(409, "codes-exhausted");
             assert_eq!(calls("claim.stock"), reads);
         } else {
-            // What is given back can be had, and nothing else.
+            // A released code can be claimed, and no other one.
             assert_eq!(api.post(&format!("/claims/{}/release", held[0]), json!({})).await.status, 200);
             assert_eq!(api.claim(&pool, "bo").await.status, 201);
             api.claim(&pool, "cy").await.is_problem(409, "codes-exhausted");
@@ -293,7 +295,7 @@ async fn claims_survive_throttles_conflicts_and_lost_answers() {
     let calm = platform(data.path(), false, Faults::default()).await.unwrap();
     let api = Api::new(calm.credentials.clone());
     assert_eq!(statuses(&api, &pool).await, BTreeMap::from([("claimed".to_owned(), codes)]));
-    // Everything derived is exact as well, once it has followed.
+    // All derived numbers become exact as well.
     patiently(Duration::from_secs(60), || async {
         (api.get(&format!("/code-pools/{pool}")).await.ok()["counts"]["claimed"] == codes).then_some(())
     })
@@ -327,7 +329,7 @@ async fn claims_survive_a_process_that_is_killed_and_restarted() {
         }
     }
     assert_eq!(killed, 3);
-    // A retry after all that gives the same code.
+    // A later retry gives the same code.
     let given = history.check(codes, users);
     for (user, code) in given.iter().take(50) {
         let again = followed().claim(&pool, &format!("user-{user}")).await;
@@ -362,7 +364,7 @@ async fn reservations_that_lapse(codes: usize, users: usize, lots: usize) {
             let body = json!({ "user": format!("user-{user}"), "reserve": 1 });
             let path = format!("/distribute/{pool}");
             let reserved = patiently(Duration::from_secs(60), || async {
-                // So many people at so few codes: somebody may lose for seconds.
+                // With so many claimers for so few codes, a claim may lose its conflicts for seconds.
                 Some(api.post(&path, body.clone()).await).filter(|reply| !reply.is_undecided())
             })
             .await;
@@ -378,7 +380,7 @@ async fn reservations_that_lapse(codes: usize, users: usize, lots: usize) {
                 eventually(settled).await
             };
             match mood {
-                // Walks away.
+                // The user never returns.
                 0 => {}
                 1 => {
                     settle("release").await;
@@ -400,7 +402,7 @@ async fn reservations_that_lapse(codes: usize, users: usize, lots: usize) {
         }
     });
     futures_util::stream::iter(visiting).buffer_unordered(in_flight(64)).for_each(|()| async {}).await;
-    // Whatever is not confirmed comes back, and can be had by those who come now.
+    // Every unconfirmed code returns to the pool and can be claimed by later users.
     let left = codes - confirmed.lock().unwrap().len();
     for user in 0..left {
         let code = patiently(Duration::from_secs(20), || async {

@@ -1,4 +1,4 @@
-//! Code pools: settings, claims, reservations, what is shown to whom, and what follows.
+//! Code pools: settings, claims, reservations, visibility of codes, and derived data.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use scenarios::{Api, Reply, embedded, eventually, platform, unique};
 use serde_json::{Value, json};
 
-/// A pool with these codes, one a line.
+/// Creates a pool with these codes, one a line.
 async fn pool_of(api: &Api, settings: Value, lines: &[&str]) -> String {
     let pool = api.pool(settings).await;
     let import = api.import(&pool, format!("code,platform,expires_at\n{}\n", lines.join("\n"))).await;
@@ -28,7 +28,7 @@ async fn counts(api: &Api, pool: &str) -> Value {
     api.get(&format!("/code-pools/{pool}")).await.ok()["counts"].clone()
 }
 
-/// A code of the pool, claimed at some other time.
+/// Claims a code of the pool at a given time.
 pub async fn claim_at(platform: &Platform, api: &Api, pool: &str, user: &str, at: Timestamp) -> ClaimId {
     api.import(pool, format!("code\nAT-{}\n", unique())).await;
     let pool: CodePoolId = pool.parse().unwrap();
@@ -91,7 +91,7 @@ async fn a_user_has_one_code_and_sees_it_again() {
     for header in ["ratelimit", "ratelimit-policy", "x-ratelimit-remaining"] {
         assert!(!ada.header(header).is_empty(), "{header}");
     }
-    // In another spelling, and with a fresh or a used key: the same code.
+    // Other spellings of the address, with a new or a used idempotency key, get the same code.
     for user in ["adal@gmail.com", "Ada.L+x@Gmail.com"] {
         for key in ["k1", "k2", "k2"] {
             let call = api
@@ -151,7 +151,8 @@ async fn codes_are_masked_and_a_reveal_is_on_record() {
     };
     assert_eq!(reveals(&log), 1);
     assert!(!log.to_string().contains("ABCDEFGHIJKLXYZ"));
-    // Repeated with its key, it shows the code again and is on record once.
+    // A repetition with the same idempotency key reveals the code again, and the audit log has one entry for
+    // both.
     for _ in 0..2 {
         let call =
             api.secret("POST", &format!("/codes/{id}/reveal")).header("idempotency-key", &format!("r{id}"));
@@ -189,7 +190,7 @@ async fn each_refusal_has_a_problem_of_its_own() {
     assert_eq!(claim(&api, &pool, json!({ "user": "ada", "platform": "ios" })).await.status, 201);
     assert_eq!(claim(&api, &pool, json!({ "user": "bo" })).await.status, 201);
     claim(&api, &pool, json!({ "user": "cy" })).await.is_problem(409, "codes-exhausted");
-    // Whoever has a code keeps it, whatever becomes of the pool.
+    // A user keeps a claimed code, whatever happens to the pool.
     set(json!({ "status": "completed" })).await;
     assert_eq!(claim(&api, &pool, json!({ "user": "ada" })).await.status, 200);
     let refused = api.post(&format!("/code-pools/{pool}/imports"), json!({})).await;
@@ -210,7 +211,7 @@ async fn each_refusal_has_a_problem_of_its_own() {
     ] {
         claim(&api, &pool, body).await.refuses(path);
     }
-    // Cursors of other lists, and of none.
+    // Cursors of other lists, and invalid cursors.
     for cursor in ["MXzDqQ", "MXxa", "MXxwb29sX3g"] {
         for list in ["codes", "imports", "events"] {
             let page = api.get(&format!("/code-pools/{pool}/{list}?cursor={cursor}")).await;
@@ -247,7 +248,7 @@ async fn claims_are_limited_by_address_and_uploads_by_account() {
     let changed = api.secret("PATCH", "/account").json(limits).send().await;
     assert_eq!(changed.status, 200, "{}", changed.text);
     let pool = pool_of(&api, json!({}), &["CODE-0001", "CODE-0002", "CODE-0003"]).await;
-    // In a minute that may end between two calls, some more are let through than in one.
+    // The minute may end between two calls, so more calls than the limit may succeed.
     let mut refused = None;
     for n in 0..8 {
         let reply = claim(&api, &pool, json!({ "user": format!("u{n}") })).await;
@@ -278,7 +279,7 @@ async fn platforms_are_kept_apart() {
         let pool = pool.clone();
         async move { claim(&api, &pool, json!({ "user": user, "platform": platform })).await }
     };
-    // What serves the one platform goes before what serves all.
+    // Codes for the requested platform are given before codes for all platforms.
     assert_eq!(get("a", "ios").await.text_at("code"), "I-0001");
     assert_eq!(get("b", "android").await.text_at("code"), "A-0001");
     assert!(get("c", "ios").await.text_at("code").starts_with("U-"));
@@ -330,7 +331,7 @@ async fn a_reservation_holds_a_code_and_does_not_show_it() {
         (200, &reserved.json["reserved_until"])
     );
 
-    // A page can't hold a code for longer than the pool's owner would.
+    // A page cannot reserve a code for longer than the pool's setting.
     let other = pool_of(&api, json!({ "reservation_seconds": 60 }), &["RESERVED-CODE-2"]).await;
     let long = claim(&api, &other, json!({ "user": "ada", "reserve": 86_400 })).await;
     let end: Timestamp = long.text_at("reserved_until").parse().unwrap();
@@ -351,7 +352,7 @@ async fn a_confirmed_reservation_is_a_claim() {
     let api = Api::shared();
     let pool = pool_of(&api, json!({}), &["CONFIRMED-CODE", "ASKED-FOR-CODE"]).await;
     let reserved = claim(&api, &pool, json!({ "user": "ada", "reserve": true })).await;
-    // A pause takes back nothing that was promised.
+    // A pause does not affect existing reservations.
     let paused = api.secret("PATCH", &format!("/code-pools/{pool}")).header("if-match", "*");
     paused.json(json!({ "status": "paused" })).send().await.ok();
     let id = reserved.text_at("claim_id");
@@ -362,7 +363,7 @@ async fn a_confirmed_reservation_is_a_claim() {
     settle("release").await.is_problem(409, "claim-confirmed");
     let open = api.secret("PATCH", &format!("/code-pools/{pool}")).header("if-match", "*");
     open.json(json!({ "status": "active" })).send().await.ok();
-    // Asking for a code while one is reserved is to confirm it.
+    // A claim by a user with a reservation confirms the reservation.
     claim(&api, &pool, json!({ "user": "bo", "reserve": true })).await.ok();
     let asked = claim(&api, &pool, json!({ "user": "bo" })).await;
     assert_eq!((asked.status.as_u16(), asked.text_at("status")), (200, "claimed".to_owned()));
@@ -370,7 +371,7 @@ async fn a_confirmed_reservation_is_a_claim() {
     eventually(|| async { (counts(&api, &pool).await["claimed"] == 2).then_some(()) }).await;
 }
 
-/// A page names whatever user it likes: where that is too little, only servers claim.
+/// A page can claim for any user that it names. A pool that must prevent this accepts claims from servers only.
 #[tokio::test]
 async fn a_pool_for_servers_gives_pages_nothing() {
     let api = Api::shared();
@@ -388,7 +389,7 @@ async fn a_pool_for_servers_gives_pages_nothing() {
         assert!(!refused.text.contains("SERVED") && !refused.text.contains("DED"), "{}", refused.text);
     }
     assert_eq!(counts(&api, &pool).await["remaining"], 1, "pages took nothing");
-    // What a page reserved before the pool was closed to pages, pages settle no more.
+    // A page can no longer settle a reservation that it made before the pool was closed to pages.
     let set = async |claims: &str| {
         let call = api.secret("PATCH", &format!("/code-pools/{pool}")).header("if-match", "*");
         call.json(json!({ "claims": claims })).send().await.ok()
@@ -407,7 +408,7 @@ async fn a_pool_for_servers_gives_pages_nothing() {
     unknown.json(json!({ "claims": "nobody" })).send().await.refuses("claims");
 }
 
-/// Whatever the pool says, a page has no say in what a server claimed or reserved for somebody.
+/// In any pool, a page can neither see nor change a code that a server claimed or reserved.
 #[tokio::test]
 async fn what_a_server_reserves_or_claims_no_page_gets() {
     let api = Api::shared();
@@ -419,11 +420,11 @@ async fn what_a_server_reserves_or_claims_no_page_gets() {
     };
     let status = async |claim: &str| api.get(&format!("/claims/{claim}")).await.ok()["status"].clone();
     let reserved = api.post(&distribute, json!({ "user": "ada", "reserve": 600 })).await.text_at("claim_id");
-    // A page that was there first keeps no hold on what the server goes on with.
+    // A page that reserved first loses control once the server continues with the reservation.
     let first = claim(&api, &pool, json!({ "user": "bo", "reserve": 5 })).await.text_at("claim_id");
     let taken = api.post(&distribute, json!({ "user": "bo", "reserve": 600 })).await;
     assert_eq!((taken.status.as_u16(), taken.text_at("claim_id")), (200, first.clone()));
-    // Nor does the page decide how long that lasts.
+    // The duration is the server's, not the page's.
     let until: Timestamp = taken.text_at("reserved_until").parse().unwrap();
     assert!(until > Timestamp::now() + SignedDuration::from_secs(500), "{until}");
     for (user, id) in [("ada", &reserved), ("bo", &first)] {
@@ -437,7 +438,7 @@ async fn what_a_server_reserves_or_claims_no_page_gets() {
         }
         assert_eq!(status(id).await, "reserved", "the page changed nothing");
     }
-    // Confirmed or claimed, it still is the server's to show.
+    // A confirmed or claimed code is still shown to the server only.
     assert_eq!(
         api.post(&format!("/claims/{reserved}/confirm"), json!({})).await.text_at("status"),
         "claimed"
@@ -448,7 +449,7 @@ async fn what_a_server_reserves_or_claims_no_page_gets() {
         settle(id, "confirm").await.is_problem(403, "server-only");
     }
     assert_eq!(api.claim(&pool, "ada").await.status, 200, "the server sees it again");
-    // What a page reserved, the page confirms.
+    // A page can confirm its own reservation.
     assert_eq!(api.post(&format!("/claims/{first}/release"), json!({})).await.text_at("status"), "released");
     let own = claim(&api, &pool, json!({ "user": "di", "reserve": true })).await.text_at("claim_id");
     assert_eq!(settle(&own, "confirm").await.text_at("status"), "claimed");
@@ -526,7 +527,7 @@ async fn low_stock_is_said_once_for_each_threshold_and_replays_change_no_number(
     }
     let expected = json!({ "imported": 20, "claimed": 20, "redeemed": 0, "remaining": 0 });
     assert_eq!((counts(&api, &pool).await, low().await.len()), (expected, 3));
-    // Filled up, and emptied again: that is worth another word.
+    // The stock is filled up and exhausted again, which causes another event.
     api.import(&pool, "code\nMORE-0001\n").await;
     api.claim(&pool, "one more").await.ok();
     eventually(|| async { (low().await.len() == 4).then_some(()) }).await;
@@ -552,7 +553,7 @@ async fn codes_used_long_ago_move_into_a_file_and_stay_their_users() {
     let line = running.bucket.read(&place.object, place.offset, place.length).await.unwrap();
     let line = String::from_utf8(line).unwrap();
     assert!(line.starts_with(&format!("{text},")) && !line.contains('\n'), "{line}");
-    // Whoever had it still has it; it is masked, revealed and kept from coming back as before.
+    // The user keeps an archived code. The code is masked, revealed and deduplicated at imports as before.
     assert_eq!(api.claim(&pool, "old").await.text_at("code"), text);
     let reveal = format!("/codes/{}/reveal", archived.code_id);
     assert_eq!(api.post(&reveal, json!({})).await.text_at("code"), text);

@@ -1,4 +1,4 @@
-//! Costs in operations, and the proof that the list of access patterns is the truth.
+//! Costs in operations, and a test that the list of access patterns is complete and exact.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,7 +14,7 @@ use scenarios::{
 };
 use serde_json::json;
 
-/// The calls between two readings of the meter.
+/// Returns the calls between two readings of the meter.
 fn spent(
     before: &BTreeMap<&'static str, u64>,
     after: &BTreeMap<&'static str, u64>,
@@ -33,7 +33,7 @@ async fn a_position_takes_at_most_four_reads_and_a_join_six_calls() {
     let api = Api::new(platform.credentials.clone());
     let waitlist = api.waitlist(json!({})).await;
     let ada = api.join(&waitlist, &address("ada"), None).await;
-    // Quiet: all that follows from the join has been counted, and endpoints told of it, if there were any.
+    // Waits until all effects of the join are counted and its event is matched with webhook endpoints.
     eventually(|| async {
         let told = platform.meter.snapshot().contains_key("webhook.endpoints");
         (told && api.get(&format!("/waitlists/{waitlist}")).await.ok()["counts"]["active"] == 1).then_some(())
@@ -43,14 +43,14 @@ async fn a_position_takes_at_most_four_reads_and_a_join_six_calls() {
     let before = platform.meter.snapshot();
     api.position(&ada.id()).await;
     let calls = spent(&before, &platform.meter.snapshot());
-    // One for the key, which every request needs; three for the position.
+    // One read for the API key, as in every request, and three for the position.
     assert_eq!(
         calls,
         BTreeMap::from([("key.read", 1), ("line.leaf", 1), ("line.tree", 1), ("subscriber.read", 1)])
     );
 
     let before = platform.meter.snapshot();
-    // From another address, which is at rest.
+    // From another address, whose rate limit has no recent requests.
     api.from_host(2).join(&waitlist, &address("bo"), Some(&ada.text_at("referral_code"))).await;
     let calls = spent(&before, &platform.meter.snapshot());
     let of_the_request =
@@ -59,7 +59,7 @@ async fn a_position_takes_at_most_four_reads_and_a_join_six_calls() {
     assert_eq!(calls, [1, 1, 1, 1, 1]);
 }
 
-/// A tour of everything there is, after which every pattern has been used.
+/// A tour through all features, after which every access pattern has been used.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_access_pattern_is_exercised_and_none_is_missing() {
     let data = tempfile::tempdir().unwrap();
@@ -79,7 +79,7 @@ async fn every_access_pattern_is_exercised_and_none_is_missing() {
         assert_eq!(api.get(path).await.status, 200, "{path}");
     }
     api.secret("PATCH", "/account").json(json!({ "name": "Tour" })).send().await.ok();
-    // An owner who goes is counted against the one who stays.
+    // The deletion of an owner counts the remaining owners.
     let owner = json!({ "email": address("m"), "role": "owner" });
     let once = |path: &str| api.secret("POST", path).header("idempotency-key", path);
     let member =
@@ -111,7 +111,7 @@ async fn every_access_pattern_is_exercised_and_none_is_missing() {
     })
     .await;
     let click = json!({ "referral_code": people[0]["referral_code"] });
-    // With a publishable key: a server's visits are not limited.
+    // With a publishable key, because clicks from a server are not rate-limited.
     let visit = api.public("POST", "/referrals").header("idempotency-key", "visit");
     visit.json(click).send().await.ok();
     let own = people[0]["token"].as_str().unwrap();
@@ -182,8 +182,8 @@ async fn every_access_pattern_is_exercised_and_none_is_missing() {
     api.secret("DELETE", &format!("/code-pools/{pool}")).send().await;
     api.secret("DELETE", &format!("/waitlists/{waitlist}")).send().await;
 
-    // Each function asks what the list says that it asks, and nothing else, so that the permissions
-    // that follow from the list are neither too few nor too many. Some of it happens a moment later.
+    // Each function makes exactly the calls in the list, so that the permissions derived from the list are
+    // neither too few nor too many. Some calls happen a moment later.
     until(Duration::from_secs(30), || async {
         let differences = unlike_the_list(&platform);
         if differences.is_empty() { Ok(()) } else { Err(format!("\n{}", differences.join("\n"))) }
@@ -196,7 +196,7 @@ fn sid(prefix: &str) -> String {
     format!("{prefix}{}", "0".repeat(32))
 }
 
-/// What Twilio answers on the tour, by the last digit of the number.
+/// Decides Twilio's behaviour on the tour by the last digit of the number.
 fn answer(form: &BTreeMap<String, String>, before: usize) -> Behaviour {
     match (form["To"].chars().last(), before) {
         (Some('1'), _) => Behaviour::Refuse { status: 400, code: 21610 },
@@ -206,7 +206,7 @@ fn answer(form: &BTreeMap<String, String>, before: usize) -> Behaviour {
     }
 }
 
-/// All that a campaign does.
+/// Exercises campaigns.
 async fn campaigns(platform: &Platform, api: &Api, twilio: &FakeTwilio) {
     let once = |path: &str| api.secret("POST", path).header("idempotency-key", path);
     let settings =
@@ -241,7 +241,7 @@ async fn campaigns(platform: &Platform, api: &Api, twilio: &FakeTwilio) {
         made.push(campaign);
     }
     let sends = async || api.all(&format!("/campaigns/{}/sends", made[0])).await;
-    // One of them says stop, one waits, and of one nothing is heard.
+    // One customer opts out, one message is deferred, and one message gets no callback.
     eventually(|| async {
         for unknown in sends().await.iter().filter(|send| send["status"] == "unknown") {
             scenarios::overdue(&platform.table, unknown).await;
@@ -255,7 +255,7 @@ async fn campaigns(platform: &Platform, api: &Api, twilio: &FakeTwilio) {
     twilio.status(&taken[0], "failed", Some(63018)).await;
     twilio.status(&taken[1], "failed", Some(63033)).await;
     twilio.reply(&taken[1], "START").await;
-    // What was put off comes due while its campaign is paused.
+    // A deferred message becomes due while its campaign is paused.
     once(&format!("/campaigns/{}/pause", made[0])).json(json!({})).send().await.ok();
     let deferred = sends().await.into_iter().find(|send| send["status"] == "deferred").unwrap();
     scenarios::overdue(&platform.table, &deferred).await;
@@ -273,7 +273,7 @@ async fn campaigns(platform: &Platform, api: &Api, twilio: &FakeTwilio) {
     api.post("/stamps", visit).await.ok();
     let test = format!("/campaigns/{}/test", made[0]);
     once(&test).json(json!({ "customer_id": customers[2] })).send().await.ok();
-    // Of two the second finds no code.
+    // The second of two messages finds no code.
     let pool = api.pool(json!({})).await;
     api.import(&pool, "code\nTOUR-2001\n").await;
     let settings = json!({ "name": "Tour", "program_id": program, "trigger": { "kind": "segment" },
@@ -306,7 +306,7 @@ async fn campaigns(platform: &Platform, api: &Api, twilio: &FakeTwilio) {
     assert_eq!(api.secret("DELETE", "/providers/twilio").send().await.status, 204);
 }
 
-/// All that becomes of a message to a webhook endpoint.
+/// Exercises messages to webhook endpoints.
 async fn webhooks(platform: &Platform, api: &Api) {
     let receiver = Receiver::start(|request, before| match (request.path.as_str(), before) {
         ("/hook?first", 0) => Reply::Status(503),
@@ -347,7 +347,7 @@ async fn webhooks(platform: &Platform, api: &Api) {
         }
         once(&format!("{path}/rotate-secret")).json(json!({})).send().await.ok();
     }
-    // The slow one is quick by now. The next message finds none of them any more.
+    // The slow endpoint answers quickly now. The next message finds none of the endpoints.
     let later = jiff::Timestamp::now() + jiff::SignedDuration::from_mins(11);
     let told = |id: &str| crate::webhooks::tell(api, id, later);
     crate::webhooks::work(platform, json!({ "kind": "slow", "task": told(&made[1].0) }), later).await;
@@ -357,7 +357,7 @@ async fn webhooks(platform: &Platform, api: &Api) {
     }
 }
 
-/// A mail whose way to SES is cut: it is put off, and queued again when it is due.
+/// Exercises a mail that cannot reach SES: the mail is deferred, and queued again when it is due.
 async fn mail_that_nobody_takes(platform: &Platform, api: &Api, waitlist: &str) {
     let email = address("cy");
     api.join(waitlist, &email, None).await;
@@ -374,11 +374,12 @@ async fn mail_that_nobody_takes(platform: &Platform, api: &Api, waitlist: &str) 
     assert!(answer.batch_item_failures.is_empty());
     crate::mails::pass(platform, jiff::SignedDuration::from_mins(1)).await;
     platform.invoke("CampaignSchedulerFunction", json!({ "schedule": "campaigns" })).await.unwrap();
-    // The other one came when the address joined.
+    // The address got the other mail when it joined.
     api.mails(&email, 2).await;
 }
 
-/// An import that was under way when its file went: it counts what it had loaded.
+/// Exercises an import whose file is deleted while the import runs: the import counts the rows that it had
+/// loaded.
 async fn import_without_its_file(platform: &Platform, api: &Api, pool: &str) {
     let upload = api.post(&format!("/code-pools/{pool}/imports"), json!({})).await;
     let (pool_id, id) = (pool.parse().unwrap(), upload.id().parse().unwrap());
@@ -395,7 +396,7 @@ async fn import_without_its_file(platform: &Platform, api: &Api, pool: &str) {
     platform.invoke("CodeImportFunction", event).await.unwrap();
 }
 
-/// Where the calls that were made are not those that the list has.
+/// Returns the differences between the calls that were made and those in the list.
 fn unlike_the_list(platform: &Platform) -> Vec<String> {
     let mut differences = Vec::new();
     let mut differ = |what: String, listed: BTreeSet<String>, made: BTreeSet<String>| {

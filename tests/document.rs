@@ -1,4 +1,4 @@
-//! The OpenAPI document and the templates say the same as the code.
+//! The OpenAPI document and the templates agree with the code.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -46,7 +46,7 @@ fn each_problem_has_its_page_and_each_page_its_problem() {
     }
 }
 
-/// What is extended may have more than it names itself, under whichever name it is extended.
+/// A schema that others extend must allow additional fields, whatever its name in the extending schema.
 #[test]
 fn no_answer_forbids_what_it_extends() {
     let document = current();
@@ -64,7 +64,7 @@ fn no_answer_forbids_what_it_extends() {
     }
 }
 
-/// The operations of the document: method, path, access.
+/// Returns the operations of the document: method, path and access.
 pub fn operations() -> Vec<(String, String, String)> {
     let document = current();
     let mut operations = Vec::new();
@@ -106,7 +106,7 @@ async fn every_route_is_reached_through_the_gateway() {
             api.secret(&method, &target)
         };
         let reply = call.send().await;
-        // The gateway says 404 in these words when the template has no such route.
+        // The gateway answers 404 with this text if the template has no such route.
         assert_ne!(reply.json["detail"], "No route has this path and method.", "{method} {path}");
         assert_ne!(reply.status, 405, "{method} {path}");
     }
@@ -114,7 +114,7 @@ async fn every_route_is_reached_through_the_gateway() {
 
 #[tokio::test]
 async fn the_gateway_lets_nobody_through_unasked() {
-    // A route that the template left without the authorizer would answer something else.
+    // A route without an authorizer in the template would give another answer.
     let api = Api::shared();
     let says_why = !lacks("the authorizer's words in an error of the gateway");
     for (method, path, access) in operations() {

@@ -1,5 +1,5 @@
-//! What an earlier version wrote is read, and goes on: a table as it stood after the README's walk-through, in
-//! `written_before/`. An expectation may be added to; the table is never written anew.
+//! Compatibility with data of an earlier version: `written_before/` has a table as it was after the README's
+//! walk-through. Expectations may be added. The table is never regenerated.
 
 use groundswell::faults::Faults;
 use scenarios::{Api, eventually, platform};
@@ -16,7 +16,7 @@ async fn a_table_of_an_earlier_version_is_read_and_goes_on() {
     let api = Api::new(platform.credentials.clone());
     let first = async |path: &str| api.get(path).await.ok()["data"][0].clone();
 
-    // The waitlist: six in line, of whom Cy brought three and is first.
+    // The waitlist: six subscribers in line. Cy brought three of them and is first.
     let waitlist = first("/waitlists").await["id"].as_str().unwrap().to_owned();
     let list = api.get(&format!("/waitlists/{waitlist}")).await.ok();
     assert_eq!((&list["counts"]["in_line"], &list["counts"]["referrals"]), (&json!(6), &json!(3)), "{list}");
@@ -29,12 +29,12 @@ async fn a_table_of_an_earlier_version_is_read_and_goes_on() {
     assert_eq!((&rewards["name"], &rewards["status"]), (&json!("Early access"), &json!("issued")));
     assert_eq!(first(&format!("/waitlists/{waitlist}/leaderboard")).await["referrals"], 3);
 
-    // A feature that Cy wants and has commented on.
+    // A feature with a vote and a comment of Cy.
     let feature = first(&format!("/features?waitlist_id={waitlist}")).await;
     assert_eq!((&feature["title"], &feature["votes"]), (&json!("Dark mode"), &json!(1)));
     assert_eq!(first(&format!("/comments?feature_id={}", feature["id"].as_str().unwrap())).await["text"], "My eyes!");
 
-    // A pool: Ada has her code still, others get the next.
+    // A code pool: Ada still has her code, and others get the next one.
     let pool = first("/code-pools").await["id"].as_str().unwrap().to_owned();
     let claim = async |user: &str| api.post(&format!("/distribute/{pool}"), json!({ "user": user })).await;
     assert_eq!(claim("ada@example.com").await.ok()["code"], "AUTUMN-0001-ABCD");
@@ -45,7 +45,7 @@ async fn a_table_of_an_earlier_version_is_read_and_goes_on() {
     })
     .await;
 
-    // A card, and a visit more.
+    // A stamp card, and another visit.
     let programs = api.get("/programs").await.ok();
     let program = programs["data"].as_array().unwrap().iter().find(|program| program["name"] == "Coffee").unwrap();
     let program = program["id"].as_str().unwrap();
@@ -55,13 +55,13 @@ async fn a_table_of_an_earlier_version_is_read_and_goes_on() {
     let visit = api.post("/stamps", json!({ "program_id": program, "customer_id": customer })).await.ok();
     assert_eq!(visit["card"]["stamps"], 1, "{visit}");
 
-    // A campaign, its message, and what was counted of all of it.
+    // A campaign with its message, and the analytics of all families.
     let campaign = first("/campaigns").await["id"].as_str().unwrap().to_owned();
     assert_eq!(first(&format!("/campaigns/{campaign}/sends")).await["status"], "delivered");
     let funnel = api.get("/analytics/funnel?from=2026-11-30T00:00:00Z&to=2026-12-01T00:00:00Z").await.ok();
     assert_eq!((&funnel["totals"]["join"], &funnel["totals"]["refer"]), (&json!(6), &json!(3)), "{funnel}");
 
-    // The line goes on: who joins now is seventh.
+    // The line goes on: a new subscriber is seventh.
     let body = json!({ "waitlist_id": waitlist, "email": "gil@example.com", "consent": true });
     assert_eq!(api.post("/subscribers", body).await.status, 202);
 }

@@ -1,5 +1,5 @@
-//! The events in `events/` are ones that the functions take: called as in the platform, and as Lambda
-//! calls the binaries that are deployed.
+//! The functions accept the sample events in `events/`, called as in the local platform and as Lambda calls the
+//! deployed binaries.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 
 use crate::document::operations;
 
-/// Each sample event: its name, the logical id of its function, itself. Its name begins with that of the function's crate.
+/// Returns the sample events: the event's name, the logical id of its function, and the event. The name begins
+/// with that of the function's crate.
 fn samples() -> Vec<(String, String, Value)> {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
     let names = |folder: &str| {
@@ -36,7 +37,7 @@ fn samples() -> Vec<(String, String, Value)> {
     samples
 }
 
-/// Whether the answer to a sample event is right on a platform where nothing of what it speaks of is there.
+/// Checks the answer to a sample event on a platform without the objects that the event refers to.
 fn check(name: &str, function: &str, event: &Value, answer: &Value) {
     match function {
         "AuthorizerFunction" => {
@@ -49,10 +50,10 @@ fn check(name: &str, function: &str, event: &Value, answer: &Value) {
         | "WebhookSenderFunction" => {
             assert_eq!(answer["batchItemFailures"], json!([]), "{name}: {answer}");
         }
-        // A file for a pool that is not there is nobody's.
+        // A file for an unknown pool is ignored.
         "CodeImportFunction" => assert!(answer.is_null(), "{name}: {answer}"),
         _ => {
-            // The route exists, so that a 404 is about the thing that the request names.
+            // The route exists, so a 404 is about the object that the request names.
             let asked = |field: &str| event[field].as_str().unwrap();
             let fits = |pattern: &str| {
                 let parts: Vec<_> = pattern.split('/').zip(asked("path").split('/')).collect();
@@ -73,7 +74,7 @@ fn check(name: &str, function: &str, event: &Value, answer: &Value) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_function_answers_its_sample_event() {
-    // A platform of its own: the events speak of things that nobody has.
+    // A platform of its own, because the events refer to objects that no account has.
     let data = tempfile::tempdir().unwrap();
     let Some(platform) = platform(data.path(), false, Faults::default()).await else { return };
     for (name, function, event) in samples() {
@@ -83,7 +84,8 @@ async fn each_function_answers_its_sample_event() {
     }
 }
 
-/// A message that nobody acts upon is given back, so that it ends among the dead letters; the others of its batch are done.
+/// A message that a worker does not know is reported as failed, so that it moves to the dead-letter queue. The
+/// other messages of its batch are processed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_a_worker_has_no_use_for_fails() {
     let data = tempfile::tempdir().unwrap();
@@ -128,7 +130,7 @@ async fn a_message_that_a_worker_has_no_use_for_fails() {
             foreign.map(|(n, _)| n.to_string()).chain(["no JSON".to_owned(), "nothing".to_owned()]).collect();
         assert_eq!(failed, expected, "{function}: {of_others:#?}");
     }
-    // What is neither a batch nor a schedule of theirs fails as a whole.
+    // An event that is neither a batch nor a known schedule fails as a whole.
     for function in ["JobsFunction", "WebhookSenderFunction", "CampaignSchedulerFunction"] {
         for event in [json!({ "schedule": "unknown" }), json!({}), json!({ "operation": "unknown" })] {
             assert!(platform.invoke(function, event.clone()).await.is_err(), "{function}: {event}");
@@ -136,7 +138,7 @@ async fn a_message_that_a_worker_has_no_use_for_fails() {
     }
 }
 
-/// A binary under the runtime interface emulator, AWS's own: it calls the binary as Lambda does.
+/// Binary under AWS's runtime interface emulator, which calls the binary as Lambda does.
 struct Emulator {
     process: tokio::process::Child,
     url: String,
@@ -159,7 +161,7 @@ impl Emulator {
         Self { process, url: format!("http://{address}/2015-03-31/functions/function/invocations") }
     }
 
-    /// Ends the emulator in such a way that it ends the binary first.
+    /// Stops the emulator with a signal on which it stops the binary first.
     async fn stop(mut self) {
         let id = self.process.id().unwrap().to_string();
         tokio::process::Command::new("kill").arg(id).status().await.unwrap();
@@ -167,7 +169,7 @@ impl Emulator {
     }
 }
 
-/// Wants the emulator's path in `GROUNDSWELL_RIE` and the folder that `sam build` made in `GROUNDSWELL_BUILD`.
+/// Needs the emulator's path in `GROUNDSWELL_RIE` and the folder of `sam build` in `GROUNDSWELL_BUILD`.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_binary_answers_its_sample_event_as_lambda_asks_it() {
     let path = |name| std::env::var_os(name).map(PathBuf::from);

@@ -1,4 +1,4 @@
-//! Feature voting: one vote each, counted exactly, whatever happens.
+//! Feature voting: one vote a subscriber and feature, counted exactly under all conditions.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use groundswell::faults::Faults;
 use scenarios::{Api, Dice, Reply, address, eventually, patiently, platform};
 use serde_json::{Value, json};
 
-/// All that is done about features.
+/// Exercises feature voting.
 pub async fn tour(api: &Api) {
     let once = |path: &str| api.secret("POST", path).header("idempotency-key", path);
     let waitlist = api.waitlist(json!({})).await;
@@ -60,7 +60,7 @@ pub async fn tour(api: &Api) {
     api.secret("DELETE", &format!("/features/{one}")).send().await;
 }
 
-/// Somebody on a waitlist.
+/// Subscriber of a waitlist.
 #[derive(Clone)]
 struct Voter {
     id: String,
@@ -103,7 +103,7 @@ async fn moderate(api: &Api, comment: &str, status: &str) -> Value {
     call.json(json!({ "status": status })).send().await.ok()
 }
 
-/// Waits until a feature has so many votes and comments.
+/// Waits until a feature has this number of votes and comments.
 async fn counted(api: &Api, feature: &str, votes: usize, comments: usize) -> Value {
     patiently(std::time::Duration::from_secs(60), || async {
         let shown = api.get(&format!("/features/{feature}")).await.ok();
@@ -112,7 +112,7 @@ async fn counted(api: &Api, feature: &str, votes: usize, comments: usize) -> Val
     .await
 }
 
-/// Holds a feature's number against the votes that exist, and each voter's against its own.
+/// Compares the count of each feature with its stored votes, and the count of each voter with their own votes.
 async fn check(api: &Api, features: &[String], voters: &[Voter]) {
     let mut own: BTreeMap<String, u64> = BTreeMap::new();
     for feature in features {
@@ -165,7 +165,7 @@ async fn a_feature_is_made_changed_and_listed() {
     let next = page["next_cursor"].as_str().unwrap();
     let rest = api.get(&format!("/features?waitlist_id={waitlist}&limit=1&cursor={next}")).await.ok();
     assert_eq!((&rest["data"][0]["title"], &rest["next_cursor"]), (&json!("Dark mode"), &Value::Null));
-    // One of one: as little as that proves.
+    // One vote of one subscriber proves little demand, because the index is a lower bound.
     assert_eq!(api.get(&format!("/features/{export}")).await.ok()["demand_index"], 20.7);
     for (body, field) in [
         (json!({ "waitlist_id": waitlist, "title": "" }), "title"),
@@ -188,7 +188,7 @@ async fn a_thousand_who_vote_and_take_it_back_in_parallel_are_counted_exactly_af
     let voters: Vec<Voter> =
         stream::iter(0..1000).map(|_| voter(&api, &waitlist)).buffer_unordered(32).collect().await;
     let mut dice = Dice(11);
-    // Each says several things, some of them at once, so that what wins is open.
+    // Voters vote and withdraw several times, some of them at once, so that the final state is open.
     let turns: Vec<(usize, usize, bool)> =
         (0..3000).map(|_| (dice.below(1000), dice.below(2), dice.below(3) > 0)).collect();
     let turn = |(who, what, yes): (usize, usize, bool)| {
@@ -208,7 +208,7 @@ async fn a_thousand_who_vote_and_take_it_back_in_parallel_are_counted_exactly_af
         }));
         shown.await
     };
-    // All events are there when two looks see as many.
+    // The events are complete when two readings find the same number.
     let before = eventually(|| async {
         let picture = (picture().await, picture().await);
         (picture.0 == picture.1).then_some(picture.0)
@@ -283,7 +283,7 @@ async fn a_vote_sent_again_by_its_key_does_not_undo_that_it_was_taken_back() {
         let call = api.public("POST", &format!("/features/{id}/vote")).header("idempotency-key", key);
         call.header("x-subscriber-token", &voter.token).json(json!({})).send().await.ok()
     };
-    // The second one finds the vote cast, and is answered all the same.
+    // The second request finds the vote already cast and gets the same answer.
     keyed("first").await;
     let answered = keyed("second").await;
     assert_eq!(unvote(&api, &id, &voter).await.ok()["voted"], false);
@@ -310,13 +310,13 @@ async fn who_may_vote_is_on_the_list_verified_and_in_time() {
     assert_eq!(origin(call).await.ok(), json!({ "feature_id": id, "voted": true }));
     let call = own(&ada.token).header("idempotency-key", "once");
     assert_eq!(origin(call).await.status, 200, "once more");
-    // Another subscriber's request is another request, whatever its key.
+    // Requests of different subscribers are different requests, even with the same idempotency key.
     let cy = voter(&api, &waitlist).await;
     origin(own(&cy.token).header("idempotency-key", "once")).await.ok();
     counted(&api, &id, 2, 0).await;
     let back = api.public("DELETE", &path).header("x-subscriber-token", &cy.token);
     back.header("origin", "https://shop.example").send().await.ok();
-    // Of another list, and of another account.
+    // Subscribers of another list and of another account.
     let elsewhere = api.waitlist(json!({})).await;
     let foreign = voter(&api, &elsewhere).await;
     origin(own(&foreign.token)).await.is_problem(404, "not-found");
@@ -343,7 +343,7 @@ async fn a_merge_unites_the_voters_and_each_counts_once() {
     let waitlist = api.waitlist(json!({})).await;
     let (night, dark) = (feature(&api, &waitlist, "Night").await, feature(&api, &waitlist, "Dark").await);
     let voters = join_all((0..30).map(|_| voter(&api, &waitlist))).await;
-    // Ten for the one, ten for the other, ten for both.
+    // Ten votes for one feature, ten for the other, ten for both.
     for (position, voter) in voters.iter().enumerate() {
         if position < 20 {
             vote(&api, &night, voter).await.ok();
@@ -359,11 +359,11 @@ async fn a_merge_unites_the_voters_and_each_counts_once() {
     api.post(&merge, json!({ "into": other })).await.refuses("into");
     let merged = api.post(&merge, json!({ "into": dark })).await;
     assert_eq!((merged.status.as_u16(), &merged.json["merged_into"]), (202, &json!(dark)));
-    // Somebody with an old page, while voters move.
+    // A voter with an outdated page votes while the votes are moved.
     let late = voter(&api, &waitlist).await;
     let voted = vote(&api, &night, &late).await.ok();
     assert_eq!(voted, json!({ "feature_id": dark, "voted": true }));
-    // One who voted for what was merged, and one who voted for both, think better of it.
+    // A voter of the merged feature and a voter of both features withdraw their votes.
     assert_eq!(unvote(&api, &night, &voters[0]).await.ok()["voted"], false);
     assert_eq!(unvote(&api, &dark, &voters[12]).await.ok()["voted"], false);
     counted(&api, &dark, 29, 0).await;
@@ -382,7 +382,7 @@ async fn a_merge_unites_the_voters_and_each_counts_once() {
     api.post(&back, json!({ "into": night })).await.is_problem(409, "feature-merged");
     let change = api.secret("PATCH", &format!("/features/{night}")).header("if-match", "*");
     change.json(json!({ "title": "x" })).send().await.is_problem(409, "feature-merged");
-    // What was merged leads on although what it was merged into is deleted.
+    // Votes for a merged feature still reach the last target after the feature in between is deleted.
     let black = feature(&api, &waitlist, "Black").await;
     assert_eq!(api.post(&format!("/features/{dark}/merge"), json!({ "into": black })).await.status, 202);
     assert_eq!(api.secret("DELETE", &format!("/features/{dark}")).send().await.status, 202);
@@ -434,7 +434,7 @@ async fn a_comment_is_seen_once_it_is_approved_and_shows_no_address() {
         comment(&api, &id, &ada, text).await.refuses(field);
     }
     api.get("/comments").await.refuses("feature_id");
-    // Five a minute, and no more.
+    // The limit is five comments a minute.
     let replies = join_all((0..9).map(|_| comment(&api, &id, &ada, "again"))).await;
     assert!(replies.iter().any(|reply| reply.status == 429), "{:?}", replies.last().unwrap().text);
 }

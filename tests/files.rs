@@ -1,4 +1,4 @@
-//! Files: what goes to the bucket and comes from it, and what lies in a data directory.
+//! Files: uploads to the bucket, downloads from it, and the permissions of a data directory.
 
 use std::{
     collections::BTreeMap,
@@ -32,7 +32,7 @@ async fn an_object_is_written_in_parts_by_the_rules_of_s3() {
     let Some(platform) = platform(data.path(), false, Faults::default()).await else { return };
     let bucket = &platform.bucket;
     in_parts(bucket).await;
-    // Parts of less are refused, and leave what was there.
+    // Smaller parts are refused, and the existing object stays.
     bucket.write("exports/short.csv", b"before".to_vec()).await.unwrap();
     let mut upload = bucket.begin("exports/short.csv").await.unwrap();
     for part in [b"short".to_vec(), b"last".to_vec()] {
@@ -46,7 +46,7 @@ async fn an_object_is_written_in_parts_by_the_rules_of_s3() {
 
 async fn in_parts(bucket: &Bucket) {
     let key = format!("exports/{}.csv", unique());
-    // What was there before has a checksum of its own.
+    // The existing object has a checksum of its own.
     bucket.write(&key, b"before".to_vec()).await.unwrap();
     let mut upload = bucket.begin(&key).await.unwrap();
     for part in [vec![b'x'; PART], b"last".to_vec()] {
@@ -63,12 +63,12 @@ async fn in_parts(bucket: &Bucket) {
     assert!(matches!(bucket.read(&key, 0, 4).await, Err(FilesError::NotFound)));
 }
 
-/// By hand: `docs/stores.md` says how.
+/// Run by hand; see `docs/stores.md`.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "another S3 has to run"]
 async fn another_s3_takes_exports_and_imports() {
     let data = tempfile::tempdir().unwrap();
-    // Nothing follows by itself: the functions are called here, with the other S3 as theirs.
+    // Event sources are off: this test calls the functions itself, with the other S3 as theirs.
     let options =
         Options { event_sources: false, ..scenarios::options(data.path(), false, Faults::default()) };
     let platform = scenarios::start(options).await;
@@ -121,7 +121,7 @@ async fn another_s3_takes_exports_and_imports() {
     let import = codes::imports::read(&platform.table, &ids.0, &ids.1).await.unwrap().unwrap();
     let report = bucket.open(&import.report.unwrap(), 0, None).await.unwrap().body.collect().await.unwrap();
     assert!(String::from_utf8(report.to_vec()).unwrap().contains("2502"), "the line is named");
-    // The same file goes on in its middle, and is no longer read when it is another.
+    // A read can start in the middle of a file, and fails if the file has been replaced.
     assert!(bucket.open(&import.object, 100, Some(&etag)).await.is_ok());
     assert!(matches!(bucket.open(&import.object, 100, Some("other")).await, Err(FilesError::Changed)));
     assert!(matches!(bucket.open(&import.object, 10_000_000, None).await, Err(FilesError::PastEnd)));
@@ -131,7 +131,7 @@ async fn another_s3_takes_exports_and_imports() {
     assert!(matches!(bucket.open(&import.object, 0, None).await, Err(FilesError::NotFound)));
 }
 
-/// Everything below a directory, and the directory.
+/// Returns all files and directories below a directory, and the directory itself.
 fn all_below(directory: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
     let below = entries.flat_map(|path| if path.is_dir() { all_below(&path) } else { vec![path] });
@@ -164,9 +164,9 @@ async fn a_data_directory_is_its_owners_only_whatever_the_umask() {
             assert!(named(end), "{end}");
         }
         for path in found {
-            // The test's own: its output.
+            // The test's own output.
             let own = path.file_name().is_some_and(|name| name == "log");
-            // A directory that somebody made stays as it was made; what is put into it is private.
+            // A directory that already existed keeps its permissions; new files in it are private.
             if own || (path == data && round == "new") {
                 continue;
             }

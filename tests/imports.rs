@@ -1,4 +1,4 @@
-//! Files of codes: whatever is in them, however they arrive, and whatever happens meanwhile.
+//! Imports of code files: every content, every way of upload, and failures during an import.
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use serde_json::{Value, json};
 
 use crate::process::Victim;
 
-/// What an import should come to.
+/// Expected result of an import.
 struct Case {
     name: &'static str,
     file: Vec<u8>,
-    /// Rows, added, duplicates, rejected; or why nothing is loaded.
+    /// Number of rows, added codes, duplicates and rejected rows; or the reason why nothing is loaded.
     outcome: Result<[u64; 4], &'static str>,
-    /// Beginnings of the lines of the report.
+    /// Beginnings of the report's lines.
     report: &'static [&'static str],
 }
 
@@ -439,7 +439,7 @@ async fn a_code_that_never_ends_is_shown_without_an_end() {
     assert!(api.claim(&pool, "ada").await.json["expires_at"].is_null());
 }
 
-/// Line by line, in order, also where checkpoints lie between.
+/// The report lists duplicates line by line and in order, also across checkpoints.
 #[tokio::test]
 async fn every_duplicate_is_named_however_many_there_are() {
     let api = Api::shared();
@@ -464,7 +464,7 @@ async fn every_duplicate_is_named_however_many_there_are() {
     assert!(lines.into_iter().eq(2..=2501), "{report}");
 }
 
-/// An import as the last release left it: validated, and cut off after some rows.
+/// An import as an earlier release left it: validated, and cut off after some rows.
 #[tokio::test]
 async fn an_import_that_began_before_a_deployment_goes_on() {
     let Some(running) = embedded() else { return };
@@ -474,7 +474,7 @@ async fn an_import_that_began_before_a_deployment_goes_on() {
     let account = &api.credentials.account_id;
     let key = format!("imports/{pool}/x/before.txt");
     let file = "note;x,code\nn,OLD-1\nn,OLD-2\nn,OLD-2\n";
-    // Not under imports/ at first: the platform would begin itself.
+    // Stored outside `imports/` at first, because the platform would otherwise start the import itself.
     let elsewhere = format!("parked/{pool}.csv");
     running.bucket.write(&elsewhere, file.as_bytes().to_vec()).await.unwrap();
     let head = running.bucket.client().head_object().bucket(&running.bucket.name).key(&elsewhere);
@@ -512,7 +512,7 @@ async fn a_hundred_thousand_rows_load_and_one_more_loads_none() {
 
     let count = many(100_000);
     let upload = api.upload(&pool, rows(count)).await;
-    // Its progress can be watched while it runs.
+    // The API shows the progress of a running import.
     let path = format!("/code-pools/{pool}/imports/{upload}");
     let watched = patiently(Duration::from_secs(300), || async {
         let import = api.get(&path).await.ok();
@@ -541,7 +541,7 @@ async fn files_copied_into_the_bucket_are_imported_whatever_their_names() {
         "übung-夏.csv",
         "no-extension",
         "deep/er.csv",
-        // As long as S3 allows a key to be.
+        // The longest key that S3 allows.
         &"x".repeat(1024 - format!("imports/{pool}/").len()),
     ];
     for (n, name) in names.iter().enumerate() {
@@ -559,7 +559,7 @@ async fn files_copied_into_the_bucket_are_imported_whatever_their_names() {
     let mut expected: Vec<_> = names.iter().map(|name| format!("imports/{pool}/{name}")).collect();
     expected.sort_unstable();
     assert_eq!(objects, expected);
-    // The same content again is the same import, another content another one.
+    // The same content again belongs to the same import; another content starts another import.
     let key = format!("imports/{pool}/codes.csv");
     running.bucket.write(&key, b"code\nDROP-0\n".to_vec()).await.unwrap();
     running.bucket.write(&key, b"code\nDROP-0\nDROP-X\n".to_vec()).await.unwrap();
@@ -571,7 +571,7 @@ async fn files_copied_into_the_bucket_are_imported_whatever_their_names() {
     .await;
     let counts = api.get(&format!("/code-pools/{pool}")).await.ok()["counts"].clone();
     assert_eq!(counts["imported"], names.len() + 1);
-    // What is not a file for a pool harms nobody.
+    // Objects that are not files of a pool cause no error.
     for key in [
         "imports/stray.csv",
         "imports/pool_x/stray.csv",
@@ -582,7 +582,7 @@ async fn files_copied_into_the_bucket_are_imported_whatever_their_names() {
     assert_eq!(running.queue_depth("import-dead-letters").unwrap().visible, 0);
 }
 
-/// Each repetition of the header is a line of the report, which is kept in memory.
+/// Each repeated header is a line of the report, which is kept in memory.
 #[tokio::test]
 async fn a_file_of_nothing_but_headers_is_refused() {
     let api = Api::shared();
@@ -591,7 +591,7 @@ async fn a_file_of_nothing_but_headers_is_refused() {
     assert_eq!(import["failure"], "the file has its header more than 1,000 times", "{import}");
 }
 
-/// A link takes what is put to it until its time is over; one file is imported by it.
+/// An upload URL accepts uploads until it expires, but imports only one file.
 #[tokio::test]
 async fn a_link_imports_one_file() {
     let api = Api::shared();
@@ -638,12 +638,12 @@ async fn an_upload_that_breaks_off_is_no_file() {
     }
     let path = format!("/code-pools/{pool}/imports/{}", upload.id());
     assert_eq!(api.get(&path).await.ok()["status"], "awaiting_upload");
-    // The link still works, and the whole file is what counts.
+    // The upload URL still works, and the complete file is imported.
     let put = reqwest::Client::new().put(&url).header("content-type", "text/csv").body("code\nWHOLE-1\n");
     assert_eq!(put.send().await.unwrap().status(), 200);
     let done = api.imported(&pool, &upload.id()).await;
     assert_eq!((&done["rows"], &done["added"]), (&json!(1), &json!(1)));
-    // Another type than was signed, another key, another time: refused by the bucket.
+    // The bucket refuses an upload to another key.
     let other = upload.text_at("upload_url").replace("imp_", "imq_");
     let forged =
         reqwest::Client::new().put(&other).header("content-type", "text/csv").body("code\nFORGED-1\n");
@@ -661,7 +661,7 @@ async fn the_same_again_adds_nothing_and_resets_no_claim() {
     let claimed = api.post(&format!("/distribute/{pool}"), json!({ "user": "ada", "platform": "ios" })).await;
     let reserve = json!({ "user": "bo", "platform": "ios", "reserve": true });
     let reserved = api.post(&format!("/distribute/{pool}"), reserve).await;
-    // The event three times more, at once.
+    // The event three more times, at once.
     let event = |import: &Value, etag: &str| {
         json!({
             "version": "0", "source": "aws.s3", "detail-type": "Object Created",
@@ -676,11 +676,11 @@ async fn the_same_again_adds_nothing_and_resets_no_claim() {
     for answer in futures_util::future::join_all(again).await {
         answer.unwrap();
     }
-    // The same file under the same key, and as an import of its own.
+    // The same file under the same key, and as a separate import.
     running.bucket.write(key, file.as_bytes().to_vec()).await.unwrap();
     let second = api.import(&pool, file).await;
     assert_eq!((&second["added"], &second["duplicates"]), (&json!(0), &json!(3)), "{second}");
-    // In other words, too: another platform, another end, another case.
+    // The same codes with another platform, another end and another case.
     let third = api.import(&pool, "code,platform,expires_at\ntwice-1,web,2099-01-01\nTwice-2,,\n").await;
     assert_eq!((&third["added"], &third["duplicates"]), (&json!(0), &json!(2)), "{third}");
 
@@ -692,7 +692,7 @@ async fn the_same_again_adds_nothing_and_resets_no_claim() {
     assert_ne!(confirm.text_at("code"), claimed.text_at("code"));
     let rest = json!({ "user": "cy", "platform": "ios" });
     api.post(&format!("/distribute/{pool}"), rest).await.is_problem(409, "codes-exhausted");
-    // A file that has gone, or was replaced, is the end of its import and not a loop.
+    // An import whose file was deleted or replaced ends, and is not retried for ever.
     let gone = json!({ "object": format!("imports/{pool}/gone.csv") });
     running.invoke("CodeImportFunction", event(&gone, "x")).await.unwrap();
     let dropped = json!({ "object": format!("imports/{pool}/dropped.csv") });
@@ -713,7 +713,7 @@ async fn codes_of_an_import_that_was_cut_off_are_neither_lost_nor_forgotten() {
     let pool = api.pool(json!({})).await;
     let (id, upload) =
         (pool.parse().unwrap(), api.post(&format!("/code-pools/{pool}/imports"), json!({})).await);
-    // It has loaded three rows since its last note, and then its process died.
+    // The process died after the import had loaded three rows since its last checkpoint.
     let announced = codes::imports::read(table, &id, &upload.id().parse().unwrap()).await.unwrap().unwrap();
     let cut_off = Import {
         status: ImportStatus::Loading,
@@ -735,11 +735,11 @@ async fn codes_of_an_import_that_was_cut_off_are_neither_lost_nor_forgotten() {
     let rows = [row(2), row(3), row(4)];
     codes::load(table, &cut_off, &signing.signing_key, &rows).await.unwrap();
     api.claim(&pool, "too early").await.is_problem(409, "codes-exhausted");
-    // The same codes in another file: they are duplicates, and can be had.
+    // The same codes in another file are duplicates, and can be claimed.
     let second = api.import(&pool, "code\nCUT-2\nCUT-3\nCUT-4\n").await;
     assert_eq!((&second["added"], &second["duplicates"]), (&json!(0), &json!(3)), "{second}");
     assert_eq!(api.claim(&pool, "ada").await.status, 201);
-    // The first goes on, finds its file gone, and says what it had done.
+    // The first import continues, finds its file deleted, and reports the rows that it had loaded.
     let event = json!({ "detail": { "object": { "key": announced.object, "etag": "old" } } });
     running.invoke("CodeImportFunction", event).await.unwrap();
     let first = api.imported(&pool, &upload.id()).await;
@@ -772,7 +772,7 @@ async fn killed_in_mid_file_it_ends_with_every_row_once() {
             import["read"].as_u64().filter(|read| *read >= goal)
         })
         .await;
-        // Somewhere between two notes.
+        // Between two checkpoints.
         running.kill();
         kills.push(read);
     }
@@ -816,7 +816,7 @@ async fn an_import_gets_through_a_bad_day() {
     let faults = Faults::seeded(11, 50, 50, 20);
     let Some(running) = platform(data.path(), false, faults).await else { return };
     let api = Api::new(running.credentials.clone());
-    // Like any client: try until there is an answer.
+    // Retries as any client does.
     let pool = eventually(|| async {
         let made = api.post("/code-pools", json!({ "name": "x" })).await;
         (made.status == 201).then(|| made.id())

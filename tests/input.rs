@@ -1,4 +1,4 @@
-//! Bad input gets a clear error that names the field, and never a 5xx.
+//! Invalid input gets a clear error that names the field, and never a 5xx.
 
 use scenarios::{Api, address, lacks};
 use serde_json::{Value, json};
@@ -138,14 +138,14 @@ async fn text_of_all_scripts_and_odd_numbers_come_back_as_they_went() {
     );
 }
 
-/// One policy for texts in every field that people write and read.
+/// All text fields follow one policy.
 #[tokio::test]
 async fn every_field_takes_the_same_texts() {
     let api = Api::shared();
     let waitlist = api.waitlist(json!({})).await;
     let program = api.program(json!({})).await;
     let feature = api.post("/features", json!({ "waitlist_id": waitlist, "title": "x" })).await.id();
-    // The path of a request, the pointer to a field, and whether the field has one line.
+    // Path of a request, pointer to a field, and true if the field is a single line.
     let fields = [
         ("/waitlists", "/name", true),
         ("/subscribers", "/name", true),
@@ -183,7 +183,7 @@ async fn every_field_takes_the_same_texts() {
     };
     let emoji = "Go 🏴󠁧󠁢󠁥󠁮󠁧󠁿🏴󠁧󠁢󠁳󠁣󠁴󠁿🏴󠁧󠁢󠁷󠁬󠁳󠁿 🇩🇪 ❤️‍🔥 👨‍👩‍👧‍👦 1️⃣ 👍🏽!";
     let cases = [
-        // The text, what it becomes in one line, and in many.
+        // Text, its result in a single-line field, and its result in a multi-line field.
         (emoji, Ok(emoji), Ok(emoji)),
         (
             "می\u{200c}خواهم \u{2068}x\u{2069}",
@@ -216,7 +216,7 @@ async fn every_field_takes_the_same_texts() {
             match if one_line { one } else { many } {
                 Ok(expected) => {
                     assert_eq!(reply.status, 201, "{path}{field} {text:?}: {}", reply.text);
-                    // A page that joins somebody is not told the name.
+                    // A page that adds a subscriber does not see the name in the response.
                     let shown = match path {
                         "/subscribers" => api.get(&format!("/subscribers/{}", reply.id())).await.ok(),
                         _ => reply.json,

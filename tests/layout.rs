@@ -1,5 +1,6 @@
-//! Where things lie: an engine that knows no family, families that reach the table, functions that reach a family. A rule
-//! gives its complaints; another test breaks a copy of the workspace and sees that each rule notices.
+//! Rules for the dependencies between crates: the engine knows no family, only families reach the table, and
+//! functions reach the table through families. A rule returns its violations. Another test breaks a copy of the
+//! workspace for each rule and checks that the rule notices.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,17 +8,17 @@ use std::{
 };
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-/// What knows no family.
+/// Crates that know no family.
 const ENGINE: [&str; 5] = ["aws", "files", "projection", "queues", "table"];
-/// Whose ids every family knows.
+/// Id types that every family knows.
 const COMMON_IDS: [&str; 4] = ["AccountId", "EventId", "SubscriberId", "CustomerId"];
 
-/// A crate of the workspace.
+/// Crate of the workspace.
 #[derive(Clone, Default)]
 struct Crate {
-    /// Its crates of the workspace.
+    /// Workspace crates that the crate depends on.
     dependencies: BTreeSet<String>,
-    /// Its modules by their paths in `src`, without tests and comments.
+    /// Modules by their paths in `src`, without tests and comments.
     modules: BTreeMap<String, String>,
 }
 
@@ -26,9 +27,9 @@ struct Workspace {
     shared: BTreeMap<String, Crate>,
     families: BTreeMap<String, Crate>,
     functions: BTreeMap<String, Crate>,
-    /// The platform on one machine.
+    /// Local platform.
     local: BTreeMap<String, Crate>,
-    /// The families in the list of all.
+    /// Families in the list of all families.
     listed: BTreeSet<String>,
 }
 
@@ -38,7 +39,7 @@ fn folders(path: &str) -> Vec<String> {
     crates.map(|entry| entry.file_name().into_string().unwrap()).collect()
 }
 
-/// The code of a module: what the compiler sees without `cfg(test)`.
+/// Returns the code of a module without `cfg(test)` modules and comments.
 fn code(text: &str) -> String {
     let tests = ["#[cfg(test)]\nmod ", "#[cfg(test)]\npub mod "];
     let text = tests.iter().fold(text, |text, tests| text.split(tests).next().unwrap_or_default());
@@ -102,7 +103,7 @@ const RULES: [(&str, Rule); 6] = [
     ("modules_form_no_cycle", modules_form_no_cycle),
 ];
 
-/// The words of a text that are names.
+/// Splits a text into identifiers.
 fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|letter: char| !letter.is_alphanumeric() && letter != '_')
 }
@@ -196,7 +197,7 @@ fn dependencies_run_one_way(workspace: &Workspace) -> Vec<String> {
     for (name, other) in engines.chain(&workspace.families) {
         forbid(name, other, &mut http.iter());
     }
-    // A request is an account's; other families are the functions' matter.
+    // A request belongs to an account. The other families are used by the functions.
     if let Some(api) = workspace.shared.get("api") {
         forbid("api", api, &mut workspace.families.keys().filter(|family| *family != "accounts"));
     }
@@ -208,7 +209,7 @@ fn each_family_is_in_the_list(workspace: &Workspace) -> Vec<String> {
     missing.map(|family| format!("{family} is not in the list of all families")).collect()
 }
 
-/// The paths that a use tree names: `a::{b, c::d}` is `a::b` and `a::c::d`.
+/// Returns the paths that a use tree names: `a::{b, c::d}` names `a::b` and `a::c::d`.
 fn paths(tree: &str) -> Vec<Vec<String>> {
     fn names(text: &str) -> Vec<String> {
         text.split("::").map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect()
@@ -234,7 +235,7 @@ fn paths(tree: &str) -> Vec<Vec<String>> {
     inner.map(|path| [names(before), path].concat()).collect()
 }
 
-/// The modules of a crate, each with those of other files whose names it uses.
+/// Returns the modules of a crate, each with the modules of other files whose names it uses.
 fn imports(modules: &BTreeMap<String, String>) -> BTreeMap<Vec<String>, BTreeSet<Vec<String>>> {
     let place = |file: &str| -> Vec<String> {
         let path = file.trim_end_matches(".rs").trim_end_matches("/mod");
@@ -280,7 +281,7 @@ fn imports(modules: &BTreeMap<String, String>) -> BTreeMap<Vec<String>, BTreeSet
             }
             let known = (0..=within.len()).rev().find(|len| files.contains_key(&within[..*len]));
             let mut target = known.map(|len| within[..len].to_vec()).unwrap_or_default();
-            // What the root only passes on is the matter of the module that it comes from.
+            // A name that the root only re-exports belongs to the module that defines it.
             if target.is_empty() && !module.is_empty() {
                 let name = within.first().map(String::as_str).unwrap_or_default();
                 target = passed_on.get(name).or(passed_on.get("*")).cloned().unwrap_or_default();
@@ -297,7 +298,7 @@ fn modules_form_no_cycle(workspace: &Workspace) -> Vec<String> {
     let mut complaints = Vec::new();
     for (name, one) in crates.into_iter().flatten() {
         let mut graph = imports(&one.modules);
-        // What uses nothing that is left is no part of a cycle.
+        // A module that uses no remaining module is not part of a cycle.
         loop {
             let ends: Vec<_> =
                 graph.iter().filter(|(_, used)| used.is_empty()).map(|(module, _)| module.clone()).collect();

@@ -1,4 +1,4 @@
-//! Mails that somebody waits for: each is sent at least once, whatever happens to workers and to Amazon SES.
+//! Mails that a user waits for: each is sent at least once, even if workers or Amazon SES fail.
 
 use std::time::Duration;
 
@@ -21,10 +21,10 @@ use tempfile::TempDir;
 use crate::process::Victim;
 
 const SCHEDULER: &str = "CampaignSchedulerFunction";
-/// SES's advice, by which the platform asks again.
+/// Pause after which the platform tries SES again, as SES advises.
 const STOPPED_FOR: SignedDuration = SignedDuration::from_mins(10);
 
-/// A platform of a scenario's own, whose SES can have trouble, on data that live as long as the directory.
+/// Starts a platform for one scenario, whose SES can have faults. Its data live as long as the directory.
 async fn own_platform() -> Option<(TempDir, Platform, Ses, Api)> {
     let data = tempfile::tempdir().unwrap();
     let faults = Faults::default();
@@ -34,8 +34,8 @@ async fn own_platform() -> Option<(TempDir, Platform, Ses, Api)> {
     Some((data, platform, ses, api))
 }
 
-/// Lets so much time pass for mails that are due some time, and for the stop of SES: all that is kept of them is moved
-/// back. That is all that hours change, and the platform's own workers and queues do the rest.
+/// Simulates the passing of time for due mails and for the pause of SES by moving their stored times back. The
+/// platform's own workers and queues do the rest.
 pub async fn pass(platform: &Platform, time: SignedDuration) {
     for sender in ["ses-account#all", "ses#groundswell@localhost"] {
         put_clock_back(platform, &format!("RATE#sender#{sender}"), time).await;
@@ -45,14 +45,15 @@ pub async fn pass(platform: &Platform, time: SignedDuration) {
         let due = mails::due(&platform.table, shard, now + SignedDuration::from_hours(48), 10_000);
         for mail in due.await.unwrap() {
             let due_at = mail.due_at.map(|due| due - time);
-            // A worker that writes the mail now is as good as one that wrote it before.
+            // The write may lose against a worker that writes the mail at the same time, which has the same
+            // effect.
             let earlier = MessageRecord { due_at, rev: mail.rev + 1, ..mail };
             mails::write(&platform.table, &earlier).await.unwrap();
         }
     }
 }
 
-/// The clock of a sender has no door by which it goes back.
+/// Moves a sender's clock back. No code of the platform does this.
 async fn put_clock_back(platform: &Platform, key: &str, time: SignedDuration) {
     let update = json!({
         "Key": { "PK": { "S": key }, "SK": { "S": "META" } },
@@ -64,7 +65,7 @@ async fn put_clock_back(platform: &Platform, key: &str, time: SignedDuration) {
     assert!(status == 200 || answer.to_string().contains("ConditionalCheckFailed"), "{status} {answer}");
 }
 
-/// The same for the messages of a campaign.
+/// Simulates the passing of time for the messages of a campaign.
 async fn pass_for(platform: &Platform, api: &Api, campaign: &str, time: SignedDuration) {
     for listed in api.all(&format!("/campaigns/{campaign}/sends")).await {
         let id = listed["id"].as_str().unwrap().parse().unwrap();
@@ -76,12 +77,12 @@ async fn pass_for(platform: &Platform, api: &Api, campaign: &str, time: SignedDu
     }
 }
 
-/// Lets the scheduler look at what is due, as it does once a minute.
+/// Invokes the scheduler, which the platform does once a minute.
 pub async fn look(platform: &Platform) {
     platform.invoke(SCHEDULER, json!({ "schedule": "campaigns" })).await.unwrap();
 }
 
-/// Waits until workers have acknowledged all that is queued.
+/// Waits until workers have acknowledged all queued messages.
 async fn drained(platform: &Platform) {
     eventually(|| async {
         let empty = |queue| {
@@ -98,7 +99,7 @@ async fn mails(api: &Api, to: &str) -> Vec<Value> {
     found["data"].as_array().unwrap().clone()
 }
 
-/// A campaign that was set going, and the addresses of its customers.
+/// Activates a campaign by mail. Returns the campaign's id and its customers' addresses.
 async fn campaign_by_mail(api: &Api, customers: usize) -> (String, Vec<String>) {
     let program = api.program(json!({})).await;
     let emails: Vec<_> = (0..customers).map(|_| address("customer")).collect();
@@ -119,7 +120,7 @@ async fn double_opt_in(api: &Api) -> String {
     api.waitlist(json!({ "verification_policy": "double_opt_in" })).await
 }
 
-/// Somebody who joined and was mailed: the address, and the subscriber's id.
+/// Adds a subscriber and waits for the mail. Returns the subscriber's address and id.
 async fn mailed(api: &Api) -> (String, String) {
     let waitlist = double_opt_in(api).await;
     let email = address("ada");
@@ -140,7 +141,7 @@ async fn a_mail_whose_outcome_is_unknown_is_sent_again() {
         for attempt in 1..=3 {
             eventually(|| async { (ses.asked() == before + attempt).then_some(()) }).await;
             drained(&platform).await;
-            // After a minute, and each time after twice as long.
+            // The delay is one minute at first and doubles with each attempt.
             let rest = SignedDuration::from_secs(60 << (attempt - 1));
             let most_of_it = rest - SignedDuration::from_secs(50);
             pass(&platform, most_of_it).await;
@@ -185,7 +186,7 @@ async fn a_mail_that_a_worker_holds_is_left_to_it_and_sent_when_its_lease_lapses
     assert_eq!(invoke().await, 1, "somebody has it");
     pass(&platform, SignedDuration::from_secs(60)).await;
     assert_eq!(invoke().await, 1, "somebody still has it");
-    // Lambda ends a worker after 60 seconds: after 120 there is nobody.
+    // Lambda ends a worker after 60 seconds, so after 120 seconds no worker has the mail.
     pass(&platform, SignedDuration::from_secs(60)).await;
     look(&platform).await;
     eventually(|| async { (mails(&api, &email).await.len() == 2).then_some(()) }).await;
@@ -205,7 +206,7 @@ async fn a_mail_that_loses_worker_after_worker_is_tried_more_and_more_seldom() {
     let now = Timestamp::now();
     let lost = MessageRecord { tries: 3, ..MessageRecord::new(&format!("{subscriber}:lost"), task, now) };
     assert!(mails::write(&platform.table, &lost.taken(now)).await.unwrap());
-    // Its fourth worker has it for eight minutes.
+    // The lease of the fourth attempt lasts 8 minutes.
     for (minutes, mails_by_then) in [(3, 1), (4, 1), (2, 2)] {
         pass(&platform, SignedDuration::from_mins(minutes)).await;
         look(&platform).await;
@@ -223,7 +224,7 @@ async fn a_day_without_ses_loses_no_mail_and_makes_no_dead_letter() {
     let paused = SesTrouble { paused: true, ..SesTrouble::default() };
     ses.set(quota);
     let (campaign, customers) = campaign_by_mail(&api, 4).await;
-    // No time passes while a worker is at it: it would be taken for lost.
+    // Time must not pass while a worker sends, because the worker would be considered lost.
     eventually(|| async {
         let sends = api.all(&format!("/campaigns/{campaign}/sends")).await;
         let deferred = sends.iter().filter(|send| send["status"] == "deferred").count();
@@ -249,7 +250,7 @@ async fn a_day_without_ses_loses_no_mail_and_makes_no_dead_letter() {
         let nothing = api.call("GET", "//outbox.json").send().await.json;
         assert_eq!(nothing["data"], json!([]));
     }
-    // The first mails find out, as many as there are workers; the others are not even tried.
+    // Each worker finds out with its first mail that SES is stopped. The other mails are not attempted.
     println!("SES was asked {} times, {most_asked} in ten minutes at the most", ses.asked());
     assert!(most_asked <= 16, "{most_asked}");
     ses.set(SesTrouble::default());
@@ -276,7 +277,7 @@ async fn a_day_without_ses_loses_no_mail_and_makes_no_dead_letter() {
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_day_without_ses_the_queue_is_not_flooded() {
     let Some((_data, platform, ..)) = own_platform().await else { return };
-    // Of a subscriber who is gone, so that they are dropped.
+    // The mails are for an erased subscriber, so that they are dropped.
     let subscriber: domain::id::SubscriberId = "sub_01m7yhxdqhbwa008tz019wpw3d".parse().unwrap();
     let now = Timestamp::now();
     let waiting = 1500;
@@ -298,7 +299,8 @@ async fn after_a_day_without_ses_the_queue_is_not_flooded() {
     while before > 0 {
         look(&platform).await;
         let after = due().await;
-        // Ten a second, from one look to the next; the platform itself may have looked as well.
+        // Ten mails a second for the time between two runs of the scheduler. The platform's own schedule may have
+        // run as well.
         assert!(after < before && before - after <= 1200, "{before} {after}");
         before = after;
     }
@@ -332,7 +334,7 @@ async fn mails_of_a_campaign_are_spread_over_the_time_that_they_take_while_ses_i
     assert_eq!(ses.asked(), asked, "SES is stopped still");
     let due = eventually(&deferred).await;
     assert!(due[0] > Timestamp::now() + SignedDuration::from_mins(5), "{due:?}");
-    // Ten a second; a look of the platform's own may have taken half of them.
+    // The rate is ten a second. The platform's own schedule may have taken half of the messages.
     let spread = due[customers - 1].duration_since(due[0]);
     assert!(spread >= SignedDuration::from_millis(1400), "{due:?}");
 }
@@ -353,7 +355,7 @@ async fn each_join_ends_with_its_mail_though_the_platform_is_killed_while_it_sen
         let answers = join_all(emails.iter().map(|email| api.join(&waitlist, email, None))).await;
         assert!(answers.iter().all(|answer| answer.status == 202));
         joined.extend(emails);
-        // At some moment while mails are on their way: one was sent, and not all.
+        // The kill comes at a random moment while mails are being sent: at least one has been sent.
         let last = &joined[joined.len() - 25..];
         eventually(|| async {
             let sent = join_all(last.iter().map(|email| mails(&api, email))).await;
@@ -366,7 +368,7 @@ async fn each_join_ends_with_its_mail_though_the_platform_is_killed_while_it_sen
     let platform = platform(data.path(), false, Faults::default()).await.unwrap();
     let api = Api::new(platform.credentials.clone());
     patiently(Duration::from_secs(120), || async {
-        // Leases of workers that were killed lapse.
+        // The leases of killed workers expire.
         drained(&platform).await;
         pass(&platform, SignedDuration::from_mins(2)).await;
         look(&platform).await;

@@ -1,4 +1,4 @@
-//! The scenarios: what the platform promises, over HTTP, against the running thing.
+//! The scenarios: tests of the platform's documented behaviour, over HTTP against the running platform.
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a scenario reports")]
 

@@ -1,4 +1,4 @@
-//! Positions are exact, whatever happens: many at once, replays, faults, sudden death.
+//! Positions are exact under all conditions: concurrent joins, replays, faults and kills.
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use crate::process::Victim;
 
-/// Joins people with random referrals among them, many at once. Answers that get
-/// lost are as good as none.
+/// Adds subscribers, many at once, some of them with a random referral. A join whose answer is lost is not
+/// repeated.
 async fn crowd(api: &Api, waitlist: &str, people: usize, seed: u64) {
     let mut dice = Dice(seed);
     let mut codes: Vec<String> = Vec::new();
@@ -38,7 +38,7 @@ async fn crowd(api: &Api, waitlist: &str, people: usize, seed: u64) {
     }
 }
 
-/// What the entries themselves say, against what the projector counted of them.
+/// Compares the entries of a waitlist with the projector's counts. Returns the number of entries.
 async fn check(api: &Api, waitlist: &str) -> usize {
     let everybody = eventually(|| async {
         let everybody = api.all(&format!("/subscribers?waitlist_id={waitlist}")).await;
@@ -52,7 +52,7 @@ async fn check(api: &Api, waitlist: &str) -> usize {
         settled.then_some(everybody)
     })
     .await;
-    // Each has as many credits as friends.
+    // Each subscriber has as many credits as friends.
     let mut friends: BTreeMap<&str, u64> = BTreeMap::new();
     for entry in &everybody {
         if let Some(referrer) = entry["referred_by"].as_str() {
@@ -90,13 +90,13 @@ async fn two_hundred_joins_with_referrals_leave_exact_positions_after_replays_to
     let before = picture(&api, &waitlist).await;
     drop(first);
 
-    // The whole stream again, from its beginning, twice.
+    // The whole stream once more from its beginning, twice.
     for _ in 0..2 {
         std::fs::remove_file(data.path().join("stream-projector.checkpoint")).unwrap();
         let again = reopened(data.path(), true, Faults::default()).await;
         let api = Api::new(again.credentials.clone());
         let last = data.path().join("stream-projector.checkpoint");
-        // One more join marks the end of what is replayed.
+        // Another join marks the end of the replay.
         let marker = api.join(&api.waitlist(json!({})).await, &address("marker"), None).await;
         eventually(|| async {
             let list = api.get(&format!("/subscribers/{}", marker.id())).await.ok()["waitlist_id"].clone();
@@ -110,7 +110,7 @@ async fn two_hundred_joins_with_referrals_leave_exact_positions_after_replays_to
     }
 }
 
-/// Everything that is derived, in one value.
+/// Returns all derived data of a waitlist.
 async fn picture(api: &Api, waitlist: &str) -> Value {
     let mut rewards = BTreeMap::new();
     let positions = api.positions(waitlist).await;
@@ -126,7 +126,8 @@ async fn picture(api: &Api, waitlist: &str) -> Value {
     })
 }
 
-/// Opens a directory whose platform has just been dropped: its lock goes with its last task.
+/// Opens a directory whose platform has just been dropped. Retries, because the lock is released with the
+/// platform's last task.
 pub async fn reopened(data: &Path, keep_stream: bool, faults: Faults) -> groundswell::Platform {
     scenarios::log();
     eventually(|| async {
@@ -142,7 +143,7 @@ async fn throttles_conflicts_and_lost_answers_change_nothing() {
         return;
     }
     let faults = Faults::seeded(7, 60, 120, 30);
-    // Starting takes a few calls in a row, and any of them may fail.
+    // The start makes several calls, each of which may fail.
     let platform = reopened(data.path(), false, faults).await;
     let api = Api::new(platform.credentials.clone());
     let waitlist = eventually(|| async {
@@ -158,7 +159,7 @@ async fn throttles_conflicts_and_lost_answers_change_nothing() {
             let (api, waitlist) = (api.clone(), waitlist.clone());
             async move {
                 let email = format!("p{wave}-{n}@example.com");
-                // Like any client: try until there is an answer.
+                // Retries as any client does.
                 eventually(|| async {
                     let reply = api.join(&waitlist, &email, code.as_deref()).await;
                     assert!(reply.status.as_u16() != 500, "{}", reply.text);
@@ -170,7 +171,7 @@ async fn throttles_conflicts_and_lost_answers_change_nothing() {
         let replies = futures_util::future::join_all(joins).await;
         codes.extend(replies.iter().map(|reply| reply.text_at("referral_code")));
     }
-    // Without faults the result can be read calmly.
+    // Reads the result without faults.
     drop(platform);
     let calm = reopened(data.path(), false, Faults::default()).await;
     let api = Api::new(calm.credentials.clone());
@@ -202,7 +203,7 @@ async fn killed_five_times_at_random_moments_it_loses_nothing_acknowledged() {
         let codes: Vec<_> = api.all(&format!("/subscribers?waitlist_id={waitlist}")).await;
         let codes: Vec<_> =
             codes.iter().map(|entry| entry["referral_code"].as_str().unwrap().to_owned()).collect();
-        // Joins go on until the process is gone; it goes after a random number of answers.
+        // Joins continue until the process is killed, after a random number of answers.
         let mut dice = Dice(100 + round);
         let fatal = 10 + dice.below(60);
         let mut answers = 0;
@@ -251,7 +252,7 @@ async fn two_projectors_at_once_count_everything_once() {
     crowd(&api, &waitlist, 30, 5).await;
     check(&api, &waitlist).await;
     let before = picture(&api, &waitlist).await;
-    // The same records, in other batches, backwards, to several at once.
+    // The same records in other batches, backwards, several batches at once.
     let records = running.stream_records().await.unwrap();
     assert!(records.len() > 60);
     let mut batches: Vec<Vec<Value>> = records.chunks(7).map(<[Value]>::to_vec).collect();
@@ -266,8 +267,8 @@ async fn two_projectors_at_once_count_everything_once() {
     tokio::time::timeout(Duration::from_secs(60), check(&api, &waitlist)).await.unwrap();
 }
 
-/// Lambda begins the next batch with the record that a function reports, and halves a batch only when the function
-/// fails: so a record that can't be read is given up alone.
+/// Lambda begins the next batch with the record that a function reports, and halves a batch only if the function
+/// fails. A record that cannot be read is therefore given up alone.
 #[tokio::test]
 async fn a_change_that_cannot_be_read_takes_no_other_along() {
     let Some(platform) = embedded() else { return };
@@ -294,7 +295,7 @@ async fn a_change_that_cannot_be_read_takes_no_other_along() {
     assert_eq!(failures(answer), json!([{ "itemIdentifier": "2" }]), "and in the end it is alone");
 }
 
-/// The batch comes again until all of it is counted.
+/// The batch is retried until all of it is counted.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_whose_changes_cannot_be_counted_holds_up_no_other() {
     let data = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! The platform as a process of its own: to be killed, and to have its log read.
+//! The platform as a separate process that can be killed and whose log can be read.
 
 use std::{
     fs::File,
@@ -14,27 +14,27 @@ use groundswell::{
 use scenarios::{Api, address, embedded, eventually, platform};
 use serde_json::json;
 
-/// Milliseconds, for the process that gets killed.
+/// Name of the environment variable with SES's delay in milliseconds, for the process that is killed.
 const SES_ANSWERS_IN: &str = "GROUNDSWELL_VICTIM_SES_ANSWERS_IN";
 
-/// The platform as a process that can be killed: this test binary, running one test of its own.
+/// Platform in a process that can be killed: this test binary, running one test.
 pub struct Victim {
     process: Child,
     pub credentials: Credentials,
 }
 
 impl Victim {
-    /// `None`, and a word about it, when the suite is pointed at another platform.
+    /// Starts the process. Returns `None` and reports a skipped test if the suite runs against another platform.
     pub async fn start(data: &Path) -> Option<Self> {
         Self::start_with(data, None).await
     }
 
-    /// The same, with another player of Twilio.
+    /// Starts the process with another emulation of Twilio.
     pub async fn start_with(data: &Path, twilio: Option<&str>) -> Option<Self> {
         Self::start_in(data, twilio.map(|url| ("GROUNDSWELL_TWILIO", url.to_owned()))).await
     }
 
-    /// The same, with an Amazon SES that takes so long to answer.
+    /// Starts the process with an Amazon SES that takes this long to answer.
     pub async fn start_with_slow_ses(data: &Path, answers_in: Duration) -> Option<Self> {
         Self::start_in(data, Some((SES_ANSWERS_IN, answers_in.as_millis().to_string()))).await
     }
@@ -42,7 +42,7 @@ impl Victim {
     async fn start_in(data: &Path, variable: Option<(&str, String)>) -> Option<Self> {
         embedded()?;
         let _ = std::fs::remove_file(data.join("ready"));
-        // With the umask that keeps least from others.
+        // With a umask of 0, which restricts no permissions.
         let process = Command::new("sh")
             .args(["-c", "umask 0; exec \"$0\" \"$@\""])
             .arg(std::env::current_exe().unwrap())
@@ -67,7 +67,7 @@ impl Victim {
 
 impl Drop for Victim {
     fn drop(&mut self) {
-        // Also when its test fails.
+        // Also if the test fails.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
@@ -101,7 +101,7 @@ async fn nothing_personal_and_no_secret_gets_into_the_log() {
     assert_eq!(api.public("POST", "/subscribers").json(body.clone()).send().await.status, 202);
     let verified = api.verify(&email).await;
     let token = verified.text_at("token");
-    // What goes wrong is logged too.
+    // Errors are logged too.
     let mut bad = body;
     bad["email"] = json!(format!("{email} "));
     bad["name"] = json!(["Zaphod Beeblebrox"]);
@@ -148,7 +148,7 @@ async fn nothing_personal_and_no_secret_gets_into_the_log() {
 
     let log = std::fs::read_to_string(data.path().join("log")).unwrap();
     assert!(log.matches("served").count() >= 8, "it is the log: {log}");
-    // After `gs_sk_` and the record's id; there may be a `_` in it.
+    // The part behind `gs_sk_` and the record's id. The secret may contain a `_`.
     let secret = key.splitn(4, '_').nth(3).unwrap();
     let (_, signature) = token.rsplit_once('.').unwrap();
     for personal in [

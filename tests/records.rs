@@ -1,4 +1,4 @@
-//! What the cold-start benchmark plays DynamoDB from is what DynamoDB is asked and answers today.
+//! The recorded calls that the cold-start benchmark replays are those that the functions make to DynamoDB today.
 
 use std::{
     collections::HashMap,
@@ -33,7 +33,7 @@ async fn the_benchmark_of_cold_starts_plays_what_dynamodb_is_asked_and_answers_t
     let account = ("acct_01m5ewqke04tff59tdwh9edd1r", platform.credentials.account_id.as_str());
 
     let pool = api.pool(json!({ "name": "Autumn", "low_stock_thresholds": [100] })).await;
-    // So many that a random place in a partition hardly ever lies behind the last of them.
+    // So many codes that a random place in a partition is rarely behind the last code.
     let codes = (0..5000).map(|n| format!("AUTUMN-{n:04}-{:04X},2099-12-31\n", n * 40_503 % 65_536));
     let imported = api.import(&pool, format!("code,expires_at\n{}", codes.collect::<String>())).await;
     assert_eq!(imported["added"], 5000, "{imported}");
@@ -55,7 +55,7 @@ async fn the_benchmark_of_cold_starts_plays_what_dynamodb_is_asked_and_answers_t
     held_to("join", &join.await);
 }
 
-/// Compares a record with the one that is kept, or keeps it.
+/// Compares a recording with the stored one. Stores it instead if `UPDATE` is set.
 fn held_to(name: &str, today: &Canned) {
     let path = Path::new(ROOT).join(format!("bench/cold-start/canned/{name}.json"));
     if std::env::var_os("UPDATE").is_some() {
@@ -65,8 +65,8 @@ fn held_to(name: &str, today: &Canned) {
     assert_eq!(kept.shape(), today.shape(), "{}: run with UPDATE=1", path.display());
 }
 
-/// Has a function serve an event of `events/` about what the platform has made, and listens in on its way
-/// to DynamoDB.
+/// Runs a function with an event of `events/` about the platform's objects, and records the function's calls to
+/// DynamoDB.
 async fn record(
     variables: HashMap<String, String>,
     event: &str,
@@ -93,7 +93,7 @@ async fn record(
 
 type Heard = Arc<Mutex<Vec<Call>>>;
 
-/// A client that keeps what goes through it.
+/// HTTP client that records all calls.
 #[derive(Debug)]
 struct Listener {
     client: SharedHttpClient,

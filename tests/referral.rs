@@ -1,9 +1,9 @@
-//! Referrals: clicks, credits, rewards, fraud, review.
+//! Referrals: clicks, credits, rewards, fraud signals, review.
 
 use scenarios::{Api, Reply, address, eventually, unique};
 use serde_json::{Value, json};
 
-/// A waitlist with people on it, who joined in this order.
+/// Creates a waitlist and adds subscribers in this order.
 async fn line(api: &Api, settings: Value, people: usize) -> (String, Vec<Reply>) {
     let waitlist = api.waitlist(settings).await;
     let mut joined = Vec::new();
@@ -16,7 +16,7 @@ async fn line(api: &Api, settings: Value, people: usize) -> (String, Vec<Reply>)
 async fn has_referrals(api: &Api, subscriber: &str, referrals: u64) -> Value {
     eventually(|| async {
         let stands = api.position(subscriber).await;
-        // The position follows the count within a moment.
+        // The position follows the count with a short delay.
         let ledger = api.get(&format!("/referrals/{subscriber}")).await.ok();
         (stands["referrals"] == referrals && ledger["referrals"] == referrals).then_some(())
     })
@@ -73,7 +73,7 @@ async fn nobody_refers_themselves_by_another_spelling_or_in_a_circle() {
         assert_eq!((reply.status.as_u16(), reply.id()), (200, ada.id()));
     }
     let bo = api.join(&waitlist, &address("bo"), Some(&code)).await;
-    // Ada comes again through Bo's link: she is there already, and Bo gets nothing.
+    // Ada joins again through Bo's link. She is already on the list, and Bo gets no credit.
     let circle = api.join(&waitlist, &format!("ada{n}@gmail.com"), Some(&bo.text_at("referral_code"))).await;
     assert_eq!(circle.status, 200);
     has_referrals(&api, &ada.id(), 1).await;
@@ -123,9 +123,9 @@ async fn clicks_are_limited_per_address_of_the_caller() {
         assert_eq!(reply.header("x-ratelimit-limit"), "3", "{n}");
     }
     assert!(counted <= 6, "a window may end once in between, not twice");
-    // Guessing codes costs the same, and so does a code that is nobody's.
+    // Clicks with unknown codes count towards the limit too, so codes cannot be guessed.
     click(&api, "gone").await.is_problem(429, "rate-limited");
-    // Others go on: another address, and servers.
+    // Other addresses, and servers, are not limited.
     assert_eq!(click(&api.from_host(78), &code).await.status, 201);
     let body = json!({ "referral_code": code });
     assert_eq!(api.post("/referrals", body).await.status, 201);
@@ -263,7 +263,7 @@ async fn suspicion_has_reasons_and_a_shared_network_alone_is_none() {
     let flagged = api.all(&format!("/referrals?waitlist_id={waitlist}&flagged=true")).await;
     let clear = api.all(&format!("/referrals?waitlist_id={waitlist}&flagged=false")).await;
     assert_eq!((flagged.len(), clear.len()), (2, 1));
-    // No raw address of the network or the device is shown or kept.
+    // No raw address of the network or the device is shown or stored.
     assert!(!serde_json::to_string(&found).unwrap().contains("127.0.0"));
 }
 

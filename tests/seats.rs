@@ -1,4 +1,4 @@
-//! A capacity is kept to the seat: neither one too many, nor one that nobody sits on.
+//! A waitlist with a capacity gives out exactly its seats: never one more, and no seat is lost.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::{positions::reopened, process::Victim};
 
-/// A capacity that becomes less, and a number that is given up.
+/// Exercises a capacity that is reduced, and a number in line that is given up.
 pub async fn tour(api: &Api) {
     let waitlist = api.waitlist(json!({ "capacity": 64 })).await;
     let email = address("same");
@@ -18,7 +18,8 @@ pub async fn tour(api: &Api) {
     for _ in 0..8 {
         last = api.join(&waitlist, &address("seated"), None).await.id();
     }
-    // Nine seats on nine counters: some of the nine that are taken are on others.
+    // With a capacity of nine there are nine counters of one seat each. Some of the nine taken seats are on other
+    // counters.
     let smaller = api.secret("PATCH", &format!("/waitlists/{waitlist}")).header("if-match", "*");
     smaller.json(json!({ "capacity": 9 })).send().await.ok();
     api.secret("DELETE", &format!("/subscribers/{last}")).send().await;
@@ -29,7 +30,7 @@ pub async fn tour(api: &Api) {
     api.verify(&email).await.ok();
 }
 
-/// Joins as any client does that asks again until there is a decision, and how often there was none.
+/// Joins, and retries until there is a decision. Returns the reply and the number of undecided attempts.
 async fn join(api: &Api, waitlist: &str) -> (Reply, usize) {
     let body = json!({ "waitlist_id": waitlist, "email": address("p"), "consent": true });
     for undecided in 0..20 {
@@ -41,7 +42,7 @@ async fn join(api: &Api, waitlist: &str) -> (Reply, usize) {
     panic!("no decision in twenty attempts");
 }
 
-/// Joins until the waitlist is full: how many entries it has then.
+/// Joins until the waitlist is full. Returns the number of entries.
 async fn fill(api: &Api, waitlist: &str) -> usize {
     loop {
         let (reply, _) = join(api, waitlist).await;
@@ -82,7 +83,7 @@ async fn a_lost_answer_takes_no_second_seat_and_no_second_number() {
     for expected in 1..=25 {
         let (reply, undecided) = join(&api, &waitlist).await;
         assert!(reply.status.is_success(), "{}", reply.text);
-        // A join without any answer may have been made, or have left a gap in the numbers.
+        // A join without a decision may have succeeded, or may have left a gap in the numbers.
         if undecided > 0 {
             break;
         }
@@ -144,7 +145,7 @@ async fn a_capacity_that_comes_later_or_changes_counts_all_who_are_there() {
             assert_eq!(api.secret("DELETE", &path).send().await.status, 204);
         }
     };
-    // What the projector counts follows within a moment.
+    // The projector's counts follow with a short delay.
     let counted = async |people: usize| {
         eventually(|| async {
             let counts = api.get(&format!("/waitlists/{waitlist}")).await.ok()["counts"].clone();
@@ -159,13 +160,13 @@ async fn a_capacity_that_comes_later_or_changes_counts_all_who_are_there() {
     assert_eq!(rush(8).await, 2);
     capacity(40).await;
     assert_eq!(rush(20).await, 20);
-    // Fewer seats than are taken, on fewer counters than they are spread over.
+    // Fewer seats than are taken, on fewer counters than the taken seats are spread over.
     capacity(8).await;
     assert_eq!(rush(4).await, 0);
     erase(20).await;
     counted(6).await;
     assert_eq!(rush(10).await, 2);
-    // A seat that is given back is free at once.
+    // A returned seat is free at once.
     erase(1).await;
     assert_eq!(rush(3).await, 1);
     capacity(9).await;

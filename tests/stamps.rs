@@ -1,4 +1,4 @@
-//! Stamp cards: what a till may do, and how often.
+//! Stamp cards: the actions of a till, each counted the right number of times.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use scenarios::{Api, Dice, Reply, address, embedded, eventually, phone, platform
 use serde_json::{Value, json};
 use stamps::{Visit, stamp::StampCount};
 
-/// All that a shop does.
+/// Exercises stamp cards.
 pub async fn tour(api: &Api) {
     let once = |path: &str| api.secret("POST", path).header("idempotency-key", path);
     let settings = json!({ "name": "Tour", "reward": "x", "stamps_required": 2, "cooldown_seconds": 1 });
@@ -97,7 +97,7 @@ fn outcomes(synced: &[Value]) -> BTreeMap<&str, usize> {
     outcomes
 }
 
-/// A customer's card is what the ledger of stamps and rewards says.
+/// Asserts that a customer's card agrees with the ledger of stamps and rewards. Returns the card.
 pub async fn check_ledger(api: &Api, program: &str, customer: &str) -> Value {
     let number = |value: &Value| value.as_u64().unwrap();
     let stamps = api.all(&format!("/customers/{customer}/stamps")).await;
@@ -230,7 +230,7 @@ async fn a_page_enrols_and_learns_nothing() {
     enrol("https://cafe.example").await.is_problem(409, "program-paused");
 }
 
-/// The customer of a program with this number.
+/// Returns the customer of a program with this number.
 async fn with_number(api: &Api, program: &str, number: &str) -> Value {
     let found = api.get(&format!("/customers?program_id={program}&phone=%2B{}", &number[1..])).await.ok();
     let mut customer = found["data"][0].clone();
@@ -243,7 +243,7 @@ fn enrolment(program: &str, number: &str, email: &str, consent: bool) -> Value {
         "time_zone": "Asia/Tokyo", "consent": { "granted": consent, "text": "v1" } })
 }
 
-/// Anybody can type anybody's number into a page.
+/// Any visitor of a page can enter any person's number.
 #[tokio::test]
 async fn what_a_page_says_is_provisional_and_the_shop_overrides_it() {
     let api = Api::shared();
@@ -265,10 +265,10 @@ async fn what_a_page_says_is_provisional_and_the_shop_overrides_it() {
     assert_eq!((&said["email"], &said["name"]), (&json!(mallory), &json!("Eve")));
     assert_eq!((&said["birthday"], &said["time_zone"]), (&json!("1990-01-02"), &json!("Asia/Tokyo")));
     assert_eq!(said["consent"]["granted"], true);
-    // A second page, or the same one again, changes nothing.
+    // A second submission by a page changes nothing.
     page(&address("eve"), false).await;
     assert_eq!(with_number(&api, &program, &number).await, first);
-    // The shop says something else, and has the last word.
+    // The shop's data take precedence over the page's, also later.
     let shop =
         json!({ "program_id": program, "phone": number, "name": "Ada", "email": ada, "consent": false });
     assert_eq!(api.post("/enrollments", shop).await.status, 200);
@@ -296,7 +296,7 @@ async fn a_no_of_the_shop_wins_and_a_no_of_a_page_silences_nobody() {
     let change = api.secret("PATCH", &format!("/customers/{id}")).header("if-match", "*");
     change.json(json!({ "consent": true })).send().await.ok();
     assert_eq!(granted().await, true);
-    // A member's no counts as a server's does.
+    // An opt-out that a member records counts like one that a server records.
     let Some(platform) = embedded() else { return };
     let member = platform.oidc.id_token(&api.credentials.oidc_username, std::time::Duration::from_secs(600));
     let call = api.call("POST", "/enrollments").key(&member).json(enrol(false)).send().await;
@@ -339,7 +339,7 @@ async fn a_customer_who_shows_her_card_at_a_till_is_confirmed_but_for_the_addres
     api.public("POST", "/enrollments").json(body).send().await.ok();
     let enrolled = with_number(&api, &program, &number).await;
     let id = enrolled["id"].as_str().unwrap().to_owned();
-    // Who names a number at the till has not shown that it is theirs.
+    // A person who names a number at the till has not shown that the number is theirs.
     assert_eq!(stamp(&api, &program, &id, 1).await.status, 201);
     assert_eq!(with_number(&api, &program, &number).await, enrolled);
     let token = async || card(&api, &program, &id).await["token"].as_str().unwrap().to_owned();
@@ -383,7 +383,7 @@ async fn a_program_can_refuse_pages_and_other_countries() {
     };
     change(json!({ "enrollment": "anyone" })).await.ok();
     assert_eq!(page(&phone()).await.status, 202);
-    // Jamaica shares +1, Kazakhstan +7; a satellite is no country.
+    // Jamaica shares the prefix +1, and Kazakhstan shares +7. A satellite number belongs to no country.
     for number in ["+18765550123", "+12025550123", "+77011234567", "+881612345678"] {
         page(number).await.is_problem(422, "country-not-served");
         api.post("/enrollments", enrol(number)).await.is_problem(422, "country-not-served");
@@ -464,7 +464,7 @@ async fn a_second_visit_within_the_cooldown_says_when_it_counts() {
     assert_eq!(next.duration_since(taken), SignedDuration::from_hours(1));
     let seconds: i64 = refused.header("retry-after").parse().unwrap();
     assert!((3500..=3600).contains(&seconds), "{seconds}");
-    // Another program's visits are another matter, and a voided visit never was.
+    // Visits of another program do not count, and a voided visit does not count.
     let other = api.program(json!({ "cooldown_seconds": 3600 })).await;
     let body = json!({ "program_id": other, "phone": api.get(&format!("/customers/{customer}")).await.ok()["phone"], "consent": true });
     assert_eq!(api.post("/enrollments", body).await.text_at("customer_id"), customer);
@@ -543,7 +543,7 @@ async fn a_reward_redeems_once_across_tills_and_for_good() {
     void(&api, &given.id()).await.is_problem(409, "stamp-spent");
     let card = check_ledger(&api, &program, &customer).await;
     assert_eq!((&card["stamps"], &card["total"]), (&json!(0), &json!(2)));
-    // A till that asks again with its key gets its own answer again.
+    // A till that retries with its idempotency key gets the same answer again.
     let other = stamp(&api, &program, &customer, 2).await.json["rewards"][0].clone();
     let path = format!("/rewards/{}/redeem", other["id"].as_str().unwrap());
     let key = format!("redeem-{}", unique());
@@ -579,7 +579,7 @@ async fn a_reward_lapses_and_a_paused_program_still_redeems() {
     stamp(&api, &program, &customer, 1).await.is_problem(409, "program-paused");
     let fresh = rewards(&api, &customer).await[0].clone();
     assert_eq!(redeem(&api, &fresh).await.status, 200);
-    // Nobody pays with what has lapsed.
+    // A stamp whose reward has lapsed counts as spent, so it cannot be voided.
     void(&api, &given).await.is_problem(409, "stamp-spent");
     assert_eq!(rewards(&api, &customer).await[1]["status"], "expired");
 }
@@ -600,7 +600,7 @@ async fn a_pause_takes_in_what_was_stamped_offline_before_it() {
     };
     set(json!({ "status": "paused" })).await;
     let after = Timestamp::now() + SignedDuration::from_secs(60);
-    // Changed in the pause, it began when it began.
+    // A change during the pause does not move the pause's start.
     set(json!({ "name": "Holidays" })).await;
     let batch = [offline("a", before), offline("b", after)];
     let synced = sync(&api, &batch).await;
@@ -641,7 +641,7 @@ async fn stamps_taken_offline_count_once_by_the_time_they_were_taken() {
     let customers = join_all((0..3).map(|_| api.customer(&program))).await;
     let start = Timestamp::now() - SignedDuration::from_hours(20);
     let till = unique();
-    // Every five minutes: every other one is too close to the one before.
+    // One stamp every five minutes, so that every second one is within the cooldown.
     let mut batch: Vec<Value> = (0..60)
         .map(|n| {
             json!({ "till_id": format!("{till}-{n}"), "program_id": program, "customer_id": customers[n % 3],
@@ -658,7 +658,7 @@ async fn stamps_taken_offline_count_once_by_the_time_they_were_taken() {
         batch
     };
     let (one, two) = (shuffled(&mut dice), shuffled(&mut dice));
-    // Two tills' connections, at once, with the same stamps.
+    // Two connections of a till send the same stamps at the same time.
     let (first, second) = tokio::join!(sync(&api, &one), sync(&api, &two));
     for (batch, synced) in [(&one, &first), (&two, &second)] {
         for (sent, got) in batch.iter().zip(synced) {
@@ -731,7 +731,7 @@ async fn whatever_tills_do_in_whatever_order_the_card_is_what_the_ledger_says() 
         for _ in 0..6 {
             let stamps = api.all(&format!("/customers/{customer}/stamps")).await;
             let held = rewards(&api, &customer).await;
-            // Some of it at once.
+            // Some of the actions run at once.
             let doing = (0..5).map(|_| {
                 let (count, choice) = (1 + dice.below(9) as u32, dice.below(10));
                 let any = |list: &[Value], dice: &mut Dice| {
@@ -868,7 +868,7 @@ async fn who_stays_away_is_at_risk() {
     sync(&api, &[visit(1, days(29)), visit(2, days(27)), visit(3, days(25))]).await;
     let away = card(&api, &program, &customer).await;
     assert_eq!((&away["at_risk"], &away["visit_interval_seconds"]), (&json!(true), &json!(2 * 86_400)));
-    // Of somebody who came every other day, a week is long.
+    // A customer who came every other day is at risk after a week.
     let from: Timestamp = away["at_risk_from"].as_str().unwrap().parse().unwrap();
     assert!(
         (7 * 24 - 1..=8 * 24).contains(&from.duration_since(days(25)).as_hours()),

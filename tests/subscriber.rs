@@ -1,4 +1,4 @@
-//! Subscribers: joining, verifying, inviting, erasing, exporting.
+//! Subscribers: join, verification, invitation, erasure, export.
 
 use scenarios::{
     Api, Reply, address, embedded, eventually, lacks, link_token,
@@ -7,7 +7,7 @@ use scenarios::{
 };
 use serde_json::{Value, json};
 
-/// The kinds of events of a subscriber, oldest first, once there are that many.
+/// Waits until a subscriber has at least `count` events. Returns their types, oldest first.
 async fn events(api: &Api, waitlist: &str, subscriber: &str, count: usize) -> Vec<String> {
     eventually(|| async {
         let all = api.all(&format!("/waitlists/{waitlist}/events")).await;
@@ -68,7 +68,7 @@ async fn joining_again_makes_no_second_entry_and_no_second_event() {
     let read = api.get(&format!("/subscribers/{}", first.id())).await.ok();
     assert_eq!(read["email"], format!("Ada.Lovelace{n}@gmail.com"), "the address as typed");
 
-    // A second subscriber's event comes after all that the repetitions could have caused.
+    // The event of a second subscriber comes after all events that the repetitions could have caused.
     let second = api.join(&waitlist, &address("bo"), None).await;
     assert_eq!(second.json["position"], 2);
     events(&api, &waitlist, &second.id(), 1).await;
@@ -91,7 +91,7 @@ async fn of_many_joins_at_once_with_one_address_one_makes_the_entry() {
         assert!(reply.status == 201 || reply.status == 200, "{}", reply.text);
         assert_eq!(reply.id(), created[0].id());
     }
-    // The numbers that the others had taken leave no holes in the positions.
+    // The numbers in line of the other attempts leave no gaps in the positions.
     let next = api.join(&waitlist, &address("next"), None).await;
     assert_eq!(next.json["position"], 2);
     eventually(|| async {
@@ -122,7 +122,7 @@ async fn an_idempotency_key_repeats_the_answer_with_its_token() {
     let mut other = body.clone();
     other["name"] = json!("Other");
     send(other).await.is_problem(422, "idempotency-key-reused");
-    // The key is the caller's own: with another key of the account it is unrelated.
+    // A key belongs to its caller: the same idempotency key with another API key of the account is independent.
     let elsewhere =
         api.secret("POST", "/subscribers").header("idempotency-key", &key).json(body).send().await;
     assert_eq!(elsewhere.status, 200, "{}", elsewhere.text);
@@ -185,7 +185,7 @@ async fn double_opt_in_answers_all_alike_and_the_rest_comes_by_mail() {
         "anybody may type anybody's address: one mail in ten minutes"
     );
 
-    // A scanner's GET of the link does nothing.
+    // A GET of the link, as by a mail scanner, changes nothing.
     let token = link_token(&mail, "/verify?token=");
     let page = api.call("GET", &format!("//verify?token={token}")).send().await;
     assert_eq!((page.status.as_u16(), page.header("content-type")), (200, "text/html; charset=utf-8"));
@@ -251,7 +251,7 @@ async fn links_in_mails_are_for_their_purpose_and_their_time() {
     }
     post("/subscribers/unsubscribe", verify).await.is_problem(401, "invalid-token");
 
-    // RFC 8058: a form, the token in the URL of the header, no key and no session.
+    // RFC 8058: a form post to the URL of the header, with the token in the URL and without a key or a session.
     let mut path = format!("/subscribers/unsubscribe?token={stop}");
     if !lacks("the headers of a mail") {
         let header = mail["headers"]["List-Unsubscribe"].as_str().unwrap();
@@ -277,7 +277,7 @@ async fn throw_away_addresses_are_allowed_flagged_or_blocked() {
         assert_eq!(reply.status, status, "{policy}");
         if status == 201 {
             let read = api.get(&format!("/subscribers/{}", reply.id())).await.ok();
-            assert_eq!(read["disposable"], true);
+            assert_eq!(read["disposable"], policy == "flag", "{policy}");
         } else {
             reply.is_problem(422, "disposable-email");
         }
@@ -318,7 +318,7 @@ async fn joins_are_limited_per_address_of_the_caller() {
         }
     }
     assert!(refused >= 2, "a window may end once in between, not twice");
-    // Others go on: another address, and servers. Who was refused has left no gap in the line.
+    // Other addresses, and servers, are not limited. The refused joins have left no gap in the line.
     let other = api.from_host(77).join(&waitlist, &address("y"), None).await;
     assert_eq!(other.status, 201);
     let body = json!({ "waitlist_id": waitlist, "email": address("z"), "consent": true });
@@ -333,14 +333,14 @@ async fn joins_are_limited_per_address_of_the_caller() {
     .await;
 }
 
-/// One IPv6 line has 2^64 addresses.
+/// One IPv6 connection has 2^64 addresses.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_ipv6_line_is_one_caller_whatever_address_it_takes() {
     let (Some(platform), Some(api)) = (embedded(), Api::another_account().await) else { return };
     let limits = json!({ "limits": { "joins_per_ip_per_minute": 2, "clicks_per_ip_per_minute": 2 } });
     api.secret("PATCH", "/account").json(limits).send().await.ok();
     let waitlist = api.waitlist(json!({})).await;
-    // Whom the gateway says that a request comes from: a test can't come from there.
+    // The gateway's event sets the caller's address, because a test cannot call from such an address.
     let sample = |name: &str| -> Value {
         let path = format!("{}/../events/{name}.json", env!("CARGO_MANIFEST_DIR"));
         serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
@@ -391,7 +391,7 @@ async fn the_first_in_line_are_invited_in_order_and_get_a_mail() {
     let invite = |body| api.post(&path, body);
     let first = invite(json!({ "count": 2 })).await.ok();
     assert_eq!(first, json!({ "invited": [people[0].0, people[1].0], "skipped": [] }));
-    // At once again, before anybody has left the line: the next ones.
+    // A second invitation at once, before any subscriber has left the line, invites the next ones.
     let second = invite(json!({ "count": 1 })).await.ok();
     assert_eq!(second["invited"], json!([people[2].0]));
     let named = invite(json!({ "subscriber_ids": [people[4].0, people[0].0] })).await.ok();
@@ -399,7 +399,7 @@ async fn the_first_in_line_are_invited_in_order_and_get_a_mail() {
     let mail = api.mail(&people[0].1).await;
     assert!(mail["subject"].as_str().unwrap().starts_with("It's your turn"));
 
-    // A position that is read while the line changes may be of before in part.
+    // A position that is read during a change of the line may mix old and new values.
     eventually(|| async {
         let now = api.position(&people[3].0).await;
         (now["position"] == 1 && now["total"] == 1).then_some(())
@@ -472,7 +472,7 @@ async fn an_erased_subscriber_leaves_counts_and_nothing_else() {
         "counts stay"
     );
 
-    // The address may join anew, as somebody else; the old code credits nobody and is no error.
+    // The address may join again as a new subscriber. The old code credits nobody and causes no error.
     let anew = api.join(&waitlist, &email, Some(&ada.text_at("referral_code"))).await;
     assert_eq!((anew.status.as_u16(), &anew.json["position"]), (201, &json!(3)));
     assert_ne!(anew.id(), ada.id());
@@ -580,7 +580,7 @@ async fn an_export_is_a_csv_that_no_spreadsheet_runs() {
     let forged = format!("{rest}{}", last.replace(['0', '1', '2'], "3"));
     assert_eq!(reqwest::get(forged).await.unwrap().status(), 403);
 
-    // Whoever is erased is gone from exports too.
+    // An erased subscriber is removed from exports too.
     let erased = api.secret("DELETE", &format!("/subscribers/{}", victim.id())).send().await;
     assert_eq!(erased.status, 204);
     eventually(|| async { (api.get(&path).await.ok()["status"] == "expired").then_some(()) }).await;
@@ -611,13 +611,13 @@ async fn a_message_that_the_queue_delivers_twice_is_sent_once() {
     assert_eq!(api.mails(&email, 1).await.len(), 1);
 }
 
-/// The subscriber with this address.
+/// Returns the subscriber with this address.
 async fn found(api: &Api, waitlist: &str, email: &str) -> Value {
     let found = api.get(&format!("/subscribers?waitlist_id={waitlist}&email={email}")).await.ok();
     found["data"][0].clone()
 }
 
-/// Joins with other words and another source than before.
+/// Joins again with another consent text and another source.
 async fn rejoin(api: &Api, key: &str, waitlist: &str, email: &str) -> Reply {
     let consent = json!({ "granted": true, "text": "Once more" });
     let body = json!({ "waitlist_id": waitlist, "email": email, "consent": consent, "source": "return" });
@@ -634,7 +634,7 @@ async fn confirm(api: &Api, mail: &Value) -> Reply {
     api.call("POST", "/subscribers/verify").json(json!({ "token": token })).send().await
 }
 
-/// Waits until all mails that were asked for before have been dealt with, as good as surely.
+/// Waits until the mails that were requested before are very likely handled.
 async fn mails_are_out(api: &Api) {
     let waitlist = api.waitlist(json!({ "verification_policy": "double_opt_in" })).await;
     let marker = address("marker");
@@ -664,7 +664,7 @@ async fn whoever_unsubscribed_comes_back_by_a_mail_only() {
         let first = found(&api, &waitlist, &email).await;
         assert!(first["unsubscribed_at"].is_string());
 
-        // Nobody can tell from the answers, and no form and no key does more than to ask.
+        // The answers do not reveal an unsubscribed address. Forms and keys can only request a mail.
         let stranger = rejoin(&api, publishable, &waitlist, &other).await;
         for key in [secret, publishable] {
             let answer = rejoin(&api, key, &waitlist, &email).await;
@@ -704,7 +704,7 @@ async fn whoever_unsubscribed_comes_back_by_a_mail_only() {
         .await;
         assert_eq!(kinds.iter().filter(|kind| *kind == "subscriber.resubscribed").count(), 1, "{kinds:?}");
 
-        // A link is for the unsubscription before it, not for the next one.
+        // A link only revokes the unsubscription before it, not a later one.
         unsubscribe(&api, &invitation).await;
         confirm(&api, &asks).await.ok();
         assert!(found(&api, &waitlist, &email).await["unsubscribed_at"].is_string(), "{policy}");
@@ -758,7 +758,7 @@ async fn whoever_unsubscribed_is_asked_to_come_back_once_a_day() {
         }
         mails += 1;
         let asks = api.mails(&email, mails).await.swap_remove(0);
-        // To say no is to take back what a stranger asked for, and no reason for another mail.
+        // An unsubscribe through the mail rejects the stranger's request. It causes no further mail.
         unsubscribe(&api, &asks).await;
         rejoin(&api, key, &waitlist, &email).await;
         mails_are_out(&api).await;

@@ -1,6 +1,5 @@
-//! What has to be so in the templates, for each function and each thing that keeps state, and what
-//! linters don't look for. A rule gives its complaints; another test breaks the templates and sees
-//! that each rule notices.
+//! Rules for the templates, for each function and each resource that stores data, that linters do not check. A
+//! rule returns its violations. Another test breaks the templates for each rule and checks that the rule notices.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,13 +15,13 @@ const SAMCONFIG: &str = "samconfig.toml";
 
 const DAYS: u64 = 24 * 60 * 60;
 
-/// The files that say how the platform is deployed, and what else they have to fit.
+/// Deployment files, and the names that they must agree with.
 #[derive(Clone)]
 struct Project {
     texts: BTreeMap<String, String>,
-    /// The crates under `functions/`.
+    /// Crates under `functions/`.
     crates: BTreeSet<String>,
-    /// The samples under `events/`.
+    /// Sample events under `events/`.
     events: BTreeSet<String>,
     runbooks: BTreeSet<String>,
     /// Metrics that the functions record.
@@ -34,7 +33,7 @@ fn names(folder: &str) -> BTreeSet<String> {
     entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
-/// The names before a unit in the sources of the functions.
+/// Returns the names that precede a unit in the functions' sources.
 fn recorded_metrics() -> BTreeSet<String> {
     let sources =
         names("functions").into_iter().map(|function| format!("{ROOT}/functions/{function}/src/lib.rs"));
@@ -67,7 +66,7 @@ impl Project {
         }
     }
 
-    /// `!Ref X` comes out as `{"!Ref": "X"}`.
+    /// Parses a template. `!Ref X` becomes `{"!Ref": "X"}`.
     fn template(&self, path: &str) -> Value {
         let yaml: yaml_serde::Value = yaml_serde::from_str(&self.texts[path]).unwrap();
         serde_json::to_value(yaml).unwrap()
@@ -78,7 +77,7 @@ impl Project {
         paths.map(|path| (path.as_str(), self.template(path)))
     }
 
-    /// The functions of the template, with what the globals add.
+    /// Returns the functions of the template, merged with the globals.
     fn functions(&self) -> Vec<Function> {
         let template = self.template(TEMPLATE);
         let globals = &template["Globals"]["Function"];
@@ -98,7 +97,7 @@ impl Project {
 
 struct Function {
     id: String,
-    /// The id without its last word.
+    /// Logical id without its suffix `Function`.
     name: String,
     binary: String,
     method: Value,
@@ -110,7 +109,7 @@ impl Function {
         self.properties.get(name).unwrap_or(&Value::Null)
     }
 
-    /// The event sources of a type.
+    /// Returns the event sources of a type.
     fn events(&self, kind: &str) -> Vec<(&String, &Value)> {
         let all = self.property("Events").as_object().into_iter().flatten();
         all.filter(|(_, event)| event["Type"] == kind)
@@ -125,7 +124,7 @@ fn of_type(template: &Value, kind: &str) -> Vec<(String, Value)> {
     found.map(|(id, resource)| (id.clone(), resource.clone())).collect()
 }
 
-/// What a value refers to: `X`, `X.Attribute`, or the text of a `!Sub`.
+/// Returns the target of a reference: `X`, `X.Attribute`, or the text of a `!Sub`.
 fn target(value: &Value) -> String {
     let Some((key, argument)) = value.as_object().and_then(|map| map.iter().next()) else {
         return value.as_str().unwrap_or_default().to_owned();
@@ -139,7 +138,7 @@ fn target(value: &Value) -> String {
     }
 }
 
-/// One value, or those of a list.
+/// Returns the values of a list, or a single value.
 fn each(value: &Value) -> &[Value] {
     match value {
         Value::Null => &[],
@@ -148,7 +147,7 @@ fn each(value: &Value) -> &[Value] {
     }
 }
 
-/// Each mapping somewhere in the value.
+/// Finds all mappings within the value.
 fn mappings<'a>(value: &'a Value, found: &mut Vec<&'a Map<String, Value>>) {
     match value {
         Value::Object(map) => {
@@ -160,7 +159,7 @@ fn mappings<'a>(value: &'a Value, found: &mut Vec<&'a Map<String, Value>>) {
     }
 }
 
-/// The statements of all policies that a resource has.
+/// Returns the statements of all policies of a resource.
 fn statements(resource: &Value) -> Vec<Map<String, Value>> {
     let mut found = Vec::new();
     mappings(&resource["Properties"], &mut found);
@@ -170,7 +169,7 @@ fn statements(resource: &Value) -> Vec<Map<String, Value>> {
 
 type Rule = fn(&Project) -> Vec<String>;
 
-/// Whoever adds a function deploys it, and has a sample of what it is invoked with.
+/// Rule: every function crate is deployed and has a sample event.
 fn every_function_is_deployed(project: &Project) -> Vec<String> {
     let mut complaints = Vec::new();
     let functions = project.functions();
@@ -196,7 +195,7 @@ fn every_function_is_deployed(project: &Project) -> Vec<String> {
     complaints
 }
 
-/// What a function must say of how it runs.
+/// Rule: every function declares its memory, time-out, alias, versions, tracing and log retention.
 fn every_function_is_bounded_and_published(project: &Project) -> Vec<String> {
     let mut complaints = Vec::new();
     let template = project.template(TEMPLATE);
@@ -221,8 +220,8 @@ fn every_function_is_bounded_and_published(project: &Project) -> Vec<String> {
     complaints
 }
 
-/// Another value of what a function's variables are made of makes another version of it, and nothing else of that
-/// description does: Lambda has no new version of a function that is as it was.
+/// Rule: the version's description of a function has all values that its variables are made of, and no others.
+/// Lambda publishes a new version only if the function or its description has changed.
 fn a_changed_variable_makes_a_version(project: &Project) -> Vec<String> {
     let template = project.template(TEMPLATE);
     let parameters = template["Parameters"].as_object().unwrap();
@@ -233,12 +232,12 @@ fn a_changed_variable_makes_a_version(project: &Project) -> Vec<String> {
             .into_iter()
             .flat_map(origins)
             .filter_map(|origin| match &*origin {
-                // It is the stack's, for good.
+                // The environment of a stack never changes.
                 "Environment" => None,
-                // Too much for a description, and of no use to it.
+                // Too long for a description, and of no use in it.
                 "PublicUrl" if function.id == "AuthorizerFunction" => None,
                 "Storage.Outputs.TableName" => Some("RestoredTable".to_owned()),
-                // Those of a user pool come and go together.
+                // The outputs of a user pool change together.
                 pool if pool.starts_with("Identity.") => Some("Identity.Outputs.Audience".to_owned()),
                 parameter => parameters.contains_key(parameter).then_some(origin),
             })
@@ -255,7 +254,7 @@ fn a_changed_variable_makes_a_version(project: &Project) -> Vec<String> {
     complaints
 }
 
-/// What a value is made of: the targets of its references, and of the places in its texts.
+/// Returns the origins of a value: the targets of its references, and the variables in its texts.
 fn origins(value: &Value) -> BTreeSet<String> {
     let mut found = Vec::new();
     mappings(value, &mut found);
@@ -273,7 +272,8 @@ fn origins(value: &Value) -> BTreeSet<String> {
     origins
 }
 
-/// Someone is told when a function fails, is refused or is slow; and what fails while it is new goes back.
+/// Rule: alarms report errors, throttles and slowness of every function, and a new version that fails is rolled
+/// back.
 fn every_function_has_alarms(project: &Project) -> Vec<String> {
     let mut complaints = Vec::new();
     let template = project.template(TEMPLATE);
@@ -295,7 +295,7 @@ fn every_function_has_alarms(project: &Project) -> Vec<String> {
             target(&parameters["Version"]) == format!("{id}.Version.Version"),
             "has alarms that look at another version",
         );
-        // With alarms, and without any.
+        // `!If` chooses between the list of alarms and no alarms.
         let preference = &function.property("DeploymentPreference")["Alarms"]["!If"];
         let waits_for: BTreeSet<_> = each(&preference[1]).iter().map(target).collect();
         let canaries =
@@ -324,7 +324,7 @@ fn every_function_has_alarms(project: &Project) -> Vec<String> {
     complaints
 }
 
-/// An alarm reaches someone, says what to do, and is quiet when nothing happens.
+/// Rule: an alarm notifies somebody, names a runbook, and does not go off for missing data.
 fn every_alarm_leads_somewhere(project: &Project) -> Vec<String> {
     let mut complaints = Vec::new();
     for path in [ALARMS, MONITORING] {
@@ -349,8 +349,9 @@ fn every_alarm_leads_somewhere(project: &Project) -> Vec<String> {
     complaints
 }
 
-/// SQS leaves a message that was received three times out of the age of a queue's oldest. A message that fails is received
-/// the third time after twice the visibility timeout, and the alarm has to have gone off by then.
+/// Rule: alarms on the age of messages go off in time. SQS leaves a message that was received three times out of
+/// the age of a queue's oldest message. A failing message is received the third time after twice the visibility
+/// timeout, so the alarm must go off before.
 fn alarms_on_age_see_what_fails(project: &Project) -> Vec<String> {
     const AGE: &str = "ApproximateAgeOfOldestMessage";
     let mut complaints = Vec::new();
@@ -389,7 +390,8 @@ fn alarms_on_age_see_what_fails(project: &Project) -> Vec<String> {
     complaints
 }
 
-/// Alarms on metrics of the platform's own watch such as are recorded, and somebody is told when mail stops.
+/// Rule: alarms on the platform's own metrics watch metrics that are recorded, and an alarm reports that mail has
+/// stopped.
 fn alarms_watch_what_is_recorded(project: &Project) -> Vec<String> {
     let mut found = Vec::new();
     let templates: Vec<_> = project.templates().map(|(_, template)| template).collect();
@@ -412,7 +414,7 @@ fn alarms_watch_what_is_recorded(project: &Project) -> Vec<String> {
     complaints
 }
 
-/// A rule of EventBridge whose undelivered events a queue takes is known to the queue by its name.
+/// Rule: a queue that accepts undelivered events of an EventBridge rule names that rule.
 fn rules_have_the_names_that_are_let_in(project: &Project) -> Vec<String> {
     let template = project.template(TEMPLATE);
     let mut found = Vec::new();
@@ -423,7 +425,8 @@ fn rules_have_the_names_that_are_let_in(project: &Project) -> Vec<String> {
     unknown.map(|(_, name)| format!("the dead letters of {name} are taken, which is no rule")).collect()
 }
 
-/// A statement that lets a service in says for whom it acts: the same service serves other accounts, and other things of this one.
+/// Rule: a statement that admits a service limits it to one source, because the same service acts for other
+/// accounts and for other resources of this account.
 fn services_are_let_in_for_one_thing(project: &Project) -> Vec<String> {
     let mut complaints = Vec::new();
     for (path, template) in project.templates() {
@@ -455,7 +458,7 @@ fn services_are_let_in_for_one_thing(project: &Project) -> Vec<String> {
     complaints
 }
 
-/// What a function asks of the table is what its access patterns are, no less and no more.
+/// Rule: each function's permissions on the table are exactly its access patterns.
 fn permissions_follow_from_the_access_patterns(project: &Project) -> Vec<String> {
     let mut complaints = Vec::new();
     let template = project.template(TEMPLATE);
@@ -492,7 +495,7 @@ fn permissions_follow_from_the_access_patterns(project: &Project) -> Vec<String>
         for (index, action) in needed.difference(&granted) {
             complaints.push(format!("{name}Role doesn't allow {action} of {}", place(index)));
         }
-        // Nobody but the function that a queue is the source of takes messages out of it.
+        // Only the function whose source is a queue may receive from the queue.
         let sources: BTreeSet<_> =
             function.events("SQS").iter().map(|(_, event)| target(&event["Queue"])).collect();
         let reads = |statement: &&Map<String, Value>| {
@@ -509,8 +512,8 @@ fn permissions_follow_from_the_access_patterns(project: &Project) -> Vec<String>
     complaints
 }
 
-/// A `*` in an action or a resource has its reason in the resource's metadata, by the statement's Sid;
-/// and so have policies that are AWS's own, which are full of them.
+/// Rule: a `*` in an action or a resource has a reason in the resource's metadata, under the statement's Sid.
+/// Policies managed by AWS need a reason too, because they contain many wildcards.
 fn wildcards_have_reasons(project: &Project) -> Vec<String> {
     let mut complaints = Vec::new();
     for (path, template) in project.templates() {
@@ -546,7 +549,7 @@ fn wildcards_have_reasons(project: &Project) -> Vec<String> {
     complaints
 }
 
-/// Neither a mistake in a template nor the end of a stack takes data along.
+/// Rule: data survive a mistake in a template and the deletion of a stack.
 fn what_keeps_state_is_kept(project: &Project) -> Vec<String> {
     let mut complaints = Vec::new();
     for (path, template) in project.templates() {
@@ -559,7 +562,7 @@ fn what_keeps_state_is_kept(project: &Project) -> Vec<String> {
                     ("/SSESpecification/SSEEnabled", json!(true)),
                 ][..],
             ),
-            // A bucket that holds something can't be deleted: that is its protection.
+            // A bucket with objects cannot be deleted, which protects it.
             (
                 "AWS::S3::Bucket",
                 &[
@@ -590,7 +593,7 @@ fn what_keeps_state_is_kept(project: &Project) -> Vec<String> {
     complaints
 }
 
-/// What a queue gives up is kept somewhere, for as long as possible, and someone is told.
+/// Rule: messages that a queue gives up are kept for as long as possible, and an alarm reports them.
 fn every_queue_has_dead_letters(project: &Project) -> Vec<String> {
     let mut complaints = Vec::new();
     let (storage, monitoring) = (project.template(STORAGE), project.template(MONITORING));
@@ -621,7 +624,8 @@ fn every_queue_has_dead_letters(project: &Project) -> Vec<String> {
         if !there || !properties["RedrivePolicy"]["maxReceiveCount"].is_u64() {
             complaints.push(format!("{id} has no dead-letter queue"));
         }
-        // Lambda's own advice: a throttled poller must not use up the receives of messages that nobody has tried.
+        // Lambda's recommendation: throttled invocations must not use up the receives of messages that were never
+        // processed.
         for function in project.functions() {
             let reads = function
                 .events("SQS")
@@ -639,7 +643,7 @@ fn every_queue_has_dead_letters(project: &Project) -> Vec<String> {
     complaints
 }
 
-/// One bad record doesn't bring the others of its batch back, and what is given up goes to a queue.
+/// Rule: one bad record does not repeat the others of its batch, and records that are given up go to a queue.
 fn every_source_gives_back_what_failed(project: &Project) -> Vec<String> {
     let mut complaints = Vec::new();
     for function in project.functions() {
@@ -667,7 +671,7 @@ fn every_source_gives_back_what_failed(project: &Project) -> Vec<String> {
                 }
             }
         }
-        // A schedule comes again; what a rule sends does not.
+        // A schedule fires again; an event of a rule is not repeated.
         let given_up =
             &function.property("EventInvokeConfig")["DestinationConfig"]["OnFailure"]["Destination"];
         if !function.events("EventBridgeRule").is_empty() && !target(given_up).ends_with("DeadLettersArn") {
@@ -677,7 +681,7 @@ fn every_source_gives_back_what_failed(project: &Project) -> Vec<String> {
     complaints
 }
 
-/// The filters of the stream let through what somebody reads, and nothing else.
+/// Rule: the stream's filters pass exactly the items that projections read.
 fn the_stream_brings_what_is_read(project: &Project) -> Vec<String> {
     let read: BTreeSet<_> = families::projections().flat_map(|one| one.reads.iter().copied()).collect();
     let mut complaints = Vec::new();
@@ -702,8 +706,8 @@ fn the_stream_brings_what_is_read(project: &Project) -> Vec<String> {
     complaints
 }
 
-/// Lambda takes a function that is invoked again and again by what it sends for a mistake, and after some sixteen
-/// rounds gives what it sends to the dead letters, unless it is told that this is meant.
+/// Rule: a function that sends messages to its own queue allows the loop. Otherwise Lambda takes the loop for a
+/// mistake, and moves the messages to the dead-letter queue after about 16 rounds.
 fn who_goes_on_by_a_queue_is_let(project: &Project) -> Vec<String> {
     let mut complaints = Vec::new();
     let template = project.template(TEMPLATE);
@@ -724,8 +728,8 @@ fn who_goes_on_by_a_queue_is_let(project: &Project) -> Vec<String> {
     complaints
 }
 
-/// A nested stack gets the parameters that it asks for, and has the outputs that it is asked for: linters
-/// don't open one template for the other.
+/// Rule: a nested stack gets its parameters and has the outputs that are used. Linters do not check one template
+/// against another.
 fn nested_stacks_fit(project: &Project) -> Vec<String> {
     let mut complaints = Vec::new();
     let template = project.template(TEMPLATE);
@@ -755,7 +759,7 @@ fn nested_stacks_fit(project: &Project) -> Vec<String> {
     mappings(&template, &mut found);
     let texts = found.iter().flat_map(|map| map.iter()).map(|(key, value)| target(&json!({ key: value })));
     for text in texts.filter(|text| text.contains(".Outputs.")) {
-        // Of a `!Sub` what stands in its braces, of a `!GetAtt` everything.
+        // The references in the braces of a `!Sub`, or a whole `!GetAtt`.
         for reference in text.split(['{', '}']).filter(|part| part.contains(".Outputs.")) {
             let (id, output) = reference.split_once(".Outputs.").unwrap_or_default();
             let outputs = stacks.get(id).and_then(nested).map(|nested| nested["Outputs"][output].is_object());
@@ -767,7 +771,7 @@ fn nested_stacks_fit(project: &Project) -> Vec<String> {
     complaints
 }
 
-/// Each environment can be built and deployed as it stands, with parameters that there are.
+/// Rule: each environment can be built and deployed as it is, with parameters that exist.
 fn every_environment_is_complete(project: &Project) -> Vec<String> {
     let mut complaints = Vec::new();
     let parameters = project.template(TEMPLATE)["Parameters"].as_object().cloned().unwrap_or_default();
@@ -831,7 +835,7 @@ fn the_templates_keep_every_rule() {
     assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
 }
 
-/// The lines of the dashboard that name each function. `UPDATE=1` writes them anew.
+/// The dashboard's lines that name each function. `UPDATE=1` regenerates them.
 #[test]
 fn the_dashboard_shows_every_function() {
     let path = format!("{ROOT}/{MONITORING}");
@@ -863,7 +867,7 @@ fn the_dashboard_shows_every_function() {
     assert_eq!(current.matches(&format!("${{StackName}}-{}\"", functions.first().unwrap())).count(), 3);
 }
 
-/// A new AWS account runs ten functions at once: whoever deploys has to know how many the workers may take.
+/// A new AWS account runs ten functions at once. The document must state how many the workers may take.
 #[test]
 fn the_document_says_how_many_functions_may_run_at_once() {
     let workers: u64 = Project::read()
@@ -894,7 +898,8 @@ fn a_function_that_is_left_out_is_noticed() {
     );
 }
 
-/// The first occurrence of a passage replaced, and what is to be said of it.
+/// Edit that breaks a rule: the passage whose first occurrence is replaced, its replacement, and the expected
+/// violation.
 type Break = (&'static str, &'static str, &'static str);
 
 const BREAKS: &[(&str, &str, &[Break])] = &[

@@ -1,4 +1,5 @@
-//! Whether an address is known can't be told by the time that the answer takes: the same calls are made for both.
+//! The response time does not reveal whether an address is known: the same calls are made for known and new
+//! addresses.
 
 use groundswell::{Platform, faults::Faults, recorder::Record};
 use jiff::SignedDuration;
@@ -6,7 +7,8 @@ use scenarios::{Api, Call, address, link_token, phone, platform, unique};
 use serde_json::json;
 use waitlists::subscriber::Subscriber;
 
-/// The calls to DynamoDB that a function makes for a request, in order, each with how many items it writes.
+/// Returns the calls to DynamoDB that a function makes for a request, in order, each with the number of items
+/// that it writes.
 async fn calls(platform: &Platform, function: &str, request: Call) -> Vec<(String, usize)> {
     platform.recorder.record();
     let reply = request.send().await;
@@ -16,7 +18,7 @@ async fn calls(platform: &Platform, function: &str, request: Call) -> Vec<(Strin
         Record::Call(call) if call.function == function => Some(call),
         _ => None,
     });
-    // Those under way at the same time end in any order.
+    // Concurrent calls end in any order.
     let mut calls: Vec<_> = calls.collect();
     calls.sort_by_key(|call| call.sent_at);
     calls
@@ -28,7 +30,7 @@ async fn calls(platform: &Platform, function: &str, request: Call) -> Vec<(Strin
         .collect()
 }
 
-/// Changes a subscriber behind the platform's back.
+/// Changes a subscriber directly in the table.
 async fn change(platform: &Platform, api: &Api, path: &str, by: impl Fn(Subscriber) -> Subscriber) {
     let found = api.get(path).await.ok();
     let id = found["data"][0]["id"].as_str().unwrap().parse().unwrap();
@@ -51,7 +53,7 @@ async fn a_join_makes_the_same_calls_for_a_known_and_a_new_address() {
     api.join(&waitlist, &referrer, None).await;
     let code = api.verify(&referrer).await.text_at("referral_code");
 
-    // As the owners and strangers leave it: what the known address is.
+    // States of a known address, made by their owners and by strangers.
     let mut known = Vec::new();
     for state in
         ["mailed just now", "mailed long ago", "verified", "unsubscribed", "asked to come back", "erased"]
@@ -86,7 +88,7 @@ async fn a_join_makes_the_same_calls_for_a_known_and_a_new_address() {
         known.push((state, email));
     }
 
-    // Each from an address of its own, which is at rest.
+    // Each join from an address of its own, whose rate limit has no recent requests.
     let mut host = 10;
     let mut join = |email: &str, key: bool, code: Option<&str>| {
         host += 1;

@@ -1,4 +1,4 @@
-//! Waitlists: settings, slugs, ETags, pages, deletion.
+//! Waitlists: settings, slugs, ETags, pagination, deletion.
 
 use scenarios::{Api, address, eventually, unique};
 use serde_json::{Value, json};
@@ -42,12 +42,12 @@ async fn a_slug_is_unique_in_its_account_only() {
     if let Some(other) = Api::another_account().await {
         assert_eq!(make(&other).await.status, 201);
     }
-    // A slug that is only suggested by the name gives way.
+    // A slug that is derived from the name and already taken gets another form.
     let name = format!("Same {}", unique());
     for _ in 0..3 {
         assert_eq!(api.post("/waitlists", json!({ "name": name })).await.status, 201);
     }
-    // Moving to another slug frees the old one.
+    // A change of the slug frees the old one.
     let path = format!("/waitlists/{}", winner.id());
     let moved = json!({ "slug": format!("moved-{}", unique()) });
     let patched = api.secret("PATCH", &path).header("if-match", "\"1\"").json(moved).send().await;
@@ -72,7 +72,7 @@ async fn nobody_overwrites_what_they_have_not_seen() {
     assert_eq!((first.status.as_u16(), first.header("etag")), (200, "\"2\""));
     patch(Some("\"1\""), json!({ "name": "second" })).await.is_problem(412, "precondition-failed");
     patch(Some("W/\"2\""), json!({ "name": "second" })).await.is_problem(412, "precondition-failed");
-    // Of many at once, one.
+    // One of several concurrent changes succeeds.
     let attempts = (0..8).map(|n| patch(Some("\"2\""), json!({ "name": format!("n{n}") })));
     let replies = futures_util::future::join_all(attempts).await;
     assert_eq!(replies.iter().filter(|reply| reply.status == 200).count(), 1);
@@ -141,7 +141,7 @@ async fn a_page_sees_what_it_needs_and_no_more() {
     refused.is_problem(403, "origin-not-allowed");
     assert_eq!(api.public("GET", &path).send().await.status, 200, "a server has no origin");
 
-    // A preflight carries no key.
+    // A preflight request carries no key.
     let preflight = api.call("OPTIONS", &path).header("origin", "https://a.example").send().await;
     assert_eq!(preflight.status, 204);
     assert_eq!(preflight.header("access-control-allow-origin"), "https://a.example");
@@ -165,7 +165,7 @@ async fn only_an_open_waitlist_is_joined_and_a_full_one_is_full() {
     for reply in replies.iter().filter(|reply| reply.status != 201) {
         reply.is_problem(409, "waitlist-full");
     }
-    // Whoever is erased makes room.
+    // An erased subscriber frees a seat.
     let gone = replies.iter().find(|reply| reply.status == 201).unwrap().id();
     api.secret("DELETE", &format!("/subscribers/{gone}")).send().await;
     eventually(|| async { (api.join(&id, &address("late"), None).await.status == 201).then_some(()) }).await;
@@ -211,7 +211,7 @@ async fn a_deletion_goes_on_wherever_it_was_cut_off() {
         people.push(api.join(&id, &address("friend"), Some(&code)).await);
     }
     assert_eq!(api.secret("DELETE", &format!("/waitlists/{id}")).send().await.status, 202);
-    // The job, delivered several times at once, some of them given up half way.
+    // The job is delivered several times at once, and some deliveries are aborted halfway.
     let body = json!({ "kind": "delete_waitlist", "waitlist_id": id }).to_string();
     let event = json!({ "Records": [{
         "messageId": "m1", "receiptHandle": "r", "body": body, "attributes": {}, "messageAttributes": {},

@@ -1,4 +1,4 @@
-//! Webhooks: who is told what, signed how, how often, and where nobody is called.
+//! Webhooks: which endpoints get which events, signatures, retries, and forbidden addresses.
 
 use std::{
     collections::BTreeSet,
@@ -26,7 +26,7 @@ use webhooks::{
 };
 
 pub async fn owned(api: &Api) -> Vec<Owned> {
-    // Nobody listens there; that it was tried is enough.
+    // No server listens there. One attempt is enough.
     let endpoint = api.post("/webhook-endpoints", json!({ "url": "http://127.0.0.1:9/" })).await.id();
     let delivery = api.post(&format!("/webhook-endpoints/{endpoint}/test"), json!({})).await.id();
     let change = json!({ "url": "https://example.com/mine-now" });
@@ -36,19 +36,20 @@ pub async fn owned(api: &Api) -> Vec<Owned> {
     ]
 }
 
-/// An endpoint at the receiver, told of these types of events, of all if none is named: its id and its secret.
+/// Creates an endpoint at the receiver for these types of events, or for all if none is named. Returns its id and
+/// its secret.
 async fn endpoint(api: &Api, receiver: &Receiver, types: &[&str]) -> (String, String) {
     let made = api.post("/webhook-endpoints", json!({ "url": receiver.url, "event_types": types })).await;
     assert_eq!(made.status, 201, "{}", made.text);
     (made.id(), made.text_at("secret"))
 }
 
-/// What the receiver was told of this type, once it is so much.
+/// Waits until the receiver has at least `count` requests of this type, and returns them.
 async fn told(receiver: &Receiver, kind: &str, count: usize) -> Vec<Request> {
     eventually(|| async { Some(receiver.told_of(kind)).filter(|told| told.len() >= count) }).await
 }
 
-/// The deliveries to an endpoint, newest first, once there are so many that are as wanted.
+/// Waits until at least `count` deliveries to an endpoint have the wanted status. Returns them, newest first.
 async fn deliveries(api: &Api, endpoint: &str, count: usize, wanted: &str) -> Vec<Value> {
     let path = format!("/webhook-endpoints/{endpoint}/deliveries");
     patiently(Duration::from_secs(60), || async {
@@ -59,7 +60,7 @@ async fn deliveries(api: &Api, endpoint: &str, count: usize, wanted: &str) -> Ve
     .await
 }
 
-/// The newest delivery to an endpoint, once it was tried.
+/// Waits until the newest delivery to an endpoint has been attempted, and returns it.
 async fn tried(api: &Api, endpoint: &str) -> Value {
     eventually(|| async {
         let found = api.all(&format!("/webhook-endpoints/{endpoint}/deliveries")).await.remove(0);
@@ -128,7 +129,7 @@ async fn an_endpoint_is_told_of_what_it_wants_signed_as_the_specification_says()
         let alone = api.get(&format!("/deliveries/{}", delivery["id"].as_str().unwrap())).await.ok();
         assert_eq!(alone, *delivery);
     }
-    // Another account is told of its own waitlist's subscriber and of nothing else, and nobody is told twice.
+    // Another account gets only the events of its own waitlist, and no event is delivered twice.
     let theirs = stranger.waitlist(json!({})).await;
     stranger.join(&theirs, &address("eve"), None).await.ok();
     told(&strangers, "subscriber.joined", 1).await;
@@ -136,7 +137,7 @@ async fn an_endpoint_is_told_of_what_it_wants_signed_as_the_specification_says()
     assert!(some.ids().values().chain(all.ids().values()).all(|times| *times == 1));
 }
 
-/// What each kind of event is documented to tell is what it tells.
+/// Events of each type have the documented content.
 #[tokio::test]
 async fn what_comes_is_what_the_document_shows() {
     let Some(api) = Api::another_account().await else { return };
@@ -278,7 +279,7 @@ async fn an_endpoint_is_made_changed_and_removed() {
     assert_eq!((&changed["status"], &changed["disabled_reason"]), (&json!("disabled"), &json!("requested")));
     assert_eq!((&changed["event_types"], &changed["url"]), (&json!([]), &json!(receiver.url)));
 
-    // Disabled, it is told of nothing, and nobody can have it told.
+    // A disabled endpoint gets no events, and test messages to it are refused.
     api.post(&format!("{path}/test"), json!({})).await.is_problem(409, "endpoint-disabled");
     let other = Receiver::willing().await;
     endpoint(&api, &other, &["subscriber.joined"]).await;
@@ -339,7 +340,7 @@ async fn what_can_not_be_an_endpoint_is_refused() {
     patch(&api, &id, json!({ "url": null })).await.refuses("url");
 }
 
-/// Twenty are enough for anybody, also for somebody who asks for more at once.
+/// The limit is twenty endpoints, also for concurrent requests.
 #[tokio::test]
 async fn an_account_has_twenty_endpoints_at_most() {
     let Some(api) = Api::another_account().await else { return };
@@ -355,14 +356,14 @@ async fn an_account_has_twenty_endpoints_at_most() {
     let there = async || api.get("/webhook-endpoints").await.ok()["data"].as_array().unwrap().len();
     assert_eq!((more.iter().filter(|made| made.status == 201).count(), there().await), (19, 20));
     make(25).await.is_problem(409, "too-many-endpoints");
-    // One that is removed makes room for one.
+    // A removed endpoint makes room for one more.
     let path = format!("/webhook-endpoints/{}", made.id());
     assert_eq!(api.secret("DELETE", &path).send().await.status, 204);
     let again = join_all((26..30).map(make)).await;
     assert_eq!((again.iter().filter(|made| made.status == 201).count(), there().await), (1, 20));
 }
 
-/// A test goes to any URL: nobody makes a flood of it.
+/// A test message goes to any URL, so test messages are rate-limited.
 #[tokio::test]
 async fn tests_of_an_endpoint_are_limited() {
     let Some(api) = Api::another_account().await else { return };
@@ -425,7 +426,7 @@ async fn what_answers_strangely_is_not_followed_not_waited_for_and_tried_again()
     assert!(inside.told().is_empty(), "a redirect was followed");
 }
 
-/// Nobody waits for more than fifteen seconds.
+/// The time-out of an attempt is fifteen seconds.
 #[tokio::test]
 async fn an_answer_that_does_not_come_is_not_waited_for() {
     let Some(api) = Api::another_account().await else { return };
@@ -438,7 +439,7 @@ async fn an_answer_that_does_not_come_is_not_waited_for() {
     assert!(attempt["duration_ms"].as_u64() >= Some(15_000), "{attempt}");
 }
 
-/// Whatever an endpoint does in place of an answer, it has fifteen seconds and 64 KiB for it.
+/// Limits for an answer of any kind: fifteen seconds and 64 KiB.
 #[tokio::test]
 async fn an_answer_without_an_end_is_not_waited_for() {
     const EARLY: &str = "HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\n\r\n";
@@ -467,7 +468,8 @@ async fn an_answer_without_an_end_is_not_waited_for() {
     join_all(judged).await;
 }
 
-/// A worker that is lost while it tells an endpoint can't note that the endpoint is slow: who gets the message next does.
+/// A worker that is lost during an attempt cannot mark its endpoint as slow. The worker that gets the message
+/// next does.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endpoint_that_costs_a_worker_counts_as_slow() {
     let data = tempfile::tempdir().unwrap();
@@ -482,7 +484,7 @@ async fn an_endpoint_that_costs_a_worker_counts_as_slow() {
     lose(&sender, &[(task.clone(), 1)], now, &receiver).await;
     let answer = sender.handle_at(received(&[(task, 2)]), now).await.unwrap();
     assert!(answer.batch_item_failures.is_empty());
-    // It was handed over to those who wait longer, and told by them.
+    // The message moved to the queue for slow endpoints, and was delivered from there.
     let log = deliveries(&api, &id, 1, "delivered").await;
     assert_eq!((log[0]["attempts"].as_array().unwrap().len(), receiver.told().len()), (1, 2));
     let delivery = log[0]["id"].as_str().unwrap().parse().unwrap();
@@ -491,7 +493,8 @@ async fn an_endpoint_that_costs_a_worker_counts_as_slow() {
     assert!(target.slow_until.is_some());
 }
 
-/// A delivery that was lost with a worker is told after the others of its batch: these don't come again if the next is lost as well.
+/// A delivery that was lost with a worker is attempted after the others of its batch, so that the others are not
+/// repeated if the next worker is lost as well.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endpoint_that_costs_worker_after_worker_takes_nobody_along() {
     let data = tempfile::tempdir().unwrap();
@@ -509,7 +512,7 @@ async fn an_endpoint_that_costs_worker_after_worker_takes_nobody_along() {
     assert_eq!(others.ids().into_values().collect::<Vec<_>>(), [1; 3]);
 }
 
-/// A batch of tasks, each with how often it was received.
+/// Makes a batch of tasks, each with the number of times that it was received.
 fn received(tasks: &[(Value, u32)]) -> webhook_sender::Invocation {
     let records = tasks.iter().enumerate().map(|(n, (task, count))| {
         let attributes = json!({ "ApproximateReceiveCount": count.to_string() });
@@ -518,7 +521,7 @@ fn received(tasks: &[(Value, u32)]) -> webhook_sender::Invocation {
     serde_json::from_value(json!({ "Records": records.collect::<Vec<_>>() })).unwrap()
 }
 
-/// Has a batch worked off by a worker that is lost as soon as this receiver is told.
+/// Processes a batch with a worker that is lost as soon as this receiver gets a request.
 async fn lose(sender: &WebhookSender, tasks: &[(Value, u32)], now: Timestamp, receiver: &Receiver) {
     let told = eventually(|| async { (!receiver.told().is_empty()).then_some(()) });
     tokio::select! {
@@ -536,21 +539,22 @@ async fn a_slow_endpoint_holds_up_nobody_else() {
     let slow_id = endpoint(&api, &slow, &["subscriber.joined"]).await.0;
     endpoint(&api, &quick, &["subscriber.joined"]).await;
     let waitlist = api.waitlist(json!({})).await;
-    // More than there are workers for the quick, and nobody knows yet who is slow.
+    // More events than there are workers for quick endpoints, while no endpoint is known to be slow.
     let people = 40;
     let joins = (0..people).map(|_| async { api.join(&waitlist, &address("p"), None).await.ok() });
     stream::iter(joins).buffer_unordered(10).collect::<Vec<_>>().await;
     told(&quick, "subscriber.joined", people).await;
-    // Of the slow one not a single event has been taken, or given up: nobody has waited for it.
+    // No attempt at the slow endpoint has ended yet, and no other delivery has waited for it.
     let log = api.all(&format!("/webhook-endpoints/{slow_id}/deliveries")).await;
     assert!(log.is_empty(), "{log:?}");
     slow.release();
-    // Whom it kept waiting for a second hung up, and others asked again: each event was taken in one attempt all the same.
+    // The first workers hung up after one second and passed their messages on. Each event was still taken in one
+    // recorded attempt.
     let log = deliveries(&api, &slow_id, people, "delivered").await;
     assert!(log.iter().all(|delivery| delivery["attempts"].as_array().unwrap().len() == 1), "{log:?}");
 }
 
-/// A slow endpoint is told among the slow until it has been quick again for a while.
+/// A slow endpoint is served by the workers for slow endpoints until it has been quick again for some time.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endpoint_that_is_quick_again_is_told_with_the_others() {
     let data = tempfile::tempdir().unwrap();
@@ -575,7 +579,7 @@ async fn an_endpoint_that_is_quick_again_is_told_with_the_others() {
     assert_eq!(deliveries(&api, &id, 3, "delivered").await.len(), 3);
 }
 
-/// A status is all that is wanted: the rest of an answer may take as long as it likes.
+/// The status decides. The rest of an answer may take any time.
 #[tokio::test]
 async fn a_message_is_taken_although_the_answer_never_ends() {
     let Some(api) = Api::another_account().await else { return };
@@ -586,21 +590,21 @@ async fn a_message_is_taken_although_the_answer_never_ends() {
     assert_eq!(receiver.told().len(), 1);
 }
 
-/// The sender of a platform, for which time is what a test says.
+/// Makes a sender of the platform whose time the test sets.
 pub fn sender(platform: &Platform) -> WebhookSender {
     let variables = platform.environment("WebhookSenderFunction").unwrap();
     let env = aws::Env::new(variables, aws::plain_http_client());
     WebhookSender::from_env(&env.with_meter(platform.meters["webhook-sender"].clone())).unwrap()
 }
 
-/// Has the platform's sender do a task, as of some time.
+/// Has the platform's sender process a task at a given time.
 pub async fn work(platform: &Platform, task: Value, at: Timestamp) {
     let event = json!({ "Records": [{ "messageId": "1", "body": task.to_string() }] });
     let answer = sender(platform).handle_at(serde_json::from_value(event).unwrap(), at).await.unwrap();
     assert!(answer.batch_item_failures.is_empty());
 }
 
-/// A task to tell an endpoint of something that nobody else tells it.
+/// Makes a task with a message that no other source sends to the endpoint.
 pub fn tell(api: &Api, endpoint: &str, at: Timestamp) -> Value {
     let message = webhooks::test_message(&endpoint.parse().unwrap(), at);
     json!({ "kind": "tell", "account_id": api.credentials.account_id, "endpoint_id": endpoint, "message": message })
@@ -610,8 +614,8 @@ async fn stored(platform: &Platform, delivery: &str) -> Option<Delivery> {
     webhooks::delivery(&platform.table, &delivery.parse().unwrap()).await.unwrap()
 }
 
-/// Has the delivery tried when it is due, by a queue that brings everything twice; when that was, unless nothing is left
-/// to do.
+/// Attempts the delivery at its due time, through a queue that delivers everything twice. Returns the time, or
+/// `None` if no attempt is left.
 async fn live_on(platform: &Platform, api: &Api, delivery: &str) -> Option<Timestamp> {
     let found = stored(platform, delivery).await.unwrap();
     let due = found.due_at?;
@@ -622,7 +626,7 @@ async fn live_on(platform: &Platform, api: &Api, delivery: &str) -> Option<Times
     Some(due)
 }
 
-/// Has the delivery tried whenever it is due, from now on until nothing is left to do; the times of it.
+/// Attempts the delivery at each due time until no attempt is left. Returns the times.
 async fn live_through(platform: &Platform, api: &Api, delivery: &str) -> Vec<Timestamp> {
     let mut times = Vec::new();
     while let Some(time) = live_on(platform, api, delivery).await {
@@ -666,7 +670,8 @@ async fn what_nobody_takes_is_tried_for_days_then_the_endpoint_is_disabled_and_i
     assert!(text.contains(&id) && text.contains(&receiver.url) && text.contains("five days"), "{text}");
     assert_eq!(api.all("/audit-log").await[0]["action"], "webhook_endpoint.disabled");
 
-    // It is told of nothing more, until it is well and somebody says so. What it missed can be had by hand.
+    // A disabled endpoint gets no more events until it works and somebody enables it. Missed events can be
+    // replayed by hand.
     let replay = format!("/deliveries/{delivery}/replay");
     api.post(&replay, json!({})).await.is_problem(409, "endpoint-disabled");
     well.store(true, Ordering::Relaxed);
@@ -680,7 +685,7 @@ async fn what_nobody_takes_is_tried_for_days_then_the_endpoint_is_disabled_and_i
         receiver.ids().into_iter().collect::<Vec<_>>(),
         [(failed["event_id"].as_str().unwrap().to_owned(), 13)]
     );
-    // One failure is none: what was before is forgotten.
+    // A single failure does not disable the endpoint again, because earlier failures are forgotten.
     well.store(false, Ordering::Relaxed);
     test_message(&api, &id).await;
     deliveries(&api, &id, 1, "pending").await;
@@ -693,7 +698,7 @@ async fn an_endpoint_that_recovers_in_between_is_not_disabled() {
     let data = tempfile::tempdir().unwrap();
     let Some(platform) = platform(data.path(), false, Faults::default()).await else { return };
     let api = Api::new(platform.credentials.clone());
-    // It takes the fifth attempt at each message.
+    // The endpoint takes the fifth attempt of each message.
     let receiver = Receiver::start(|_, before| Reply::Status(if before < 4 { 503 } else { 200 })).await;
     let (id, _) = endpoint(&api, &receiver, &["subscriber.joined"]).await;
     let waitlist = api.waitlist(json!({})).await;
@@ -729,7 +734,7 @@ async fn what_is_due_is_queued_by_the_schedule() {
     assert_eq!(receiver.ids().into_values().collect::<Vec<_>>(), [2, 2, 2]);
 }
 
-/// One message that an endpoint never takes says nothing of it once it has ended.
+/// A message that an endpoint never takes does not count against the endpoint once the message is given up.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_was_given_up_is_not_held_against_its_endpoint() {
     let data = tempfile::tempdir().unwrap();
@@ -748,12 +753,12 @@ async fn a_message_that_was_given_up_is_not_held_against_its_endpoint() {
     let delivery = deliveries(&api, &id, 1, "pending").await.remove(0)["id"].as_str().unwrap().to_owned();
     while let Some(time) = live_on(&platform, &api, &delivery).await {
         if time < Timestamp::now() + SignedDuration::from_hours(4 * 24) {
-            // In between it takes another.
+            // Meanwhile the endpoint takes another message.
             work(&platform, tell(&api, &id, time), time).await;
         }
     }
     assert_eq!(api.get(&format!("/deliveries/{delivery}")).await.ok()["status"], "failed");
-    // Days later it fails once.
+    // Days later the endpoint fails once.
     ill.store(true, Ordering::Relaxed);
     let later = Timestamp::now() + SignedDuration::from_hours(11 * 24);
     work(&platform, tell(&api, &id, later), later).await;
@@ -761,7 +766,7 @@ async fn a_message_that_was_given_up_is_not_held_against_its_endpoint() {
     deliveries(&api, &id, 1, "pending").await;
 }
 
-/// What its old URL made of a message is not held against an endpoint that got a new one meanwhile.
+/// A failure at the old URL does not count against an endpoint whose URL was changed during the attempt.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endpoint_that_is_mended_during_a_call_is_told_where_it_is_now() {
     let data = tempfile::tempdir().unwrap();
@@ -800,7 +805,7 @@ async fn what_is_left_for_a_deleted_endpoint_is_forgotten() {
     assert_eq!(receiver.told().len(), 1);
 }
 
-/// DynamoDB keeps for days what has expired.
+/// DynamoDB may keep expired items for days.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_has_expired_does_not_hide_what_is_due() {
     let data = tempfile::tempdir().unwrap();
@@ -853,7 +858,7 @@ async fn an_endpoint_that_says_it_is_gone_is_disabled_at_once() {
     assert_eq!(failed[0]["next_attempt_at"], Value::Null);
 }
 
-/// A stream that is read twice tells nobody twice, once it was noted; throttles and conflicts lose nothing.
+/// A stream that is read twice delivers no recorded event again. Throttles and conflicts lose no event.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replayed_stream_tells_nothing_again() {
     let data = tempfile::tempdir().unwrap();
@@ -869,7 +874,7 @@ async fn a_replayed_stream_tells_nothing_again() {
     for records in platform.stream_records().await.unwrap().chunks(50) {
         platform.invoke("ProjectorFunction", json!({ "Records": records })).await.unwrap();
     }
-    // What the replay asked for has been looked at when the queue is empty.
+    // Once the queue is empty, all messages of the replay have been processed.
     eventually(|| async {
         let depth = platform.queue_depth("webhooks").unwrap();
         (depth.visible + depth.in_flight == 0).then_some(())
@@ -878,7 +883,7 @@ async fn a_replayed_stream_tells_nothing_again() {
     assert_eq!(receiver.ids().into_values().collect::<Vec<_>>(), [1; 20]);
 }
 
-/// With the store throttling, conflicting and losing answers, everything that happened is told.
+/// If the store throttles, conflicts and loses answers, all events are still delivered.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_when_the_store_is_in_trouble() {
     let data = tempfile::tempdir().unwrap();

@@ -1,23 +1,24 @@
 #!/usr/bin/env bash
-# Gives the projector once more what it has given up.
+# Sends changes to the projector again that it could not count.
 #
-#   replay.sh <stack>                  what the messages in ProjectorDeadLetters point at, from the table's stream (24 hours)
-#   replay.sh <stack> <file.json.gz>…  what an incremental export of the table holds, of the last 29 days
+#     replay.sh <stack>                  changes at which the messages in ProjectorDeadLetters point, from the table's stream (24 hours)
+#     replay.sh <stack> <file.json.gz>…  changes in an incremental export of the table, of the last 29 days
 #
-# It counts each change once, so more than it missed does no harm. An export, though, holds what an item was before and
-# after its time, and not the changes between.
+# The projector counts each change once, so it is harmless to replay changes that were counted. But an export contains
+# the state of an item before and after the range of the export, and not the changes in between.
 #
-# Needs the AWS CLI 2 and jq, and may be cut off and run again.
+# Needs the AWS CLI 2 and jq. The script can be interrupted and run again.
 set -euo pipefail
 stack=${1:?usage: replay.sh <stack> [<file.json.gz>…]}
 shift
 export AWS_PAGER= TZ=UTC
-# What tells that a change was counted is kept for a day longer (REPLAYED_WITHIN): what is older would be counted twice.
+# The record that a change was counted is kept for one day longer (REPLAYED_WITHIN). An older change would be counted
+# twice.
 DAYS=29 # the age of the oldest change that may be replayed
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# Stream records, one a line, to the projector, in batches as large as those that Lambda gives it.
+# Reads stream records, one per line, and sends them to the projector in batches of the same size as Lambda's.
 count() {
   split --lines 100 - "$work/batch-"
   local batch
@@ -36,7 +37,7 @@ count() {
   done
 }
 
-# What the CLI makes of a record is what Lambda makes of it, but for the time, which Lambda gives in seconds.
+# The CLI prints a record in the format in which Lambda sends it, except for the time: Lambda gives whole seconds.
 if [ $# -gt 0 ]; then
   oldest=$(($(date +%s) - DAYS * 24 * 60 * 60))
   if ! gunzip --stdout "$@" | jq --exit-status --null-input --argjson oldest "$oldest" \
@@ -72,7 +73,7 @@ while true; do
   fi
   while [ "$iterator" != null ]; do
     aws dynamodbstreams get-records --shard-iterator "$iterator" --output json >"$work/page"
-    # Sequence numbers are too long for numbers: the longer is the larger.
+    # Sequence numbers are too long for jq's numbers, so they are compared as text: the longer one is the larger one.
     jq --compact-output --arg last "$last" 'def order: [length, .];
       .Records[] | select((.dynamodb.SequenceNumber | order) <= ($last | order))
       | .dynamodb.ApproximateCreationDateTime |= if type == "string"

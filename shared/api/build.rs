@@ -1,5 +1,5 @@
-//! The names of the platform's own crates that log, which the filter of the logs is made of. A name stands for all
-//! targets that begin with it, so that a crate which logs nothing stays out: `aws` would let the whole SDK log.
+//! Lists the product's own crates that log, for the filter of the log levels. A name in the filter matches all
+//! targets that begin with it, so crates that log nothing are left out: `aws` would match the whole SDK.
 
 use std::{env, fs, path::Path};
 

@@ -1,9 +1,9 @@
-//! What everything costs in DynamoDB's units, and which partition is hot first.
+//! Capacity units of each action, and the partition that becomes hot first.
 //!
-//! Records each action one at a time and many at once (see [`scenarios::actions`]), prints the units by
-//! the documented rules, and plays what was recorded against the limits of partitions (see
-//! [`scenarios::simulation`]). `IN_FLIGHT` is how many at once (32), `SECONDS` how long the recordings are played
-//! (120), `ACTIONS` the names of those to look at, separated by `;` (all).
+//! Records each action one at a time and many at once (see [`scenarios::actions`]), prints the units by the
+//! documented rules, and plays the recordings against the limits of partitions (see [`scenarios::simulation`]).
+//! `IN_FLIGHT` sets the number of concurrent actions (32), `SECONDS` the time for which the recordings are played
+//! (120), and `ACTIONS` the names of the actions to record, separated by `;` (all).
 
 use groundswell::faults::Faults;
 use scenarios::{
@@ -16,7 +16,7 @@ fn setting(name: &str, default: usize) -> usize {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-/// How often an action is done at once.
+/// Returns the number of repetitions of an action in the concurrent recording.
 fn many(action: Action) -> usize {
     match action {
         Action::JoinPending | Action::Verify | Action::Reserve | Action::Redeem => 300,
@@ -27,7 +27,7 @@ fn many(action: Action) -> usize {
     }
 }
 
-/// What a day may look like: each of these for one join.
+/// Mix of actions of a typical day, for each join.
 const DAY: [(Action, f64); 8] = [
     (Action::Join, 0.7),
     (Action::JoinReferred, 0.3),
@@ -52,7 +52,7 @@ fn limit(mix: &[(&Recording, f64)], partitions: Partitions) -> String {
     }
 }
 
-/// What was recorded of an action, as `tests/harness/prices.rs` has it.
+/// Returns the recorded numbers of an action as literals for `tests/harness/prices.rs`.
 fn literals(alone: &Recording, rush: &Recording) -> [String; 2] {
     let action = alone.action;
     let Units { reads, writes } = alone.units();

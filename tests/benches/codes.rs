@@ -1,10 +1,9 @@
-//! Codes: imported by the hundred thousand, and claimed by a thousand at once.
+//! Import of up to 100,000 codes, and claims by 1,000 users at once.
 //!
-//! Prints rows a second and calls per row for files of 1,000, 10,000 and 100,000 codes,
-//! the importer's peak memory for the smallest and the largest, as a process of its own,
-//! and for 1,000 claimers of 10,000 codes with 64 in flight claims a second, latencies at
-//! the client, transactions and calls to DynamoDB per claim. `PARTS` chooses among
-//! `imports,memory,claims`.
+//! Prints rows a second and calls per row for files of 1,000, 10,000 and 100,000 codes; the peak memory of the
+//! importer, as a separate process, for the smallest and the largest file; and, for 1,000 claimers of 10,000
+//! codes with 64 requests in flight, claims a second, latencies at the client, and transactions and calls to
+//! DynamoDB per claim. `PARTS` selects among `imports,memory,claims`.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -31,7 +30,7 @@ fn csv(rows: usize) -> Vec<u8> {
 
 type Calls = BTreeMap<&'static str, u64>;
 
-/// Calls since then whose pattern begins so.
+/// Returns the number of calls since `before` whose pattern begins with one of the prefixes.
 fn since(before: &Calls, platform: &Platform, prefixes: &[&str]) -> u64 {
     let now = platform.meter.snapshot();
     let wanted = now.iter().filter(|(name, _)| prefixes.iter().any(|prefix| name.starts_with(prefix)));
@@ -52,7 +51,7 @@ async fn imports() {
     }
 }
 
-/// The importer as a process of its own; see [`memory`].
+/// Runs the importer as a separate process; see [`memory`].
 async fn import_alone(task: &str) {
     let (variables, event): (HashMap<String, String>, _) = serde_json::from_str(task).expect("a task");
     let env = aws::Env::new(variables, aws::plain_http_client());
@@ -67,7 +66,7 @@ async fn memory() {
     for rows in [1000, 100_000] {
         let data = tempfile::tempdir().expect("a directory");
         let data_dir = data.path().to_owned();
-        // Nothing follows from the upload: the importer is run by hand.
+        // Event sources are off, because the importer is run by hand.
         let options = Options {
             port: 0,
             data_dir,

@@ -1,10 +1,11 @@
-//! What becomes of an event: counted by the projector, and told to a webhook endpoint.
+//! Processing of an event: the projector counts it and delivers it to a webhook endpoint.
 //!
-//! First votes are cast one at a time, and the time is taken from each to its message's arrival at an endpoint. Then
-//! many are cast while nothing follows from them, and the projector gets their stream: events a second, and calls to
-//! DynamoDB per event, for counting and for telling. `VOTES` changes how many (10,000). Then people join waitlists of one
-//! account and of a hundred, and each batch takes as long as a network makes it: every call to DynamoDB comes 5 ms later.
-//! `BATCHES` changes how many (30).
+//! First, votes are cast one at a time, and the time from each vote to its message's arrival at an endpoint is
+//! measured. Then many votes are cast while event sources are off, and the projector gets their stream. This
+//! measures events a second and calls to DynamoDB per event, for counting and for publishing. `VOTES` sets the
+//! number of votes (10,000). Last, people join waitlists of one account and of a hundred accounts, with a network
+//! latency of 5 ms before each call to DynamoDB, and the time of each batch is measured. `BATCHES` sets the
+//! number of batches (30).
 
 use std::time::{Duration, Instant};
 
@@ -15,16 +16,16 @@ use scenarios::{Api, address, eventually, receiver::Receiver};
 use serde_json::{Value, json};
 
 const ALONE: usize = 200;
-/// What Lambda gives the projector at once.
+/// Records that Lambda passes to the projector at once.
 const BATCH: usize = 100;
-/// What a call to DynamoDB takes longer over a network.
+/// Additional latency of a call to DynamoDB over a network.
 const NETWORK: Duration = Duration::from_millis(5);
 
 fn setting(name: &str, default: usize) -> usize {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-/// An endpoint that wants to know of votes, and something to vote for.
+/// Creates an endpoint for votes, a waitlist and a feature. Returns the ids of the waitlist and the feature.
 async fn stage(api: &Api, receiver: &Receiver) -> (String, String) {
     let body = json!({ "url": receiver.url, "event_types": ["feature.voted"] });
     assert_eq!(api.post("/webhook-endpoints", body).await.status, 201);
@@ -65,7 +66,7 @@ async fn lag() {
         let cast: Timestamp = body["timestamp"].as_str().and_then(|at| at.parse().ok()).expect("a time");
         lags.push(request.at.duration_since(cast).as_millis());
     }
-    // What is noted last is noted after the answer.
+    // The sender makes its last write after the receiver's answer.
     platform.queue_depth("webhooks").expect("a queue");
     lags.sort_unstable();
     let percentile = |p: usize| lags[(lags.len() * p / 100).min(lags.len() - 1)];
@@ -79,7 +80,7 @@ async fn lag() {
     println!("DynamoDB calls per delivery: {:.2}", sender as f64 / ALONE as f64);
 }
 
-/// Gives the projector these records, as Lambda does; events a second, and calls per event.
+/// Passes these records to the projector, as Lambda does. Prints events a second and calls per event.
 async fn project(platform: &Platform, what: &str, records: &[Value], events: usize) {
     let before = calls(platform, "projector");
     let started = Instant::now();

@@ -1,8 +1,8 @@
-//! What a campaign's fan-out takes of the worker that does it, by the number of customers.
+//! Resources of the worker that fans out a campaign, by the number of customers.
 //!
-//! The scheduler runs as a process of its own, as it does on Lambda, and gets its tasks from the embedded queue one
-//! after another. It is killed twice on the way, and each time what it was at comes again, as a queue would bring it.
-//! Prints the tasks, calls of DynamoDB, and the most memory that a worker had (Linux counts it: `VmHWM`); fails
+//! The scheduler runs as a separate process, as on Lambda, and gets its tasks from the embedded queue one after
+//! another. The process is killed twice, and its current task is repeated each time, as a queue would repeat it.
+//! Prints the number of tasks, the calls of DynamoDB, and the peak memory of a worker (`VmHWM`, on Linux). Fails
 //! unless each customer has exactly one message. `CUSTOMERS` sets the sizes (`1000,100000`).
 
 use std::{
@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use table::LIST_SHARDS;
 
 const FUNCTION: &str = "CampaignSchedulerFunction";
-/// Says that this process is a worker.
+/// Environment variable that makes this process a worker.
 const WORKER: &str = "GROUNDSWELL_WORKER";
 
 fn main() {
@@ -36,7 +36,7 @@ fn main() {
     }
 }
 
-/// Does the tasks on stdin, an event a line, and says after each what came of it.
+/// Processes the events on stdin, one a line, and prints the numbers of calls after each.
 async fn work() {
     let meter = aws::Meter::default();
     let env = aws::Env::from_process().expect("an environment").with_meter(meter.clone());
@@ -74,7 +74,7 @@ impl Worker {
         writeln!(stdin, "{event}").expect("it listens");
     }
 
-    /// Waits until it has done what it was given.
+    /// Waits until the worker has processed its event.
     fn wait(&mut self) {
         let answer = loop {
             let line = self.answers.next().expect("an answer").expect("a line");
@@ -86,7 +86,7 @@ impl Worker {
         self.calls = answer;
     }
 
-    /// Ends it, in the midst of what it does; the most memory that it had, in kB.
+    /// Kills the worker in the middle of its work. Returns its peak memory in kB and its calls.
     fn kill(mut self) -> (u64, BTreeMap<String, u64>) {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()));
         let status = status.unwrap_or_default();
@@ -98,7 +98,7 @@ impl Worker {
     }
 }
 
-/// A call of the embedded SQS.
+/// Calls the embedded SQS.
 async fn sqs(http: &reqwest::Client, queue_url: &str, operation: &str, mut body: Value) -> Value {
     body["QueueUrl"] = json!(queue_url);
     let url = reqwest::Url::parse(queue_url).expect("a URL");
@@ -129,7 +129,7 @@ async fn measure(customers: usize) {
     let http = reqwest::Client::new();
     let tasks = platform.environment(FUNCTION).expect("its environment")["CAMPAIGN_TASKS_QUEUE_URL"].clone();
     let event = |body: &str| json!({ "Records": [{ "messageId": "1", "body": body }] });
-    // What the projector would ask for.
+    // Task that the projector would send.
     let run = campaigns::find(&platform.table, &campaign).await.expect("a table").expect("it is there").run;
     assert_eq!(active["status"], "active");
     let begin = json!({ "kind": "start_campaign", "campaign_id": campaign, "run": run }).to_string();

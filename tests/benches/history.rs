@@ -1,8 +1,7 @@
-//! What a question to analytics costs, after few events and after very many.
+//! Costs of an analytics query, with few and with very many events.
 //!
-//! Counts votes of the last thirty days, through the code that the projector counts them with, and asks how they went,
-//! by the day and by the hour. Prints DynamoDB calls and latency of each question. `EVENTS` sets how many events there
-//! are (`1000,1000000`).
+//! Counts votes of the last thirty days with the projector's own code, and queries them by day and by hour.
+//! Prints the DynamoDB calls and the latency of each query. `EVENTS` sets the numbers of events (`1000,1000000`).
 
 use std::time::{Duration, Instant};
 
@@ -52,7 +51,7 @@ async fn main() {
             let mut votes: Vec<_> = (first..size.min(first + AT_ONCE))
                 .map(|_| vote(&feature, now - SignedDuration::from_secs(dice.below(seconds) as i64)))
                 .collect();
-            // As they come: an hour's together.
+            // In order of time, so that events of one hour are counted together, as in practice.
             votes.sort_by_key(|change| match change {
                 Change::Vote { written_at, .. } | Change::Comment { written_at, .. } => *written_at,
             });
@@ -69,7 +68,7 @@ async fn main() {
                     let answer = api.get(&path).await.ok();
                     let took = started.elapsed();
                     let counted = answer["totals"]["voted"].as_u64();
-                    // The first day of them is not asked for.
+                    // The query leaves out the first day.
                     assert!(counted.is_some_and(|counted| counted as usize > size * 9 / 10), "{answer}");
                     took
                 })

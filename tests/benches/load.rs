@@ -1,7 +1,7 @@
-//! How many people can join at once, on the embedded platform.
+//! Throughput of joins on the embedded platform.
 //!
-//! Prints joins a second, latencies at the client, and calls to DynamoDB per join.
-//! `JOINS` and `IN_FLIGHT` change the load (10,000 and 32).
+//! Prints joins a second, latencies at the client, and calls to DynamoDB per join. `JOINS` and `IN_FLIGHT` set
+//! the load (10,000 and 32).
 
 use std::time::{Duration, Instant};
 
@@ -31,7 +31,7 @@ async fn main() {
             let (api, waitlist, code) = (api.clone(), waitlist.clone(), code.clone());
             async move {
                 let mut body = json!({ "waitlist_id": waitlist, "email": address("p"), "consent": true });
-                // One in ten was referred.
+                // One subscriber in ten is referred.
                 if n % 10 == 0 {
                     body["referral_code"] = json!(code);
                 }
@@ -46,7 +46,7 @@ async fn main() {
         .await;
     let elapsed = started.elapsed();
     let accepted = platform.meter.snapshot();
-    // Until everything that follows has been counted.
+    // Waits until all effects are counted.
     scenarios::patiently(Duration::from_secs(600), || async {
         let counts = &api.get(&format!("/waitlists/{waitlist}")).await.ok()["counts"];
         (counts["active"] == joins + 1 && counts["referrals"] == joins.div_ceil(10)).then_some(())

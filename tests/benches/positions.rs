@@ -1,11 +1,10 @@
-//! Reading a position among few and among very many.
+//! Reads of a position in a small and in a very large waitlist.
 //!
-//! Fills waitlists through the store, a third of each carried forward by referrals,
-//! and reads positions of a sample, of one list and the other in turn: each must be the one that a
-//! sort of all entries gives. Prints reads per position and latencies, side by side with the same requests
-//! made of the embedded store without any code of ours: it is itself slower when it is full, and when the items of
-//! counters are (at most 128 each).
-//! `ENTRIES` sets the sizes (`1000,1000000`).
+//! Fills waitlists directly in the store, a third of each moved forward by referrals. Reads the positions of a
+//! sample, alternating between the lists, and checks each against a sort of all entries. Prints the reads per
+//! position and the latencies, beside those of the same requests to the embedded store without the product's
+//! code. The store itself is slower when it is full, and when the items with counters (at most 128 each) are
+//! full. `ENTRIES` sets the sizes (`1000,1000000`).
 
 use std::{
     collections::BTreeSet,
@@ -34,7 +33,7 @@ use waitlists::{
 };
 
 const SAMPLE: usize = 500;
-/// Each of the sample is read so often, and asked for as often.
+/// Number of times that each sample is read, with the product's code and without.
 const ROUNDS: usize = 4;
 
 fn subscriber(account: &AccountId, waitlist: &WaitlistId, number: u64, places: u64) -> Subscriber {
@@ -73,12 +72,12 @@ fn subscriber(account: &AccountId, waitlist: &WaitlistId, number: u64, places: u
     }
 }
 
-/// A waitlist that has been filled.
+/// Filled waitlist.
 struct Line {
     platform: Platform,
     _data: tempfile::TempDir,
     waitlist: WaitlistId,
-    /// In order.
+    /// Sort keys of all entries in the line, in order.
     places: Vec<Place>,
     sample: Vec<Subscriber>,
 }
@@ -87,11 +86,11 @@ struct Line {
 struct Times {
     position: Vec<Duration>,
     store: Vec<Duration>,
-    /// DynamoDB calls of all positions.
+    /// Number of DynamoDB calls for all positions.
     calls: u64,
 }
 
-/// A call of the embedded store without any code of ours.
+/// Calls the embedded store without the product's code.
 async fn ask(http: &reqwest::Client, endpoint: &str, operation: &str, body: Value) -> Value {
     let request = http
         .post(endpoint)
@@ -106,8 +105,8 @@ async fn ask(http: &reqwest::Client, endpoint: &str, operation: &str, body: Valu
     answer.json().await.expect("JSON")
 }
 
-/// The requests of a position, in the same order: one person's two items, then the counters that are summed
-/// beside a COUNT within a leaf.
+/// Makes the requests of a position in the same order: the two items of one subscriber, then the counters, beside
+/// a COUNT within a leaf.
 async fn ask_the_same(http: &reqwest::Client, line: &Line, subscriber: &Subscriber) {
     let endpoint = line.platform.dynamodb_endpoint();
     let place = subscriber.place().expect("in line");
@@ -192,7 +191,7 @@ async fn fill(entries: usize) -> Line {
     Line { platform, _data: data, waitlist, places, sample }
 }
 
-/// Reads the position of somebody in line, and asks the store for as much without any code of ours.
+/// Reads the position of a subscriber, and makes the same requests to the store without the product's code.
 async fn measure(line: &Line, turn: usize, http: &reqwest::Client, times: &mut Times) {
     let calls = || -> u64 { line.platform.meter.snapshot().values().sum() };
     let table = &line.platform.table;
@@ -207,8 +206,8 @@ async fn measure(line: &Line, turn: usize, http: &reqwest::Client, times: &mut T
     let expected = line.places.binary_search(&place).expect("there") as u64 + 1;
     assert_eq!((position.position, position.total), (expected, line.places.len() as u64));
 
-    // Somebody else, who has been read as long ago as the one above has been asked for: what the store keeps in memory
-    // serves both alike.
+    // Another subscriber, who was read as long ago as the one above was requested directly, so that the store's
+    // cache serves both alike.
     let other = &line.sample[(turn + line.sample.len() / 2) % line.sample.len()];
     let started = Instant::now();
     ask_the_same(http, line, other).await;
@@ -228,7 +227,7 @@ async fn main() {
     for size in sizes.split(',').filter_map(|size| size.trim().parse().ok()) {
         lines.push((fill(size).await, Times::default()));
     }
-    // In turn, so that whatever else the machine does slows all alike.
+    // Alternates between the lists, so that other load on the machine slows all of them alike.
     let http = reqwest::Client::new();
     for turn in 0..ROUNDS * SAMPLE {
         for (line, times) in &mut lines {

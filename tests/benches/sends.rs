@@ -1,8 +1,8 @@
-//! How evenly a sender sends, on the embedded platform, to a provider that takes its time.
+//! Evenness of a sender's messages on the embedded platform, with a slow provider.
 //!
-//! A campaign to so many customers over one WhatsApp sender; the provider answers in 5–500 ms. Prints the average and
-//! the busiest second, as they arrive there, a histogram, and calls to DynamoDB per message.
-//! `MESSAGES` changes the number (10,000).
+//! Sends a campaign to many customers over one WhatsApp sender; the provider answers in 5–500 ms. Prints the
+//! average and the busiest second of the arrivals at the provider, a histogram, and the calls to DynamoDB per
+//! message. `MESSAGES` sets the number (10,000).
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},

@@ -1,8 +1,8 @@
-//! How many visits tills can stamp, on the embedded platform.
+//! Throughput of stamps on the embedded platform.
 //!
-//! Each customer shows a code and gets a stamp, in a program with a cooldown; every tenth visit fills a card, whose
-//! reward is redeemed. Prints stamps a second, latencies at the client, and calls to DynamoDB per stamp.
-//! `STAMPS` and `IN_FLIGHT` change the load (10,000 and 32).
+//! Each customer shows a code and gets a stamp, in a program with a cooldown. Every tenth visit fills a card,
+//! whose reward is redeemed. Prints stamps a second, latencies at the client, and calls to DynamoDB per stamp.
+//! `STAMPS` and `IN_FLIGHT` set the load (10,000 and 32).
 
 use std::time::{Duration, Instant};
 
@@ -36,7 +36,7 @@ async fn main() {
     let mut latencies = Vec::with_capacity(stamps);
     let (mut elapsed, mut calls) = (Duration::ZERO, 0);
     for customers in customers.chunks(1000) {
-        // A code is good for two minutes.
+        // A code is valid for two minutes.
         let tokens: Vec<String> = stream::iter(customers)
             .map(|customer| {
                 let path = format!("/customers/{customer}/card?program_id={program}");

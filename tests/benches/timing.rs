@@ -1,9 +1,9 @@
-//! Whether the time of an answer tells a known address or number from a new one, on the embedded platform.
+//! Test whether the response time reveals a known address or number, on the embedded platform.
 //!
-//! Joins under double opt-in and enrolments by a page, with a new or a known address at random, in one run. What follows from
-//! a request is done while the next one is answered, so each kind has to come after each equally often. Prints the 10th, 50th
-//! and 90th percentile of each and the z of a rank test (Mann–Whitney): beyond ±2.6 the two differ at the level of 1 %.
-//! `CALLS` changes the number of calls (1,000).
+//! Makes joins with double opt-in and enrolments by a page, with a new or a known address at random, in one run.
+//! The effects of a request run while the next one is answered, so each kind must follow each kind equally often.
+//! Prints the 10th, 50th and 90th percentile of each kind and the z of a rank test (Mann–Whitney). Beyond ±2.6,
+//! the two differ at the 1% level. `CALLS` sets the number of calls (1,000).
 
 use std::time::{Duration, Instant};
 
@@ -57,7 +57,7 @@ async fn compare(what: &str, calls: usize, new: impl Fn() -> Call, known: impl F
             _ => (&mut of_known, known()),
         };
         let took = timed(asked).await;
-        // The first ones warm up.
+        // The first 40 calls warm up.
         if call >= 40 {
             times.push(took);
         }
@@ -71,7 +71,7 @@ async fn compare(what: &str, calls: usize, new: impl Fn() -> Call, known: impl F
     println!("  rank test: z = {:.2}", rank_test(&of_new, &of_known));
 }
 
-/// The z of Mann–Whitney's U for sorted times: positive when the first ones are longer.
+/// Returns the z of Mann–Whitney's U for sorted times. The z is positive if the times in `first` are longer.
 fn rank_test(first: &[Duration], second: &[Duration]) -> f64 {
     let wins: f64 = first
         .iter()

@@ -1,6 +1,7 @@
-//! What people and servers do, each recorded with all that follows from it.
+//! Actions of people and servers, each recorded with all of its effects.
 //!
-//! Done one at a time, each change is projected alone, which is the dearest; many at once share batches.
+//! If actions run one at a time, each change is projected alone, which is the most expensive case. Concurrent
+//! actions share batches.
 
 use std::{
     collections::BTreeMap,
@@ -17,63 +18,63 @@ use serde_json::{Value, json};
 
 use crate::{Api, address, link_token, phone, receiver::Receiver, unique};
 
-/// Something that is done, and counted.
+/// Action that is recorded and counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Action {
     Join,
-    /// Through the link of somebody who brings three.
+    /// Join through the referral link of a subscriber who brings three friends.
     JoinReferred,
-    /// Through the one link that everybody has.
+    /// Join through one referral link that all joins use.
     JoinThroughOneLink,
-    /// Of a list with double opt-in, with its mail.
+    /// Join of a waitlist with double opt-in, including its mail.
     JoinPending,
     Verify,
     Position,
     Click,
     Leaderboard,
-    /// A page of 100 subscribers.
+    /// Page of 100 subscribers.
     List,
     Claim,
-    /// A code that is held, and the confirmation.
+    /// Reservation of a code and its confirmation.
     Reserve,
     Redeem,
-    /// A row of a file of 1,000.
+    /// One row of an imported file of 1,000 rows.
     Import,
-    /// A row of an export of 100.
+    /// One row of an export of 100 rows.
     Export,
     Erase,
     Enrol,
-    /// By the customer's code, in a program with a cooldown.
+    /// Stamp by the customer's code, in a program with a cooldown.
     Stamp,
-    /// That fills a card.
+    /// Stamp that fills a card.
     StampFull,
     RedeemReward,
-    /// For a feature.
+    /// Vote for a feature.
     Vote,
-    /// Of which a webhook endpoint is told.
+    /// Vote that is delivered to a webhook endpoint.
     VoteTold,
-    /// How a waitlist did in the last 30 days.
+    /// Analytics of a waitlist for the last 30 days.
     Analytics,
-    /// One of a campaign of 100, with the two statuses that the provider tells of it.
+    /// One message of a campaign of 100, with the two status callbacks of its provider.
     Message,
 }
 
-/// Operations by what they cost.
+/// Operations of DynamoDB other than transactions.
 pub const CALLS: [&str; 4] =
     ["DynamoDB.GetItem", "DynamoDB.BatchGetItem", "DynamoDB.Query", "DynamoDB.UpdateItem"];
 pub const TRANSACTION: &str = "DynamoDB.TransactWriteItems";
-/// A batch costs as much as one.
+/// Operations that send messages to a queue. A batch costs as much as one message.
 pub const MESSAGES: [&str; 2] = ["SQS.SendMessage", "SQS.SendMessageBatch"];
 pub const MAIL: &str = "SES.POST";
 
-/// How often each tier's worth of friends is brought.
+/// Number of friends that each referrer brings, which is also the number of referrals that earns the reward tier.
 const FRIENDS: usize = 3;
 const ROWS_AT_ONCE: usize = 1000;
-/// People on the list before anything is measured: more than a page in each shard of the list, and about half a
-/// leaf at the end of the line. Some of them lead the leaderboard.
+/// Subscribers on the waitlist before the measurements. They fill more than one page in each shard of the list,
+/// and about half of the last leaf of the line. Some of them are on the leaderboard.
 const FILL: usize = 420;
 const LEADERS: usize = 20;
-/// Addresses that requests come from: each may join so often a minute.
+/// Number of client addresses. The number of joins per address and minute is limited.
 const HOSTS: u8 = 100;
 
 impl Action {
@@ -131,29 +132,30 @@ impl Action {
         }
     }
 
-    /// Enough times to count it, one at a time.
+    /// Returns the number of repetitions for a count of the action, one at a time.
     pub fn few(self) -> usize {
         match self {
             Self::JoinReferred | Self::JoinThroughOneLink => 2 * FRIENDS,
             Self::Import => ROWS_AT_ONCE,
             Self::Export | Self::Message => 100,
-            // Chance decides where a code is looked for, and to which of four partitions an event comes.
+            // More repetitions, because it is random where a code is looked for and which of four partitions an
+            // event goes to.
             Self::Claim | Self::Reserve | Self::JoinPending => 12,
             Self::Redeem | Self::RedeemReward | Self::Vote | Self::VoteTold => 12,
             _ => 3,
         }
     }
 
-    /// Whether more follows from it than its answer.
+    /// Returns true if the action has effects after its response.
     fn has_consequences(self) -> bool {
         !matches!(self, Self::Position | Self::Leaderboard | Self::List | Self::Analytics)
     }
 }
 
-/// A platform with an account, a waitlist of each kind and a pool of codes.
+/// Platform with an account, a waitlist of each kind, a stamp program and a webhook receiver.
 pub struct Stage {
     pub platform: Platform,
-    /// One account, through many client addresses.
+    /// Clients of one account with many client addresses.
     apis: Vec<Api>,
     waitlist: String,
     pending: String,
@@ -161,7 +163,7 @@ pub struct Stage {
     receiver: Receiver,
 }
 
-/// What was done how often, and what was recorded of it.
+/// Records of a repeated action.
 pub struct Recording {
     pub action: Action,
     pub times: usize,
@@ -180,7 +182,7 @@ impl Stage {
         api.secret("PUT", "/providers/twilio").json(twilio).send().await.ok();
         let receiver = Receiver::willing().await;
         let stage = Self { platform, apis, waitlist, pending, program, receiver };
-        // Only what is written down is waited for.
+        // `quiet` waits only for recorded activity.
         stage.platform.recorder.record();
         let codes = stage.people(FILL - LEADERS, None).await;
         for code in codes.iter().take(LEADERS) {
@@ -203,12 +205,12 @@ impl Stage {
         stream::iter(joins).buffered(8).collect().await
     }
 
-    /// Does it one at a time, waiting for all that follows.
+    /// Runs the action `times` times, one at a time, and waits for all effects of each.
     pub async fn alone(&self, action: Action, times: usize) -> Recording {
         self.perform(action, times, 1, action.has_consequences()).await
     }
 
-    /// Does it with so many requests in flight.
+    /// Runs the action `times` times with this number of requests in flight.
     pub async fn at_once(&self, action: Action, times: usize, in_flight: usize) -> Recording {
         self.perform(action, times, in_flight, false).await
     }
@@ -228,7 +230,7 @@ impl Stage {
         steps.buffer_unordered(in_flight).collect::<()>().await;
         recorder.quiet().await;
         let mut records = recorder.take();
-        // What the clock brings once a minute is nobody's doing.
+        // Calls of the schedules, which run once a minute, do not belong to the action.
         let scheduled = |function: &str, look: bool| match function {
             "CampaignSchedulerFunction" => action != Action::Message,
             "WebhookSenderFunction" => look,
@@ -247,7 +249,7 @@ impl Stage {
         Recording { action, times, records }
     }
 
-    /// What each time needs, made before anything is recorded.
+    /// Creates the material for each repetition before the recording starts.
     async fn prepare(&self, action: Action, times: usize) -> Vec<Value> {
         let once = || vec![Value::Null; times];
         match action {
@@ -269,7 +271,7 @@ impl Stage {
             }
             Action::JoinReferred => {
                 let referrers = self.people(times.div_ceil(FRIENDS), None).await;
-                // One after the other, so that the friends of one are not counted together.
+                // In turns, so that the joins through one referrer's link are not counted in one batch.
                 (0..times).map(|n| json!(referrers[n % referrers.len()].code)).collect()
             }
             Action::JoinThroughOneLink => {
@@ -295,7 +297,7 @@ impl Stage {
                 (0..times).map(material).collect()
             }
             Action::Claim | Action::Reserve => {
-                // Twice as many as needed: the last codes of a pool take more looking for.
+                // Twice as many codes as needed, because finding the last codes of a pool takes more reads.
                 let pool = self.pool_of(2 * times.max(200)).await;
                 vec![json!(pool); times]
             }
@@ -335,7 +337,7 @@ impl Stage {
         }
     }
 
-    /// What a customer has at hand: a code to show, or the id of a reward.
+    /// Enrols a customer and returns the material for an action: a code to show, or the id of a reward.
     async fn card(&self, n: usize, action: Action) -> Value {
         let api = self.api(n);
         let customer = api.customer(&self.program).await;
@@ -435,12 +437,13 @@ fn rows(first: usize, end: usize) -> String {
     std::iter::once("code\n".to_owned()).chain(rows).collect()
 }
 
-/// Whether a function answers requests.
+/// Returns true if the function answers HTTP requests.
 fn answers(function: &str) -> bool {
     groundswell::apis().any(|api| crate::logical_id(api) == function)
 }
 
-/// The most of these calls that were made one after the other; each with the times of its answer and of its sending.
+/// Returns the greatest number of calls that were made one after another. Each call has the times of its answer
+/// and of its sending.
 fn one_after_another(mut calls: Vec<(Instant, Instant)>) -> usize {
     calls.sort();
     let mut free: Option<Instant> = None;
@@ -452,14 +455,14 @@ fn one_after_another(mut calls: Vec<(Instant, Instant)>) -> usize {
     calls.len()
 }
 
-/// Read and write units.
+/// Capacity units of reads and writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Units {
     pub reads: f64,
     pub writes: f64,
 }
 
-/// A partition, by its index, if it isn't the table's, and its key.
+/// Partition: the name of its index, or `None` for the table, and its key.
 pub type Partition = (Option<String>, String);
 
 impl Recording {
@@ -478,13 +481,13 @@ impl Recording {
         self.calls().flat_map(|call| &call.charges)
     }
 
-    /// Units of one time.
+    /// Returns the units of one repetition.
     pub fn units(&self) -> Units {
         let reads = self.each(self.charges().map(|charge| charge.reads).sum());
         Units { reads, writes: self.each(self.charges().map(|charge| charge.writes).sum()) }
     }
 
-    /// Units of one time by partition.
+    /// Returns the units of one repetition by partition.
     pub fn partitions(&self) -> BTreeMap<Partition, Units> {
         let mut partitions: BTreeMap<Partition, Units> = BTreeMap::new();
         for charge in self.charges() {
@@ -495,25 +498,25 @@ impl Recording {
         partitions
     }
 
-    /// Bytes by which the table and its indexes grow with one time.
+    /// Returns the number of bytes by which the table and its indexes grow with one repetition.
     pub fn grows(&self) -> f64 {
-        // Roll-ups grow by the hour, whatever is done in it.
+        // Roll-ups grow by the hour, independently of the number of actions.
         let lasting = self.charges().filter(|charge| !charge.partition.starts_with("ROLLUP#"));
         self.each(lasting.map(|charge| charge.grows as f64).sum())
     }
 
-    /// Requests through the gateway.
+    /// Returns the number of requests through the gateway in one repetition.
     pub fn requests(&self) -> f64 {
         self.each(self.invoked(answers).count() as f64)
     }
 
-    /// Invocations of all functions.
+    /// Returns the number of invocations of all functions in one repetition.
     pub fn invocations(&self) -> f64 {
         self.each(self.invoked(|_| true).count() as f64)
     }
 
-    /// How often a request usually waits for AWS (the median): what is under way at the same time is waited for once. Its
-    /// authorization is part of it.
+    /// Returns the median number of round trips to AWS for which a request waits, including its authorization.
+    /// Concurrent calls count as one round trip.
     pub fn round_trips(&self) -> f64 {
         const AUTHORIZER: &str = "AuthorizerFunction";
         let mut waits: BTreeMap<u64, Vec<(Instant, Instant)>> = BTreeMap::new();
@@ -537,8 +540,8 @@ impl Recording {
         usual + authorizing.iter().sum::<usize>() as f64 / own.len().max(1) as f64
     }
 
-    /// Messages that Lambda took from queues, and records from the stream, by function: how often
-    /// it was invoked and with how many on average.
+    /// Returns, for each function that is invoked from queues or the stream, the number of its invocations and
+    /// the average number of messages or records in each.
     pub fn batches(&self) -> BTreeMap<String, (usize, f64)> {
         let mut batches: BTreeMap<String, (usize, f64)> = BTreeMap::new();
         for (function, records) in self.invoked(|function| !answers(function)) {
@@ -559,13 +562,13 @@ impl Recording {
         })
     }
 
-    /// Calls of one time whose operation is one of these.
+    /// Returns the number of calls in one repetition with one of these operations.
     pub fn count(&self, operations: &[&str]) -> f64 {
         let wanted = self.calls().filter(|call| operations.contains(&call.operation.as_str()));
         self.each(wanted.count() as f64)
     }
 
-    /// Operations of one time.
+    /// Returns the number of calls in one repetition by operation.
     pub fn operations(&self) -> BTreeMap<String, f64> {
         let mut operations: BTreeMap<String, f64> = BTreeMap::new();
         for call in self.calls() {
@@ -574,8 +577,8 @@ impl Recording {
         operations
     }
 
-    /// Time of one time in functions that did not wait for AWS. Calls that overlap count twice, so that
-    /// it may come out too small.
+    /// Returns the time of one repetition that functions did not spend waiting for AWS. Overlapping calls count
+    /// twice, so the result may be too small.
     pub fn own_time(&self) -> Duration {
         let mut invoked = Duration::ZERO;
         let mut called = Duration::ZERO;
@@ -589,7 +592,7 @@ impl Recording {
     }
 }
 
-/// A partition as `docs/access-patterns.md` writes it, e.g. `WLSUBS#waitlist#shard`.
+/// Returns a partition in the form of `docs/access-patterns.md`, for example `WLSUBS#waitlist#shard`.
 pub fn class_of(partition: &str) -> String {
     let shape = |key: &str| (key.split('#').next().unwrap_or_default().to_owned(), key.split('#').count());
     let wanted = shape(partition);

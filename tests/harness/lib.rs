@@ -1,10 +1,9 @@
-//! What the scenarios share: a platform to talk to, and a client that speaks
-//! its API.
+//! Shared parts of the scenarios: a platform to test, and a client of its API.
 //!
 //! By default the platform is embedded and lives as long as the test process.
-//! `GROUNDSWELL_CREDENTIALS=<credentials.json>` points the suite at another one, a
-//! [`Target`]; scenarios that need what it hasn't got then say that they were skipped,
-//! in the file that `GROUNDSWELL_SKIPPED` names as well.
+//! `GROUNDSWELL_CREDENTIALS=<credentials.json>` runs the suite against another platform, a [`Target`]. A scenario
+//! that needs something which the target lacks reports that it was skipped, on stderr and in the file that
+//! `GROUNDSWELL_SKIPPED` names.
 
 pub mod actions;
 pub mod prices;
@@ -32,32 +31,33 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-/// `feature-vote` is `FeatureVoteFunction` in the template.
+/// Returns the logical id of a function in the template: `FeatureVoteFunction` for `feature-vote`.
 pub fn logical_id(function: &str) -> String {
     let words = function.split('-').map(|word| word[..1].to_ascii_uppercase() + &word[1..]);
     words.chain(["Function".to_owned()]).collect()
 }
 
-/// Lives as long as the process: a test's own runtime ends with the test.
+/// Runtime of the embedded platform. Lives as long as the process, because a test's own runtime ends with the
+/// test.
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime starts")
 });
 
-/// Another platform than the embedded one: a `credentials.json`, with more in it for a suite.
+/// Platform other than the embedded one, read from a `credentials.json` with additional fields for the suite.
 #[derive(Deserialize)]
 struct Target {
     #[serde(flatten)]
     credentials: Credentials,
-    /// Accounts that nobody else uses.
+    /// Accounts that only this suite uses.
     #[serde(default)]
     accounts: Vec<Account>,
-    /// Where an emulator of SES shows the mails that it took.
+    /// URL at which an emulator of SES lists the mails that it accepted.
     mails: Option<String>,
-    /// The header from which an emulator of API Gateway takes the caller's address.
+    /// Header from which an emulator of API Gateway takes the caller's address.
     address_header: Option<String>,
-    /// How many requests it can serve at once.
+    /// Maximum number of concurrent requests that the platform can serve.
     in_flight: Option<usize>,
-    /// What it can't do, by the names that scenarios ask for.
+    /// Features that the platform lacks, by the names that the scenarios use.
     #[serde(default)]
     lacks: Vec<String>,
 }
@@ -92,15 +92,15 @@ static EMBEDDED: LazyLock<Option<Embedded>> = LazyLock::new(|| {
     Some(Embedded { platform, _data: data })
 });
 
-/// Shows the platform's log at the level of `LOG_LEVEL`, with the output of the test.
+/// Writes the platform's log at the level of `LOG_LEVEL` to the output of the test.
 pub fn log() {
     let Ok(level) = std::env::var("LOG_LEVEL") else { return };
     let filter = tracing_subscriber::EnvFilter::new(level);
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
 }
 
-/// A platform of a test's own, with what the test wants of it; `None`, and a word about it, when
-/// the suite is pointed at another one.
+/// Starts a platform for one test. Returns `None` and reports a skipped test if the suite runs against another
+/// platform.
 pub async fn platform(data: &Path, keep_stream: bool, faults: Faults) -> Option<Platform> {
     if TARGET.is_some() {
         return skipped("needs a platform of its own");
@@ -108,7 +108,8 @@ pub async fn platform(data: &Path, keep_stream: bool, faults: Faults) -> Option<
     Some(start(options(data, keep_stream, faults)).await)
 }
 
-/// The same; nothing follows from anything by itself, and the stream is kept for the test to hand over.
+/// Starts a platform for one test whose event sources are not polled. The stream is kept, so that the test can
+/// deliver its records.
 pub async fn still_platform(data: &Path) -> Option<Platform> {
     if TARGET.is_some() {
         return skipped("needs a platform of its own");
@@ -117,7 +118,8 @@ pub async fn still_platform(data: &Path) -> Option<Platform> {
     Some(start(options).await)
 }
 
-/// Asks the embedded DynamoDB for what the product has no code for, on its table: the status and the answer.
+/// Calls an operation of the platform's DynamoDB on its table that the product itself does not use. Returns the
+/// status and the answer.
 pub async fn dynamodb(platform: &Platform, operation: &str, mut body: Value) -> (StatusCode, Value) {
     body["TableName"] =
         platform.environment("ProjectorFunction").expect("a function")["TABLE_NAME"].clone().into();
@@ -136,8 +138,8 @@ pub async fn dynamodb(platform: &Platform, operation: &str, mut body: Value) -> 
     (answer.status(), answer.json().await.expect("JSON"))
 }
 
-/// How a platform of a test's own is run; `GROUNDSWELL_DYNAMODB=<url>` has its table in an emulator
-/// that runs already, `GROUNDSWELL_TWILIO=<url>` its messages in another player of Twilio.
+/// Returns the options of a platform for one test. `GROUNDSWELL_DYNAMODB=<url>` selects a running emulator of
+/// DynamoDB for the table, and `GROUNDSWELL_TWILIO=<url>` another emulation of Twilio for the messages.
 pub fn options(data: &Path, keep_stream: bool, faults: Faults) -> Options {
     Options {
         port: 0,
@@ -150,7 +152,8 @@ pub fn options(data: &Path, keep_stream: bool, faults: Faults) -> Options {
     }
 }
 
-/// Where a test with much to do does it: a platform of its own, unless the suite is pointed at another one.
+/// Starts a separate platform for a test with much load. Returns the shared platform if the suite runs against
+/// another one.
 pub async fn apart(data: &Path) -> (Api, Option<Platform>) {
     if TARGET.is_some() {
         return (Api::shared(), None);
@@ -160,7 +163,7 @@ pub async fn apart(data: &Path) -> (Api, Option<Platform>) {
     (Api::new(credentials.expect("a platform")), platform)
 }
 
-/// Whether the platform can't do this, of which a word is said.
+/// Returns true and reports a partly skipped test if the platform lacks this feature.
 pub fn lacks(what: &str) -> bool {
     let lacks = TARGET.as_ref().is_some_and(|target| target.lacks.iter().any(|lack| lack == what));
     if lacks {
@@ -169,17 +172,17 @@ pub fn lacks(what: &str) -> bool {
     lacks
 }
 
-/// So many requests at once, or as many as the platform can serve.
+/// Returns the number of requests to keep in flight: `wanted`, or the maximum that the platform can serve.
 pub fn in_flight(wanted: usize) -> usize {
     TARGET.as_ref().and_then(|target| target.in_flight).map_or(wanted, |most| wanted.min(most))
 }
 
-/// So many of what a scenario does much of, or a share of it where all takes its time.
+/// Returns how many items a scenario creates: `wanted`, or a fraction of it on a slow platform.
 pub fn many(wanted: usize) -> usize {
     wanted / slowness() as usize
 }
 
-/// Says that the running test can't be done here.
+/// Reports that the running test is skipped.
 pub fn skipped<T>(why: &str) -> Option<T> {
     use std::io::Write as _;
     let name = std::thread::current().name().unwrap_or("?").to_owned();
@@ -191,12 +194,13 @@ pub fn skipped<T>(why: &str) -> Option<T> {
     None
 }
 
-/// A platform whose account lets as much through as all scenarios ask of it from one address.
+/// Starts a platform, and raises its account's rate limits to 100,000, because all scenarios call from one
+/// address.
 pub async fn start(options: Options) -> Platform {
     log();
     let platform = Platform::start(options).await.expect("the platform starts");
     let id = &platform.credentials.account_id;
-    // With injected faults it may take some attempts.
+    // With injected faults the update may need several attempts.
     patiently(Duration::from_secs(30), || async {
         let (account, _) = accounts::read(&platform.table, id).await.ok()??;
         let (rev, mut account) = (account.rev, account);
@@ -224,7 +228,8 @@ pub async fn start(options: Options) -> Platform {
     platform
 }
 
-/// The inside of the embedded platform; `None`, and a word about it, for another one.
+/// Returns the embedded platform. Returns `None` and reports a skipped test if the suite runs against another
+/// platform.
 pub fn embedded() -> Option<&'static Platform> {
     match EMBEDDED.as_ref() {
         Some(embedded) => Some(&embedded.platform),
@@ -232,13 +237,13 @@ pub fn embedded() -> Option<&'static Platform> {
     }
 }
 
-/// A thing that an account has, for strangers to reach for.
+/// Object of an account that other accounts try to reach.
 #[derive(Clone)]
 pub struct Owned {
-    /// What the routes of such a thing begin with, behind `/api/v1/`.
+    /// Start of the object's routes behind `/api/v1/`.
     pub prefix: &'static str,
     pub id: String,
-    /// What `PATCH` of the thing itself takes.
+    /// Request body for `PATCH` of the object itself.
     pub change: Value,
 }
 
@@ -248,19 +253,19 @@ impl Owned {
     }
 }
 
-/// A client of one account.
+/// Client of one account.
 #[derive(Clone)]
 pub struct Api {
     pub credentials: Credentials,
     http: reqwest::Client,
 }
 
-/// A request on its way.
+/// Request that is not sent yet.
 pub struct Call {
     request: reqwest::RequestBuilder,
 }
 
-/// An answer.
+/// Response.
 #[derive(Debug)]
 pub struct Reply {
     pub status: StatusCode,
@@ -274,7 +279,7 @@ impl Api {
         Self { credentials, http: reqwest::Client::new() }
     }
 
-    /// The first account of the shared platform.
+    /// Returns a client of the first account of the shared platform.
     pub fn shared() -> Self {
         match (EMBEDDED.as_ref(), TARGET.as_ref()) {
             (Some(embedded), _) => Self::new(embedded.platform.credentials.clone()),
@@ -283,7 +288,7 @@ impl Api {
         }
     }
 
-    /// An account of a test's own on the shared platform.
+    /// Returns a client of a separate account for one test on the shared platform.
     pub async fn another_account() -> Option<Self> {
         static TAKEN: AtomicUsize = AtomicUsize::new(0);
         let Some(target) = TARGET.as_ref() else {
@@ -299,7 +304,7 @@ impl Api {
         }
     }
 
-    /// The same account through another client address: `127.0.0.<host>`.
+    /// Returns a client of the same account that calls from another address: `127.0.0.<host>`.
     pub fn from_host(&self, host: u8) -> Self {
         let address = std::net::IpAddr::from([127, 0, 0, host]);
         let http = match TARGET.as_ref().and_then(|target| target.address_header.as_deref()) {
@@ -313,7 +318,8 @@ impl Api {
         Self { credentials: self.credentials.clone(), http: http.build().expect("a client") }
     }
 
-    /// A call without credentials. The path is below `/api/v1`, or with `//` in front below the root.
+    /// Makes a request without credentials. The path is below `/api/v1`, or below the root if it begins with
+    /// `//`.
     pub fn call(&self, method: &str, path: &str) -> Call {
         let root = self.credentials.api.trim_end_matches("/api/v1");
         let url = match path.strip_prefix("//") {
@@ -323,12 +329,12 @@ impl Api {
         Call { request: self.http.request(Method::from_bytes(method.as_bytes()).expect("a method"), url) }
     }
 
-    /// A call with the secret key.
+    /// Makes a request with the secret key.
     pub fn secret(&self, method: &str, path: &str) -> Call {
         self.call(method, path).key(&self.credentials.secret_key)
     }
 
-    /// A call with the publishable key.
+    /// Makes a request with the publishable key.
     pub fn public(&self, method: &str, path: &str) -> Call {
         self.call(method, path).key(&self.credentials.publishable_key)
     }
@@ -341,7 +347,7 @@ impl Api {
         self.secret("POST", path).json(body).send().await
     }
 
-    /// All pages of a list.
+    /// Reads all pages of a list.
     pub async fn all(&self, path: &str) -> Vec<Value> {
         let mut data = Vec::new();
         let mut cursor = String::new();
@@ -356,7 +362,7 @@ impl Api {
         }
     }
 
-    /// A new waitlist with these settings; the name is its own.
+    /// Creates a waitlist with these settings and a unique name. Returns its id.
     pub async fn waitlist(&self, settings: Value) -> String {
         let mut body = json!({ "name": format!("List {}", unique()) });
         for (name, value) in settings.as_object().expect("settings") {
@@ -367,7 +373,7 @@ impl Api {
         created.id()
     }
 
-    /// A new code pool with these settings; the name is its own.
+    /// Creates a code pool with these settings and a unique name. Returns its id.
     pub async fn pool(&self, settings: Value) -> String {
         let mut body = json!({ "name": format!("Pool {}", unique()) });
         for (name, value) in settings.as_object().expect("settings") {
@@ -378,7 +384,7 @@ impl Api {
         created.id()
     }
 
-    /// A new stamp program with these settings; the name is its own.
+    /// Creates a stamp program with these settings and a unique name. Returns its id.
     pub async fn program(&self, settings: Value) -> String {
         let mut body = json!({ "name": format!("Program {}", unique()), "reward": "One coffee" });
         for (name, value) in settings.as_object().expect("settings") {
@@ -389,7 +395,7 @@ impl Api {
         created.id()
     }
 
-    /// Gives somebody new a card of the program; the customer's id.
+    /// Enrols a new customer in the program. Returns the customer's id.
     pub async fn customer(&self, program: &str) -> String {
         let body = json!({ "program_id": program, "phone": phone(), "name": "Ada", "consent": true });
         let enrolled = self.post("/enrollments", body).await;
@@ -397,7 +403,7 @@ impl Api {
         enrolled.text_at("customer_id")
     }
 
-    /// Announces an import and uploads its file; the import's id.
+    /// Announces an import and uploads its file. Returns the import's id.
     pub async fn upload(&self, pool: &str, csv: impl Into<reqwest::Body>) -> String {
         let upload = self.post(&format!("/code-pools/{pool}/imports"), json!({})).await;
         assert_eq!(upload.status, 201, "{}", upload.text);
@@ -410,7 +416,7 @@ impl Api {
         upload.id()
     }
 
-    /// An import, once it is over.
+    /// Waits until an import is completed or failed, and returns it.
     pub async fn imported(&self, pool: &str, import: &str) -> Value {
         let path = format!("/code-pools/{pool}/imports/{import}");
         patiently(Duration::from_secs(300), || async {
@@ -426,7 +432,7 @@ impl Api {
         self.imported(pool, &import).await
     }
 
-    /// A file that a link leads to.
+    /// Downloads the file at a URL.
     pub async fn download(&self, url: &str) -> String {
         let response = self.http.get(url).send().await.expect("an answer");
         assert_eq!(response.status(), 200);
@@ -438,7 +444,7 @@ impl Api {
         self.post(&format!("/distribute/{pool}"), json!({ "user": user })).await
     }
 
-    /// Joins, with the publishable key.
+    /// Adds a subscriber to a waitlist, with the publishable key.
     pub async fn join(&self, waitlist: &str, email: &str, code: Option<&str>) -> Reply {
         let mut body = json!({ "waitlist_id": waitlist, "email": email, "consent": true });
         if let Some(code) = code {
@@ -451,7 +457,7 @@ impl Api {
         self.get(&format!("/subscribers/{subscriber}/position")).await.ok()
     }
 
-    /// The positions of all active subscribers of a waitlist, by id.
+    /// Reads the positions of all active subscribers of a waitlist. Returns them with the subscribers' ids.
     pub async fn positions(&self, waitlist: &str) -> Vec<(String, u64)> {
         let active = self.all(&format!("/subscribers?waitlist_id={waitlist}&status=active")).await;
         let mut positions = Vec::new();
@@ -463,12 +469,12 @@ impl Api {
         positions
     }
 
-    /// The newest mail to an address, once it is there.
+    /// Waits for a mail to an address and returns the newest one.
     pub async fn mail(&self, to: &str) -> Value {
         self.mails(to, 1).await.swap_remove(0)
     }
 
-    /// The mails to an address, newest first, once there are that many.
+    /// Waits until there are at least `count` mails to an address. Returns them, newest first.
     pub async fn mails(&self, to: &str, count: usize) -> Vec<Value> {
         eventually(|| async {
             let found = match TARGET.as_ref().and_then(|target| target.mails.as_deref()) {
@@ -483,7 +489,7 @@ impl Api {
         .await
     }
 
-    /// Follows the link in the newest mail to an address, as its reader would.
+    /// Follows the verification link in the newest mail to an address.
     pub async fn verify(&self, email: &str) -> Reply {
         let mail = self.mail(email).await;
         let token = link_token(&mail, "/verify?token=");
@@ -491,7 +497,8 @@ impl Api {
     }
 }
 
-/// The mails to an address among those that an emulator of SES took, newest first, as the outbox shows them.
+/// Returns the mails to an address among those that an emulator of SES accepted, newest first, in the outbox's
+/// form.
 fn taken_by_ses(messages: &str, to: &str) -> Vec<Value> {
     let messages: Value = serde_json::from_str(messages).expect("JSON");
     let accounts = messages["messages"].as_object().into_iter().flatten();
@@ -504,7 +511,7 @@ fn taken_by_ses(messages: &str, to: &str) -> Vec<Value> {
     found
 }
 
-/// The token of the link in a mail.
+/// Returns the token of a link in a mail.
 pub fn link_token(mail: &Value, link: &str) -> String {
     let text = mail["text"].as_str().expect("a text");
     let (_, rest) = text.split_once(link).unwrap_or_else(|| panic!("no {link} in {text}"));
@@ -524,7 +531,7 @@ impl Call {
         Self { request: self.request.json(&body) }
     }
 
-    /// A body that claims to be JSON.
+    /// Sets a body with the content type of JSON, which may be invalid JSON.
     pub fn raw(self, body: impl Into<reqwest::Body>) -> Self {
         Self { request: self.request.header("content-type", "application/json").body(body) }
     }
@@ -537,7 +544,7 @@ impl Call {
         self.try_send().await.expect("an answer")
     }
 
-    /// `None` when there is no answer.
+    /// Sends the request. Returns `None` if there is no response.
     pub async fn try_send(self) -> Option<Reply> {
         let response = self.request.send().await.ok()?;
         let (status, headers) = (response.status(), response.headers().clone());
@@ -546,21 +553,21 @@ impl Call {
         Some(Reply { status, headers, text, json })
     }
 
-    /// The body of a success; `None` when there is no answer, or another.
+    /// Sends the request. Returns the body of a success, and `None` for another response or none.
     pub async fn try_answer(self) -> Option<Value> {
         self.try_send().await.filter(|reply| reply.status.is_success()).map(|reply| reply.json)
     }
 }
 
 impl Reply {
-    /// Whether the platform was too busy to decide anything, or, where somebody else plays Lambda, to
-    /// say what it decided in time: any client would ask again.
+    /// Returns true if the platform was too busy to decide, or, where another program emulates Lambda, to answer
+    /// in time. A client retries such a request.
     pub fn is_undecided(&self) -> bool {
         let busy: &[u16] = if TARGET.is_some() { &[502, 503, 504] } else { &[503] };
         busy.contains(&self.status.as_u16())
     }
 
-    /// The body of a success.
+    /// Returns the body of a success. Panics on another response.
     pub fn ok(self) -> Value {
         assert!(self.status.is_success(), "{} {}", self.status, self.text);
         self.json
@@ -578,7 +585,7 @@ impl Reply {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
-    /// Asserts that this is a problem, in full form, and of this kind.
+    /// Asserts that the response is a complete problem document of this kind.
     pub fn is_problem(&self, status: u16, slug: &str) {
         assert_eq!(self.status, status, "{}", self.text);
         assert_eq!(self.header("content-type"), "application/problem+json", "{}", self.text);
@@ -587,19 +594,20 @@ impl Reply {
         assert!(self.json["title"].is_string() && self.json["request_id"].is_string(), "{}", self.text);
     }
 
-    /// Asserts that a field was refused.
+    /// Asserts that the response refuses this field.
     pub fn refuses(&self, path: &str) {
         self.is_problem(422, "validation-failed");
         assert_eq!(self.json["errors"][0]["path"], path, "{}", self.text);
     }
 }
 
-/// Waits until something is so, and gives it; fails after 30 seconds.
+/// Waits until `look` returns a value, and returns it. Fails after 30 seconds, or longer on a slow platform.
 pub async fn eventually<T, F: Future<Output = Option<T>>>(look: impl FnMut() -> F) -> T {
     patiently(Duration::from_secs(30), look).await
 }
 
-/// How many times as long as the embedded platform another store, or another's platform, may take.
+/// Returns the factor by which time-outs are longer than on the embedded platform: 10 with another store, 4 on
+/// another platform.
 fn slowness() -> u32 {
     match (std::env::var_os("GROUNDSWELL_DYNAMODB"), TARGET.is_some()) {
         (Some(_), _) => 10,
@@ -608,7 +616,7 @@ fn slowness() -> u32 {
     }
 }
 
-/// Waits until something is so, and gives it; fails when the patience is over.
+/// Waits until `look` returns a value, and returns it. Fails when `patience` is over.
 pub async fn patiently<T, F: Future<Output = Option<T>>>(
     patience: Duration,
     mut look: impl FnMut() -> F,
@@ -620,7 +628,7 @@ pub async fn patiently<T, F: Future<Output = Option<T>>>(
     until(patience, looking).await
 }
 
-/// The same, and fails with what was the matter at last.
+/// Waits until `look` succeeds, and returns its value. Fails with the last error when `patience` is over.
 pub async fn until<T, E: std::fmt::Display, F: Future<Output = Result<T, E>>>(
     patience: Duration,
     mut look: impl FnMut() -> F,
@@ -635,19 +643,19 @@ pub async fn until<T, E: std::fmt::Display, F: Future<Output = Result<T, E>>>(
     }
 }
 
-/// A number that no other test of any run has.
+/// Returns a number that no other test of any run uses.
 pub fn unique() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let now = jiff::Timestamp::now().as_microsecond().unsigned_abs();
     now * 1000 + NEXT.fetch_add(1, Ordering::Relaxed) % 1000
 }
 
-/// An address that no other test of any run has.
+/// Returns an email address that no other test of any run uses.
 pub fn address(name: &str) -> String {
     format!("{name}-{}@example.com", unique())
 }
 
-/// Lets the time come at which a campaign's message, as the API shows it, is looked at again.
+/// Makes a campaign's message, given as the API shows it, due for its next check now.
 pub async fn overdue(table: &table::Table, send: &Value) {
     let id = send["id"].as_str().and_then(|id| id.parse().ok()).expect("the message has an id");
     let found = campaigns::sends::read(table, &id).await.expect("the table answers");
@@ -659,12 +667,13 @@ pub async fn overdue(table: &table::Table, send: &Value) {
     );
 }
 
-/// A phone number that no other test of any run has. It doesn't begin with 0, as no German number does.
+/// Returns a phone number that no other test of any run uses. The part after `+49` does not begin with 0, as
+/// German numbers never do.
 pub fn phone() -> String {
     format!("+49{}", 100_000_000_000 + unique() % 900_000_000_000)
 }
 
-/// Numbers from a seed (SplitMix64), so that a failure can be repeated.
+/// Pseudo-random numbers from a seed (SplitMix64), so that a failure can be repeated.
 pub struct Dice(pub u64);
 
 impl Dice {

@@ -1,36 +1,36 @@
-//! What things cost: operations, as the scenarios count them, times AWS's list prices.
+//! Costs of the actions: operations, as the scenarios count them, multiplied by AWS's list prices.
 //!
-//! `docs/cost.md` and `docs/scaling.md` show the tables that are made here; the scenarios hold the operations
-//! against what the recorder counts.
+//! `docs/cost.md` and `docs/scaling.md` contain the tables that are made here. The scenarios compare the
+//! operations with those that the recorder counts.
 
 use std::fmt::Write as _;
 
 use crate::actions::Action;
 
-/// What an action makes AWS do, done once with nothing else going on.
+/// Operations of AWS that one action causes when nothing else is going on.
 #[derive(Clone, Copy, Debug)]
 pub struct Cost {
     pub action: Action,
-    /// Through API Gateway.
+    /// Requests through API Gateway.
     pub requests: f64,
-    /// How often a request waits for AWS, its authorization included.
+    /// Round trips to AWS for which a request waits, including its authorization.
     pub trips: f64,
-    /// Of functions: for the requests, to authorize them, and for what follows.
+    /// Invocations of functions: for the requests, for their authorization and for their effects.
     pub invocations: f64,
-    /// Calls of DynamoDB but for transactions.
+    /// Calls of DynamoDB other than transactions.
     pub calls: f64,
     pub transactions: f64,
     /// Messages sent to a queue.
     pub messages: f64,
     pub mails: f64,
-    /// Units of the table and its indexes.
+    /// Capacity units of the table and its indexes.
     pub reads: f64,
     pub writes: f64,
-    /// Bytes that stay, indexes included.
+    /// Bytes that are stored permanently, including indexes.
     pub bytes: f64,
 }
 
-/// Dollars a month, or for a million of something.
+/// Price in dollars, for a month or for a million actions.
 #[derive(Clone, Copy, Debug, Default)]
 struct Price {
     gateway: f64,
@@ -41,7 +41,7 @@ struct Price {
 }
 
 const MILLION: f64 = 1e6;
-/// Prices in us-east-1, in dollars; `docs/cost.md` says where they are from.
+/// Prices in us-east-1, in dollars. `docs/cost.md` names their sources.
 const REQUEST: f64 = 3.50 / MILLION;
 const INVOCATION: f64 = 0.20 / MILLION;
 const GB_SECOND: f64 = 0.000_016_666_7;
@@ -49,35 +49,35 @@ const READ: f64 = 0.125 / MILLION;
 const WRITE: f64 = 0.625 / MILLION;
 const QUEUE_REQUEST: f64 = 0.40 / MILLION;
 const MAIL: f64 = 0.10 / 1000.0;
-/// Out to the internet.
+/// Transfer to the internet.
 const TRANSFER_GB: f64 = 0.09;
-/// Taken in, and kept for a month.
+/// Ingestion of logs, and their storage for a month.
 const LOG_GB: f64 = 0.50 + 0.03;
 const TRACE: f64 = 5.00 / MILLION;
-/// A GB of the table for a month, and of its backup to any point in time.
+/// Storage of 1 GB of the table for a month, and of its point-in-time backup.
 const STORED_GB: f64 = 0.25 + 0.20;
 const GB: f64 = 1e9;
 
-/// The memory of the functions.
+/// Memory of a function.
 const MEMORY_GB: f64 = 0.5;
-/// What a function is billed for, besides waiting.
+/// Billed time of an invocation in seconds, without its waiting for AWS.
 const OWN_SECONDS: f64 = 0.003;
-/// How long it waits for AWS, each time.
+/// Waiting time of a function for each call of AWS, in seconds.
 const CALL_SECONDS: f64 = 0.005;
 const TRANSACTION_SECONDS: f64 = 0.012;
 const MESSAGE_SECONDS: f64 = 0.010;
 const MAIL_SECONDS: f64 = 0.050;
-/// Bytes of an answer with its headers: most are smaller, a list is larger.
+/// Size of a response with its headers, in bytes. Most responses are smaller; a list is larger.
 const ANSWER: f64 = 1500.0;
-/// Bytes of log: the gateway's line about a request, and what a function and Lambda itself write.
+/// Bytes of log: the gateway's line for a request, and the lines of a function and of Lambda for an invocation.
 const ACCESS_LOG: f64 = 350.0;
 const FUNCTION_LOG: f64 = 1600.0;
-/// Send, receive, delete.
+/// Send, receive and delete.
 const REQUESTS_A_MESSAGE: f64 = 3.0;
 
-/// Dollars a month that are there without anybody: the key and its use by DynamoDB, 26 metrics, the 64 metrics
-/// that the functions' alarms look at and the 25 of the others, the dashboard, Lambda's waiting at six queues, and
-/// two looks at what is due each minute.
+/// Fixed costs in dollars a month: the key and DynamoDB's use of it, 26 metrics, the 64 metrics that the
+/// functions' alarms watch and the 25 of the other alarms, the dashboard, Lambda's polling of six queues, and two
+/// schedules each minute.
 const FIXED: f64 = 1.00
     + 0.27
     + 26.0 * 0.30
@@ -85,7 +85,8 @@ const FIXED: f64 = 1.00
     + 3.00
     + 6.0 * 5.0 * (SECONDS_A_MONTH / 20.0) * QUEUE_REQUEST
     + SECONDS_A_MONTH / 60.0 * LOOKS;
-/// By schedules, at four shards of messages and of deliveries that wait, and at the campaigns that the calendar triggers.
+/// Schedules each minute: they query four shards of waiting messages, four shards of waiting deliveries, and the
+/// campaigns that the calendar triggers.
 const LOOKS: f64 =
     2.0 * (1.00 / MILLION + INVOCATION) + 9.0 * (0.5 * READ + CALL_SECONDS * MEMORY_GB * GB_SECOND);
 const SECONDS_A_MONTH: f64 = 730.0 * 3600.0;
@@ -114,7 +115,8 @@ impl Price {
     }
 }
 
-/// What one subscriber does in the month of joining. The referral is what it costs more than a join.
+/// Actions of one subscriber in the month of joining. The negative join leaves only the additional cost of a
+/// referral.
 const MONTH: [(Action, f64); 10] = [
     (Action::JoinPending, 1.0),
     (Action::Verify, 1.0),
@@ -128,10 +130,10 @@ const MONTH: [(Action, f64); 10] = [
     (Action::Redeem, 0.1),
 ];
 
-/// A table of a document, by the name that it has there.
+/// Name of a table in its document, and the table's text.
 pub type Table = (&'static str, String);
 
-/// The tables of `docs/cost.md`.
+/// Returns the tables of `docs/cost.md`.
 pub fn cost_tables() -> [Table; 3] {
     [("operations", operations()), ("million", million()), ("month", month())]
 }
@@ -139,13 +141,13 @@ pub fn cost_tables() -> [Table; 3] {
 fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut text = format!("| {} |\n|---|{}\n", head.join(" | "), "--:|".repeat(head.len() - 1));
     for row in rows {
-        // Writing to a String can't fail.
+        // Writing to a String cannot fail.
         let _ = writeln!(text, "| {} |", row.join(" | "));
     }
     text
 }
 
-/// Without digits that mean nothing.
+/// Formats a number without insignificant digits.
 fn number(value: f64) -> String {
     let text = match value {
         value if value.abs() >= 100.0 => format!("{value:.0}"),
@@ -210,7 +212,7 @@ fn million() -> String {
     table(&head, rows)
 }
 
-/// Traces of so many requests spread over a month: one a second, and one in twenty of the others.
+/// Returns the number of traces for requests spread over a month: one a second, and 5% of the others.
 fn traces(requests: f64) -> f64 {
     requests.min(SECONDS_A_MONTH) + 0.05 * (requests - SECONDS_A_MONTH).max(0.0)
 }
@@ -228,7 +230,7 @@ fn month() -> String {
         one.logs += times * logs;
         bytes += times * cost.bytes;
         requests += times * cost.requests;
-        // The API has no trace, so that the authorizer and the function have one each.
+        // The API has no trace, so the authorizer and the function have one each.
         workers += times * (cost.invocations - 2.0 * cost.requests).max(0.0);
     }
     let sizes = [10_000.0, MILLION, 10.0 * MILLION];
@@ -253,30 +255,31 @@ fn month() -> String {
     table(&["dollars a month", "10,000 subscribers", "1 million", "10 million"], rows)
 }
 
-/// So many a second, by this partition; none when no two share one.
+/// Highest rate a second and the partition that limits it; `None` if no two actions share a partition.
 pub type Bound = Option<(f64, &'static str)>;
 
-/// How fast an action can be done before a partition is hot.
+/// Rates at which an action makes a partition hot.
 #[derive(Clone, Copy, Debug)]
 pub struct Heat {
     pub action: Action,
-    /// When each change is projected alone, which is the worst: times a second, and where.
+    /// Rate if each change is projected alone, which is the worst case.
     pub alone: Bound,
-    /// As recorded with 32 in flight.
+    /// Rate as recorded with 32 requests in flight.
     pub rush: Bound,
-    /// The same, when DynamoDB has given each hot item a partition.
+    /// Rate with 32 requests in flight, once DynamoDB has given each hot item a partition.
     pub items: Bound,
 }
 
 const NEW_TABLE_WRITES: f64 = 4000.0;
 const NEW_TABLE_READS: f64 = 12_000.0;
 
-/// The table of `docs/scaling.md`.
+/// Returns the table of `docs/scaling.md`.
 pub fn scaling_tables() -> [Table; 1] {
     let head = ["", "a second, one by one", "in batches", "with hot items apart", "a new table"];
     let rows = HEAT.iter().map(|heat| {
         let cost = COSTS.iter().find(|cost| cost.action == heat.action);
-        // Of an index there is a capacity of its own: the units here are those of both.
+        // An index has a capacity of its own. The units here are the sum of the table's and the indexes', so the
+        // result is a lower bound.
         let new = cost.map_or(0.0, |cost| {
             (NEW_TABLE_WRITES / cost.writes.max(0.001)).min(NEW_TABLE_READS / cost.reads.max(0.001))
         });
@@ -294,7 +297,7 @@ pub fn scaling_tables() -> [Table; 1] {
     [("limits", table(&head, rows))]
 }
 
-/// A document with these tables in their places, each between `<!-- table: name -->` and `<!-- end -->`.
+/// Returns a document with these tables in their places, each between `<!-- table: name -->` and `<!-- end -->`.
 pub fn with_tables(document: &str, tables: &[Table]) -> String {
     tables.iter().fold(document.to_owned(), |document, (name, table)| {
         let begin = format!("<!-- table: {name} -->\n");
@@ -304,7 +307,7 @@ pub fn with_tables(document: &str, tables: &[Table]) -> String {
     })
 }
 
-/// As `cargo bench --bench capacity` prints them.
+/// Operations of each action, as printed by `cargo bench --bench capacity`.
 pub const COSTS: &[Cost] = &[
     Cost {
         action: Action::Join,
@@ -606,7 +609,7 @@ pub const COSTS: &[Cost] = &[
         bytes: 2470.64,
     },
 ];
-/// As `cargo bench --bench capacity` prints them.
+/// Limits of each action, as printed by `cargo bench --bench capacity`.
 pub const HEAT: &[Heat] = &[
     Heat {
         action: Action::Join,

@@ -1,4 +1,4 @@
-//! A receiver of webhooks: keeps what it is told, and answers as it likes.
+//! Receiver of webhooks that keeps its requests and answers as the test decides.
 
 use std::{
     collections::BTreeMap,
@@ -17,23 +17,23 @@ use tokio::{
 
 use crate::server::{Request, answer, listen};
 
-/// What it answers.
+/// Answer of the receiver.
 #[derive(Clone, Debug)]
 pub enum Reply {
     Status(u16),
-    /// A status and header lines, whole ones.
+    /// Status and complete header lines.
     With(u16, String),
-    /// A status and a body: it plays another service.
+    /// Status and a JSON body, to imitate another service.
     Json(u16, Value),
-    /// The status once it is [released](Receiver::release).
+    /// Status, sent once it is [released](Receiver::release).
     Held(u16),
-    /// Nothing, until the client gives up.
+    /// No answer, until the client gives up.
     Hang,
-    /// The connection breaks.
+    /// Reset of the connection.
     Drop,
-    /// A status, and a body without an end.
+    /// Status and a body without an end.
     Endless(u16),
-    /// These bytes, and then those again and again, each after a pause: no answer ever.
+    /// First bytes, then other bytes again and again with a pause after each: never a valid answer.
     Raw(&'static str, &'static str, Duration),
 }
 
@@ -45,7 +45,7 @@ struct Inner {
     released: watch::Sender<bool>,
 }
 
-/// A server on this machine. Stopped on drop.
+/// Server on this machine. Stops on drop.
 pub struct Receiver {
     pub url: String,
     inner: Arc<Inner>,
@@ -53,7 +53,8 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// `behave` decides about a request, by how many came before with the same `webhook-id`.
+    /// Starts a receiver. `behave` decides about a request by the number of earlier requests with the same
+    /// `webhook-id`.
     pub async fn start(behave: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}/hook", listener.local_addr().expect("an address"));
@@ -66,23 +67,23 @@ impl Receiver {
         Self { url, inner, listening: listen(listener, move |stream| serve(stream, serving.clone())) }
     }
 
-    /// One that takes everything.
+    /// Starts a receiver that accepts every request.
     pub async fn willing() -> Self {
         Self::start(|_, _| Reply::Status(200)).await
     }
 
-    /// What it was told, in the order in which it came.
+    /// Returns all requests in the order of their arrival.
     pub fn told(&self) -> Vec<Request> {
         self.inner.told.lock().expect("nobody panicked").clone()
     }
 
-    /// What it was told of this type.
+    /// Returns the requests whose event has this type.
     pub fn told_of(&self, kind: &str) -> Vec<Request> {
         let told = self.told().into_iter();
         told.filter(|request| request.json()["type"] == kind).collect()
     }
 
-    /// How often each message came, by its id.
+    /// Returns the number of requests for each message id.
     pub fn ids(&self) -> BTreeMap<String, usize> {
         let mut ids = BTreeMap::new();
         for request in self.told() {
@@ -91,7 +92,7 @@ impl Receiver {
         ids
     }
 
-    /// Answers what is held.
+    /// Sends the answers that are held.
     pub fn release(&self) {
         self.inner.released.send_replace(true);
     }
@@ -108,7 +109,7 @@ impl Request {
         serde_json::from_str(&self.body).expect("JSON")
     }
 
-    /// Whether this secret signed it, as a receiver checks that.
+    /// Returns true if the request has a valid signature with this secret, by a receiver's check.
     pub fn is_signed_by(&self, secret: &str) -> bool {
         let headers = ["webhook-id", "webhook-timestamp", "webhook-signature"]
             .map(|name| (name.parse().expect("a name"), self.header(name).parse().expect("a value")));
@@ -137,7 +138,7 @@ async fn serve(mut stream: TcpStream, inner: Arc<Inner>) -> io::Result<()> {
                 (status, String::new())
             }
             Reply::Held(status) => {
-                // Whoever let go of the sender has released all.
+                // An error means that the sender is gone, which also releases the answer.
                 let _ = inner.released.subscribe().wait_for(|released| *released).await;
                 (status, String::new())
             }

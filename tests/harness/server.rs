@@ -1,4 +1,4 @@
-//! HTTP spoken by hand, for servers of the tests' own: a proper one doesn't let a connection break.
+//! Minimal HTTP for the tests' own servers. An HTTP library would not let a connection break.
 
 use std::{collections::HashMap, future::Future, io, time::Duration};
 
@@ -10,20 +10,20 @@ use tokio::{
     task::{AbortHandle, JoinSet},
 };
 
-/// Serves each connection, until this is aborted.
+/// Serves each connection in a task until the returned handle is aborted.
 pub fn listen<F: Future<Output = io::Result<()>> + Send + 'static>(
     listener: TcpListener,
     serve: impl Fn(TcpStream) -> F + Send + 'static,
 ) -> AbortHandle {
     let serving = async move {
-        // They end with this.
+        // The set's connections end with this task.
         let mut connections = JoinSet::new();
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => {
                     connections.spawn(serve(stream));
                 }
-                // Too many open files, say.
+                // For example, too many open files.
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
             }
             while connections.try_join_next().is_some() {}
@@ -32,7 +32,7 @@ pub fn listen<F: Future<Output = io::Result<()>> + Send + 'static>(
     tokio::spawn(serving).abort_handle()
 }
 
-/// `headers` are whole lines.
+/// Writes a response. `headers` are complete header lines.
 pub fn answer(status: u16, content_type: &str, headers: &str, body: &str) -> String {
     let status = StatusCode::from_u16(status).expect("a status");
     let reason = status.canonical_reason().unwrap_or_default();
@@ -43,27 +43,28 @@ pub fn answer(status: u16, content_type: &str, headers: &str, body: &str) -> Str
     )
 }
 
-/// One request as it arrived.
+/// Request as it arrived.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// When all of it was there.
+    /// Time at which the whole request had arrived.
     pub at: Timestamp,
     pub method: String,
     pub path: String,
-    /// By their names in small letters.
+    /// Headers by their names in lower case.
     headers: HashMap<String, String>,
     pub body: String,
-    /// Whether it is the last on its connection.
+    /// True if this is the last request on its connection.
     pub closes: bool,
 }
 
 impl Request {
-    /// The value of a header; empty if there is none.
+    /// Returns the value of a header, or an empty string if there is none.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map(String::as_str).unwrap_or_default()
     }
 
-    /// The next one on a connection, of which the buffer has what was read already; `None` at its end.
+    /// Reads the next request of a connection. `buffer` holds the bytes that were read before. Returns `None` at
+    /// the end of the connection.
     pub async fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<Option<Self>> {
         let head = loop {
             if let Some(end) = buffer.windows(4).position(|bytes| bytes == b"\r\n\r\n") {

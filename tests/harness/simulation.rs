@@ -1,10 +1,10 @@
-//! How fast recorded actions can be done before a partition is over its limits.
+//! Simulation of the rate at which recorded actions exceed a partition's limits.
 //!
-//! Each partition key is a partition of its own, which takes 1,000 write and 3,000 read units a second:
-//! a bucket of tokens for one second, full at first. Calls come at random (a Poisson process) in the order
-//! in which they were recorded. DynamoDB's burst capacity (up to 300 seconds of what was not used) is left
-//! out, as is what it does by itself about hot partitions, and that a transaction which meets another at an
-//! item has to be repeated.
+//! Each partition key is a partition of its own with 1,000 write units and 3,000 read units a second, modelled as
+//! a token bucket of one second that is full at first. Calls arrive at random times (a Poisson process) in the
+//! order in which they were recorded. The simulation leaves out DynamoDB's burst capacity (up to 300 seconds of
+//! unused capacity), its adaptation to hot partitions, and the repetition of transactions that conflict on an
+//! item.
 
 use std::collections::HashMap;
 
@@ -17,44 +17,45 @@ use crate::{
 
 const WRITES_A_SECOND: f64 = 1000.0;
 const READS_A_SECOND: f64 = 3000.0;
-/// What is looked for is within this part of the truth.
+/// Relative precision of the result.
 const PRECISION: f64 = 0.01;
-/// Actions a second that are not looked beyond.
+/// Highest rate in actions a second that is tried.
 const HIGHEST: f64 = 100_000.0;
 
-/// What has to share a partition.
+/// Granularity of partitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Partitions {
-    /// All items with one key: what DynamoDB guarantees at once.
+    /// All items with one key share a partition, which is what DynamoDB guarantees from the start.
     Keys,
-    /// Single items: the best that DynamoDB can do by itself, in time, by splitting what is hot.
+    /// Each item has a partition, which is the best that DynamoDB can reach over time by splitting hot
+    /// partitions.
     Items,
 }
 
-/// What partitions that are used alike may differ by, as a share of what they take in a second.
+/// Maximum difference between partitions that count as equally used, as a share of their capacity for one second.
 const ALIKE: f64 = 0.01;
 
-/// The limit of some actions: how many a second, and what would be throttled if there were more.
+/// Limit of a mix of actions: its highest rate, and the partition that is throttled above it.
 #[derive(Clone, Debug)]
 pub struct Limit {
     pub a_second: f64,
-    /// As `docs/access-patterns.md` writes it, with the index if it isn't the table.
+    /// Partition in the form of `docs/access-patterns.md`, with the index if it is not the table's.
     pub partition: String,
-    /// Whether it is for its reads that the partition is throttled.
+    /// True if the partition is throttled because of reads.
     pub reading: bool,
 }
 
-/// Calls in the order in which they were made, of so many actions.
+/// Calls of a recorded action, in the order in which they were made.
 struct Trace {
     calls: Vec<Vec<Demand>>,
     /// Calls for each action of the mix.
     weight: f64,
 }
 
-/// What a call wants of a partition.
+/// Demand of a call on a partition.
 struct Demand {
     partition: usize,
-    /// One that comes with each person: it is another one each time the recording is played again.
+    /// True if the partition belongs to one person, so that each repetition of the recording uses another one.
     own: bool,
     reads: f64,
     writes: f64,
@@ -67,13 +68,13 @@ struct Bucket {
     writes: f64,
 }
 
-/// Recorded actions, ready to be played at any rate.
+/// Recorded actions that can be played at any rate.
 pub struct Mix {
     traces: Vec<Trace>,
     names: Vec<String>,
 }
 
-/// Partitions that are each person's, click's or fact's own.
+/// Kinds of partitions that belong to one person, one click or one fact.
 const OWN: [&str; 13] = [
     "SUB", "EMAIL", "CODE", "REF", "CLICK", "IDEM", "MSG", "TALLY", "RATE", "LEDGER", "REFERRER", "JOB",
     "EXPORT",
@@ -81,14 +82,14 @@ const OWN: [&str; 13] = [
 
 fn is_own(action: Action, partition: &str) -> bool {
     let kind = partition.split('#').next().unwrap_or_default();
-    // Everybody's referrer is the same.
+    // All of these joins have the same referrer.
     let shared = action == Action::JoinThroughOneLink && ["SUB", "LEDGER", "REFERRER"].contains(&kind);
     let leaf = kind == "LINE" && partition.split('#').count() == 4;
     (OWN.contains(&kind) && !shared) || leaf
 }
 
 impl Mix {
-    /// Recordings, each with how often its action is done for one of the mix.
+    /// Makes a mix from recordings, each with the number of times that its action happens per action of the mix.
     pub fn of(recordings: &[(&Recording, f64)], partitions: Partitions) -> Self {
         let mut mix = Self { traces: Vec::new(), names: Vec::new() };
         let mut known: HashMap<(Option<String>, String, String), usize> = HashMap::new();
@@ -120,8 +121,8 @@ impl Mix {
         mix
     }
 
-    /// The highest rate at which nothing is throttled within so many seconds. `None` when nothing
-    /// ever is: no two actions share a partition.
+    /// Returns the highest rate at which nothing is throttled within this number of seconds. Returns `None` if
+    /// nothing is throttled at any rate, because no two actions share a partition.
     pub fn limit(&self, seconds: f64) -> Option<Limit> {
         let (mut low, mut high) = (0.0, 64.0);
         let mut first = loop {
@@ -142,7 +143,8 @@ impl Mix {
         Some(Limit { a_second: low, partition: self.names[partition].clone(), reading })
     }
 
-    /// Plays the mix at this rate; the partition that is throttled first, and whether a read is.
+    /// Plays the mix at this rate. Returns the partition that is throttled first, and true if reads are
+    /// throttled.
     fn play(&self, rate: f64, seconds: f64) -> Option<(usize, bool)> {
         let mut dice = Dice(1);
         let mut buckets: HashMap<(usize, usize), Bucket> = HashMap::new();
@@ -173,7 +175,8 @@ impl Mix {
                         true => bucket.reads / READS_A_SECOND,
                         false => bucket.writes / WRITES_A_SECOND,
                     };
-                    // Of partitions that are used alike it is chance which one is throttled first.
+                    // Which of several equally used partitions is throttled first is random, so the first by name
+                    // is reported.
                     let used_up = buckets.iter().filter(|(_, bucket)| left(bucket) < ALIKE);
                     let partitions = used_up.map(|((partition, _), _)| *partition);
                     return Some((partitions.min_by_key(|at| &self.names[*at])?, reading));

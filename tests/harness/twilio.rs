@@ -1,8 +1,8 @@
-//! A Twilio of the tests' own: takes messages or misbehaves, keeps a history of what came, and calls back.
+//! Twilio for the tests: accepts messages or misbehaves, keeps a history of all requests, and makes callbacks.
 //!
-//! Made from what Twilio publishes, not from what Groundswell expects of it. Sources: Twilio, "Messages
-//! resource", "Twilio's Response" (errors), "Error and Warning Dictionary", "Track the Message Status of
-//! Outbound Messages", "Twilio's request to your incoming message Webhook URL".
+//! Written from Twilio's published documentation, not from what Groundswell expects of Twilio. Sources: Twilio,
+//! "Messages resource", "Twilio's Response" (errors), "Error and Warning Dictionary", "Track the Message Status
+//! of Outbound Messages", "Twilio's request to your incoming message Webhook URL".
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -26,22 +26,22 @@ use crate::{
     unique,
 };
 
-/// What the server does with one request.
+/// Behaviour of the server for one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Behaviour {
-    /// Takes the message and says so.
+    /// Accepts the message and confirms it.
     Accept,
-    /// Takes the message, and the answer never comes: the connection is reset instead.
+    /// Accepts the message and resets the connection instead of answering.
     AcceptAndDrop,
-    /// Takes the message, and would answer so late that any client has given up.
+    /// Accepts the message and never answers, until the client gives up.
     AcceptAndHang,
-    /// Doesn't take it, and resets the connection: a client can't tell it from `AcceptAndDrop`.
+    /// Refuses the message and resets the connection. A client cannot distinguish this from `AcceptAndDrop`.
     Drop,
-    /// Refuses it, with a code of Twilio's dictionary: 400 and 21211, say.
+    /// Refuses the message with a code of Twilio's dictionary, for example status 400 and code 21211.
     Refuse { status: u16, code: u32 },
-    /// Refuses it, because there are too many: it may come again after so many seconds.
+    /// Refuses the message with a rate limit and asks for a retry after this number of seconds.
     TooMany { retry_after: u32 },
-    /// Fails with nothing of use in the body, and may have taken the message all the same.
+    /// Fails without a usable body. The message may have been accepted nevertheless.
     Broken { status: u16, taken: bool },
 }
 
@@ -55,17 +55,17 @@ impl Behaviour {
     }
 }
 
-/// One request as it arrived.
+/// Request as it arrived.
 #[derive(Clone, Debug)]
 pub struct Arrival {
-    /// When all of it was there.
+    /// Time at which the whole request had arrived.
     pub at: Instant,
     pub to: String,
-    /// The sender, or the messaging service that chooses one.
+    /// Sender, or the messaging service that chooses one.
     pub from: String,
     pub form: BTreeMap<String, String>,
     pub behaviour: Behaviour,
-    /// Of the message, when it was taken.
+    /// SID of the message if it was accepted.
     pub sid: Option<String>,
 }
 
@@ -74,7 +74,7 @@ type Delay = dyn Fn() -> Duration + Send + Sync;
 
 struct Server {
     account_sid: String,
-    /// The header that proves who sends.
+    /// Expected value of the `Authorization` header.
     authorization: String,
     path: String,
     behave: Box<Behave>,
@@ -85,11 +85,11 @@ struct Server {
 #[derive(Default)]
 struct History {
     arrivals: Vec<Arrival>,
-    /// How many came for each `To`.
+    /// Number of requests for each `To`.
     counts: HashMap<String, usize>,
 }
 
-/// One account at Twilio. Stopped on drop.
+/// One account at Twilio. The server stops on drop.
 pub struct FakeTwilio {
     pub url: String,
     token: AuthToken,
@@ -99,9 +99,10 @@ pub struct FakeTwilio {
 }
 
 impl FakeTwilio {
-    /// `behave` decides what becomes of a request, by its parameters and how many came before for the same
-    /// `To`, and is asked about one at a time; what Twilio itself would refuse, such as a wrong password, it
-    /// isn't asked about. `delay` says how long an answer takes, once the arrival is noted.
+    /// Starts the server. `behave` decides about one request at a time, by its parameters and the number of
+    /// earlier requests with the same `To`. Requests that Twilio itself would refuse, for example for a wrong
+    /// password, are refused without asking `behave`. `delay` returns the time between the arrival and the
+    /// answer.
     pub async fn start(
         account_sid: &str,
         auth_token: &str,
@@ -119,7 +120,7 @@ impl FakeTwilio {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let serving = server.clone();
-        // Twilio's own patience with a callback.
+        // Twilio's time-out for a callback: 15 seconds.
         let http = reqwest::Client::builder().timeout(Duration::from_secs(15));
         Self {
             url: format!("http://{address}"),
@@ -134,13 +135,13 @@ impl FakeTwilio {
         self.server.history().arrivals.clone()
     }
 
-    /// The messages that were taken: each a message that a person gets.
+    /// Returns the accepted messages, each of which reaches its recipient.
     pub fn taken(&self) -> Vec<Arrival> {
         self.server.history().arrivals.iter().filter(|arrival| arrival.sid.is_some()).cloned().collect()
     }
 
-    /// Tells of a taken message, where its sender wants to be told, that it was "sent", "delivered", "read",
-    /// or "failed" with an error; the status of the answer, which is 502 when there is none.
+    /// Reports that an accepted message was "sent", "delivered", "read", or "failed" with an error. Returns the
+    /// status of the response, or 502 if there is none. Panics if the sender asked for no callback.
     pub async fn status(&self, arrival: &Arrival, status: &str, error_code: Option<u32>) -> u16 {
         let sid = arrival.sid.as_deref().expect("a message that was taken");
         let mut parameters = self.parameters(sid, &arrival.from, &arrival.to);
@@ -149,8 +150,7 @@ impl FakeTwilio {
         self.call(callback(arrival), parameters).await
     }
 
-    /// Brings what the person says to whom a message went; the status of the answer, which is 502 when there
-    /// is none.
+    /// Delivers a recipient's reply to a message. Returns the status of the response, or 502 if there is none.
     pub async fn reply(&self, arrival: &Arrival, text: &str) -> u16 {
         let mut parameters = self.parameters(&new_sid(), &arrival.to, &arrival.from);
         for (name, value) in [("Body", text), ("NumMedia", "0"), ("NumSegments", "1")] {
@@ -159,7 +159,7 @@ impl FakeTwilio {
         self.call(&inbound(callback(arrival)), parameters).await
     }
 
-    /// Brings what somebody says from this address, with these parameters, to where replies go.
+    /// Delivers a message from this address, with these parameters, to the URL for replies.
     pub async fn says(&self, url: &str, from: &str, said: &[(&'static str, &str)]) -> u16 {
         let mut parameters = self.parameters(&new_sid(), from, "+493012345678");
         parameters.extend(said.iter().map(|(name, value)| (*name, (*value).to_owned())));
@@ -197,7 +197,8 @@ fn callback(arrival: &Arrival) -> &str {
     arrival.form.get("StatusCallback").expect("a callback that the sender asked for")
 }
 
-/// Where the answers of people go, which is a setting at Twilio and not in the request: beside the statuses.
+/// Returns the URL for replies: `inbound` beside the callback's `status`. At Twilio this URL is a setting and not
+/// part of the request.
 fn inbound(callback: &str) -> String {
     let (path, query) = callback.split_once('?').unwrap_or((callback, ""));
     let base = path.strip_suffix("/status").expect("a callback for statuses");
@@ -209,7 +210,7 @@ fn new_sid() -> String {
     format!("SM{:032x}", unique())
 }
 
-/// The most arrivals in any so long a time.
+/// Returns the greatest number of arrivals within any period of this length.
 pub fn busiest(arrivals: &[Arrival], within: Duration) -> usize {
     let times = times(arrivals);
     let (mut first, mut most) = (0, 0);
@@ -222,7 +223,7 @@ pub fn busiest(arrivals: &[Arrival], within: Duration) -> usize {
     most
 }
 
-/// How many came in each second since the first.
+/// Returns the number of arrivals in each second since the first.
 pub fn histogram(arrivals: &[Arrival]) -> Vec<usize> {
     let times = times(arrivals);
     let mut counts: Vec<usize> = Vec::new();
@@ -247,7 +248,7 @@ impl Server {
         self.history.lock().expect("nobody panicked")
     }
 
-    /// Decides about a request, and writes it down.
+    /// Decides about a request and records it.
     fn note(&self, request: &Request) -> Arrival {
         let form = parse(&request.body);
         let from = form.get("From").or_else(|| form.get("MessagingServiceSid"));
@@ -267,7 +268,7 @@ impl Server {
         arrival
     }
 
-    /// The status and the code with which Twilio refuses what nobody should send.
+    /// Returns the status and the code with which Twilio refuses an invalid request.
     fn refusal(&self, request: &Request, form: &BTreeMap<String, String>) -> Option<(u16, u32)> {
         if request.header("authorization") != self.authorization {
             return Some((401, 20003));
@@ -306,13 +307,13 @@ impl Server {
         Some((400, code))
     }
 
-    /// The answer about a message that was taken.
+    /// Returns the response about an accepted message.
     fn created(&self, arrival: &Arrival) -> String {
         let sid = arrival.sid.as_deref().unwrap_or_default();
         let uri = format!("/2010-04-01/Accounts/{}/Messages/{sid}", self.account_sid);
         let now = jiff::Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S +0000").to_string();
         let given = |name: &str| arrival.form.get(name).cloned();
-        // A messaging service has yet to choose a sender.
+        // A messaging service chooses the sender later.
         let chosen = given("MessagingServiceSid").is_none();
         let message = json!({
             "account_sid": self.account_sid,
@@ -343,7 +344,7 @@ impl Server {
 const JSON: &str = "application/json;charset=utf-8";
 
 fn refused(status: u16, code: u32, header: &str, to: &str) -> String {
-    // It repeats the number, as Twilio does.
+    // The message contains the number, as Twilio's does.
     let invalid = format!("The 'To' number {to} is not a valid phone number.");
     let message = match code {
         20003 => "Authenticate",
@@ -378,12 +379,12 @@ fn refused(status: u16, code: u32, header: &str, to: &str) -> String {
     answer(status, JSON, header, &problem.to_string())
 }
 
-/// The channel of an address, which is empty for SMS, and the rest.
+/// Splits an address into its channel, which is empty for SMS, and the rest.
 fn split(address: &str) -> (&str, &str) {
     address.split_once(':').unwrap_or(("", address))
 }
 
-/// Whether this is a number as E.164 has it.
+/// Returns true if the text is a phone number in E.164 form.
 fn is_number(text: &str) -> bool {
     text.strip_prefix('+').is_some_and(|digits| {
         (7..=15).contains(&digits.len())
@@ -392,19 +393,19 @@ fn is_number(text: &str) -> bool {
     })
 }
 
-/// Whether a template can have this for a variable.
+/// Returns true if a template accepts the value for a variable.
 fn is_variable(value: &str) -> bool {
     !value.is_empty() && !value.contains(['\n', '\t']) && !value.contains("     ")
 }
 
-/// A form is written as a query is.
+/// Parses a form, which has the syntax of a query.
 fn parse(form: &str) -> BTreeMap<String, String> {
     let mut url = Url::parse("http://localhost/").expect("a URL");
     url.set_query(Some(form));
     url.query_pairs().into_owned().collect()
 }
 
-/// Answers one request after the other, or doesn't.
+/// Answers the requests of a connection one after another, or leaves them unanswered.
 async fn serve(mut stream: TcpStream, server: Arc<Server>) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut buffer = Vec::with_capacity(4096);
@@ -416,10 +417,10 @@ async fn serve(mut stream: TcpStream, server: Arc<Server>) -> io::Result<()> {
         }
         let answer = match arrival.behaviour {
             Behaviour::Accept => server.created(&arrival),
-            // Closed like this, a connection is reset.
+            // With a linger time of zero, closing the connection resets it.
             Behaviour::AcceptAndDrop | Behaviour::Drop => return stream.set_zero_linger(),
             Behaviour::AcceptAndHang => {
-                // Until the client closes it.
+                // Waits until the client closes the connection.
                 let mut rest = [0; 256];
                 while stream.read(&mut rest).await? > 0 {}
                 return Ok(());

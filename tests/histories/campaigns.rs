@@ -1,5 +1,5 @@
-//! Campaigns: each customer gets one message of the campaigns that run at the same time, and at most those are unknown
-//! that were being handed over when the platform was killed.
+//! Campaigns: each customer gets one message of two campaigns that run at the same time. Only messages that were
+//! being handed over at a kill of the platform are unknown.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,14 +15,16 @@ use super::{KILLS, Storm, seeds};
 use crate::campaigns::{ACCOUNT, CONTENT, TOKEN, accept, set_twilio};
 
 const CUSTOMERS: usize = 150;
-/// Messages that a kill of the platform, with all its workers, may find marked and not with the provider yet.
+/// Maximum number of messages that a kill of the platform, with all its workers, finds marked but not with the
+/// provider yet.
 const MARKED: usize = 5;
-/// Messages that a kill may find with the provider, who answers after 50 ms: some four at 77 a second.
+/// Maximum number of messages that a kill finds with the provider, which answers after 50 ms: about four at 77
+/// messages a second.
 const IN_FLIGHT: usize = 8;
-/// A message that was being handed over is looked at again so long after it was marked.
+/// Time after its marking at which a message that was being handed over is checked again.
 const LOOKED_AT_AFTER: SignedDuration = SignedDuration::from_mins(2);
 
-/// Each customer's message of a campaign.
+/// Returns each customer's message of a campaign.
 async fn sends(api: &Api, campaign: &str) -> BTreeMap<String, Value> {
     let sends = api.all(&format!("/campaigns/{campaign}/sends")).await;
     sends.into_iter().map(|send| (send["customer_id"].as_str().unwrap().to_owned(), send)).collect()
@@ -52,7 +54,8 @@ async fn each_customer_gets_one_message_whatever_happens() {
                 let done =
                     storm.post(&format!("/campaigns/{campaign}/{step}"), &json!({}), |call| call).await;
                 assert_eq!(done.status, 200, "{step}: {}", done.text);
-                // Some of the messages are on their way by then; of two paused campaigns none may come.
+                // By then some of the messages are in flight. While both campaigns are paused, no message
+                // arrives.
                 let more = if step == "pause" { 0 } else { storm.below(CUSTOMERS / 10) };
                 let arrived = (twilio.arrivals().len() + more).min(CUSTOMERS / 2);
                 patiently(Duration::from_secs(120), || async {
@@ -69,7 +72,8 @@ async fn each_customer_gets_one_message_whatever_happens() {
             platform.invoke("CampaignSchedulerFunction", json!({ "schedule": "campaigns" })).await.unwrap();
             (sends(&api, &campaigns[0]).await, sends(&api, &campaigns[1]).await)
         };
-        // A message is settled, or its worker was killed; then its time comes, and nobody knows what became of it.
+        // A message is settled, or its worker was killed. In that case the message becomes due, and its outcome
+        // is unknown.
         let is_cut_off = |send: &Value| {
             let due = send["due_at"].as_str().map(|due| due.parse::<Timestamp>().unwrap());
             send["status"] == "sending" && due.is_some_and(|due| due < started + LOOKED_AT_AFTER)

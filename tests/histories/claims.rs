@@ -1,4 +1,4 @@
-//! Claims: no code goes to two users, no user gets two codes, and none is lost on the way.
+//! Claims: no code goes to two users, no user gets two codes, and no code is lost.
 
 use std::{
     cell::RefCell,
@@ -19,9 +19,9 @@ const IN_FLIGHT: usize = 16;
 
 #[derive(Default)]
 struct Model {
-    /// Codes that were shown to their users.
+    /// Codes that were shown, with their users.
     given: BTreeMap<String, usize>,
-    /// When each user asked for the first time, and when who was told that there is none.
+    /// Times of the first requests of all users, and of the answers that no code is left.
     began: Vec<Instant>,
     exhausted: Vec<Instant>,
 }
@@ -31,7 +31,7 @@ async fn each_code_goes_to_one_user_whatever_happens() {
     for seed in seeds() {
         let storm = Storm::new(seed).await;
         let pool = storm.api().pool(json!({})).await;
-        // Lots with ends of their own, and one without.
+        // Lots with different end dates, and one lot without.
         let line = |n: usize| match n % 5 {
             0 => format!("CODE-{n:06},\n"),
             day => {
@@ -67,7 +67,7 @@ async fn each_code_goes_to_one_user_whatever_happens() {
                     storm.post(&path, &json!({}), |call| call).await
                 };
                 match mood {
-                    // Walks away.
+                    // The user never returns.
                     0 => {}
                     1 => {
                         settle("release").await;
@@ -81,7 +81,7 @@ async fn each_code_goes_to_one_user_whatever_happens() {
                     }
                     _ => keep(&claimed),
                 }
-                // Whoever has a code has it for good.
+                // A user keeps a claimed code for good.
                 if mood > 3 && storm.below(2) == 0 {
                     let again =
                         storm.post(&path, &json!({ "user": format!("user-{user}") }), |call| call).await;
@@ -100,12 +100,12 @@ async fn each_code_goes_to_one_user_whatever_happens() {
         }
         let given = model.given.len();
         println!("seed {seed}: {given} codes given in {} requests", storm.asked.get());
-        // Whoever got one still has it.
+        // Each user still has the same code.
         for (code, user) in &model.given {
             let again = api.claim(&pool, &format!("user-{user}")).await;
             assert_eq!(again.text_at("code"), *code, "seed {seed}");
         }
-        // Everything else comes back and can be had.
+        // All other codes return to the pool and can be claimed.
         for late in 0..CODES - given {
             let code = patiently(Duration::from_secs(30), || async {
                 let reply = api.claim(&pool, &format!("late-{late}")).await;

@@ -1,7 +1,8 @@
-//! Histories: clients that retry, hang up and send twice, on a platform that is killed at random moments.
-//! Each family has a model of what must be true at the end.
+//! Histories: clients retry, hang up and send twice while the platform is killed at random moments. A model of
+//! each family states what must be true at the end.
 //!
-//! One seed of each runs with the other scenarios. `GROUNDSWELL_HISTORIES=5` runs five seeds of each.
+//! By default one seed of each history runs with the other scenarios. `GROUNDSWELL_HISTORIES=5` runs five seeds
+//! of each.
 
 mod campaigns;
 mod claims;
@@ -21,16 +22,17 @@ use serde_json::Value;
 
 use crate::process::Victim;
 
-/// Kills of the platform in one history.
+/// Number of times that a history kills the platform.
 const KILLS: usize = 4;
-/// A kill comes within so many milliseconds of the platform being up.
+/// Maximum time in milliseconds between the platform's start and a kill.
 const KILLED_WITHIN: usize = 1500;
-/// A client that hangs up does so within so many milliseconds.
+/// Maximum time in milliseconds after which a client hangs up, if it does.
 const HANGS_UP_WITHIN: usize = 40;
-/// How long a client goes on asking.
+/// Time for which a client retries.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The seeds to play: different ones in each run, or the one of `GROUNDSWELL_SEED`. None where no platform can be killed.
+/// Returns the seeds to play: 1 up to the number in `GROUNDSWELL_HISTORIES` (default 1), or the one seed in
+/// `GROUNDSWELL_SEED`. Returns none if the platform cannot be killed.
 fn seeds() -> Vec<u64> {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
     if embedded().is_none() {
@@ -42,10 +44,10 @@ fn seeds() -> Vec<u64> {
     }
 }
 
-/// A platform that is killed while clients use it.
+/// Platform that is killed while clients use it.
 struct Storm {
     data: tempfile::TempDir,
-    /// Another player of Twilio than the platform's own.
+    /// Address of another emulation of Twilio than the platform's own.
     twilio: Option<String>,
     api: RefCell<Api>,
     dice: RefCell<Dice>,
@@ -58,7 +60,7 @@ impl Storm {
         Self::start(seed, None).await
     }
 
-    /// The same, whose messages go to the Twilio at this address.
+    /// Starts a platform whose messages go to the Twilio at this address.
     async fn with_twilio(seed: u64, url: &str) -> Self {
         Self::start(seed, Some(url.to_owned())).await
     }
@@ -76,7 +78,7 @@ impl Storm {
         }
     }
 
-    /// The platform as it is reached at the moment.
+    /// Returns a client with the platform's present address.
     fn api(&self) -> Api {
         self.api.borrow().clone()
     }
@@ -85,13 +87,13 @@ impl Storm {
         self.dice.borrow_mut().below(bound)
     }
 
-    /// One of these.
+    /// Returns a random element.
     fn any<'a, T>(&self, of: &'a [T]) -> &'a T {
         &of[self.below(of.len())]
     }
 
-    /// Sends a request with an `Idempotency-Key` of its own until the platform decides. Some attempts are sent twice at
-    /// once, and some are given up before they are answered.
+    /// Sends a request with a unique `Idempotency-Key` until the platform decides. Some attempts are sent twice
+    /// at once, and some are abandoned before the response.
     async fn post(&self, path: &str, body: &Value, change: impl Fn(Call) -> Call) -> Reply {
         let key = format!("key-{}", scenarios::unique());
         let call =
@@ -99,8 +101,8 @@ impl Storm {
         self.insist(call, true).await
     }
 
-    /// Sends a request until the platform decides; what has no key is never given up halfway, because nothing
-    /// tells a delayed duplicate from a new request.
+    /// Sends a request until the platform decides. A request that is not idempotent is never abandoned, because
+    /// the platform cannot distinguish a delayed duplicate from a new request.
     async fn insist(&self, call: impl Fn() -> Call, keyed: bool) -> Reply {
         patiently(PATIENCE, || async {
             self.asked.set(self.asked.get() + 1);
@@ -123,7 +125,7 @@ impl Storm {
         .await
     }
 
-    /// Lets the clients do their work while the platform is killed at random moments.
+    /// Runs the clients while the platform is killed at random moments.
     async fn over<T>(&self, clients: impl Future<Output = T>) -> T {
         let killing = async {
             for _ in 0..KILLS {
@@ -143,7 +145,7 @@ impl Storm {
         }
     }
 
-    /// The platform once more, in this process, with nobody who kills it.
+    /// Restarts the platform in this process, where it is no longer killed.
     async fn calm(&self) -> (Platform, Api) {
         self.kill();
         let usual = options(self.data.path(), false, Faults::default());
@@ -154,8 +156,9 @@ impl Storm {
     }
 }
 
-/// The outcome of a request that was sent twice at once. Refusals are not kept under a key: one says how things were at
-/// its moment, and a code may come back, or a reservation lapse, before the other is decided.
+/// Returns the outcome of a request that was sent twice at once. Refusals are not stored under the key: a refusal
+/// reflects its moment, and a code may return to its pool, or a reservation may lapse, before the other request
+/// is decided.
 fn agreed(one: Reply, two: Reply) -> Reply {
     const OF_THE_MOMENT: [&str; 2] = ["codes-exhausted", "reservation-lapsed"];
     let (success, other) = if one.status.is_success() { (one, two) } else { (two, one) };
@@ -171,7 +174,7 @@ fn agreed(one: Reply, two: Reply) -> Reply {
     success
 }
 
-/// Whether the platform said what became of the request; a conflict or a limit is a reason to ask again.
+/// Returns true if the platform decided about the request. A client retries after a conflict or a rate limit.
 fn is_decided(reply: &Reply) -> bool {
     assert!(!reply.status.is_server_error() || reply.is_undecided(), "{}: {}", reply.status, reply.text);
     let conflict = reply.json["type"] == "https://groundswell.dev/problems/conflict";

@@ -1,4 +1,4 @@
-//! Stamps: each visit counts once, each void takes back one, each reward is redeemed once.
+//! Stamps: each visit counts once, each void takes back one visit, each reward is redeemed once.
 
 use std::{cell::RefCell, collections::BTreeMap};
 
@@ -19,7 +19,7 @@ const TURNS: usize = 14;
 struct Model {
     /// Stamps and visits of each customer that were acknowledged and not voided.
     cards: BTreeMap<String, (u64, u64)>,
-    /// How often a reward was redeemed.
+    /// Number of redemptions of each reward.
     redeemed: BTreeMap<String, usize>,
 }
 
@@ -33,7 +33,7 @@ async fn each_visit_counts_once_whatever_happens() {
         let tills = (0..TILLS).map(|till| {
             let (storm, program, customers, model) = (&storm, &program, &customers, &model);
             async move {
-                // What this till stamped and may void: the stamp, of whom, how many.
+                // Stamps of this till that it may void: the stamp, its customer, its count.
                 let mut own: Vec<(String, String, u64)> = Vec::new();
                 for _ in 0..TURNS {
                     let customer = storm.any(customers).clone();
@@ -53,7 +53,8 @@ async fn each_visit_counts_once_whatever_happens() {
                             own.push((given.id(), customer, count));
                         }
                         4 | 5 => {
-                            // An offline stamp has an id of its till, so that it can be sent again without a key.
+                            // An offline stamp has an id from its till, so that it can be sent again without a
+                            // key.
                             let taken = Timestamp::now() - SignedDuration::from_mins(5);
                             let body = json!({ "stamps": [{ "till_id": format!("{till}-{}", unique()),
                                 "program_id": program, "customer_id": customer, "taken_at": taken, "count": count }] });
@@ -71,7 +72,7 @@ async fn each_visit_counts_once_whatever_happens() {
                             let voided = storm.insist(|| storm.api().secret("DELETE", &path), true).await;
                             match voided.status.as_u16() {
                                 200 | 204 => add(-(count as i64), -1, &customer),
-                                // What it earned is redeemed already.
+                                // The reward that the stamp earned is already redeemed.
                                 _ => voided.is_problem(409, "stamp-spent"),
                             }
                         }

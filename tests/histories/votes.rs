@@ -1,4 +1,4 @@
-//! Votes: each voter's last word on each feature stands, and everything counted of it is exact.
+//! Votes: each voter's last vote on each feature stands, and all counts of votes are exact.
 
 use std::{
     cell::RefCell,
@@ -26,7 +26,7 @@ async fn each_voters_last_word_stands_whatever_happens() {
             let body = json!({ "waitlist_id": waitlist, "title": format!("Feature {n}") });
             features.push(storm.api().post("/features", body).await.id());
         }
-        // What each voter said last: of whom, for which feature.
+        // Present votes by the voters' last requests: the voter and the feature.
         let votes: RefCell<BTreeSet<(String, String)>> = RefCell::default();
         let comments: RefCell<BTreeSet<String>> = RefCell::default();
         let voters = (0..VOTERS).map(|_| async {

@@ -1,5 +1,5 @@
-//! Waitlists: everybody who was told so is on the list once, every mail arrives, positions and credits are exact, and a
-//! full list is as full as it says.
+//! Waitlists: each acknowledged subscriber is on the list once, every mail arrives, positions and credits are
+//! exact, and a full list has exactly its capacity.
 
 use std::{cell::RefCell, collections::BTreeMap, time::Duration};
 
@@ -17,12 +17,12 @@ const APPLICANTS: usize = 60;
 const IN_FLIGHT: usize = 12;
 const PLACES_PER_REFERRAL: u64 = 3;
 
-/// By then the lease of a mail is over whose worker was killed.
+/// Time after which the lease of a mail has expired whose worker was killed.
 const LEASE: SignedDuration = SignedDuration::from_mins(3);
-/// A subscriber waits so long for a mail before the others go on without.
+/// Time for which a subscriber waits for a mail before the other subscribers go on.
 const MAIL_WITHIN: Duration = Duration::from_secs(5);
 
-/// The token in the mail that asks for a confirmation, once it has come.
+/// Waits for the confirmation mail and returns its token.
 async fn confirmation(api: impl Fn() -> Api, email: &str) -> String {
     patiently(PATIENCE, || async {
         let found = api().call("GET", &format!("//outbox.json?to={email}")).try_send().await?;
@@ -59,7 +59,7 @@ async fn everybody_gets_their_mail_and_their_place_whatever_happens() {
                 assert_eq!(joined.status, 202, "{}", joined.text);
                 let code = body["referral_code"].clone();
                 let mail = confirmation(|| storm.api(), &email);
-                // A mail whose worker was killed comes again when its lease is over.
+                // A mail whose worker was killed is sent after its lease has expired.
                 let Ok(token) = tokio::time::timeout(MAIL_WITHIN, mail).await else {
                     late.borrow_mut().push((email, code));
                     return None;
@@ -90,7 +90,7 @@ async fn everybody_gets_their_mail_and_their_place_whatever_happens() {
         assert_eq!(ids.len(), PEOPLE, "seed {seed}: an entry for each");
         let everybody = settled(&api, &waitlist, &ids).await;
         let id_of = |entry: &Value| entry["id"].as_str().unwrap().to_owned();
-        // Each has the credits of the friends who came by their code.
+        // Each subscriber has the credits of the friends who joined with the subscriber's code.
         let mut friends: BTreeMap<&str, u64> = BTreeMap::new();
         for code in ids.values().filter_map(Value::as_str) {
             *friends.entry(code).or_default() += 1;
@@ -123,7 +123,7 @@ async fn everybody_gets_their_mail_and_their_place_whatever_happens() {
     }
 }
 
-/// Everybody on the list, once all of them are counted.
+/// Waits until all subscribers are counted, and returns them.
 async fn settled(api: &Api, waitlist: &str, ids: &BTreeMap<String, Value>) -> Vec<Value> {
     patiently(Duration::from_secs(60), || async {
         let everybody = api.all(&format!("/subscribers?waitlist_id={waitlist}")).await;
@@ -160,7 +160,7 @@ async fn a_full_list_has_as_many_as_it_takes_whatever_happens() {
             }
         }
         let (_platform, api) = storm.calm().await;
-        // A place that nobody got in the end may be free again only now.
+        // A seat that no applicant got may become free only now.
         for n in taken..PLACES {
             patiently(Duration::from_secs(60), || async {
                 let joined = api.join(&waitlist, &address(&format!("late{n}")), None).await;

@@ -1,10 +1,10 @@
-// What the claim and the join share: the event's principal, problems, rate limit, idempotency, secrets.
+// Shared parts of the claim and the join: the event's principal, problems, rate limit, idempotency, secrets.
 import { createHash, createHmac } from "node:crypto";
 import { createOrRenew, get, key, moveClock } from "./table.mjs";
 
 const ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz";
 
-/** A refusal, as RFC 9457 puts it. */
+/** Refusal in the form of RFC 9457. */
 export class Problem extends Error {
   constructor(status, slug, title, detail) {
     super(title);
@@ -22,14 +22,14 @@ export const sha256 = (text) => createHash("sha256").update(text).digest("base64
 const sign = (signingKey, parts) =>
   createHmac("sha256", signingKey).update(parts.map((part) => `${Buffer.byteLength(part)}:${part}`).join(",")).digest();
 
-/** The account's key, as it lies in the table. */
+/** Returns the account's signing key from its item. */
 export const signingKey = (item) => Buffer.from(item.signing_key, "base64url");
 
-/** A stable stand-in for a value that must not be kept. */
+/** Returns a stable pseudonym for a value that must not be stored. */
 export const pseudonym = (signingKey, purpose, value) =>
   sign(signingKey, ["pseudonym", purpose, value]).subarray(0, 12).toString("base64url");
 
-/** 128 bits in the 26 characters of a ULID. */
+/** Encodes 128 bits as the 26 characters of a ULID. */
 export function encode(bytes) {
   let number = BigInt(`0x${bytes.toString("hex")}`);
   let text = "";
@@ -40,17 +40,17 @@ export function encode(bytes) {
   return text;
 }
 
-/** The id of what a user claims of a pool: it follows from both, to whoever has the key. */
+/** Derives an id from its parts, for example a claim's id from the pool and the user, with the account's key. */
 export const numberOf = (signingKey, parts) => encode(sign(signingKey, parts).subarray(0, 16));
 
-/** A token that whoever has the key can check. */
+/** Returns a token that is verified with the account's key. */
 export const token = (signingKey, purpose, subject) =>
   `${purpose}.${subject}.0.${sign(signingKey, [purpose, subject, "0"]).toString("base64url")}`;
 
 export const isId = (text, prefix) =>
   typeof text === "string" && new RegExp(`^${prefix}_[0-7][0-9a-hjkmnp-tv-z]{25}$`).test(text);
 
-/** A mailbox: its spellings have one identity. */
+/** Parses an email address. All spellings of a mailbox have one identity. */
 export function email(typed) {
   const text = typeof typed === "string" ? typed.trim() : "";
   const at = text.lastIndexOf("@");
@@ -65,7 +65,7 @@ export function email(typed) {
   return { typed: text, domain, identity };
 }
 
-/** A text of at most so many characters, without those that hide or end a line. */
+/** Checks a text of limited length without control or invisible characters. */
 export function bounded(text, most, field) {
   if (text === undefined || text === null) return undefined;
   const trimmed = typeof text === "string" ? text.trim() : "";
@@ -76,7 +76,7 @@ export function bounded(text, most, field) {
   return trimmed;
 }
 
-/** Who asks, from where, for what. */
+/** Returns the caller, the caller's address and the request of an event. */
 function request(event) {
   const headers = {};
   for (const [name, value] of Object.entries(event.headers ?? {})) headers[name.toLowerCase()] = value;
@@ -114,7 +114,7 @@ function request(event) {
   };
 }
 
-/** Refuses a page that is not among those allowed; all are where none is named. */
+/** Refuses a page whose origin is not allowed. An empty list allows all origins. */
 export function requireOrigin(allowed, headers) {
   if (headers.origin !== undefined && allowed.length > 0 && !allowed.includes(headers.origin)) {
     throw new Problem(403, "origin-not-allowed", "Origin not allowed");
@@ -144,7 +144,7 @@ export async function limit(request, signingKey, name, most) {
 
 const recordKey = ({ account, principal, idempotency }) => key(["IDEM", account, principal, idempotency.key]);
 
-/** What was answered to this very request before, if it was. */
+/** Returns the stored answer to an earlier request with the same idempotency key, if any. */
 export async function answered(request) {
   if (request.idempotency === undefined) return undefined;
   const record = await get(recordKey(request));
@@ -155,7 +155,7 @@ export async function answered(request) {
   return { status: record.status, body: JSON.parse(record.body), location: record.location };
 }
 
-/** The write that remembers an answer, for the transaction that makes it true. */
+/** Returns the write that stores an answer, as part of the request's transaction. */
 export function remember(request, answer, now) {
   if (request.idempotency === undefined) return [];
   const { account, principal, idempotency } = request;
@@ -181,7 +181,7 @@ const CORS = {
     "ETag, Location, RateLimit, RateLimit-Policy, Retry-After, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, X-Request-Id",
 };
 
-/** A Lambda handler for API Gateway, from what answers a request. One line of log a request, with nothing personal in it. */
+/** Makes a Lambda handler for API Gateway. Logs one line a request, without personal data. */
 export const serve = (route, respond) => async (event) => {
   const started = performance.now();
   const id = event.requestContext?.requestId;

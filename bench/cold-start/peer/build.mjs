@@ -1,9 +1,9 @@
-// One minified file a function, as it would be deployed.
+// Builds one minified file for each function, as it would be deployed.
 import { build } from "esbuild";
 import MailChecker from "mailchecker";
 
-// Its parts, by the `module` of their packages, are left out where they are not used; of CommonJS all would
-// be in. As CommonJS the result starts faster than as a module.
+// The `module` builds of packages let esbuild omit unused parts; CommonJS builds would be included completely.
+// The output is CommonJS because it starts faster than a module.
 await build({
   entryPoints: ["claim.mjs", "join.mjs"],
   outdir: "dist",

@@ -8,7 +8,7 @@ const SHARDS = ["0", "1", "2", "3", "4", "5", "6", "7"];
 const PLATFORMS = ["ios", "android", "web", "universal"];
 const FIELDS = ["user", "platform", "fingerprint", "reserve"];
 
-/** The lots with codes that are of use on a platform now, soonest end first. */
+/** Returns the lots with codes that are valid for a platform now, soonest expiry first. */
 function serving(lots, platform, now) {
   return lots.filter((lot) => {
     const [, until, span, of] = /^(\d+)\+(\d+)@(\w+)$/.exec(lot);
@@ -16,7 +16,7 @@ function serving(lots, platform, now) {
   });
 }
 
-/** A code that can be had now, from a random place on. */
+/** Returns a code that can be claimed now, searching from a random place. */
 async function pick(pool, lots, now) {
   const filter = {
     expression:
@@ -70,14 +70,14 @@ function parse(request) {
   return { pool, user: address.identity, device: api.bounded(body.fingerprint, 512, "fingerprint") };
 }
 
-/** Where the user's claim lies. */
+/** Returns the id and the key of the user's claim. */
 function place(wanted, signingKey) {
   const id = `claim_${wanted.pool.slice(5)}${api.numberOf(signingKey, ["claim", wanted.pool, wanted.user])}`;
   const number = id.slice(-26);
   return { id, number, claimKey: { PK: join("CLAIMS", wanted.pool, number[0]), SK: number } };
 }
 
-/** What the user has, and what there is: looked for at the same time, on the shelf as it was read with the pool. */
+/** Reads the user's claim and a free code at the same time. The shelf was read with the pool. */
 async function look(wanted, signingKey, platform, shelf) {
   const now = Date.now();
   const [previous, stock] = await Promise.all([
@@ -131,12 +131,12 @@ async function allot(request, wanted, account, signingKey, platform, pool, first
       claimed_at: new Date(now).toISOString(),
       rev: 1,
     };
-    // The answer is remembered without the code.
+    // The answer is stored without the code.
     const answer = { status: 201, body: view(claim, false), location: `/api/v1/claims/${id}` };
     const refused = await transact([remove(stock), create(claim), ...api.remember(request, answer, now)]);
     if (refused.length === 0) return { claim, status: 201, location: answer.location };
     if (refused.includes(2)) throw api.conflict();
-    // Somebody else took the code, or this user asked twice at once.
+    // Another user took the code, or this user sent a concurrent request.
     await new Promise((resolve) => setTimeout(resolve, randomInt(25)));
   }
   throw new api.Problem(503, "unavailable", "Try again in a moment");

@@ -1,4 +1,4 @@
-// POST /api/v1/subscribers: puts somebody on a waitlist, once.
+// POST /api/v1/subscribers: adds a subscriber to a waitlist, once.
 import { randomBytes } from "node:crypto";
 import * as api from "./api.mjs";
 import { nextNumber, batchGet, create, join, key, listShard, transact } from "./table.mjs";
@@ -16,7 +16,7 @@ const FIELDS = [
   "website",
 ];
 
-/** Whether mail to the domain, or one that it is below, is thrown away. */
+/** Returns true if the domain or one of its parent domains is a disposable mail domain. */
 function isDisposable(domain) {
   for (let at = 0; at !== -1; at = domain.indexOf(".", at)) {
     if (at > 0) at++;
@@ -25,7 +25,8 @@ function isDisposable(domain) {
   return false;
 }
 
-// The build puts a sorted text here, a domain a line: a Set of them would take its time to fill.
+// The build inserts a sorted text with one domain a line here. Filling a Set with the domains would take time at
+// the start.
 const LIST = DOMAINS;
 
 function isListed(domain) {
@@ -41,7 +42,7 @@ function isListed(domain) {
   return false;
 }
 
-/** An id that sorts by time. */
+/** Returns an id that sorts by time. */
 function subscriberId(now) {
   const bytes = randomBytes(16);
   bytes.writeUIntBE(now, 0, 6);
@@ -50,7 +51,7 @@ function subscriberId(now) {
 
 const referralCode = () => Array.from(randomBytes(8), (byte) => ALPHABET[byte % ALPHABET.length]).join("");
 
-/** The /24 or /48 that an address belongs to. */
+/** Returns the /24 or /48 network of an address. */
 function network(ip) {
   if (ip.includes(".")) return `${ip.split(".").slice(0, 3).join(".")}.0/24`;
   return `${ip.split(":").slice(0, 3).join(":")}::/48`;
@@ -207,7 +208,7 @@ async function subscribe(request) {
   const context = { account, waitlist, signingKey, referrer, disposable, emailKey, hash };
   const now = Date.now();
   const { subscriber, writes } = items(request, wanted, context, number, now);
-  // The answer is remembered without the token.
+  // The answer is stored without the token.
   const body = view(subscriber, waitlist, position);
   const location = `/api/v1/subscribers/${subscriber.id}`;
   const refused = await transact([...writes, ...api.remember(request, { status: 201, body, location }, now)]);

@@ -1,4 +1,4 @@
-// The table: one client for all calls of a process, made while the process starts, with its connection kept open.
+// The table: one client for all calls of a process, made at its start, with its connection kept open.
 import {
   BatchGetItemCommand,
   DynamoDBClient,
@@ -13,12 +13,12 @@ import { randomBytes, randomInt } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { Agent } from "node:https";
 
-/** How many numbers of a counter are kept with their marks. */
+/** Number of slots in which a counter stores its latest numbers with their marks. */
 const SLOTS = 8;
 const { env } = process;
 const TableName = env.TABLE_NAME;
 
-// Everything is given: no chain of providers and no file of settings is gone through at the first call.
+// All settings are given here, so the first call reads no provider chain and no settings file.
 const client = new DynamoDBClient({
   region: env.AWS_REGION,
   endpoint: env.AWS_ENDPOINT_URL_DYNAMODB,
@@ -33,27 +33,27 @@ const client = new DynamoDBClient({
   requestHandler: new NodeHttpHandler({
     connectionTimeout: 1000,
     requestTimeout: 5000,
-    // Trusting these alone spares the process the reading of the 140 roots that Node.js brings along.
+    // Trusting only this certificate saves the process from parsing the 140 root certificates of Node.js.
     httpsAgent: new Agent({ keepAlive: true, maxSockets: 50, ca: readFileSync(env.AWS_CA_BUNDLE) }),
   }),
 });
 
 const OPTIONS = { removeUndefinedValues: true };
 
-/** A key from its segments; what is inside them can't pose as the boundary between two. */
+/** Joins segments to a key. Separators inside a segment are escaped. */
 export const join = (...segments) =>
   segments.map((segment) => segment.replace(/[#%]/g, (c) => (c === "#" ? "%23" : "%25"))).join("#");
 
 export const key = (pk, sk = ["META"]) => ({ PK: join(...pk), SK: join(...sk) });
 
-/** The partition of an index that an id's list entry lives in. */
+/** Returns the shard of a list in an index that contains an id. */
 export const listShard = (id) => {
   let sum = 0;
   for (let i = 0; i < id.length; i++) sum = (sum * 31 + id.charCodeAt(i)) & 255;
   return String(sum % 4);
 };
 
-/** Items by their keys, in the order asked for; undefined where there is none. */
+/** Reads items by their keys. Returns them in the order of the keys, with undefined for a missing item. */
 export async function batchGet(keys) {
   const found = new Map();
   let pending = { [TableName]: { Keys: keys.map((key) => marshall(key)), ConsistentRead: true } };
@@ -73,7 +73,7 @@ export async function get(key) {
   return Item && unmarshall(Item);
 }
 
-/** The item after an update, as `item`, or before it, as `old`, when its condition didn't hold. */
+/** Updates an item. Returns the new item as `item`, or the present one as `old` if the condition failed. */
 async function update(key, UpdateExpression, ConditionExpression, ExpressionAttributeNames, values) {
   try {
     const { Attributes } = await client.send(
@@ -95,7 +95,7 @@ async function update(key, UpdateExpression, ConditionExpression, ExpressionAttr
   }
 }
 
-/** Takes the next number of a counter, once however often the SDK repeats the call: it leaves a mark in one of the slots. */
+/** Takes the next number of a counter, once even if the SDK retries the call: a slot stores the call's mark. */
 export async function nextNumber(key, counter) {
   const slot = randomInt(SLOTS);
   const { item, old } = await update(
@@ -108,7 +108,7 @@ export async function nextNumber(key, counter) {
   return (item ?? old)[`number${slot}`];
 }
 
-/** Moves a clock by a step: from now if it isn't ahead, or else from where it stands, up to the latest. */
+/** Moves a clock forward by a step, from the later of now and its present time, but not beyond the latest. */
 export async function moveClock(key, now, step, latest) {
   const names = { "#clock": "arrival", "#expires": "expires_at" };
   const expires = Math.floor(now / 1e6) + 180;
@@ -136,7 +136,7 @@ export async function moveClock(key, now, step, latest) {
   }
 }
 
-/** Items of a partition that pass a filter. */
+/** Queries the items of a partition that pass a filter. */
 export async function query(pk, after, filter, limit) {
   const { Items } = await client.send(
     new QueryCommand({
@@ -153,7 +153,7 @@ export async function query(pk, after, filter, limit) {
   return Items.map((item) => unmarshall(item));
 }
 
-/** Writes an item that must not exist yet. */
+/** Returns a write of an item that must not exist yet. */
 export const create = (item) => ({
   Put: {
     TableName,
@@ -164,7 +164,7 @@ export const create = (item) => ({
   },
 });
 
-/** Writes an item that must not exist yet, or whose time must be over: DynamoDB deletes late. */
+/** Returns a write of an item that must not exist or must have expired, because DynamoDB deletes late. */
 export const createOrRenew = (item, now) => ({
   Put: {
     TableName,
@@ -176,7 +176,7 @@ export const createOrRenew = (item, now) => ({
   },
 });
 
-/** Removes the revision that was read. */
+/** Returns a deletion of an item that still has the revision which was read. */
 export const remove = ({ PK, SK, rev }) => ({
   Delete: {
     TableName,
@@ -187,7 +187,7 @@ export const remove = ({ PK, SK, rev }) => ({
   },
 });
 
-/** Makes the writes together or not at all; gives the positions of those that were refused. */
+/** Makes the writes in one transaction. Returns the positions of the writes whose condition failed. */
 export async function transact(writes) {
   try {
     await client.send(new TransactWriteItemsCommand({ TransactItems: writes }));

@@ -1,4 +1,4 @@
-//! A record of the calls to DynamoDB, with their answers, that the embedded platform made for one request.
+//! Recording of the calls to DynamoDB, with their answers, that the embedded platform made for one request.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::Failure;
 
-/// The rest of the headers that the SDK sends, of the same length.
+/// Remaining headers of the SDK's requests, with the same length as the real ones.
 const SIGNED: &str = "x-amz-date: 20261130T120000Z\r\n\
     x-amz-security-token: IQoJb3JpZ2luX2VjEEXAMPLE\r\n\
     authorization: AWS4-HMAC-SHA256 Credential=ASIAEXAMPLEEXAMPLEEX/20261130/eu-west-1/dynamodb/aws4_request, \
@@ -15,11 +15,11 @@ const SIGNED: &str = "x-amz-date: 20261130T120000Z\r\n\
     Signature=0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\r\n\
     user-agent: aws-sdk-rust/1.3.9 os/linux lang/rust/1.95.0\r\n";
 
-/// One request of a function, with its calls.
+/// Recording of one request of a function, with its calls.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Canned {
     pub table: String,
-    /// Ids of the event in `events/`, and those that the platform gave what it made.
+    /// Ids in the event of `events/`, with the ids of the corresponding objects that the platform created.
     pub ids: BTreeMap<String, String>,
     pub calls: Vec<Call>,
     pub status: u16,
@@ -28,26 +28,28 @@ pub struct Canned {
 
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Call {
-    /// See [`name_of`].
+    /// Name of the call, as returned by [`name_of`].
     pub name: String,
     pub request: Value,
     pub answer: Value,
 }
 
 impl Canned {
+    /// Reads a recording.
+    ///
     /// # Errors
-    /// When the file can't be read.
+    /// Fails if the file cannot be read.
     pub fn read(path: &Path) -> Result<Self, Failure> {
         let text = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
         Ok(serde_json::from_slice(&text)?)
     }
 
-    /// An event of `events/`, about what the platform made.
+    /// Replaces the ids in an event of `events/` by those of the platform's objects.
     pub fn event(&self, text: &str) -> String {
         self.ids.iter().fold(text.to_owned(), |text, (theirs, ours)| text.replace(theirs, ours))
     }
 
-    /// The script of `floor`: the record's requests as HTTP, and the answer that API Gateway gets.
+    /// Returns the script of `floor`: the recorded requests as HTTP, and the answer to API Gateway.
     pub fn script(&self) -> Vec<u8> {
         let requests = self.calls.iter().map(|Call { name, request, .. }| {
             let (operation, body) = (name.split(' ').next().unwrap_or_default(), request.to_string());
@@ -66,7 +68,7 @@ impl Canned {
             .collect()
     }
 
-    /// The calls, their answers and the final answer, without the values.
+    /// Returns the calls, their answers and the final answer, without values.
     pub fn shape(&self) -> Value {
         let calls = self.calls.iter().map(|call| {
             let (request, answer) = (shape(&call.request, false), shape(&call.answer, false));
@@ -77,18 +79,18 @@ impl Canned {
         json!({ "calls": calls, "status": self.status, "body": shape(&self.body, false) })
     }
 
-    /// Whether these are the calls of the record, in any order, and each asks for and writes
-    /// what the record does, but for the values.
+    /// Checks that these calls are the recorded ones, in any order, and that each reads and writes the same as
+    /// the recorded call apart from values.
     ///
     /// # Errors
-    /// The difference.
+    /// Fails with the difference.
     pub fn check_calls(&self, made: &[(String, Value)]) -> Result<(), Failure> {
         let mut missing: Vec<&Call> = self.calls.iter().collect();
         for (name, request) in made {
             let Some(position) = missing.iter().position(|call| call.name == *name) else {
                 return Err(format!("one call too many: {name}").into());
             };
-            // What is read is the same; what is written has ids of its own.
+            // Reads have the recorded keys. Writes have ids of their own.
             let keys = !name.starts_with("TransactWriteItems");
             let (expected, found) = (shape(&missing.remove(position).request, keys), shape(request, keys));
             if expected != found {
@@ -101,10 +103,10 @@ impl Canned {
         }
     }
 
-    /// Whether API Gateway is answered as in the record, but for the values.
+    /// Checks that the answer to API Gateway is the recorded one apart from values.
     ///
     /// # Errors
-    /// The difference.
+    /// Fails with the answer.
     pub fn check_answer(&self, answer: &[u8]) -> Result<(), Failure> {
         let unfit = || Failure::from(format!("answered {}", String::from_utf8_lossy(answer)));
         let answer: Value = serde_json::from_slice(answer).map_err(|_| unfit())?;
@@ -115,7 +117,7 @@ impl Canned {
     }
 }
 
-/// The operation, and what kinds of items it is about: `BatchGetItem ACCT ACCT POOL`.
+/// Returns a call's operation and the kinds of its items, for example `BatchGetItem ACCT ACCT POOL`.
 pub fn name_of(target: &str, request: &Value) -> String {
     let operation = target.rsplit('.').next().unwrap_or_default();
     let kind = |key: &Value| {
@@ -142,14 +144,15 @@ pub fn name_of(target: &str, request: &Value) -> String {
     format!("{operation} {}", kinds.join(" "))
 }
 
-/// A counter keeps its latest calls' marks and numbers in slots, of which each call takes a random one.
+/// Returns an attribute's name without the number of its slot. A counter stores the marks and numbers of its
+/// latest calls in slots, and each call uses a random slot.
 fn without_slot(name: &str) -> &str {
     let is_slot = |rest: &str| rest.len() == 1 && rest.bytes().all(|byte| byte.is_ascii_digit());
     let of_slots = ["mark", "number"];
     of_slots.into_iter().find(|kind| name.strip_prefix(kind).is_some_and(is_slot)).unwrap_or(name)
 }
 
-/// A sorted list with each of its items once.
+/// Removes duplicates from a sorted list.
 fn distinct(mut list: Value) -> Value {
     if let Value::Array(items) = &mut list {
         items.dedup();
@@ -157,18 +160,18 @@ fn distinct(mut list: Value) -> Value {
     list
 }
 
-/// The same with values left out: which members and attributes there are, of which types. Keys
-/// of items may stay.
+/// Returns a value's members, attributes and types without the values. Partition keys of items are kept if `keys`
+/// is true.
 fn shape(value: &Value, keys: bool) -> Value {
     match value {
         Value::Object(members) => members
             .iter()
-            // Spelled as the author likes, made by the SDK, or there by chance.
+            // Expressions may be written differently; the SDK generates the token; the last key is random.
             .filter(|(name, _)| !name.ends_with("Expression"))
             .filter(|(name, _)| !["ClientRequestToken", "LastEvaluatedKey"].contains(&name.as_str()))
             .map(|(name, value)| match &**name {
                 "PK" if keys => (name.clone(), value.clone()),
-                // As many as lie behind a random place.
+                // The number of items behind a random place varies.
                 "Items" => (name.clone(), distinct(shape(value, keys))),
                 _ => (without_slot(name).to_owned(), shape(value, keys)),
             })

@@ -1,4 +1,4 @@
-//! Ours and the peer, in turns.
+//! Measurement of a Rust function and of its peer, in turns.
 
 use std::time::Duration;
 
@@ -13,38 +13,38 @@ use crate::{
     runtime::{Outcome, Runtime},
 };
 
-/// Longer than that takes only what is stuck.
+/// Time-out of a call, which only a stuck process exceeds.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Calls of one process before it is the other's turn.
+/// Calls to one process before the other process gets its turn.
 const TURN: usize = 100;
-/// Calls that don't count: Node.js compiles what is called often.
+/// Warm-up calls, which are not measured: Node.js compiles functions that are called often.
 const WARMING: usize = 500;
 
-/// The task of all contestants.
+/// Task of all contestants.
 pub struct Contest {
     pub canned: Canned,
     pub event: Bytes,
     pub tls: TlsAcceptor,
-    /// How long DynamoDB takes for an answer.
+    /// Time that DynamoDB takes for an answer.
     pub delay: Duration,
 }
 
-/// From nothing to the first answer.
+/// Time and resources from the start of the process to the first answer.
 pub struct ColdStart {
     pub total: Duration,
     pub usage: Usage,
 }
 
-/// Calls of a process that has answered many.
+/// Measurements of a process that has already answered many calls.
 #[derive(Default)]
 pub struct Warm {
     pub calls: Vec<Duration>,
-    /// The CPU time of all calls together.
+    /// CPU time of all calls together.
     pub cpu: Duration,
     pub resident: u64,
 }
 
-/// A process with its surroundings.
+/// Process with the servers that it uses.
 struct Stage {
     process: Running,
     runtime: Runtime,
@@ -82,7 +82,7 @@ impl Contest {
     /// Starts a process and waits for its first answer.
     ///
     /// # Errors
-    /// When the process doesn't do what the record says.
+    /// Fails if the process deviates from the recording.
     pub async fn cold(&self, launch: &Launch) -> Result<ColdStart, Failure> {
         let mut stage = self.stage(launch).await?;
         let (outcome, usage) = self.outcome(&mut stage).await?;
@@ -90,10 +90,10 @@ impl Contest {
         Ok(ColdStart { total: outcome.answered_at - stage.process.started_at, usage })
     }
 
-    /// Starts a process of each and lets them answer in turns.
+    /// Starts both processes and lets them answer calls in turns.
     ///
     /// # Errors
-    /// When a process doesn't do what the record says.
+    /// Fails if a process deviates from the recording.
     pub async fn warm(&self, launches: [&Launch; 2], calls: usize) -> Result<[Warm; 2], Failure> {
         let mut stages = [self.stage(launches[0]).await?, self.stage(launches[1]).await?];
         let mut warm = [Warm::default(), Warm::default()];
@@ -111,7 +111,7 @@ impl Contest {
     }
 
     async fn turn(&self, stage: &mut Stage, warm: &mut Warm, calls: usize) -> Result<(), Failure> {
-        // Back to where each call begins and ends: at its answer.
+        // Each measured call begins and ends at an answer, so an unmeasured call comes first.
         stage.runtime.allow();
         let (_, before) = self.outcome(stage).await?;
         let mut after = before;

@@ -1,4 +1,4 @@
-//! DynamoDB's side of the record, over TLS.
+//! DynamoDB over TLS that answers from the recording.
 
 use std::{
     collections::HashMap,
@@ -30,11 +30,11 @@ use crate::{
     canned::{Canned, name_of},
 };
 
-/// Makes an authority, writes its certificate where clients are told to look for it, and
-/// lets it vouch for this machine.
+/// Makes a certificate authority, writes its certificate to the file that clients trust, and issues a certificate
+/// for this machine.
 ///
 /// # Errors
-/// When the file can't be written.
+/// Fails if the file cannot be written.
 pub fn authority(file: &Path) -> Result<TlsAcceptor, Failure> {
     let mut params = CertificateParams::new(Vec::new())?;
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -48,15 +48,15 @@ pub fn authority(file: &Path) -> Result<TlsAcceptor, Failure> {
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_single_cert(vec![certificate.der().clone()], key)?;
-    // As DynamoDB: no HTTP/2.
+    // DynamoDB does not offer HTTP/2 either.
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-/// The calls that were made, by name, with what was asked.
+/// Calls that were made, by name, with their requests.
 type Made = Arc<Mutex<Vec<(String, Value)>>>;
 
-/// A running server; stops when dropped.
+/// Running server. Stops when dropped.
 pub struct DynamoDb {
     pub endpoint: String,
     made: Made,
@@ -70,8 +70,10 @@ impl Drop for DynamoDb {
 }
 
 impl DynamoDb {
+    /// Starts the server.
+    ///
     /// # Errors
-    /// When there is no port.
+    /// Fails if no port is free.
     pub async fn start(canned: &Canned, acceptor: TlsAcceptor, delay: Duration) -> Result<Self, Failure> {
         let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
         let endpoint = format!("https://localhost:{}", listener.local_addr()?.port());
@@ -83,7 +85,7 @@ impl DynamoDb {
         Ok(Self { endpoint, made, task })
     }
 
-    /// The calls since the last time.
+    /// Returns the calls since the last call of this function.
     pub fn take_made(&self) -> Vec<(String, Value)> {
         std::mem::take(&mut *self.made.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -105,13 +107,14 @@ async fn accept(
                 Err(error) => return eprintln!("no TLS: {error}"),
             };
             let service = service_fn(|request| answer(request, &answers, &made, delay));
-            // A process that is killed closes its connections as it dies.
+            // A process that is killed closes its connections, which is an error here.
             let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });
     }
 }
 
-/// The answer about a counter, with the number in the slot that the call chose: it was another one when it was recorded.
+/// Returns the answer of an update of a counter, with the number in the slot that the caller chose. The recorded
+/// call chose another slot.
 fn in_slot(answer: &Bytes, asked: &Value) -> Bytes {
     let Some(slot) = asked["ExpressionAttributeNames"]["#number"].as_str() else { return answer.clone() };
     let Ok(mut answer) = serde_json::from_slice::<Value>(answer) else { return answer.clone() };
@@ -140,7 +143,7 @@ async fn answer(
     }
     let (status, answer) = match found {
         Some(answer) => (StatusCode::OK, answer),
-        // Not to be tried again.
+        // This error is not retried.
         None => (
             StatusCode::BAD_REQUEST,
             Bytes::from_static(

@@ -1,8 +1,8 @@
-//! Cold starts of the Lambda functions, side by side with peers on Node.js.
+//! Benchmark of the Lambda functions' cold starts, beside peers on Node.js.
 //!
-//! A process is started as Lambda starts it, is handed an event by the Lambda Runtime API
-//! ([`runtime`]), and reaches a DynamoDB over TLS ([`dynamodb`]) that answers from a record
-//! ([`canned`]). Whoever makes other calls, or answers otherwise than the record, fails.
+//! A process is started as Lambda starts it, gets an event from the Lambda Runtime API ([`runtime`]), and calls a
+//! DynamoDB over TLS ([`dynamodb`]) that answers from a recording ([`canned`]). A process that makes other calls
+//! or answers differently from the recording fails.
 
 pub mod canned;
 pub mod contest;
@@ -12,5 +12,5 @@ pub mod process;
 pub mod report;
 pub mod runtime;
 
-/// Why there is nothing to report.
+/// Reason why the benchmark has no result.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;

@@ -1,8 +1,9 @@
-//! Cold and warm starts of the claim and the join: ours, a peer's on Node.js, and those of a program that does the least
-//! that is possible (`bench/floor`).
+//! Cold and warm starts of the claim and the join: those of the Rust functions, of peers on Node.js, and of a minimal
+//! program (`bench/floor`).
 //!
-//! `cold-start [<directory>]`: where cargo-lambda put the functions, `target/lambda` when
-//! left out. `STARTS` (40) and `CALLS` (2000) say how many of each, `DYNAMODB_MS` (0) how long DynamoDB takes for an answer.
+//! `cold-start [<directory>]`: the directory has the functions that cargo-lambda built; the default is
+//! `target/lambda`. `STARTS` (40) and `CALLS` (2000) set the numbers of cold starts and of warm calls,
+//! `DYNAMODB_MS` (0) the time that DynamoDB takes for an answer.
 
 use std::{
     path::{Path, PathBuf},
@@ -19,7 +20,7 @@ use cold_start::{
     report::{self, Measured},
 };
 
-/// The claim and the join: function, event, and name of the record and of the peer.
+/// The claim and the join: function, event, and name of the recording and of the peer.
 const CONTESTS: [(&str, &str, &str); 2] =
     [("code-distribution", "code-distribution-claim", "claim"), ("subscriber", "subscriber-join", "join")];
 
@@ -100,7 +101,7 @@ fn failed(launch: &Launch, error: &Failure) -> String {
     format!("{} {}: {error}", launch.program.display(), launch.arguments.join(" "))
 }
 
-/// The variables that Lambda and the template set, and the certificate to trust.
+/// Returns the variables that Lambda and the template set, and the certificate to trust.
 fn environment(certificate: &Path, handler: &str) -> Vec<(String, String)> {
     let certificate = certificate.to_string_lossy();
     let set = [
@@ -123,13 +124,13 @@ fn environment(certificate: &Path, handler: &str) -> Vec<(String, String)> {
         ("PUBLIC_URL", "https://a1b2c3d4e5.execute-api.eu-west-1.amazonaws.com/dev"),
         ("BUCKET_NAME", "bench"),
         ("_HANDLER", handler),
-        // Node.js 20 or not: what is measured isn't the writing of this warning.
+        // Suppresses a warning of the SDK about Node.js 20, whose output would be measured too.
         ("AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED", "true"),
     ];
     set.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()
 }
 
-/// Node.js, and the peers that it runs.
+/// Node.js and the peers that run on it.
 struct Node {
     program: PathBuf,
     version: String,
@@ -168,7 +169,7 @@ fn machine(node: &Node) -> String {
     format!("{}, {cores} cores, Node.js {}", model.unwrap_or("unknown processor"), node.version)
 }
 
-/// All functions with the sizes of their zip files.
+/// Returns all functions with the sizes of their zip files.
 fn functions(root: &Path, lambda: &Path) -> Result<Vec<(String, u64)>, Failure> {
     let mut sizes = Vec::new();
     for entry in std::fs::read_dir(root.join("functions"))? {

@@ -1,4 +1,4 @@
-//! How large a function is as Lambda takes it.
+//! Size of a function's deployment package.
 
 use std::{
     io::{Cursor, Write},
@@ -9,10 +9,10 @@ use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 
 use crate::Failure;
 
-/// Bytes of a zip file with this one file in it.
+/// Returns the size in bytes of a zip file that contains only this file.
 ///
 /// # Errors
-/// When the file can't be read.
+/// Fails if the file cannot be read.
 pub fn zipped(path: &Path) -> Result<u64, Failure> {
     let content = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();

@@ -1,4 +1,4 @@
-//! A function as a process: started as Lambda starts it, and what it uses.
+//! Processes of functions: starts them as Lambda does and measures their resources.
 
 use std::{
     path::PathBuf,
@@ -13,20 +13,22 @@ use nix::{
 
 use crate::Failure;
 
-/// Processor time and memory that a process has used so far.
+/// CPU time and memory that a process has used so far.
 #[derive(Clone, Copy, Debug)]
 pub struct Usage {
-    /// Processor time of all its threads, in user mode and in the kernel.
+    /// CPU time of all threads, in user mode and in the kernel.
     pub cpu: Duration,
-    /// Resident memory in KiB: now, and at its highest.
+    /// Resident memory in KiB: now (`resident`) and at its peak (`peak`).
     pub resident: u64,
     pub peak: u64,
 }
 
+/// Reads the CPU time and the memory of a process.
+///
 /// # Errors
-/// When there is no such process.
+/// Fails if there is no such process.
 pub fn usage(pid: u32) -> Result<Usage, Failure> {
-    // To the nanosecond, where /proc/<pid>/stat counts hundredths of a second.
+    // This clock counts nanoseconds; /proc/<pid>/stat counts hundredths of a second.
     let clock = clock_getcpuclockid(Pid::from_raw(i32::try_from(pid)?))?;
     let cpu = clock_gettime(clock)?.into();
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
@@ -42,7 +44,7 @@ pub fn usage(pid: u32) -> Result<Usage, Failure> {
     })
 }
 
-/// How a function is run.
+/// Command that runs a function.
 #[derive(Clone)]
 pub struct Launch {
     pub program: PathBuf,
@@ -51,15 +53,17 @@ pub struct Launch {
     pub environment: Vec<(String, String)>,
 }
 
-/// A running process; killed when dropped.
+/// Running process. Killed when dropped.
 pub struct Running {
     child: Child,
     pub started_at: Instant,
 }
 
 impl Launch {
+    /// Starts the process with additional variables.
+    ///
     /// # Errors
-    /// When the program can't be run.
+    /// Fails if the program cannot be run.
     pub fn start(&self, more: &[(&str, &str)]) -> Result<Running, Failure> {
         let mut command = Command::new(&self.program);
         command
@@ -81,7 +85,7 @@ impl Running {
         self.child.id()
     }
 
-    /// Why it is over, if it is.
+    /// Returns the exit status if the process has ended.
     pub fn ended(&mut self) -> Option<String> {
         self.child.try_wait().ok().flatten().map(|status| status.to_string())
     }

@@ -1,26 +1,26 @@
-//! The table, and whether it is as it should be.
+//! Table of the results, and their comparison with the targets.
 
 use std::time::Duration;
 
 use crate::contest::{ColdStart, Warm};
 
-/// A peer's cold starts take at least so many times as long as ours.
+/// Minimum ratio of the peer's cold start to the Rust function's.
 const COLD: f64 = 14.0;
-/// Our cold starts take at most so many times as long as the floor's.
+/// Maximum ratio of the Rust function's cold start to that of the minimal program (`bench/floor`).
 const FLOOR: f64 = 1.6;
-/// So much CPU a warm call of the peer takes, at least, as one of ours.
+/// Minimum ratio of the peer's CPU time of a warm call to the Rust function's.
 const WARM_CPU: f64 = 4.0;
-/// No function is larger than that, zipped.
+/// Maximum size in bytes of a function's zip file.
 const ZIPPED: u64 = 6_000_000;
 
-/// All that was measured of one.
+/// Measurements of one contestant.
 pub struct Measured {
     pub cold: Vec<ColdStart>,
     pub warm: Warm,
     pub zipped: u64,
 }
 
-/// The value that this share of the values doesn't exceed; `p` in 0–1.
+/// Returns the smallest value that at least this share of the values does not exceed; `p` is in 0–1.
 fn percentile<T: Copy + Ord>(values: impl Iterator<Item = T>, p: f64) -> T {
     let mut values: Vec<T> = values.collect();
     values.sort_unstable();
@@ -36,7 +36,7 @@ struct Row {
     title: &'static str,
     unit: &'static str,
     value: fn(&Measured) -> f64,
-    /// The least ratio that is aimed at.
+    /// Minimum ratio that is required, if any.
     target: Option<f64>,
 }
 
@@ -90,12 +90,12 @@ fn warm(measured: &Measured, p: f64) -> f64 {
     millis(percentile(measured.warm.calls.iter().copied(), p))
 }
 
-/// From KiB.
+/// Converts KiB to MB.
 fn megabytes(kibibytes: u64) -> f64 {
     kibibytes as f64 * 1024.0 / 1e6
 }
 
-/// Prints the table of one function; gives the targets that were missed.
+/// Prints the table of one function. Returns the missed targets.
 pub fn contest(title: &str, ours: &Measured, peer: &Measured) -> Vec<String> {
     println!("| {title} | Rust | Node.js | ratio |\n|---|--:|--:|--:|");
     let mut missed = Vec::new();
@@ -111,7 +111,7 @@ pub fn contest(title: &str, ours: &Measured, peer: &Measured) -> Vec<String> {
     missed
 }
 
-/// Prints what one function's cold starts take beside the least that is possible; gives the target if it was missed.
+/// Prints one function's cold starts beside those of the minimal program. Returns the target if it was missed.
 pub fn floor(title: &str, ours: &Measured, least: &[ColdStart]) -> Option<String> {
     println!("| {title} | Rust | the least | ratio |\n|---|--:|--:|--:|");
     let rows = [
@@ -128,7 +128,7 @@ pub fn floor(title: &str, ours: &Measured, least: &[ColdStart]) -> Option<String
     (ratio > FLOOR).then(|| format!("{title}, {row}: {ratio:.2} times the least instead of {FLOOR}"))
 }
 
-/// Prints the sizes of all functions; gives the targets that were missed.
+/// Prints the sizes of all functions. Returns the missed targets.
 pub fn sizes(functions: &[(String, u64)]) -> Vec<String> {
     println!("| zip file | MB |\n|---|--:|");
     for (name, bytes) in functions {

@@ -1,5 +1,5 @@
-//! The Lambda Runtime API, for one process: it is handed the same event as often as the
-//! driver says, and what it answers is timed.
+//! Lambda Runtime API for one process. Hands out the same event as often as the driver allows, and measures the
+//! time of each answer.
 
 use std::{
     convert::Infallible,
@@ -28,28 +28,28 @@ use crate::{
     process::{self, Usage},
 };
 
-/// The result of one event.
+/// Result of one event.
 pub struct Outcome {
     pub handed_at: Instant,
     pub answered_at: Instant,
-    /// What the process had used by then.
+    /// Resources that the process had used at its answer.
     pub usage: Option<Usage>,
-    /// The answer, or the error.
+    /// Answer of the function, or its error.
     pub answer: Result<Bytes, Bytes>,
 }
 
 struct State {
     event: Bytes,
-    /// One permit for each event that may be handed out.
+    /// Permits for events that may be handed out.
     allowed: Semaphore,
     handed_at: Mutex<Instant>,
     count: AtomicU64,
-    /// 0 until it is known.
+    /// Process id; 0 until it is known.
     pid: AtomicU64,
     outcomes: mpsc::UnboundedSender<Outcome>,
 }
 
-/// A running server; stops when dropped.
+/// Running server. Stops when dropped.
 pub struct Runtime {
     pub address: SocketAddr,
     state: Arc<State>,
@@ -64,8 +64,10 @@ impl Drop for Runtime {
 }
 
 impl Runtime {
+    /// Starts the server.
+    ///
     /// # Errors
-    /// When there is no port.
+    /// Fails if no port is free.
     pub async fn start(event: Bytes) -> Result<Self, Failure> {
         let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
         let address = listener.local_addr()?;
@@ -82,17 +84,17 @@ impl Runtime {
         Ok(Self { address, state, outcomes, task })
     }
 
-    /// Whose usage is to be looked at.
+    /// Sets the process whose resources are measured.
     pub fn watch(&self, pid: u32) {
         self.state.pid.store(pid.into(), Ordering::Relaxed);
     }
 
-    /// Lets the process have the event once more.
+    /// Allows the process to get the event once more.
     pub fn allow(&self) {
         self.state.allowed.add_permits(1);
     }
 
-    /// What the process made of the event.
+    /// Waits for the process's next result.
     pub async fn outcome(&mut self) -> Option<Outcome> {
         self.outcomes.recv().await
     }
@@ -126,7 +128,7 @@ async fn answer(request: Request<Incoming>, state: &State) -> Result<Response<Fu
                 usage: process::usage(pid).ok(),
                 answer: if kind == "response" { Ok(body) } else { Err(body) },
             };
-            // Nobody waits for it any more when the process is on its way out.
+            // The receiver may be gone while the process is being stopped.
             let _ = state.outcomes.send(outcome);
             let mut response = Response::new(Full::from(r#"{"status":"OK"}"#));
             *response.status_mut() = StatusCode::ACCEPTED;

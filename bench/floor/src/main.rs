@@ -1,7 +1,9 @@
-//! The least that a function can do: it fetches an event, shakes hands with DynamoDB once, sends the requests that it was
-//! given, byte for byte, reads the answers, and gives back the answer that it was given. It looks at nothing of that.
+//! The minimal function: fetches an event, makes one TLS handshake with DynamoDB, sends the requests of its
+//! script byte for byte, reads the answers, and returns the script's answer. The program does not look at the
+//! contents of any of these.
 //!
-//! A contestant of `bench/cold-start`: what our functions take longer than this is their own.
+//! A contestant of `bench/cold-start`. The difference between a real function's time and this program's time is
+//! the function's own.
 
 use std::{
     env,
@@ -18,10 +20,11 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, pem::PemObject},
 };
 
-/// The file with the requests and, last, the answer: each as its length, four bytes in network order, and itself.
+/// Environment variable with the path of the script: the requests and, last, the answer, each preceded by its
+/// length as four bytes in network order.
 const SCRIPT: &str = "FLOOR_SCRIPT";
 
-/// What comes over a connection, with a header of it.
+/// Reads a message from a connection. Returns the value of the header `wanted`, and the body.
 fn receive(from: &mut impl BufRead, wanted: &str) -> Result<(String, Vec<u8>), Box<dyn Error>> {
     let (mut length, mut found) = (0, String::new());
     loop {

@@ -1,4 +1,4 @@
-//! What the account family takes and gives.
+//! Request and response bodies of the account family.
 
 use accounts::{
     api_key::KeyKind,
@@ -24,6 +24,7 @@ use webhooks::{
     },
 };
 
+/// An account with its rate limits.
 #[derive(Serialize, ToSchema)]
 pub struct AccountView {
     pub id: AccountId,
@@ -39,17 +40,26 @@ impl From<Account> for AccountView {
     }
 }
 
-/// Limits to change; the others stay. Each is 1–1,000,000 a minute.
+/// Rate limits to change.
+///
+/// Each limit is 1–1,000,000 requests per minute. A limit that is left out stays as it is. Limits per IP address
+/// apply to requests with a publishable key. All IPv6 addresses of one /64 network count as one address.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LimitsPatch {
+    /// Joins from one IP address. The same limit applies to enrolments, which are counted separately.
     pub joins_per_ip_per_minute: Option<u64>,
+    /// Visits through referral links from one IP address.
     pub clicks_per_ip_per_minute: Option<u64>,
+    /// Claims of codes from one IP address.
     pub claims_per_ip_per_minute: Option<u64>,
+    /// Announced imports of the account.
     pub uploads_per_minute: Option<u64>,
+    /// Analytics requests of the account.
     pub analytics_per_minute: Option<u64>,
 }
 
+/// Fields of the account to change. A field that is left out stays as it is.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AccountPatch {
@@ -57,9 +67,11 @@ pub struct AccountPatch {
     pub limits: Option<LimitsPatch>,
 }
 
+/// Member to add.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewMember {
+    /// Email address with which the member signs in at the OIDC issuer.
     #[schema(value_type = String, format = "email")]
     pub email: Email,
     pub role: Role,
@@ -71,12 +83,13 @@ pub struct MemberPatch {
     pub role: Role,
 }
 
+/// Member of an account.
 #[derive(Serialize, ToSchema)]
 pub struct MemberView {
     pub id: MemberId,
     pub email: String,
     pub role: Role,
-    /// Whether the member has signed in yet.
+    /// True if the member has signed in at least once.
     pub signed_in: bool,
     pub created_at: Timestamp,
 }
@@ -88,23 +101,29 @@ impl From<Member> for MemberView {
     }
 }
 
+/// API key to create.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewApiKey {
     pub kind: KeyKind,
     pub name: Option<Name>,
-    /// Of a secret key: what it may do, `["*"]` when left out. A publishable key has none.
+    /// Scopes of a secret key. Default: `["*"]`, which grants everything. A publishable key has no scopes.
     pub scopes: Option<Vec<KnownGrant>>,
 }
 
+/// Rotation of an API key or of an endpoint's secret.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rotation {
-    /// How long the old key or secret goes on working, 0–604,800 seconds; a day when left out.
+    /// Seconds for which the old key or secret remains valid, 0–604,800. Default: 86,400 (one day).
     pub overlap_seconds: Option<u32>,
 }
 
 impl Rotation {
+    /// Returns the time for which the old key or secret remains valid.
+    ///
+    /// # Errors
+    /// If `overlap_seconds` is greater than 604,800.
     pub fn overlap(&self) -> Result<SignedDuration, Problem> {
         match self.overlap_seconds.unwrap_or(86_400) {
             seconds @ 0..=604_800 => Ok(SignedDuration::from_secs(seconds.into())),
@@ -113,19 +132,20 @@ impl Rotation {
     }
 }
 
+/// API key without its secret part.
 #[derive(Serialize, ToSchema)]
 pub struct ApiKeyView {
     pub id: ApiKeyId,
     pub kind: KeyKind,
     pub name: Option<Name>,
     pub scopes: Vec<Grant>,
-    /// How the key begins.
+    /// First characters of the key, by which the key can be recognised.
     pub prefix: String,
     pub status: KeyStatus,
-    /// Until when a rotated key still works.
+    /// Time at which a rotated key stops working; `null` for a key that was not rotated.
     pub valid_until: Option<Timestamp>,
     pub created_at: Timestamp,
-    /// The key itself: only in the answer that created it, and never again.
+    /// The complete key. Present only in the response that creates the key, and never shown again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
 }
@@ -138,13 +158,15 @@ impl From<&ApiKeyRecord> for ApiKeyView {
     }
 }
 
+/// Entry of the audit log.
 #[derive(Serialize, ToSchema)]
 pub struct AuditView {
     pub id: AuditId,
-    /// The id of the member or key, or `platform`.
+    /// Id of the member, API key, subscriber or customer that acted, or `platform`.
     pub actor: String,
+    /// Name of the action, such as `api_key.revoked`.
     pub action: String,
-    /// The id of what was acted on.
+    /// Id of the object of the action.
     pub target: String,
     pub at: Timestamp,
 }
@@ -156,17 +178,18 @@ impl From<AuditEntry> for AuditView {
     }
 }
 
+/// Webhook endpoint to add.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EndpointRequest {
-    /// `https`, at a public address.
+    /// `https` URL at a public address, at most 2,000 bytes.
     pub url: String,
     pub description: Option<Line>,
-    /// What it is told of; everything when left out or empty.
+    /// Event types that the endpoint receives. If left out or empty, the endpoint receives all types.
     pub event_types: Option<Vec<EventType>>,
 }
 
-/// What can be changed of an endpoint.
+/// Fields of an endpoint that a merge patch can change.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EndpointSettings {
@@ -185,21 +208,23 @@ impl EndpointSettings {
     }
 }
 
+/// Webhook endpoint.
 #[derive(Serialize, ToSchema)]
 pub struct EndpointView {
     pub id: WebhookEndpointId,
     pub url: EndpointUrl,
     #[schema(required)]
     pub description: Option<Line>,
-    /// Empty for everything.
+    /// Event types that the endpoint receives; empty for all types.
     pub event_types: Vec<EventType>,
     pub status: EndpointStatus,
-    /// Why it is disabled, if it is.
+    /// Reason why the endpoint is disabled; `null` while it is enabled.
     #[schema(required)]
     pub disabled_reason: Option<DisabledReason>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
-    /// What signatures are checked with: only in the answer that made it, and never again.
+    /// Secret with which the receiver verifies signatures. Present only in the response that creates the secret,
+    /// and never shown again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret: Option<String>,
 }
@@ -229,21 +254,22 @@ impl From<WebhookEndpoint> for EndpointView {
     }
 }
 
-/// A message to an endpoint, and what became of it.
+/// Delivery of one message to one webhook endpoint.
 #[derive(Serialize, ToSchema)]
 pub struct DeliveryView {
     pub id: DeliveryId,
     pub webhook_endpoint_id: WebhookEndpointId,
-    /// What the message says as `webhook-id`.
+    /// Id of the event, sent in the header `webhook-id`.
     pub event_id: EventId,
-    /// The type of the event, or `webhook.test`.
+    /// Type of the event, or `webhook.test`.
     pub event_type: String,
     pub status: DeliveryStatus,
-    /// The message, as it is signed.
+    /// Body of the message as it is signed and sent.
     pub body: String,
-    /// The latest fifteen, oldest first.
+    /// Latest 15 attempts, oldest first.
     pub attempts: Vec<Attempt>,
-    /// When it is tried again, if it is.
+    /// Time at which the delivery is due for another attempt; `null` if no attempt is due. While an attempt is
+    /// already queued, this is the time at which the attempt is queued again if it has not been made.
     #[schema(required)]
     pub next_attempt_at: Option<Timestamp>,
     pub created_at: Timestamp,
@@ -269,8 +295,9 @@ impl From<Delivery> for DeliveryView {
     }
 }
 
+/// Health of the platform.
 #[derive(Serialize, ToSchema)]
 pub struct Health {
-    /// Always `ok`; a platform that is not well answers 503.
+    /// Always `ok`. A failed health check returns 503 instead.
     pub status: &'static str,
 }

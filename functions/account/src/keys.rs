@@ -1,4 +1,7 @@
-//! API keys: shown once, stored hashed, rotated with an overlap, revoked at once.
+//! API keys of an account.
+//!
+//! A key is shown once, when it is created. Only its hash is stored. After a rotation the old key remains valid for
+//! a chosen time. A revoked key is refused at once.
 
 use accounts::{
     api_key::{ApiKey, KeyKind},
@@ -19,7 +22,7 @@ use table::Commit;
 
 use crate::dto::{ApiKeyView, NewApiKey, Rotation};
 
-/// The account's keys, oldest first, by their prefixes.
+/// Lists the API keys of the account, oldest first. Shows only the prefix of each key.
 #[utoipa::path(get, path = "/api/v1/api-keys", tag = "account", params(PageQuery),
     responses((status = OK, body = List<ApiKeyView>)))]
 pub async fn list(
@@ -31,8 +34,10 @@ pub async fn list(
     Ok(axum::Json(keys.map(|key| ApiKeyView::from(&key)).into()))
 }
 
-/// Makes a key. The answer is the only place where it is ever shown: a repetition
-/// with the same Idempotency-Key gives the record without it.
+/// Creates an API key.
+///
+/// Only this response contains the complete key. A repeated request with the same `Idempotency-Key` returns the
+/// record without the key. A secret key cannot grant scopes that it does not have.
 #[utoipa::path(post, path = "/api/v1/api-keys", tag = "account", request_body = NewApiKey,
     responses((status = CREATED, body = ApiKeyView)))]
 pub async fn create(
@@ -46,13 +51,13 @@ pub async fn create(
     let scopes = match (post.body.kind, &post.body.scopes) {
         (KeyKind::Secret, None) => vec![Grant::all()],
         (KeyKind::Secret, Some(scopes)) if scopes.is_empty() => {
-            return Err(Problem::field("scopes", "is empty: the key could do nothing"));
+            return Err(Problem::field("scopes", "is empty: a secret key needs at least one scope"));
         }
         (KeyKind::Secret, Some(scopes)) => scopes.iter().cloned().map(Grant::from).collect(),
         (KeyKind::Publishable, None) => Vec::new(),
         (KeyKind::Publishable, Some(scopes)) if scopes.is_empty() => Vec::new(),
         (KeyKind::Publishable, Some(_)) => {
-            return Err(Problem::field("scopes", "belongs to secret keys"));
+            return Err(Problem::field("scopes", "is allowed only for a secret key"));
         }
     };
     require_own(&principal, &scopes)?;
@@ -61,7 +66,10 @@ pub async fn create(
     hand_out(&app, &post, &key, &record, accounts::add_api_key(&record, &audit)).await
 }
 
-/// Makes a new key in place of an old one, which goes on working for a while.
+/// Replaces an API key with a new one of the same kind, name and scopes.
+///
+/// The old key remains valid for `overlap_seconds`. Only this response contains the complete new key. A repeated
+/// request with the same `Idempotency-Key` returns the record without the key.
 #[utoipa::path(post, path = "/api/v1/api-keys/{id}/rotate", tag = "account",
     params(("id" = ApiKeyId, Path)), request_body = Rotation,
     responses((status = CREATED, body = ApiKeyView)))]
@@ -78,7 +86,7 @@ pub async fn rotate(
     let old = own_key(&app, &principal.account_id, &id).await?;
     let now = app.now();
     if old.status != KeyStatus::Active || old.valid_until.is_some() {
-        // Perhaps by this very request, sent twice at once.
+        // The same request may have been sent twice at the same time, and the other copy rotated the key.
         if let Some(answer) = post.answered(&app).await? {
             return Ok(respond(answer));
         }
@@ -96,7 +104,7 @@ pub async fn rotate(
     hand_out(&app, &post, &key, &record, commit).await
 }
 
-/// Revokes a key, at once and for good.
+/// Revokes an API key immediately and permanently.
 #[utoipa::path(delete, path = "/api/v1/api-keys/{id}", tag = "account",
     params(("id" = ApiKeyId, Path)), responses((status = NO_CONTENT)))]
 pub async fn revoke(
@@ -114,7 +122,8 @@ pub async fn revoke(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Commits a new key and shows it, once.
+/// Commits a new key and responds with it. The answer that is stored for repeated requests does not contain the
+/// key.
 async fn hand_out<T>(
     app: &App,
     post: &Post<T>,
@@ -147,7 +156,7 @@ fn make(
     (key, record)
 }
 
-/// A key gives no more than it has.
+/// Checks that a secret key grants only scopes that it has itself.
 fn require_own(principal: &Principal, wanted: &[Grant]) -> Result<(), Problem> {
     let PrincipalKind::SecretKey(own) = &principal.kind else { return Ok(()) };
     if wanted.iter().all(|grant| own.iter().any(|given| given.includes(grant))) {

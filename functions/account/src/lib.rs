@@ -1,8 +1,8 @@
-//! The account family: the account itself, its members, its API keys, its audit log, its webhook endpoints and what
-//! they were told, and what the platform says of itself (health, OpenAPI).
+//! The account family: the account, its members, API keys and audit log, its webhook endpoints with their
+//! deliveries, the health checks and the OpenAPI document.
 //!
-//! Access patterns: `account.*`, `key.*`, `audit.list`, `webhook.*`, `delivery.list`, `delivery.read`, `delivery.ask`,
-//! `health.ping`.
+//! Access patterns: `account.*`, `key.*`, `audit.list`, `webhook.*`, `delivery.list`, `delivery.read`,
+//! `delivery.ask`, `health.ping`.
 
 mod dto;
 mod keys;
@@ -18,8 +18,10 @@ use domain::network::Networks;
 
 pub use routes::routes;
 
+/// Builds the router from the environment variables.
+///
 /// # Errors
-/// When a variable is missing, or unfit.
+/// If an environment variable is missing or invalid.
 pub fn app(env: &aws::Env) -> Result<Router, StartError> {
     let networks = Arc::new(env.parse::<Networks>("WEBHOOK_NETWORKS")?);
     Ok(routes().into_router(App::from_env(env)?).layer(Extension(networks)))

@@ -1,6 +1,6 @@
-//! Members: who may act for the account.
+//! Members of an account: the people who may act for it.
 //!
-//! Invariants: an account has an owner; only an owner makes or unmakes owners.
+//! Invariants: an account always has at least one owner. Only an owner can grant or remove the role `owner`.
 
 use accounts::{
     entities::{AuditEntry, Member},
@@ -15,7 +15,7 @@ use domain::{
 
 use crate::dto::{MemberPatch, MemberView, NewMember};
 
-/// The account's members.
+/// Lists the members of the account.
 #[utoipa::path(get, path = "/api/v1/members", tag = "account",
     responses((status = OK, body = List<MemberView>)))]
 pub async fn list(
@@ -26,7 +26,10 @@ pub async fn list(
     Ok(axum::Json(List { data: members.into_iter().map(MemberView::from).collect(), next_cursor: None }))
 }
 
-/// Lets somebody act for the account. The member signs in with the issuer, under this verified address.
+/// Adds a member to the account.
+///
+/// The member signs in at the OIDC issuer, which must have verified the email address. A secret key needs the scope
+/// `*` to add a member. Only an owner can add an owner.
 #[utoipa::path(post, path = "/api/v1/members", tag = "account", request_body = NewMember,
     responses((status = CREATED, body = MemberView)))]
 pub async fn create(
@@ -57,7 +60,10 @@ pub async fn create(
     }
 }
 
-/// Changes a member's role.
+/// Changes the role of a member.
+///
+/// A secret key needs the scope `*`. Only an owner can grant or remove the role `owner`. The last owner of an
+/// account cannot lose the role.
 #[utoipa::path(patch, path = "/api/v1/members/{id}", tag = "account",
     params(("id" = MemberId, Path)), request_body = MemberPatch,
     responses((status = OK, body = MemberView)))]
@@ -81,7 +87,10 @@ pub async fn update(
     Ok(axum::Json(changed.into()))
 }
 
-/// Ends a membership, at once.
+/// Removes a member from the account.
+///
+/// The next request of the removed member is refused. A secret key needs the scope `*`. Only an owner can remove an
+/// owner, and the last owner cannot be removed.
 #[utoipa::path(delete, path = "/api/v1/members/{id}", tag = "account",
     params(("id" = MemberId, Path)), responses((status = NO_CONTENT)))]
 pub async fn delete(
@@ -101,21 +110,27 @@ async fn own_member(app: &App, account: &AccountId, id: &MemberId) -> Result<Mem
     accounts::member(&app.table, account, id).await?.ok_or_else(|| problems::NOT_FOUND.into())
 }
 
-/// Members can do more than most keys: only a key that can do everything makes or
-/// changes them, and only an owner makes or unmakes owners.
+/// Checks that the principal may add, change or remove a member with this role.
+///
+/// Members can do more than most API keys. A key therefore needs the scope `*`. Only an owner can grant or remove
+/// the role `owner`.
 fn require_power_over(principal: &Principal, role: Role) -> Result<(), Problem> {
     let detail = match &principal.kind {
         PrincipalKind::SecretKey(grants) if !grants.contains(&Grant::all()) => {
             "A key needs the scope `*` to change members."
         }
         PrincipalKind::Member(Role::Owner) => return Ok(()),
-        _ if role == Role::Owner => "Only an owner makes or unmakes owners.",
+        _ if role == Role::Owner => "Only an owner can grant or remove the role `owner`.",
         _ => return Ok(()),
     };
     Err(Problem::because(problems::INSUFFICIENT_SCOPE, detail))
 }
 
-/// The owner who remains when this one goes; none is needed for whoever is no owner.
+/// Finds another owner, who remains if this member stops being an owner. Returns `None` if the member is not an
+/// owner.
+///
+/// # Errors
+/// [`accounts::problems::LAST_OWNER`] if the member is the only owner.
 async fn other_owner(app: &App, member: &Member) -> Result<Option<Member>, Problem> {
     if member.role != Role::Owner {
         return Ok(None);

@@ -19,7 +19,7 @@ const WRITE: Access = Access::Secret(accounts::ACCOUNT.write());
 const WEBHOOKS_READ: Access = Access::Secret(::webhooks::WEBHOOKS.read());
 const WEBHOOKS_WRITE: Access = Access::Secret(::webhooks::WEBHOOKS.write());
 
-/// Everything that this function answers.
+/// Returns the routes of this function, with the access that each route requires.
 pub fn routes() -> Routes {
     Routes::new()
         .route(Access::Public, routes!(live))
@@ -46,29 +46,29 @@ pub fn routes() -> Routes {
         .route(WEBHOOKS_WRITE, routes!(webhooks::replay))
 }
 
-/// The process runs.
+/// Checks that the process is running.
 #[utoipa::path(get, path = "/api/v1/health/live", tag = "platform",
     responses((status = OK, body = Health)))]
 async fn live() -> axum::Json<Health> {
     axum::Json(Health { status: "ok" })
 }
 
-/// The process runs and the table answers.
+/// Checks that the process is running and the table is reachable. Returns 503 if the table is not reachable.
 #[utoipa::path(get, path = "/api/v1/health/ready", tag = "platform",
     responses((status = OK, body = Health)))]
 async fn ready(State(app): State<App>) -> Result<axum::Json<Health>, Problem> {
     app.table.ping().await.map_err(|error| {
-        tracing::error!(cause = %error, "not ready");
+        tracing::error!(cause = %error, "readiness check failed");
         problems::UNAVAILABLE
     })?;
     Ok(axum::Json(Health { status: "ok" }))
 }
 
-/// This document.
+/// Returns this OpenAPI document.
 #[utoipa::path(get, path = "/api/v1/openapi.json", tag = "platform",
     responses((status = OK, body = Object, content_type = "application/json")))]
 async fn openapi() -> Response {
-    // Written by the test that compares it with the routes of all families.
+    // A test generates this file and compares it with the routes of all families.
     let document = include_str!("../../../docs/openapi.json");
     ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "public, max-age=300")], document)
         .into_response()
@@ -79,7 +79,7 @@ async fn own_account(app: &App, id: &AccountId) -> Result<Account, Problem> {
     found.map(|(account, _)| account).ok_or_else(|| problems::NOT_FOUND.into())
 }
 
-/// The account that the credentials belong to.
+/// Returns the account to which the credentials belong.
 #[utoipa::path(get, path = "/api/v1/account", tag = "account", responses((status = OK, body = AccountView)))]
 async fn get_account(
     State(app): State<App>,
@@ -88,7 +88,7 @@ async fn get_account(
     Ok(axum::Json(own_account(&app, &principal.account_id).await?.into()))
 }
 
-/// Renames the account or changes its limits.
+/// Changes the name or the rate limits of the account.
 #[utoipa::path(patch, path = "/api/v1/account", tag = "account", request_body = AccountPatch,
     responses((status = OK, body = AccountView)))]
 async fn patch_account(
@@ -136,7 +136,7 @@ async fn patch_account(
     Ok(axum::Json(changed.into()))
 }
 
-/// Who did what, newest first.
+/// Lists the audit log of the account, newest entry first.
 #[utoipa::path(get, path = "/api/v1/audit-log", tag = "account", params(PageQuery),
     responses((status = OK, body = List<AuditView>)))]
 async fn audit_log(

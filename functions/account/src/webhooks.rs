@@ -1,4 +1,4 @@
-//! Webhook endpoints and their deliveries: who is told of the account's events, and what they were told.
+//! Webhook endpoints of an account, and the deliveries to them.
 
 use std::sync::Arc;
 
@@ -27,17 +27,19 @@ use webhooks::{
 
 use crate::dto::{DeliveryView, EndpointRequest, EndpointSettings, EndpointView, Rotation};
 
-/// A delivery that was asked for and has not been made by then is asked for again.
+/// Time after which a requested delivery is queued again if no attempt has been made.
 const ASKED_WITHIN: SignedDuration = SignedDuration::from_mins(15);
 
-/// Additions of endpoints at once of which each is told what came of it; more of them may have to come again.
+/// Maximum number of retries of an addition that lost a race against another addition to the same account. With
+/// more additions at the same time, some callers get 409 and have to repeat the request.
 const ADDED_AT_ONCE: u32 = 40;
-/// Tests of an endpoint within a minute: its URL may be somebody else's.
+/// Maximum number of tests of one endpoint per minute. The limit protects the server at the URL, which may belong
+/// to somebody else.
 const TESTS_PER_MINUTE: u64 = 20;
-/// Replays to an endpoint within a minute.
+/// Maximum number of replays to one endpoint per minute.
 const REPLAYS_PER_MINUTE: u64 = 300;
 
-/// The account's endpoints, oldest first.
+/// Lists the webhook endpoints of the account, oldest first.
 #[utoipa::path(get, path = "/api/v1/webhook-endpoints", tag = "webhooks",
     responses((status = OK, body = List<EndpointView>)))]
 pub async fn list(
@@ -48,8 +50,11 @@ pub async fn list(
     Ok(axum::Json(List::whole(found.into_iter().map(EndpointView::from))))
 }
 
-/// Adds an endpoint, which is told of what happens from now on. The answer is the only place where its secret is ever
-/// shown: a repetition with the same Idempotency-Key gives the endpoint without it.
+/// Adds a webhook endpoint.
+///
+/// The endpoint receives the events that happen from now on. Only this response contains the secret. A repeated
+/// request with the same `Idempotency-Key` returns the endpoint without the secret. An account has at most 20
+/// endpoints.
 #[utoipa::path(post, path = "/api/v1/webhook-endpoints", tag = "webhooks", request_body = EndpointRequest,
     responses((status = CREATED, body = EndpointView)))]
 pub async fn create(
@@ -77,7 +82,10 @@ pub async fn create(
     }
 }
 
-/// Adds an endpoint to those that the account has, as long as there are not too many.
+/// Commits a new endpoint unless the account already has [`MAX_ENDPOINTS`].
+///
+/// The commit is conditional on the fence that was read before the endpoints were counted. If another endpoint was
+/// added in between, the condition fails and the count is repeated.
 async fn add(
     app: &App,
     principal: &Principal,
@@ -90,12 +98,12 @@ async fn add(
     loop {
         let fence = webhooks::fence(&app.table, &principal.account_id).await?;
         if webhooks::endpoints(&app.table, &principal.account_id).await?.len() >= MAX_ENDPOINTS {
-            let detail = format!("An account has at most {MAX_ENDPOINTS}.");
+            let detail = format!("An account has at most {MAX_ENDPOINTS} webhook endpoints.");
             return Err(Problem::because(webhooks::problems::TOO_MANY_ENDPOINTS, detail));
         }
         let commit = webhooks::create(endpoint, fence.as_ref(), &audit);
         match post.commit(app, commit, remembered).await {
-            // Another was added meanwhile: perhaps it was the last.
+            // Another endpoint was added since the fence was read: count again.
             Err(problem) if problem.is(webhooks::is_fenced) && attempt < ADDED_AT_ONCE => {
                 attempt += 1;
                 table::back_off(attempt.min(3)).await;
@@ -105,7 +113,7 @@ async fn add(
     }
 }
 
-/// An endpoint, without its secret.
+/// Returns a webhook endpoint without its secret.
 #[utoipa::path(get, path = "/api/v1/webhook-endpoints/{id}", tag = "webhooks",
     params(("id" = WebhookEndpointId, Path)), responses((status = OK, body = EndpointView)))]
 pub async fn get(
@@ -117,8 +125,10 @@ pub async fn get(
     Ok((etag(endpoint.rev), axum::Json(EndpointView::from(endpoint))).into_response())
 }
 
-/// Changes URL, description, event types or status (RFC 7396 merge patch). Enabled again, an endpoint is told of what
-/// happens from then on; what it missed can be replayed as far as it was tried.
+/// Changes the URL, description, event types or status of a webhook endpoint (RFC 7396 merge patch).
+///
+/// A disabled endpoint receives no events. After it is enabled again, the endpoint receives the events that happen
+/// from then on. Earlier deliveries that were attempted can be replayed.
 #[utoipa::path(patch, path = "/api/v1/webhook-endpoints/{id}", tag = "webhooks",
     params(("id" = WebhookEndpointId, Path), ("If-Match" = String, Header)),
     request_body(content = Object, content_type = "application/merge-patch+json"),
@@ -151,7 +161,7 @@ pub async fn patch(
     }
 }
 
-/// Removes an endpoint: it is told of nothing more.
+/// Removes a webhook endpoint. The endpoint receives no further messages.
 #[utoipa::path(delete, path = "/api/v1/webhook-endpoints/{id}", tag = "webhooks",
     params(("id" = WebhookEndpointId, Path)), responses((status = NO_CONTENT)))]
 pub async fn delete(
@@ -168,8 +178,10 @@ pub async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Makes a new secret in place of the old one. For a while messages are signed with both, so that a receiver can
-/// change over whenever it likes. The new one is shown in this answer only.
+/// Replaces the secret of a webhook endpoint with a new one.
+///
+/// For `overlap_seconds`, messages are signed with both secrets, so that the receiver can switch without losing
+/// messages. Only this response contains the new secret.
 #[utoipa::path(post, path = "/api/v1/webhook-endpoints/{id}/rotate-secret", tag = "webhooks",
     params(("id" = WebhookEndpointId, Path)), request_body = Rotation,
     responses((status = OK, body = EndpointView)))]
@@ -195,7 +207,10 @@ pub async fn rotate_secret(
     }
 }
 
-/// Sends the endpoint a message of the type `webhook.test`, to see what comes of it; 20 a minute at most.
+/// Sends a message of type `webhook.test` to the endpoint.
+///
+/// The message is sent after the response. `GET /api/v1/deliveries/{id}` shows the result. At most 20 tests per
+/// minute and endpoint are allowed.
 #[utoipa::path(post, path = "/api/v1/webhook-endpoints/{id}/test", tag = "webhooks",
     params(("id" = WebhookEndpointId, Path)), responses((status = ACCEPTED, body = DeliveryView)))]
 pub async fn test(
@@ -216,7 +231,7 @@ pub async fn test(
     Ok(rate_limited(asked, Some(verdict)))
 }
 
-/// What the endpoint was told in the last 30 days, newest first, and what came of it.
+/// Lists the deliveries to an endpoint in the last 30 days, newest first, with their latest attempts.
 #[utoipa::path(get, path = "/api/v1/webhook-endpoints/{id}/deliveries", tag = "webhooks",
     params(("id" = WebhookEndpointId, Path), PageQuery),
     responses((status = OK, body = List<DeliveryView>)))]
@@ -231,7 +246,7 @@ pub async fn deliveries(
     Ok(axum::Json(found.map(DeliveryView::from).into()))
 }
 
-/// One delivery, with its latest attempts.
+/// Returns a delivery with its latest attempts.
 #[utoipa::path(get, path = "/api/v1/deliveries/{id}", tag = "webhooks", params(("id" = DeliveryId, Path)),
     responses((status = OK, body = DeliveryView)))]
 pub async fn delivery(
@@ -242,8 +257,10 @@ pub async fn delivery(
     Ok(axum::Json(own_delivery(&app, &principal.account_id, &id).await?.into()))
 }
 
-/// Sends the message once more, with the same id, as if for the first time: it is tried until it is taken. 300 a minute at
-/// most for each endpoint.
+/// Sends the message of a delivery again.
+///
+/// The message keeps its id. It is retried like a new message until the endpoint accepts it or the retries end. At
+/// most 300 replays per minute and endpoint are allowed.
 #[utoipa::path(post, path = "/api/v1/deliveries/{id}/replay", tag = "webhooks",
     params(("id" = DeliveryId, Path)), responses((status = ACCEPTED, body = DeliveryView)))]
 pub async fn replay(
@@ -265,7 +282,7 @@ pub async fn replay(
     Ok(rate_limited(asked, Some(verdict)))
 }
 
-/// Has a delivery made, of which this is the next revision.
+/// Commits the next revision of a delivery together with the job that makes an attempt, and responds with 202.
 async fn ask<T>(
     app: &App,
     principal: &Principal,
@@ -283,12 +300,13 @@ async fn ask<T>(
     Ok(respond(committed.answer_or(answer)))
 }
 
-/// An endpoint of the account: another account's does not exist.
+/// Reads an endpoint of the account. An endpoint of another account is not found.
 async fn own(app: &App, account: &AccountId, id: &WebhookEndpointId) -> Result<WebhookEndpoint, Problem> {
     let found = webhooks::endpoint(&app.table, account, id).await?;
     existing(found, "webhook endpoint")
 }
 
+/// Reads an endpoint of the account, which must be enabled.
 async fn own_enabled(
     app: &App,
     account: &AccountId,
@@ -298,7 +316,7 @@ async fn own_enabled(
     if endpoint.is_enabled() { Ok(endpoint) } else { Err(webhooks::problems::ENDPOINT_DISABLED.into()) }
 }
 
-/// A delivery of the account, to an endpoint that it still has.
+/// Reads a delivery to an endpoint that the account still has.
 async fn own_delivery(app: &App, account: &AccountId, id: &DeliveryId) -> Result<Delivery, Problem> {
     own(app, account, &id.endpoint()).await?;
     let found = webhooks::delivery(&app.table, id).await?;

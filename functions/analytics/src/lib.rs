@@ -1,8 +1,9 @@
-//! The analytics family: what happened, by the hour or the day of a time zone, and how things stand.
+//! The analytics family: activity by the hour or the day of a time zone, and current numbers.
 //!
-//! Everything is read from what the projector counted: nothing is counted here.
+//! All numbers are read from the roll-ups and counters that the projector writes. This function counts nothing
+//! itself.
 //!
-//! Access patterns: `rollup.*`, `program.months`, and one item and its numbers of each family.
+//! Access patterns: `rollup.*`, `program.months`, and the item with its counters of each family.
 
 mod dto;
 mod programs;
@@ -14,8 +15,10 @@ use axum::Router;
 
 pub use routes::routes;
 
+/// Builds the router from the environment variables.
+///
 /// # Errors
-/// When a variable is missing.
+/// If an environment variable is missing.
 pub fn app(env: &aws::Env) -> Result<Router, StartError> {
     Ok(routes().into_router(App::from_env(env)?))
 }

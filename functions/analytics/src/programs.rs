@@ -1,16 +1,16 @@
-//! Who comes, who comes again, and who stays away, read from what is counted of a program's months.
+//! Active, returning and at-risk customers of a program, computed from its monthly counters.
 
 use jiff::{Timestamp, ToSpan, civil::Date, tz::TimeZone};
 use stamps::{programs::ProgramMonth, stamp::Month};
 
 use crate::dto::{Cohort, MonthView};
 
-/// Months that are looked back on.
+/// Number of months in a response, including the current one.
 const MONTHS: i32 = 12;
-/// Days, today among them, within which whoever came is active.
+/// Days, including today, for which a customer is active after a visit.
 const ACTIVE_DAYS: i64 = 30;
 
-/// A program's months, as they are seen at some time.
+/// Monthly counters of a program, evaluated at the time `now`.
 pub struct Visitors<'a> {
     months: &'a [ProgramMonth],
     now: Timestamp,
@@ -25,17 +25,19 @@ impl<'a> Visitors<'a> {
         self.now.to_zoned(TimeZone::UTC).date()
     }
 
-    /// Those who came for the last time within the last days.
+    /// Counts the customers whose last visit was within the last [`ACTIVE_DAYS`] days.
     pub fn active(&self) -> u64 {
         let since = self.today().saturating_sub((ACTIVE_DAYS - 1).days());
         self.on_days(|month| &month.seen, |day| day >= since)
     }
 
+    /// Counts the customers who are at risk today.
     pub fn at_risk(&self) -> u64 {
         let today = self.today();
         self.on_days(|month| &month.at_risk, |day| day <= today)
     }
 
+    /// Sums one of the counters by day over all days for which `wanted` returns true.
     fn on_days(
         &self,
         counts: impl Fn(&ProgramMonth) -> &std::collections::BTreeMap<i32, u64>,
@@ -48,7 +50,7 @@ impl<'a> Visitors<'a> {
         days.filter(|(day, _)| wanted(*day)).map(|(_, count)| count).sum()
     }
 
-    /// The last months, this one last.
+    /// Returns the last [`MONTHS`] months, oldest first. The current month is the last one.
     fn last(&self) -> impl Iterator<Item = Month> {
         let this = Month::of(self.now);
         (1 - MONTHS..=0).map(move |months| this.plus(months))

@@ -1,4 +1,4 @@
-//! The range that a caller asks for, and the answer over it.
+//! Time range of an analytics request, and the response over that range.
 
 use api::{App, Principal, Problem, problems, rate_limited};
 use axum::response::{IntoResponse, Response};
@@ -12,25 +12,26 @@ use projection::rollups::{Activity, Counts};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-/// The parameters of every question.
+/// Query parameters of every analytics request.
 #[derive(Clone, Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct RangeQuery {
-    /// An RFC 3339 time, or a date: the start of that day. When left out, there are 30 days, or 24 hours.
+    /// Start of the range: an RFC 3339 time, or a date, which stands for the start of that day. If left out, the
+    /// range has 30 days, or 24 hours with the granularity `hour`.
     pub from: Option<String>,
-    /// An RFC 3339 time, or a date: the end of that day. Up to now, when left out.
+    /// End of the range: an RFC 3339 time, or a date, which stands for the end of that day. Default: now.
     pub to: Option<String>,
-    /// `day`, at most 366 of them, or `hour`, at most 31 days of them; `day` when left out.
+    /// Length of a step: `day`, for at most 366 days, or `hour`, for at most 31 days. Default: `day`.
     #[serde(default)]
     #[param(inline)]
     pub granularity: Granularity,
-    /// A name of the IANA time zone database; `UTC` when left out.
+    /// Time zone in which days and hours are counted: a name of the IANA time zone database. Default: `UTC`.
     #[param(example = "Europe/Berlin")]
     pub time_zone: Option<String>,
 }
 
-/// A question that may be asked: a range, and whose data.
+/// Accepted analytics request: its range, and the state of the account's rate limit.
 pub struct Asked {
     pub series: Series,
     granularity: Granularity,
@@ -39,10 +40,10 @@ pub struct Asked {
 }
 
 impl RangeQuery {
-    /// The steps of the range; counts the question against the account's limit.
+    /// Counts the request against the account's rate limit and returns the steps of the range.
     ///
     /// # Errors
-    /// A problem that names the parameter, or [`problems::RATE_LIMITED`].
+    /// [`problems::RATE_LIMITED`], or a problem that names the invalid parameter.
     pub async fn asked(self, app: &App, principal: &Principal) -> Result<Asked, Problem> {
         let account = accounts::read(&app.table, &principal.account_id).await?;
         let (account, _) = account.ok_or(problems::NOT_FOUND)?;
@@ -61,29 +62,33 @@ impl RangeQuery {
     }
 }
 
-/// A step of a series.
+/// Step of a timeline.
 #[derive(Serialize, ToSchema)]
 pub struct TimelineStep<T> {
-    /// Where it begins, with the zone's offset there. It ends where the next one begins.
+    /// Start of the step, with the time zone's UTC offset at that time. The step ends where the next one starts.
     #[schema(format = DateTime)]
     pub start: String,
     #[serde(flatten)]
     pub counts: T,
 }
 
-/// What happened, and when. The range is that of whole steps.
+/// Activity in a time range, in total and by step. The range is widened to whole steps.
 #[derive(Serialize, ToSchema)]
 pub struct Timeline<T> {
+    /// Start of the range.
     pub from: Timestamp,
-    /// The first moment after the range.
+    /// End of the range; not part of it.
     pub to: Timestamp,
     pub granularity: Granularity,
     pub time_zone: TimeZoneName,
+    /// Sums over all steps.
     pub totals: T,
+    /// Steps in order of time.
     pub series: Vec<TimelineStep<T>>,
 }
 
 impl Asked {
+    /// Converts activity, one set of counters per step, into a timeline with totals.
     pub fn timeline<T: From<Counts>>(&self, activity: Activity) -> Timeline<T> {
         let totals = activity.total().into();
         let steps = self.series.starts().zip(activity.steps);
@@ -101,7 +106,7 @@ impl Asked {
         }
     }
 
-    /// The answer, with where the account's limit stands.
+    /// Returns the response, with headers that show the state of the account's rate limit.
     pub fn answer(self, view: impl Serialize) -> Response {
         rate_limited(axum::Json(view).into_response(), Some(self.verdict))
     }

@@ -21,7 +21,7 @@ use crate::{
 
 const READ: Access = Access::Secret(projection::ANALYTICS.read());
 
-/// Everything that this function answers.
+/// Returns the routes of this function, with the access that each route requires.
 pub fn routes() -> Routes {
     Routes::new()
         .route(READ, routes!(waitlist))
@@ -33,7 +33,7 @@ pub fn routes() -> Routes {
         .route(READ, routes!(account))
 }
 
-/// Sign-ups of a waitlist, how many of them by referral, and where they came from.
+/// Returns the activity of a waitlist: sign-ups, the share of referrals, and traffic sources.
 #[utoipa::path(get, path = "/api/v1/analytics/waitlists/{id}", tag = "analytics",
     params(("id" = WaitlistId, Path), RangeQuery), responses((status = OK, body = WaitlistAnalytics)))]
 async fn waitlist(
@@ -58,7 +58,7 @@ async fn waitlist(
     Ok(asked.answer(view))
 }
 
-/// How a feature engages: votes and comments.
+/// Returns the votes and comments of a feature, with its demand index.
 #[utoipa::path(get, path = "/api/v1/analytics/features/{id}", tag = "analytics",
     params(("id" = FeatureId, Path), RangeQuery), responses((status = OK, body = FeatureAnalytics)))]
 async fn feature(
@@ -83,7 +83,7 @@ async fn feature(
     Ok(asked.answer(view))
 }
 
-/// How the referrals of a waitlist perform.
+/// Returns the activity of a waitlist's referrals: visits, joins, credits and rewards.
 #[utoipa::path(get, path = "/api/v1/analytics/referrals/{id}", tag = "analytics",
     params(("id" = WaitlistId, Path, description = "The waitlist"), RangeQuery),
     responses((status = OK, body = ReferralAnalytics)))]
@@ -102,7 +102,7 @@ async fn referrals(
     Ok(asked.answer(ReferralAnalytics { timeline, conversion, now }))
 }
 
-/// What becomes of the codes of a pool.
+/// Returns the activity of a code pool: claims, redemptions and imports.
 #[utoipa::path(get, path = "/api/v1/analytics/code-pools/{id}", tag = "analytics",
     params(("id" = CodePoolId, Path), RangeQuery), responses((status = OK, body = CodePoolAnalytics)))]
 async fn code_pool(
@@ -121,7 +121,8 @@ async fn code_pool(
     Ok(asked.answer(CodePoolAnalytics { timeline, now: stats.into(), redemption_rate }))
 }
 
-/// Who collects for a program, who comes again, and who stays away.
+/// Returns the activity of a stamp program: visits, stamps and rewards, active and at-risk customers, months and
+/// cohorts.
 #[utoipa::path(get, path = "/api/v1/analytics/programs/{id}", tag = "analytics",
     params(("id" = ProgramId, Path), RangeQuery), responses((status = OK, body = ProgramAnalytics)))]
 async fn program(
@@ -150,7 +151,7 @@ async fn program(
     Ok(asked.answer(view))
 }
 
-/// What becomes of a campaign's messages, up to the redemption of their codes.
+/// Returns the activity of a campaign's messages, up to the redemption of their discount codes.
 #[utoipa::path(get, path = "/api/v1/analytics/campaigns/{id}", tag = "analytics",
     params(("id" = CampaignId, Path), RangeQuery), responses((status = OK, body = CampaignAnalytics)))]
 async fn campaign(
@@ -168,7 +169,8 @@ async fn campaign(
     Ok(asked.answer(view))
 }
 
-/// The way from a visit to a redemption, across all families of the account.
+/// Returns the funnel of the account, from the visit to the redemption, over all its waitlists, code pools and
+/// programs.
 #[utoipa::path(get, path = "/api/v1/analytics/funnel", tag = "analytics", params(RangeQuery),
     responses((status = OK, body = FunnelAnalytics)))]
 async fn account(

@@ -1,4 +1,4 @@
-//! The issuer's public keys, fetched when they are needed and kept.
+//! Public keys of the OIDC issuer, fetched on demand and cached.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -9,13 +9,16 @@ use tokio::sync::Mutex;
 
 use crate::refusal::Refusal;
 
-/// An unknown key id makes us look again, but not more often than this: anybody
-/// may send tokens with key ids of their invention.
+/// Minimum number of seconds between two fetches because of an unknown key id. Anybody can send tokens with
+/// invented key ids, and must not cause a fetch with each of them.
 const LOOK_AGAIN_AFTER: i64 = 30;
-/// Nor is an issuer asked again at once that gave no answer: whoever brings an API key must not wait behind those.
+/// Seconds after a failed fetch before the next one. Otherwise requests with tokens would each wait for the
+/// time-out, and hold up requests with API keys.
 const REST: i64 = 10;
+/// Time-out of a fetch.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// Keys that the issuer withdrew are forgotten after this.
+/// Seconds after which the cached keys expire and are fetched again, so that keys that the issuer withdrew are no
+/// longer accepted.
 const TRUST_FOR: i64 = 3600;
 
 #[derive(Default)]
@@ -35,7 +38,11 @@ impl Jwks {
         Self { uri, known: Mutex::default() }
     }
 
-    /// The key with this id, if the issuer has it.
+    /// Returns the key with this id; `None` if the issuer does not have it.
+    ///
+    /// # Errors
+    /// [`Refusal::Issuer`] if the keys have to be fetched and cannot be, or if the last fetch failed less than
+    /// [`REST`] seconds ago.
     pub async fn key(&self, id: &str, now: Timestamp) -> Result<Option<Arc<DecodingKey>>, Refusal> {
         let mut known = self.known.lock().await;
         let since = |at: Option<Timestamp>| at.map_or(i64::MAX, |at| now.as_second() - at.as_second());
@@ -90,7 +97,8 @@ mod tests {
 
     const KEYS: &str = r#"{"keys": [{"kty": "RSA", "kid": "known", "n": "AQAB", "e": "AQAB"}]}"#;
 
-    /// An issuer that answers each request with the next of these statuses, and its keys; how often it was asked.
+    /// Starts an issuer that answers each request with the next of these statuses and its keys. Returns the key
+    /// cache and the number of requests.
     fn issuer(statuses: &'static [u16]) -> (Jwks, Arc<AtomicUsize>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let jwks = Jwks::new(format!("http://{}/keys", listener.local_addr().unwrap()));

@@ -1,4 +1,4 @@
-//! Tokens of the OIDC issuer.
+//! Verification of the ID tokens of the OIDC issuer.
 
 use aws::Env;
 use domain::email::Email;
@@ -10,22 +10,22 @@ use api::{StartError, problems};
 
 use crate::{jwks::Jwks, refusal::Refusal, ring_crypto};
 
-/// Seconds that the issuer's clock may differ from ours.
+/// Seconds by which the clocks of the issuer and of this function may differ.
 const LEEWAY: u64 = 30;
 
-/// What a token says of its owner.
+/// Claims of a token about the person who signed in.
 #[derive(Debug, Deserialize)]
 pub struct Claims {
     pub sub: String,
     email: Option<String>,
-    /// Cognito writes it as text for some user pools.
+    /// Boolean, or a string: Cognito sends a string for some user pools.
     email_verified: Option<serde_json::Value>,
-    /// Cognito's word for what a token is for.
+    /// Cognito's claim for the purpose of the token, such as `id`.
     token_use: Option<String>,
 }
 
 impl Claims {
-    /// The address, if the issuer vouches for it.
+    /// Returns the email address if the issuer has verified it.
     pub fn verified_email(&self) -> Option<Email> {
         let verified = match &self.email_verified {
             Some(serde_json::Value::Bool(verified)) => *verified,
@@ -39,21 +39,22 @@ impl Claims {
     }
 }
 
-/// The one issuer whose tokens count.
+/// OIDC issuer whose tokens are accepted.
 pub struct Issuer {
     validation: Validation,
     jwks: Jwks,
 }
 
 impl Issuer {
-    /// `None` when no issuer is set: then only API keys count.
+    /// Reads the issuer from the environment variables. Returns `None` if no issuer is set; only API keys are
+    /// accepted then.
     ///
     /// # Errors
-    /// When an issuer is set and its audience or keys are not.
+    /// If an issuer is set, but not its audience or the address of its keys.
     pub fn from_env(env: &Env) -> Result<Option<Self>, StartError> {
         let Some(issuer) = env.get("OIDC_ISSUER") else { return Ok(None) };
         ring_crypto::install();
-        // The algorithms that the issuer may use, never those that a token wishes for.
+        // Only these algorithms are accepted, whichever algorithm the header of a token names.
         let mut validation = Validation::new(Algorithm::RS256);
         validation.algorithms = vec![Algorithm::RS256, Algorithm::ES256];
         validation.set_issuer(&[issuer]);
@@ -65,7 +66,7 @@ impl Issuer {
         Ok(Some(Self { validation, jwks }))
     }
 
-    /// Checks signature, issuer, audience and time.
+    /// Verifies the signature, issuer, audience and validity period of a token, and returns its claims.
     pub async fn verify(&self, token: &str, now: Timestamp) -> Result<Claims, Refusal> {
         let header = decode_header(token).map_err(|_| problems::INVALID_TOKEN)?;
         if !self.validation.algorithms.contains(&header.alg) {
@@ -73,10 +74,10 @@ impl Issuer {
         }
         let kid = header.kid.ok_or(problems::INVALID_TOKEN)?;
         let key = self.jwks.key(&kid, now).await?.ok_or(problems::INVALID_TOKEN)?;
-        // A key serves one family of algorithms: the library wants no other in the list.
+        // The library requires that all listed algorithms belong to the family of the key.
         let validation = Validation { algorithms: vec![header.alg], ..self.validation.clone() };
         match decode::<Claims>(token, &key, &validation) {
-            // An access token speaks of a client, not of who signed in.
+            // Only an ID token identifies the person who signed in. An access token identifies a client.
             Ok(TokenData { claims, .. }) if claims.token_use.as_deref().is_some_and(|kind| kind != "id") => {
                 Err(problems::INVALID_TOKEN.into())
             }
@@ -85,9 +86,9 @@ impl Issuer {
                 Err(problems::EXPIRED_TOKEN.into())
             }
             Err(error) => {
-                // Rightly signed and made out to another: that may be how this function is set up.
+                // The signature is valid, but the issuer or audience differs. The function may be misconfigured.
                 if matches!(error.kind(), ErrorKind::InvalidIssuer | ErrorKind::InvalidAudience) {
-                    tracing::warn!(cause = %error, "a token of the issuer was refused");
+                    tracing::warn!(cause = %error, "token with a valid signature refused: wrong issuer or audience");
                 }
                 Err(problems::INVALID_TOKEN.into())
             }

@@ -1,9 +1,9 @@
-//! The API Gateway authorizer: says who is asking.
+//! API Gateway authorizer: authenticates the caller of a request.
 //!
-//! It takes an API key (`X-Api-Key`, or `Authorization: Bearer`) or a JWT of the
-//! OIDC issuer, and answers with an Allow that names the principal. Anything else
-//! is a Deny that names the problem, which the gateway turns into a 401. What a
-//! principal may do is not decided here: each route declares that.
+//! The authorizer accepts an API key (`X-Api-Key`, or `Authorization: Bearer`) or a JWT of the OIDC issuer. For
+//! valid credentials the response is an Allow that names the principal. Otherwise the response is a Deny that names
+//! the problem, and the gateway responds with 401. The authorizer does not decide what a principal may do: each
+//! route declares that.
 //!
 //! Access patterns: `key.read`, `account.logins`, `account.member`, `account.member-bind`.
 
@@ -25,10 +25,10 @@ use crate::jwt::{Claims, Issuer};
 
 pub use crate::refusal::Refusal;
 
-/// How often a membership is looked at while others change it.
+/// Maximum number of attempts to bind a membership while other requests change it.
 const BINDINGS: u32 = 3;
 
-/// What the gateway sends; the rest of the event is of no interest.
+/// Fields of the gateway's event that the authorizer reads.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AuthorizerRequest {
@@ -59,16 +59,18 @@ pub struct Authorizer {
 }
 
 impl Authorizer {
+    /// Creates an authorizer from the environment variables.
+    ///
     /// # Errors
-    /// When a variable is missing.
+    /// If an environment variable is missing.
     pub fn from_env(env: &aws::Env) -> Result<Self, StartError> {
         Ok(Self { table: Table::from_env(env)?, issuer: Issuer::from_env(env)? })
     }
 
-    /// Answers one request of the gateway.
+    /// Authenticates the caller of one request and returns the policy for the gateway.
     ///
     /// # Errors
-    /// When the table or the issuer is out of reach: the gateway then answers 500.
+    /// If the table or the issuer is not reachable. The gateway then responds with 500.
     pub async fn handle(&self, request: AuthorizerRequest) -> Result<Value, Refusal> {
         match self.authenticate(&request).await {
             Ok(principal) => Ok(policy(&request.method_arn, "Allow", &principal["principal_id"], &principal)),
@@ -145,8 +147,9 @@ impl Authorizer {
         }))
     }
 
-    /// Binds a membership to the first subject that signs in with its address, so
-    /// that whoever gets the address later does not get the membership.
+    /// Binds a membership to the first subject that signs in with the member's email address.
+    ///
+    /// A person who is assigned the same address later has another subject, and does not get the membership.
     async fn bound(&self, mut member: Member, subject: &str) -> Result<Member, Refusal> {
         for _ in 0..BINDINGS {
             match &member.subject {
@@ -158,7 +161,7 @@ impl Authorizer {
                     }
                 }
             }
-            // Another first request of hers was quicker, or her role was changed at this moment.
+            // Another request bound or changed the membership in the meantime: read it again.
             let found = accounts::member(&self.table, &member.account_id, &member.id).await?;
             member = found.ok_or(problems::NOT_A_MEMBER)?;
         }

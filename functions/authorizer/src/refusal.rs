@@ -1,16 +1,16 @@
-//! Why somebody is not let in.
+//! Reasons why a caller is not authenticated.
 
 use api::ProblemKind;
 use table::TableError;
 
-/// Why somebody is not let in.
+/// Reason why a caller is not authenticated.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     #[error("{}", .0.title())]
     Problem(ProblemKind),
     #[error(transparent)]
     Store(#[from] TableError),
-    /// The issuer's keys can't be had.
+    /// The public keys of the issuer cannot be fetched.
     #[error("the issuer is out of reach: {0}")]
     Issuer(String),
 }

@@ -1,5 +1,6 @@
-//! Lets `jsonwebtoken` verify with `ring`, which the TLS stack links anyway. The
-//! provider verifies RS256 and ES256 and does nothing else.
+//! Crypto provider that lets `jsonwebtoken` verify signatures with `ring`, which the TLS stack links anyway.
+//!
+//! The provider verifies RS256 and ES256 and cannot sign.
 
 use jsonwebtoken::{
     Algorithm, DecodingKey, DecodingKeyKind, EncodingKey,
@@ -17,7 +18,7 @@ static PROVIDER: CryptoProvider = CryptoProvider {
     key_utils: KeyUtils::new_unimplemented(),
 };
 
-/// Makes the provider the process's own; again is harmless.
+/// Installs the provider for the process. Further calls have no effect.
 pub fn install() {
     let _ = PROVIDER.install_default();
 }
@@ -58,7 +59,7 @@ impl JwtVerifier for Rs256 {
 }
 
 struct Es256 {
-    /// The uncompressed point.
+    /// Public key as an uncompressed point of the curve P-256.
     point: Vec<u8>,
 }
 

@@ -1,4 +1,4 @@
-//! Who gets a message: pages of a program's customers.
+//! Audiences of campaigns: pages of a program's customers.
 
 use campaigns::{
     campaign::{Campaign, Send, SendStatus, Trigger},
@@ -12,10 +12,10 @@ use table::LIST_SHARDS;
 
 use crate::{CampaignScheduler, SchedulerError};
 
-/// Customers, or messages, in a page.
+/// Number of customers, or of messages, in a page.
 const PAGE: usize = 100;
 
-/// Where a fan-out is.
+/// Page of a fan-out: the customers of one shard after `after`, for the period from `since` to `until`.
 pub(crate) struct Page {
     pub run: u32,
     pub shard: u8,
@@ -25,7 +25,7 @@ pub(crate) struct Page {
 }
 
 impl CampaignScheduler {
-    /// The campaign, if it still is the one that was set going then.
+    /// Reads a campaign; `None` if it is paused, is being deleted, or was started again since this run.
     pub(crate) async fn going(&self, id: &CampaignId, run: u32) -> Result<Option<Campaign>, SchedulerError> {
         let found = campaigns::find(&self.table, id).await?;
         Ok(found.filter(|campaign| campaign.is_going() && campaign.run == run))
@@ -34,17 +34,18 @@ impl CampaignScheduler {
     pub(crate) async fn start(&self, id: &CampaignId, run: u32) -> Result<(), SchedulerError> {
         let Some(campaign) = self.going(id, run).await? else { return Ok(()) };
         for shard in 0..LIST_SHARDS {
-            // What was made before it was paused, and not sent.
+            // Messages that were created before a pause and not sent are queued again.
             self.ask(&CampaignTask::Requeue { campaign_id: id.clone(), run, shard, after: None }).await?;
         }
         let now = Timestamp::now();
         self.look_after(&campaign, None, now).await?;
-        // Whoever is faster has looked as well.
+        // A conflict is harmless: another worker has checked the trigger, too, or the campaign was paused.
         campaigns::looked(&self.table, &campaign, now).await?;
         Ok(())
     }
 
-    /// Asks for all pages of a campaign's audience.
+    /// Queues the first page of each shard of a campaign's audience. Milestone campaigns have no audience to go
+    /// through.
     pub(crate) async fn look_after(
         &self,
         campaign: &Campaign,
@@ -79,7 +80,7 @@ impl CampaignScheduler {
         let wanted = match &campaign.settings.trigger {
             Trigger::Birthday => self.born(&campaign, cards, since, until).await?,
             trigger => {
-                // Its settings may have changed since the card did.
+                // The program's settings may have changed since the card was written.
                 let inactivity = program.settings.inactivity_days;
                 let has = |card: &Card| has(trigger, &card.clone().watched(inactivity), since, until);
                 cards.into_iter().filter(has).map(|card| (card, None)).collect()
@@ -99,7 +100,7 @@ impl CampaignScheduler {
         }
     }
 
-    /// Of these customers those whose birthday came, and when.
+    /// Returns the cards of customers whose birthday was in the period, with the date of the birthday.
     async fn born(
         &self,
         campaign: &Campaign,
@@ -154,7 +155,7 @@ impl CampaignScheduler {
             return Ok(());
         };
         for campaign in campaigns::of_milestones(&self.table, program).await? {
-            // The index may lag behind: the item itself decides.
+            // The index is eventually consistent: the item itself decides.
             let found = campaigns::find(&self.table, &campaign.id).await?;
             let Some(campaign) = found.filter(Campaign::is_going) else { continue };
             let wanted = matches!(&campaign.settings.trigger,
@@ -169,7 +170,8 @@ impl CampaignScheduler {
     }
 }
 
-/// Whether a card is one that the trigger means, of what time has brought.
+/// True if the trigger selects the card: for a segment at `until`, for inactivity in the period from `since` to
+/// `until`.
 fn has(trigger: &Trigger, card: &Card, since: Option<Timestamp>, until: Timestamp) -> bool {
     match trigger {
         Trigger::Segment { segment } => segment.has(card, until),
@@ -182,11 +184,11 @@ fn has(trigger: &Trigger, card: &Card, since: Option<Timestamp>, until: Timestam
     }
 }
 
-/// When a birthday was, if after the one date and not after the other; without the one, if it is that day.
+/// Returns the date of a birthday that is after `from` and not after `today`. Without `from`, only `today` counts.
 fn came(birthday: Date, from: Option<Date>, today: Date) -> Option<Date> {
     let on = |year: i16| {
         let day = Date::new(year, birthday.month(), birthday.day());
-        // 29 February, in a year that has none.
+        // 29 February in a year without that day: 28 February.
         day.or_else(|_| Date::new(year, 2, 28))
     };
     let after = from.unwrap_or_else(|| today.yesterday().unwrap_or(today));
@@ -206,7 +208,7 @@ mod tests {
             ("1990-11-21", None, "2026-11-22", false),
             ("1990-11-21", Some("2026-11-20"), "2026-11-21", true),
             ("1990-11-21", Some("2026-11-21"), "2026-11-22", false),
-            // Nobody looked for three days, over New Year.
+            // No check took place for three days, over New Year.
             ("1990-12-31", Some("2026-12-30"), "2027-01-02", true),
             ("1990-01-02", Some("2026-12-30"), "2027-01-02", true),
             ("1990-01-03", Some("2026-12-30"), "2027-01-02", false),
@@ -216,7 +218,7 @@ mod tests {
         ] {
             let came = came(date(birthday), from.map(date), date(today));
             assert_eq!(came.is_some(), comes, "{birthday} {from:?} {today}");
-            // Found late, it still is the birthday of its year.
+            // A birthday that is found late belongs to the year in which it was.
             assert!(came.is_none_or(|on| on.year() == 2026 || birthday != "1990-12-31"));
         }
     }

@@ -1,4 +1,4 @@
-//! What time brings: quiet hours that are over, outcomes that nobody tells, absences and birthdays.
+//! Work that is due: deferred messages, unknown outcomes, triggers by inactivity and birthday.
 
 use std::time::{Duration, Instant};
 
@@ -13,15 +13,16 @@ use table::{LIST_SHARDS, TableError};
 
 use crate::{CampaignScheduler, SchedulerError, mails::MailTurns};
 
-/// Messages of each shard that are looked at in one go.
+/// Number of due messages that are read from a shard at once.
 const AT_ONCE: usize = 100;
-/// Messages that are looked at together, and then queued: what a crash in between leaves comes again.
+/// Number of messages that are marked as queued, and then queued, together. If the worker stops in between, these
+/// messages are due again after [`QUEUED_WITHIN`].
 const TOGETHER: usize = 10;
-/// How long a look may go on; what is left is looked at by the next one.
+/// Time after which a run handles no further messages. The next run handles the rest.
 const PATIENCE: Duration = Duration::from_secs(40);
-/// A message that was queued again so long ago, and not sent, is queued once more.
+/// Time after which a message that was queued again and not sent is queued once more.
 const QUEUED_WITHIN: SignedDuration = SignedDuration::from_mins(15);
-/// How long something may be heard of a message whose worker was lost.
+/// Time for which a message whose worker was lost waits for a callback of its provider. Then the message is given up.
 const HEARD_WITHIN: SignedDuration = SignedDuration::from_hours(24);
 
 impl CampaignScheduler {
@@ -58,7 +59,7 @@ impl CampaignScheduler {
                 let (queued, failed): (Vec<_>, Vec<_>) = moved.into_iter().partition(Result::is_ok);
                 let queued: Vec<SendId> = queued.into_iter().flatten().flatten().collect();
                 self.queue(&queued).await?;
-                // One message's trouble is not the others'.
+                // The failure of one message does not stop the others.
                 let failed = failed.into_iter().collect::<Result<Vec<_>, _>>();
                 outcome = failed.map_err(SchedulerError::from).map(drop).and(outcome);
             }
@@ -68,14 +69,14 @@ impl CampaignScheduler {
         }
     }
 
-    /// Moves a message on whose time has come; its id, if it is to be sent.
+    /// Moves a due message to its next state. Returns the id of a message that must be sent now.
     async fn move_on(
         &self,
         id: SendId,
         turns: &MailTurns,
         now: Timestamp,
     ) -> Result<Option<SendId>, TableError> {
-        // The index may lag behind: the item itself decides.
+        // The index is eventually consistent: the item itself decides.
         let Some(Sending { send, campaign }) = sends::read(&self.table, &id).await? else { return Ok(None) };
         let Some(after) = next(&send, now) else { return Ok(None) };
         let by_mail = campaign.as_ref().is_some_and(|campaign| {
@@ -93,7 +94,8 @@ impl CampaignScheduler {
                 sends::park(&self.table, &Send { due_at: None, ..after }, &paused).await?;
                 Ok(None)
             }
-            // Perhaps it was never sent: that is no reason to leave the customer alone for seven days.
+            // The message may never have been sent: it gives back its cap, so that other campaigns may send to the
+            // customer.
             (SendStatus::Refused, _) => {
                 let cap = sends::cap_of(&self.table, &send).await?;
                 sends::give_back(&self.table, &after, cap.as_ref()).await?;
@@ -112,8 +114,8 @@ impl CampaignScheduler {
             if is_another_day(&listed, now)
                 && let Err(error) = self.look_at(&listed, now).await
             {
-                // One campaign's trouble is not the others'.
-                tracing::error!(cause = %error, campaign = %listed.id, "campaign not looked at");
+                // The failure of one campaign does not stop the others.
+                tracing::error!(cause = %error, campaign = %listed.id, "trigger of a campaign not checked");
                 outcome = Err(error);
             }
         }
@@ -121,10 +123,10 @@ impl CampaignScheduler {
     }
 
     async fn look_at(&self, listed: &Campaign, now: Timestamp) -> Result<(), SchedulerError> {
-        // The index may lag behind: the item itself decides.
+        // The index is eventually consistent: the item itself decides.
         let Some(campaign) = self.going(&listed.id, listed.run).await? else { return Ok(()) };
         if is_another_day(&campaign, now) {
-            // First the tasks: cut off in between, they are asked for again.
+            // The tasks are queued first: if the worker stops before the note, the next run queues them again.
             self.look_after(&campaign, campaign.swept_until, now).await?;
             campaigns::looked(&self.table, &campaign, now).await?;
         }
@@ -132,14 +134,15 @@ impl CampaignScheduler {
     }
 }
 
-/// Triggers are looked after once a day, by the campaign's calendar.
+/// True if the campaign's trigger has not been checked yet on the current day of the campaign's time zone. Triggers
+/// are checked once a day.
 fn is_another_day(campaign: &Campaign, now: Timestamp) -> bool {
     let zone = campaign.settings.time_zone.zone();
     let date = |at: Timestamp| at.to_zoned(zone.clone()).date();
     campaign.swept_until.is_none_or(|looked| date(looked) < date(now))
 }
 
-/// What becomes of a message whose time has come.
+/// Returns the next state of a message that is due; `None` if the message is not due.
 fn next(send: &Send, now: Timestamp) -> Option<Send> {
     if send.due_at.is_none_or(|due| due > now) {
         return None;

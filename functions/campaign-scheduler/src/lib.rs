@@ -1,11 +1,14 @@
-//! Makes the messages of campaigns, and looks after those that wait.
+//! Campaign scheduler: creates the messages of campaigns, and queues waiting messages and mails when they are due.
 //!
-//! Work comes as tasks on a queue of its own, each a page: it makes the messages of a hundred customers, puts
-//! them into the senders' queue, and asks for the next page. So a campaign of any size takes the same memory,
-//! and a task that comes twice, or is cut off, makes no message twice. Once a minute, and when a campaign is
-//! set going, it looks at what time has brought: quiet hours that are over, outcomes that nobody has told,
-//! absences and birthdays. Mails that somebody waits for are kept in the table as well: those that are due are queued
-//! again.
+//! **Tasks.** Tasks come from a queue of their own. A task handles one page: it creates the messages of up to 100
+//! customers, adds these messages to the senders' queue, and queues the task of the next page. So a campaign of any
+//! size needs the same memory. Tasks are idempotent: a task that is delivered twice or interrupted creates no message
+//! twice.
+//!
+//! **Schedule.** Once a minute, the scheduler handles everything that is due: deferred messages, messages whose
+//! outcome is unknown, and triggers by inactivity and birthday. Starting a campaign checks its trigger immediately.
+//! Mails to subscribers and to owners of accounts have records in the table; the scheduler queues the mails that are
+//! due again.
 //!
 //! Access patterns: `message.due`, `message.note`, `rate.stopped`, `campaign.read`, `campaign.triggered`,
 //! `campaign.looked`, `customer.list`, `customer.batch`, `program.read`, `send.create`, `send.list`, `send.read`,
@@ -38,7 +41,7 @@ pub enum SchedulerError {
     Queue(#[from] QueueError),
 }
 
-/// What the function is invoked with.
+/// Event that invokes the function.
 #[derive(Deserialize)]
 #[serde(untagged)]
 pub enum Invocation {
@@ -46,7 +49,7 @@ pub enum Invocation {
     Queued(SqsEvent),
 }
 
-/// The input of a schedule.
+/// Input of the schedule.
 #[derive(Deserialize)]
 #[serde(tag = "schedule", rename_all = "snake_case")]
 pub enum Schedule {
@@ -62,8 +65,10 @@ pub struct CampaignScheduler {
 }
 
 impl CampaignScheduler {
+    /// Creates the scheduler from its environment.
+    ///
     /// # Errors
-    /// When a variable is missing.
+    /// When an environment variable is missing or invalid.
     pub fn from_env(env: &aws::Env) -> Result<Self, StartError> {
         let sqs = queues::client(env)?;
         Ok(Self {
@@ -75,10 +80,11 @@ impl CampaignScheduler {
         })
     }
 
-    /// Does the tasks of a batch, of which what failed is reported and comes again; or what is due.
+    /// Processes a batch of tasks, or everything that is due. Failed tasks are reported, so that SQS delivers them
+    /// again.
     ///
     /// # Errors
-    /// When what is due can't be looked after.
+    /// When work that is due fails.
     pub async fn handle(&self, invocation: Invocation) -> Result<SqsBatchResponse, SchedulerError> {
         match invocation {
             Invocation::Scheduled(Schedule::Campaigns) => {
@@ -105,12 +111,12 @@ impl CampaignScheduler {
         }
     }
 
-    /// Asks for a task.
+    /// Queues a task for the scheduler itself.
     async fn ask(&self, task: &CampaignTask) -> Result<(), SchedulerError> {
         Ok(self.tasks.send(task).await?)
     }
 
-    /// Puts messages into the senders' queue.
+    /// Adds messages to the senders' queue.
     async fn queue(&self, sends: &[SendId]) -> Result<(), SchedulerError> {
         metrics::record(&[("Queued", Unit::Count, sends.len() as f64)], &[]);
         let tasks = sends.iter().cloned().map(tasks::of_message);

@@ -1,4 +1,4 @@
-//! Mails that are due again: put off because SES took none, of unknown outcome, or of a worker that was lost.
+//! Mails that are due again: deferred mails, mails with an unknown outcome, mails of lost workers.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -13,15 +13,16 @@ use table::LIST_SHARDS;
 
 use crate::{CampaignScheduler, SchedulerError};
 
-/// Mails that are noted together, and then queued: what a crash in between leaves comes again.
+/// Number of mails that are marked as queued, and then queued, together. If the worker stops in between, these mails
+/// are due again after [`QUEUED_WITHIN`].
 const TOGETHER: usize = 10;
-/// A mail that was queued so long ago, and that no worker has taken, is queued once more.
+/// Time after which a queued mail that no worker has taken is queued again.
 const QUEUED_WITHIN: SignedDuration = SignedDuration::from_mins(15);
-/// From one look to the next, in seconds.
+/// Time between two runs of the schedule, in seconds.
 const BETWEEN_LOOKS: u32 = 60;
 
-/// When mails of campaigns that are due in one look may be queued. All of them at once would be put off by workers one by
-/// one, and all be due again at the same time.
+/// Times at which the mails of campaigns that are due in one run may be queued. If all of them were queued at once,
+/// workers would defer them one by one, and all of them would be due again at the same time.
 pub(crate) struct MailTurns {
     stopped_until: Option<Timestamp>,
     per_second: u32,
@@ -29,7 +30,7 @@ pub(crate) struct MailTurns {
 }
 
 impl MailTurns {
-    /// `None`: now. Otherwise about the time at which the mail can be sent.
+    /// Returns `None` if the mail may be queued now, and otherwise the approximate time at which it can be sent.
     pub(crate) fn next(&self, now: Timestamp) -> Option<Timestamp> {
         let before = self.given.fetch_add(1, Ordering::Relaxed);
         let at_pace = SignedDuration::from_millis(i64::from(before) * 1000 / i64::from(self.per_second));
@@ -47,9 +48,9 @@ impl CampaignScheduler {
         Ok(MailTurns { stopped_until, per_second: self.mails_per_second.get(), given: AtomicU32::new(0) })
     }
 
-    /// Queues mails that are due, no more than can be sent until the next look: after a day without SES there may be
-    /// a hundred thousand of them, and a mail that is asked for now must not wait behind them. While SES takes none,
-    /// none is queued.
+    /// Queues mails that are due, at most as many as can be sent until the next run. After a day without SES, a
+    /// hundred thousand mails may be due, and a mail that is requested now must not wait behind them. While SES
+    /// accepts no mail, none is queued.
     pub(crate) async fn look_at_mails(
         &self,
         turns: &MailTurns,

@@ -1,4 +1,4 @@
-//! Campaigns themselves: settings, states, messages.
+//! Routes of campaigns: settings, states, messages.
 
 use accounts::entities::AuditEntry;
 use api::{
@@ -22,7 +22,7 @@ use table::{Answer, CommitError};
 
 use crate::dto::{CampaignView, CampaignWithCounts, SendView, TestRequest};
 
-/// A campaign of the account: another account's does not exist.
+/// Reads a campaign of the account. A campaign of another account is not found (404).
 pub async fn own(app: &App, account: &AccountId, id: &CampaignId) -> Result<Campaign, Problem> {
     let found = campaigns::read(&app.table, account, id).await?;
     existing(found, "campaign")
@@ -32,7 +32,7 @@ fn audit(app: &App, principal: &Principal, action: &str, id: &CampaignId) -> Aud
     AuditEntry::new(&principal.account_id, &principal.id, action, id.as_str(), app.now())
 }
 
-/// What the settings name has to be there, and the account's own.
+/// Checks that the program and the code pool in the settings exist and belong to the account.
 async fn require_own(app: &App, account: &AccountId, settings: &CampaignSettings) -> Result<(), Problem> {
     let program = programs::read(&app.table, account, &settings.program_id).await?;
     if program.is_none_or(|program| program.deleting) {
@@ -43,7 +43,9 @@ async fn require_own(app: &App, account: &AccountId, settings: &CampaignSettings
     counter.map(drop).ok_or_else(|| Problem::because(problems::NOT_FOUND, "There is no such code pool."))
 }
 
-/// Creates a campaign, as a draft.
+/// Creates a campaign.
+///
+/// The campaign is a draft and sends no messages until it is activated.
 #[utoipa::path(post, path = "/api/v1/campaigns", tag = "campaign", request_body = CampaignSettings,
     responses((status = CREATED, body = CampaignView)))]
 pub async fn create(
@@ -64,7 +66,7 @@ pub async fn create(
     Ok((etag(rev), respond(committed.answer_or(answer))).into_response())
 }
 
-/// The account's campaigns, oldest first.
+/// Lists the account's campaigns, oldest first.
 #[utoipa::path(get, path = "/api/v1/campaigns", tag = "campaign", params(PageQuery),
     responses((status = OK, body = List<CampaignView>)))]
 pub async fn list(
@@ -76,7 +78,7 @@ pub async fn list(
     Ok(axum::Json(found.map(CampaignView::from).into()))
 }
 
-/// A campaign with what became of its messages.
+/// Returns a campaign with the numbers of its messages.
 #[utoipa::path(get, path = "/api/v1/campaigns/{id}", tag = "campaign", params(("id" = CampaignId, Path)),
     responses((status = OK, body = CampaignWithCounts)))]
 pub async fn get(
@@ -91,7 +93,9 @@ pub async fn get(
     Ok((etag(rev), axum::Json(view)).into_response())
 }
 
-/// Changes some settings (RFC 7396 merge patch). Not while it is active.
+/// Changes settings of a campaign (RFC 7396 merge patch).
+///
+/// An active campaign must be paused first. `program_id` can't be changed.
 #[utoipa::path(patch, path = "/api/v1/campaigns/{id}", tag = "campaign",
     params(("id" = CampaignId, Path), ("If-Match" = String, Header)),
     request_body(content = Object, content_type = "application/merge-patch+json"),
@@ -111,7 +115,7 @@ pub async fn patch(
     }
     let settings: CampaignSettings = merge_patch(&old.settings, &patch)?;
     if settings.program_id != old.settings.program_id {
-        return Err(Problem::field("program_id", "stays as it was made: the messages are to its customers"));
+        return Err(Problem::field("program_id", "can't be changed: the messages are for its customers"));
     }
     require_own(&app, &principal.account_id, &settings).await?;
     let new = Campaign { settings, ..old.next(app.now()) };
@@ -127,8 +131,10 @@ fn require_kept(campaign: &Campaign) -> Result<(), Problem> {
     if campaign.deleting { Err(campaigns::problems::CAMPAIGN_DELETING.into()) } else { Ok(()) }
 }
 
-/// Deletes a campaign with what is known of its messages. Nothing of it is sent any more. The work goes on after
-/// the answer: until it is done, the campaign is shown as `deleting`, then it is gone.
+/// Deletes a campaign with its messages.
+///
+/// No more messages of the campaign are sent. The deletion runs in the background. Until it is finished, the campaign
+/// has `deleting: true`; afterwards the campaign is not found (404).
 #[utoipa::path(delete, path = "/api/v1/campaigns/{id}", tag = "campaign", params(("id" = CampaignId, Path)),
     responses((status = ACCEPTED)))]
 pub async fn delete(
@@ -146,7 +152,11 @@ pub async fn delete(
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, format!("/api/v1/campaigns/{id}"))]).into_response())
 }
 
-/// Sets a draft going: messages to a segment go out, other triggers are looked after from now on.
+/// Activates a draft campaign.
+///
+/// A campaign with a `segment` trigger sends its messages now. A campaign with an `inactivity` or `birthday` trigger
+/// is checked now and once a day after midnight in its `time_zone`. A campaign with a `milestone` trigger sends a
+/// message when a customer reaches the number of visits.
 #[utoipa::path(post, path = "/api/v1/campaigns/{id}/activate", tag = "campaign",
     params(("id" = CampaignId, Path)), responses((status = OK, body = CampaignView)))]
 pub async fn activate(
@@ -158,7 +168,9 @@ pub async fn activate(
     go(&app, &principal, &id, &post, Step::Activate).await
 }
 
-/// Stops an active campaign: what is not handed over by now waits.
+/// Pauses an active campaign.
+///
+/// Messages that have not been handed over to the provider wait until the campaign is resumed.
 #[utoipa::path(post, path = "/api/v1/campaigns/{id}/pause", tag = "campaign",
     params(("id" = CampaignId, Path)), responses((status = OK, body = CampaignView)))]
 pub async fn pause(
@@ -170,7 +182,9 @@ pub async fn pause(
     go(&app, &principal, &id, &post, Step::Pause).await
 }
 
-/// Lets a paused campaign go on with whoever was not sent the message.
+/// Resumes a paused campaign.
+///
+/// The campaign sends the messages that waited, and creates messages for customers who match its trigger by now.
 #[utoipa::path(post, path = "/api/v1/campaigns/{id}/resume", tag = "campaign",
     params(("id" = CampaignId, Path)), responses((status = OK, body = CampaignView)))]
 pub async fn resume(
@@ -190,7 +204,7 @@ enum Step {
 }
 
 impl Step {
-    /// From which state to which, and how the audit log calls it.
+    /// Returns the state before the step, the state after the step, and the action in the audit log.
     fn states(self) -> (CampaignStatus, CampaignStatus, &'static str) {
         match self {
             Self::Activate => (CampaignStatus::Draft, CampaignStatus::Active, "campaign.activated"),
@@ -201,9 +215,10 @@ impl Step {
 
     fn refused(self, status: CampaignStatus) -> Problem {
         match (self, status) {
-            (Self::Activate, CampaignStatus::Paused) => {
-                Problem::because(campaigns::problems::CAMPAIGN_NOT_ACTIVE, "It is paused: resume it.")
-            }
+            (Self::Activate, CampaignStatus::Paused) => Problem::because(
+                campaigns::problems::CAMPAIGN_NOT_ACTIVE,
+                "The campaign is paused: resume it.",
+            ),
             (Self::Activate | Self::Resume, CampaignStatus::Active) => {
                 campaigns::problems::CAMPAIGN_ACTIVE.into()
             }
@@ -227,7 +242,7 @@ async fn go(
         let campaign = own(app, &principal.account_id, id).await?;
         require_kept(&campaign)?;
         if campaign.status != from {
-            // Perhaps by this very request, sent twice at once.
+            // The same request may have been sent twice at the same time: return the answer of the other one.
             let before = post.answered(app).await?;
             return before.map(respond).ok_or_else(|| step.refused(campaign.status));
         }
@@ -255,7 +270,7 @@ async fn go(
     .await
 }
 
-/// There has to be somebody who sends over the campaign's channel.
+/// Checks that a sender is configured for the campaign's channel.
 async fn require_sender(app: &App, campaign: &Campaign) -> Result<(), Problem> {
     let channel = campaign.settings.template.channel();
     if channel == Channel::Email {
@@ -269,8 +284,10 @@ async fn require_sender(app: &App, campaign: &Campaign) -> Result<(), Problem> {
     sender.map(drop).ok_or_else(|| campaigns::problems::NO_SENDER.into())
 }
 
-/// Sends the campaign's message to one customer, now, whatever its state: neither counted nor bound by the
-/// frequency cap and quiet hours. Who said stop gets none.
+/// Sends a test message of the campaign to one customer.
+///
+/// The message is sent immediately and in any state of the campaign. A test message is not counted, and ignores the
+/// frequency cap and quiet hours. A customer who has not consented to messages gets no test message.
 #[utoipa::path(post, path = "/api/v1/campaigns/{id}/test", tag = "campaign", params(("id" = CampaignId, Path)),
     request_body = TestRequest, responses((status = ACCEPTED, body = SendView)))]
 pub async fn test(
@@ -303,7 +320,7 @@ async fn card(app: &App, campaign: &Campaign, customer: &CustomerId) -> Result<C
     own.ok_or_else(|| Problem::because(problems::NOT_FOUND, "The program has no such customer."))
 }
 
-/// The campaign's messages, in no particular order.
+/// Lists the messages of a campaign, in an arbitrary order.
 #[utoipa::path(get, path = "/api/v1/campaigns/{id}/sends", tag = "campaign",
     params(("id" = CampaignId, Path), PageQuery), responses((status = OK, body = List<SendView>)))]
 pub async fn sends(
@@ -317,7 +334,9 @@ pub async fn sends(
     Ok(axum::Json(found.map(SendView::from).into()))
 }
 
-/// What happened in the campaign, newest first; the last 30 days.
+/// Lists the events of a campaign, newest first.
+///
+/// Events are kept for 30 days.
 #[utoipa::path(get, path = "/api/v1/campaigns/{id}/events", tag = "campaign",
     params(("id" = CampaignId, Path), PageQuery), responses((status = OK, body = List<EventView>)))]
 pub async fn events(

@@ -1,4 +1,4 @@
-//! What the campaign family takes and gives. What a campaign takes is [`CampaignSettings`].
+//! Request and response bodies of the campaign family. The settings of a campaign are [`CampaignSettings`].
 
 use campaigns::{
     campaign::{Campaign, CampaignSettings, CampaignStatus, Channel, Send, SendReason, SendStatus},
@@ -14,15 +14,17 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+/// Campaign with its settings and state.
 #[derive(Serialize, ToSchema)]
 pub struct CampaignView {
     pub id: CampaignId,
     #[serde(flatten)]
     pub settings: CampaignSettings,
     pub status: CampaignStatus,
-    /// Being deleted: nothing of it is sent.
+    /// True while the campaign is being deleted. No more messages of the campaign are sent.
     pub deleting: bool,
     pub created_at: Timestamp,
+    /// Time of the first activation; `null` for a draft.
     #[schema(required)]
     pub activated_at: Option<Timestamp>,
     pub updated_at: Timestamp,
@@ -35,20 +37,25 @@ impl From<Campaign> for CampaignView {
     }
 }
 
-/// What became of the messages; up to a second behind. `audience` are all, and each is open, refused, or sent.
+/// Numbers of messages of a campaign, without test messages. The numbers lag behind a change by up to one second.
+/// `audience` is the sum of `open`, `refused` and `sent`.
 #[derive(Serialize, ToSchema)]
 pub struct CampaignCounts {
+    /// All messages of the campaign.
     pub audience: u64,
-    /// To be sent, or on the way.
+    /// Messages that wait to be sent, are being sent, or have an unknown outcome.
     pub open: u64,
-    /// Not sent, with a reason.
+    /// Messages that were not sent, for the `reason` of each.
     pub refused: u64,
-    /// The provider took them; some of them failed, some were delivered, some of those read.
+    /// Messages that the provider accepted, including those in `failed`, `delivered` and `read`.
     pub sent: u64,
+    /// Messages that the provider accepted and could not deliver.
     pub failed: u64,
+    /// Messages that were delivered, including those in `read`.
     pub delivered: u64,
+    /// Messages that the recipient read.
     pub read: u64,
-    /// Discount codes that they told.
+    /// Redeemed codes whose last message was one of this campaign.
     pub redeemed: u64,
 }
 
@@ -60,6 +67,7 @@ impl From<CampaignStats> for CampaignCounts {
     }
 }
 
+/// Campaign with the numbers of its messages.
 #[derive(Serialize, ToSchema)]
 pub struct CampaignWithCounts {
     #[serde(flatten)]
@@ -67,13 +75,15 @@ pub struct CampaignWithCounts {
     pub counts: CampaignCounts,
 }
 
+/// Request for a test message.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TestRequest {
-    /// Who gets the message, now: a customer of the campaign's program, for instance oneself.
+    /// Recipient of the message: a customer of the campaign's program, for example yourself.
     pub customer_id: CustomerId,
 }
 
+/// Message of a campaign to one customer.
 #[derive(Serialize, ToSchema)]
 pub struct SendView {
     pub id: SendId,
@@ -81,20 +91,21 @@ pub struct SendView {
     pub customer_id: CustomerId,
     pub channel: Channel,
     pub status: SendStatus,
-    /// Asked for by hand.
+    /// True for a test message.
     pub test: bool,
+    /// Reason why the message was not sent or not delivered.
     #[schema(required)]
     pub reason: Option<SendReason>,
-    /// The provider's code of an error.
+    /// Error code of the provider.
     #[schema(required)]
     pub provider_code: Option<u32>,
-    /// The provider's id of the message.
+    /// Id of the message at the provider.
     #[schema(required)]
     pub provider_id: Option<String>,
-    /// The claim of the code that it told.
+    /// Claim of the code in the message.
     #[schema(required)]
     pub claim_id: Option<ClaimId>,
-    /// When it is looked at again.
+    /// Time of the next step: a deferred message is sent, or a message with an unknown outcome is given up.
     #[schema(required)]
     pub due_at: Option<Timestamp>,
     pub created_at: Timestamp,
@@ -126,23 +137,26 @@ impl From<Send> for SendView {
     }
 }
 
+/// Twilio account that sends an account's messages.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TwilioRequest {
-    /// `AC` and 32 hexadecimal digits.
+    /// Account SID: `AC` and 32 hexadecimal digits.
     pub account_sid: String,
-    /// Of 32 hexadecimal digits. Never shown again.
+    /// Auth token: 32 hexadecimal digits. The API never returns the token.
     pub auth_token: String,
-    /// Who sends over WhatsApp.
+    /// Phone number that sends WhatsApp messages. Required to activate a WhatsApp campaign.
     #[serde(default)]
     pub whatsapp_sender: Option<Phone>,
+    /// Phone number that sends SMS. Required to activate an SMS campaign.
     #[serde(default)]
     pub sms_sender: Option<Phone>,
-    /// Replies that stop messages besides those that always do; none when left out.
+    /// Further replies that withdraw the customer's consent, besides the built-in stop words. The default is none.
     #[serde(default)]
     pub stop_words: StopWords,
 }
 
+/// Twilio account, without its auth token.
 #[derive(Serialize, ToSchema)]
 pub struct TwilioView {
     pub account_sid: String,
@@ -151,7 +165,7 @@ pub struct TwilioView {
     #[schema(required)]
     pub sms_sender: Option<Phone>,
     pub stop_words: StopWords,
-    /// To be set in Twilio, for the senders' incoming messages.
+    /// URL to set in Twilio as the webhook for incoming messages of the senders.
     pub inbound_url: String,
     pub updated_at: Timestamp,
 }
@@ -172,15 +186,15 @@ impl TwilioView {
     }
 }
 
-/// What Twilio was told to call, and what it adds.
+/// Query of Twilio's status callback: the parameters of the callback URL, and `bodySHA256`, which Twilio adds.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct StatusQuery {
     pub account_id: AccountId,
     pub send_id: SendId,
-    /// Counts how often the message was put off before.
+    /// Number of times that the message was deferred by its provider before this attempt.
     pub attempt: u32,
-    /// Of a body that is no form.
+    /// SHA-256 hash of a body that is not a form.
     #[serde(rename = "bodySHA256")]
     pub body_sha256: Option<String>,
 }
@@ -189,7 +203,7 @@ pub struct StatusQuery {
 #[into_params(parameter_in = Query)]
 pub struct InboundQuery {
     pub account_id: AccountId,
-    /// Of a body that is no form.
+    /// SHA-256 hash of a body that is not a form.
     #[serde(rename = "bodySHA256")]
     pub body_sha256: Option<String>,
 }
@@ -197,10 +211,13 @@ pub struct InboundQuery {
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct OptOutQuery {
+    /// Token from the link in the mail.
     pub token: Option<String>,
 }
 
+/// Body of an unsubscription, for callers that don't pass the token in the query.
 #[derive(Default, Deserialize, ToSchema)]
 pub struct OptOutRequest {
+    /// Token from the link in the mail.
     pub token: Option<String>,
 }

@@ -1,7 +1,7 @@
-//! What providers and recipients say: statuses, replies, and who wants no more mail.
+//! Callbacks of providers and recipients: delivery statuses, replies, unsubscriptions.
 //!
-//! Twilio signs what it sends, over the URL that it was told and the parameters. A status may come late, twice,
-//! or before an earlier one: the furthest stands.
+//! Twilio signs its requests. The signature covers the callback URL exactly as Twilio was given it, and the
+//! parameters. A status may arrive late, twice or out of order: the most advanced status of a message wins.
 
 use std::collections::BTreeMap;
 
@@ -28,15 +28,17 @@ use stamps::customers;
 
 use crate::dto::{InboundQuery, OptOutQuery, OptOutRequest, StatusQuery};
 
-/// How long a sender rests when its channel says that there were too many.
+/// Time for which a sender sends nothing after its channel rejected a message because there were too many.
 const REST: SignedDuration = SignedDuration::from_secs(30);
-/// How often a message is sent anew that the channel did not take because there were too many.
+/// Maximum number of times that a message is deferred because its channel rejected it as one too many. The next such
+/// rejection makes the message fail.
 const PUT_OFF: u32 = 10;
 
-/// The parameters of a request that Twilio signed for this URL.
+/// Verifies Twilio's signature of a request to this URL. Returns the account and the parameters of the request.
 ///
 /// # Errors
-/// [`problems::SIGNATURE_INVALID`], whatever is wrong, also when there is no such account.
+/// [`problems::SIGNATURE_INVALID`] if the signature is missing or wrong, or the account does not exist.
+/// [`problems::MALFORMED_JSON`] if a signed body is neither a form nor a JSON object of strings.
 async fn signed(
     app: &App,
     account: &AccountId,
@@ -66,13 +68,17 @@ async fn signed(
     }
     let parameters = match is_form {
         true => parameters.into_iter().collect(),
-        false => serde_json::from_slice(body)
-            .map_err(|_| Problem::because(problems::MALFORMED_JSON, "The body is no object of strings."))?,
+        false => serde_json::from_slice(body).map_err(|_| {
+            Problem::because(problems::MALFORMED_JSON, "The body is not an object of strings.")
+        })?,
     };
     Ok((account, parameters))
 }
 
-/// Takes in what became of a message.
+/// Receives the delivery status of a message from Twilio.
+///
+/// Only Twilio calls this route. A status that reports an opt-out also withdraws the consent of the message's
+/// customer. An outdated status is ignored.
 #[utoipa::path(post, path = "/api/v1/providers/twilio/status", tag = "campaign", params(StatusQuery),
     request_body(content = String, content_type = "application/x-www-form-urlencoded"),
     responses((status = NO_CONTENT)))]
@@ -87,10 +93,10 @@ pub async fn status(
     let (account, said) = signed(&app, &query.account_id, &url, hash, &headers, &body).await?;
     let text = |name: &str| said.get(name).map(String::as_str).unwrap_or_default();
     let code: Option<u32> = text("ErrorCode").parse().ok();
-    // First what the customer wants, whatever is known of the message.
+    // An opt-out is recorded first, because it counts even if the message is unknown.
     if code.map(SendReason::of_provider) == Some(SendReason::OptedOut) {
         let customers = match own_send(&app, &query).await? {
-            // The callback's URL names the message: no number is needed.
+            // The callback's URL names the message, so the customer is known without a phone number.
             Some(send) => vec![send.customer_id],
             None => {
                 customers::by_phone_of(&app.table, &account.account_id, &number("To", text("To"))?).await?
@@ -106,12 +112,13 @@ pub async fn status(
         "delivered" => SendStatus::Delivered,
         "read" => SendStatus::Read,
         "failed" | "undelivered" => SendStatus::Failed,
-        // It was taken, which is no news, or is something that we don't know.
+        // Other statuses are ignored: the acceptance of the message is known already, and the rest has no meaning
+        // here.
         _ => return Ok(StatusCode::NO_CONTENT),
     };
     let told = Told { status, code, sid: text("MessageSid"), from: text("From"), account: &account };
     retried(|| async {
-        // Of an attempt before the last one nothing is wanted any more.
+        // A status of an earlier attempt is ignored.
         let current = own_send(&app, &query).await?.filter(|send| send.put_off == query.attempt);
         let Some(send) = current else {
             return Ok(StatusCode::NO_CONTENT);
@@ -125,13 +132,13 @@ pub async fn status(
     .map_err(Problem::or_unavailable)
 }
 
-/// The message that a callback names, if it is the account's.
+/// Reads the message that a callback names; `None` if the message does not belong to the account.
 async fn own_send(app: &App, query: &StatusQuery) -> Result<Option<Send>, Problem> {
     let found = sends::read(&app.table, &query.send_id).await?.map(|found| found.send);
     Ok(found.filter(|send| send.account_id == query.account_id))
 }
 
-/// What a provider says of a message.
+/// Status of a message, as Twilio reports it.
 struct Told<'a> {
     status: SendStatus,
     code: Option<u32>,
@@ -141,11 +148,11 @@ struct Told<'a> {
 }
 
 impl Told<'_> {
-    /// `false` when the message has changed meanwhile.
+    /// Writes the reported status to the message. Returns `false` if the message has changed since it was read.
     async fn note(&self, app: &App, send: &Send) -> Result<bool, Problem> {
         let now = app.now();
         let under_way = matches!(send.status, SendStatus::Sending | SendStatus::Unknown | SendStatus::Sent);
-        // The channel did not let it through, as there were too many: later, it may.
+        // 63018: the channel rejected the message because there were too many. The message is deferred.
         if self.status == SendStatus::Failed
             && self.code == Some(63018)
             && under_way
@@ -176,12 +183,13 @@ impl Told<'_> {
             sent_at: send.sent_at.or(Some(now)),
             ..send.now(later, now)
         };
-        // A message that was given up has no cap any more. The customer has got it after all, unless erased by now.
+        // A message that was given up has given back its cap. The message reached the customer after all, so it takes
+        // the cap again, unless the customer has been erased.
         let given_up = send.status == SendStatus::Refused && !failed && !send.test;
         if given_up && customers::account_of(&app.table, &send.customer_id).await?.is_some() {
             return Ok(sends::regain(&app.table, &after, now).await?);
         }
-        // What was not delivered is no reason to leave the customer alone.
+        // A message that was not delivered gives back its cap, so that other campaigns may send to the customer.
         let cap = if failed { sends::cap_of(&app.table, send).await? } else { None };
         Ok(sends::give_back(&app.table, &after, cap.as_ref()).await?)
     }
@@ -189,13 +197,14 @@ impl Told<'_> {
 
 const WHATSAPP: &str = "whatsapp:";
 
-/// The number of the address in this parameter; the address may name its channel.
+/// Returns the phone number of the address in this parameter. The address may begin with its channel (`whatsapp:`).
 fn number(parameter: &'static str, address: &str) -> Result<Phone, Problem> {
     let number = address.strip_prefix(WHATSAPP).unwrap_or(address).to_owned();
     Phone::try_from(number).map_err(|invalid| Problem::invalid(parameter, &invalid))
 }
 
-/// A sender's address in the form in which the account sends from it: its turns are counted by that.
+/// Returns a sender's address in the form that the account has stored, because the sender's turns are counted under
+/// that form.
 fn sender(account: &TwilioAccount, address: &str) -> String {
     let (prefix, own) = match address.starts_with(WHATSAPP) {
         true => (WHATSAPP, account.whatsapp_sender.as_ref()),
@@ -206,7 +215,10 @@ fn sender(account: &TwilioAccount, address: &str) -> String {
     own.map_or_else(|| address.to_owned(), |own| format!("{prefix}{}", own.as_str()))
 }
 
-/// Takes in a reply: STOP and START change the customer's consent.
+/// Receives a customer's reply from Twilio.
+///
+/// Only Twilio calls this route. A reply such as STOP withdraws the consent of the customer with this phone number; a
+/// reply such as START grants it. Other replies are ignored.
 #[utoipa::path(post, path = "/api/v1/providers/twilio/inbound", tag = "campaign", params(InboundQuery),
     request_body(content = String, content_type = "application/x-www-form-urlencoded"),
     responses((status = OK, body = String, content_type = "application/xml")))]
@@ -216,7 +228,7 @@ pub async fn inbound(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<([(header::HeaderName, &'static str); 1], &'static str), Problem> {
-    // TwiML that says nothing.
+    // Empty TwiML: Twilio sends no answer to the customer.
     let silence = ([(header::CONTENT_TYPE, "application/xml")], "<Response/>");
     let url = inbound_callback(app.public_url(), &query.account_id);
     let hash = query.body_sha256.as_deref();
@@ -232,7 +244,8 @@ pub async fn inbound(
     Ok(silence)
 }
 
-/// The request that a reply makes, by Twilio's own word, or by the text or the button that the customer chose.
+/// Returns the request of a reply. Twilio's `OptOutType` decides, if present; otherwise the button that the customer
+/// pressed, or the text.
 fn keyword(said: &BTreeMap<String, String>, own: &StopWords) -> Option<Keyword> {
     let text = |name: &str| said.get(name).map(String::as_str).unwrap_or_default();
     match text("OptOutType") {
@@ -244,7 +257,10 @@ fn keyword(said: &BTreeMap<String, String>, own: &StopWords) -> Option<Keyword> 
     [Keyword::Stop, Keyword::Start].into_iter().find(|keyword| said.contains(&Some(*keyword)))
 }
 
-/// Stops all messages of campaigns to whoever holds the token of a mail (RFC 8058); again, if they are stopped.
+/// Withdraws a customer's consent to campaign messages.
+///
+/// The token from a campaign mail identifies the customer. Pass the token in the query (one-click unsubscription, RFC
+/// 8058), or in the body. The request can be repeated.
 #[utoipa::path(post, path = "/api/v1/customers/unsubscribe", tag = "campaign", params(OptOutQuery),
     request_body = OptOutRequest, responses((status = NO_CONTENT)))]
 pub async fn unsubscribe(
@@ -254,7 +270,7 @@ pub async fn unsubscribe(
 ) -> Result<StatusCode, Problem> {
     let token = match query.token {
         Some(token) => Some(token),
-        // A mail program posts a form, whose token is in the URL.
+        // A mail program posts a form and has the token in the URL, so only other callers send JSON.
         None => api::Json::<OptOutRequest>::from_request(request, &()).await?.0.token,
     };
     let token = token.ok_or_else(|| Problem::field("token", "is missing"))?;

@@ -1,7 +1,8 @@
-//! The campaign family: message campaigns, what became of their messages, and what providers say of them.
+//! Campaign family: campaigns, their messages, the Twilio account, and callbacks of Twilio.
 //!
-//! Settings and states are changed here; the campaign scheduler makes the messages, the message sender sends
-//! them. Twilio's callbacks carry a signature instead of a key, which their handler verifies.
+//! The function changes settings and states. The campaign scheduler creates the messages, and the message sender
+//! sends them. Callbacks of Twilio carry a signature instead of a key; the handler of the callback verifies the
+//! signature.
 //!
 //! Access patterns: `campaign.*`, `send.*`, `twilio.*`, `customer.consent`, `customer.by-phone`, `event.list`.
 
@@ -16,8 +17,10 @@ use axum::Router;
 
 pub use routes::routes;
 
+/// Builds the router of the campaign family.
+///
 /// # Errors
-/// When a variable is missing.
+/// When an environment variable is missing.
 pub fn app(env: &aws::Env) -> Result<Router, StartError> {
     Ok(routes().into_router(App::from_env(env)?))
 }

@@ -1,4 +1,4 @@
-//! The account at Twilio that an account's messages go through.
+//! Routes of the Twilio account through which an account's messages are sent.
 
 use accounts::entities::AuditEntry;
 use api::{App, Json, Principal, Problem, problems, retried};
@@ -7,16 +7,18 @@ use campaigns::{entities::TwilioAccount, twilio::AuthToken, twilio_accounts};
 
 use crate::dto::{TwilioRequest, TwilioView};
 
-/// The account at Twilio, without its token.
+/// Returns the Twilio account, without its auth token.
 #[utoipa::path(get, path = "/api/v1/providers/twilio", tag = "campaign",
     responses((status = OK, body = TwilioView)))]
 pub async fn get(State(app): State<App>, principal: Principal) -> Result<axum::Json<TwilioView>, Problem> {
     let found = twilio_accounts::read(&app.table, &principal.account_id).await?;
-    let found = found.ok_or_else(|| Problem::because(problems::NOT_FOUND, "No account at Twilio is set."))?;
+    let found = found.ok_or_else(|| Problem::because(problems::NOT_FOUND, "No Twilio account is set."))?;
     Ok(axum::Json(TwilioView::of(found, app.public_url())))
 }
 
-/// Sets the account at Twilio, and who sends.
+/// Sets the Twilio account and its senders.
+///
+/// The settings replace those of a Twilio account that was set before.
 #[utoipa::path(put, path = "/api/v1/providers/twilio", tag = "campaign", request_body = TwilioRequest,
     responses((status = OK, body = TwilioView)))]
 pub async fn put(
@@ -50,11 +52,11 @@ pub async fn put(
     .await
 }
 
-/// Forgets the account at Twilio: nothing more is sent through it.
+/// Removes the Twilio account. No more messages are sent through it.
 #[utoipa::path(delete, path = "/api/v1/providers/twilio", tag = "campaign", responses((status = NO_CONTENT)))]
 pub async fn delete(State(app): State<App>, principal: Principal) -> Result<StatusCode, Problem> {
     let Some(old) = twilio_accounts::read(&app.table, &principal.account_id).await? else {
-        return Err(Problem::because(problems::NOT_FOUND, "No account at Twilio is set."));
+        return Err(Problem::because(problems::NOT_FOUND, "No Twilio account is set."));
     };
     twilio_accounts::forget(&old, &audit(&app, &principal, "twilio.forgotten")).apply(&app.table).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -7,7 +7,7 @@ use crate::{campaigns, hooks, providers};
 const READ: Access = Access::Secret(::campaigns::CAMPAIGNS.read());
 const WRITE: Access = Access::Secret(::campaigns::CAMPAIGNS.write());
 
-/// Everything that this function answers.
+/// Returns all routes of this function.
 pub fn routes() -> Routes {
     Routes::new()
         .route(WRITE, routes!(campaigns::create))

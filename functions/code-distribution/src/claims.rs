@@ -1,8 +1,8 @@
-//! Codes given to people.
+//! Routes of claims and reservations.
 //!
-//! One code a user and pool: asking again gives the same one. Answers are kept without the
-//! code, and get it when they are sent. A reservation holds a code without showing it; what
-//! was only held may go to somebody else.
+//! A user gets at most one code per pool: a repeated claim returns the same code. Answers are stored for replays
+//! without the code; [`with_code`] adds the code when an answer is sent. A reservation holds a code without revealing
+//! it. When a reservation is released or expires, another user can get its code.
 
 use api::{
     App, Client, Committed, PathId, Post, Principal, Problem, Query, created, existing, problems,
@@ -32,8 +32,9 @@ use crate::{
     dto::{AvailabilityQuery, AvailabilityView, ClaimRequest, ClaimView, Reserve},
 };
 
-/// How long a claimer who keeps losing to others goes on. Each loss is somebody else's gain,
-/// so that it takes very many people at very few codes to come to that.
+/// Longest time for which a claim is retried while other claims take the chosen codes first. After that, the claim is
+/// refused with 503. Each lost race is another user's successful claim, so the limit is reached only if very many
+/// users compete for very few codes.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(5);
 
 async fn counter(app: &App, principal: &Principal, id: &CodePoolId) -> Result<Counter, Problem> {
@@ -58,7 +59,7 @@ fn closed_problem(closed: Closed) -> Problem {
     }
 }
 
-/// Refuses a page where the pool's owner lets only servers claim.
+/// Refuses a publishable key if only servers may claim from the pool.
 fn require_claimer(pool: &CodePool, principal: &Principal) -> Result<(), Problem> {
     match pool.settings.claims {
         ClaimPolicy::ServerOnly if principal.is_publishable() => {
@@ -68,7 +69,8 @@ fn require_claimer(pool: &CodePool, principal: &Principal) -> Result<(), Problem
     }
 }
 
-/// Refuses a page that asks for what a server claimed or reserved: a page names whatever user it likes.
+/// Refuses a publishable key on a claim or reservation that a server made. A page can name any user, so it must not
+/// get the codes of a server's users.
 fn require_own_kind(claim: &Claim, principal: &Principal) -> Result<(), Problem> {
     if claim.by_server && principal.is_publishable() {
         return Err(of_server());
@@ -80,7 +82,10 @@ fn of_server() -> Problem {
     Problem::because(problems::SERVER_ONLY, "A server claimed or reserved this user's code.")
 }
 
-/// Whether there is a code to be had. Never gives one: links are followed by machines, too.
+/// Checks whether a code of the pool is available for a platform.
+///
+/// The request issues no code, because link scanners and crawlers send `GET` requests, too. The answer may be cached
+/// for 5 seconds.
 #[utoipa::path(get, path = "/api/v1/distribute/{id}", tag = "code-distribution",
     params(("id" = CodePoolId, Path), AvailabilityQuery), responses((status = OK, body = AvailabilityView)))]
 pub async fn availability(
@@ -110,10 +115,10 @@ pub async fn availability(
     Ok((cache, axum::Json(view)).into_response())
 }
 
-/// Gives a user a code of the pool, or holds one with `reserve`.
+/// Issues a code of the pool to a user, or reserves one with `reserve`.
 ///
-/// 201: a code, or a reservation. 200: what the user has already. Asking without
-/// `reserve` while one is reserved confirms it.
+/// Returns 201 for a new claim or reservation. Returns 200 if the user already has one in this pool, with the same
+/// code. A request without `reserve` confirms the reservation that the user holds.
 #[utoipa::path(post, path = "/api/v1/distribute/{id}", tag = "code-distribution",
     params(("id" = CodePoolId, Path)), request_body = ClaimRequest,
     responses((status = CREATED, body = ClaimView), (status = OK, body = ClaimView)))]
@@ -131,7 +136,7 @@ pub async fn claim(
     require_claimer(&counter.pool, &principal)?;
     let platform = platform_of(&counter.pool, post.body.platform);
     let request = platform.map(|platform| request(&principal, &post.body, &counter, platform));
-    // What there is for the user is looked for while the request is counted.
+    // The table is searched for the user's claim and for a code while the request is counted against its rate limit.
     let sought = match (&request, &answered) {
         (Ok(request), Ok(None)) => Some(claiming::look(&app.table, &counter, request, 1, app.now())),
         _ => None,
@@ -147,7 +152,8 @@ pub async fn claim(
     Ok(rate_limited(no_store(respond(answer)), verdict))
 }
 
-/// A server that claims on behalf of people has one address for all of them.
+/// Counts a request with a publishable key against the rate limit of its IP address. Requests of servers are not
+/// counted, because a server sends the requests of all its users from one address.
 async fn limit(
     app: &App,
     principal: &Principal,
@@ -162,7 +168,7 @@ async fn limit(
     app.limit(&principal.account_id, "claim", &caller, limit).await.map(Some)
 }
 
-/// An answer about a claim, without the code, and the claim unless it was made before.
+/// Answer about a claim, without the code, and the claim. The claim is `None` if the answer is a replay.
 type Allotment = (Answer, Option<Claim>);
 
 fn allotment(committed: Committed, answer: Answer, claim: Claim) -> Allotment {
@@ -172,7 +178,8 @@ fn allotment(committed: Committed, answer: Answer, claim: Claim) -> Allotment {
     }
 }
 
-/// Makes the claim that is offered, or another one when somebody else was faster.
+/// Writes the claim that is offered. If another request takes the code first, searches for another code and retries
+/// for up to [`PATIENCE`].
 async fn allot(
     app: &App,
     principal: &Principal,
@@ -211,7 +218,7 @@ async fn allot(
         };
         match post.commit(app, writes, &answer).await {
             Ok(committed) => return Ok(allotment(committed, answer, claim)),
-            // Somebody else took the code, or this user asked twice at once.
+            // Another request took the code, or a second request of the same user changed the claim.
             Err(problem) if problem.is(claims::is_lost) => table::back_off(attempt).await,
             Err(problem) => return Err(problem.into()),
         }
@@ -238,20 +245,21 @@ fn request(
     }
 }
 
-/// How long a reservation holds; `None` for a claim.
+/// Returns the duration of a reservation; `None` for a claim.
 fn hold(counter: &Counter, principal: &Principal, reserve: Reserve) -> Option<SignedDuration> {
     let usual = counter.pool.settings.reservation_seconds.get();
     let seconds = match reserve {
         Reserve::No => return None,
         Reserve::Yes => usual,
-        // A page holds no longer than the pool's owner would.
+        // A page can't reserve for longer than the pool's `reservation_seconds`.
         Reserve::For(seconds) if principal.is_publishable() => seconds.get().min(usual),
         Reserve::For(seconds) => seconds.get(),
     };
     Some(SignedDuration::from_secs(i64::from(seconds)))
 }
 
-/// What was reserved was promised: a pause does not take it back.
+/// Refuses a confirmation if the pool has ended or expired. A paused pool still allows confirmations, because the
+/// reservation was promised before the pause.
 fn require_promised(pool: &CodePool, now: Timestamp) -> Result<(), Problem> {
     match pool.closed(now) {
         None | Some(Closed::Paused) => Ok(()),
@@ -274,7 +282,7 @@ async fn own(app: &App, principal: &Principal, id: &ClaimId) -> Result<Claim, Pr
     existing(found, "claim")
 }
 
-/// Adds the code, which is not kept with answers, for its claimer to see.
+/// Adds the full code to an answer about a claimed code. Stored answers don't contain the code.
 async fn with_code(
     app: &App,
     bucket: &Bucket,
@@ -293,7 +301,7 @@ async fn with_code(
     Ok(Answer { body: serde_json::to_string(&view)?, ..answer })
 }
 
-/// A claim, with its code masked.
+/// Returns a claim, with its code masked.
 #[utoipa::path(get, path = "/api/v1/claims/{id}", tag = "code-distribution",
     params(("id" = ClaimId, Path)), responses((status = OK, body = ClaimView)))]
 pub async fn get(
@@ -304,7 +312,9 @@ pub async fn get(
     Ok(axum::Json(ClaimView::masked(&own(&app, &principal, &id).await?)))
 }
 
-/// Makes a reservation a claim, and shows the code. Again, if it was done before.
+/// Confirms a reservation and returns its code.
+///
+/// A confirmation can be repeated: it returns the same code. An expired or released reservation is refused (409).
 #[utoipa::path(post, path = "/api/v1/claims/{id}/confirm", tag = "code-distribution",
     params(("id" = ClaimId, Path)), responses((status = OK, body = ClaimView)))]
 pub async fn confirm(
@@ -321,7 +331,9 @@ pub async fn confirm(
     Ok(no_store(respond(with_code(&app, &bucket, &principal, answer, claim).await?)))
 }
 
-/// Gives a reserved code back.
+/// Releases a reservation, so that other users can get its code.
+///
+/// A release can be repeated. A confirmed claim can't be released (409).
 #[utoipa::path(post, path = "/api/v1/claims/{id}/release", tag = "code-distribution",
     params(("id" = ClaimId, Path)), responses((status = OK, body = ClaimView)))]
 pub async fn release(
@@ -366,7 +378,7 @@ async fn settle(
             (ClaimStatus::Released, Settlement::Confirm) => {
                 return Err(Problem::because(
                     codes::problems::RESERVATION_LAPSED,
-                    "The reservation was given back.",
+                    "The reservation was released.",
                 ));
             }
             (ClaimStatus::Reserved, _) if !claim.is_current(now) => {

@@ -1,4 +1,4 @@
-//! Codes as their owner sees them: masked, unless one is revealed.
+//! Routes of codes for the account that owns them. Codes are masked, except in a reveal.
 
 use accounts::entities::AuditEntry;
 use api::{App, List, PageQuery, PathId, Post, Principal, Problem, Query, existing, respond, retried};
@@ -23,7 +23,7 @@ use crate::{
     pools,
 };
 
-/// A pool's codes, masked, in no order that means anything.
+/// Lists the codes of a pool, masked, in an arbitrary order.
 #[utoipa::path(get, path = "/api/v1/code-pools/{id}/codes", tag = "code-distribution",
     params(("id" = CodePoolId, Path), PageQuery), responses((status = OK, body = List<CodeView>)))]
 pub async fn list(
@@ -43,7 +43,7 @@ async fn own(app: &App, account: &AccountId, id: &CodeId) -> Result<Placed, Prob
     existing(found, "code")
 }
 
-/// One code, masked.
+/// Returns one code, masked.
 #[utoipa::path(get, path = "/api/v1/codes/{id}", tag = "code-distribution",
     params(("id" = CodeId, Path)), responses((status = OK, body = CodeView)))]
 pub async fn get(
@@ -55,7 +55,7 @@ pub async fn get(
     Ok(axum::Json(CodeView::of(code, stock.as_ref(), app.now())))
 }
 
-/// The text of a code, wherever it lies.
+/// Returns the text of a code: from the item, or from the file in the bucket to which the code was archived.
 pub async fn text_of(
     bucket: &Bucket,
     text: Option<&PromoCode>,
@@ -74,7 +74,9 @@ pub async fn text_of(
     }
 }
 
-/// Shows a code in full. The audit log keeps who was shown it.
+/// Reveals a code in full.
+///
+/// The audit log records the caller and the code's id.
 #[utoipa::path(post, path = "/api/v1/codes/{id}/reveal", tag = "code-distribution",
     params(("id" = CodeId, Path)), responses((status = OK, body = RevealedCode)))]
 pub async fn reveal(
@@ -89,7 +91,7 @@ pub async fn reveal(
     let text = text_of(&bucket, code.code.as_ref(), code.archived.as_ref()).await?;
     if !answered {
         let audit = audit(&app, &principal, "code.revealed", &code);
-        // The text itself is not kept with the answer.
+        // The answer stored for replays does not contain the code.
         let kept = Answer { status: StatusCode::OK.as_u16(), body: "{}".to_owned(), location: None };
         post.commit(&app, codes::reveal(&audit), &kept).await?;
     }
@@ -101,7 +103,9 @@ fn audit(app: &App, principal: &Principal, action: &str, code: &Code) -> AuditEn
     AuditEntry::new(&principal.account_id, &principal.id, action, code.id.as_str(), app.now())
 }
 
-/// Marks a claimed code as used, once.
+/// Marks a claimed code as redeemed.
+///
+/// A code can be redeemed once. A code that is not claimed, or is already redeemed, is refused (409).
 #[utoipa::path(post, path = "/api/v1/codes/{id}/redeem", tag = "code-distribution",
     params(("id" = CodeId, Path)), responses((status = OK, body = CodeView)))]
 pub async fn redeem(
@@ -119,7 +123,7 @@ pub async fn redeem(
         match CodeStatus::of(&code, stock.as_ref(), now) {
             CodeStatus::Claimed => {}
             CodeStatus::Redeemed => {
-                // Perhaps by this very request, sent twice at once.
+                // The same request may have been sent twice at the same time: return the answer of the other one.
                 let before = post.answered(&app).await?;
                 return before.map(respond).ok_or_else(|| codes::problems::CODE_REDEEMED.into());
             }

@@ -1,4 +1,4 @@
-//! What the code family takes and gives. What a pool takes is [`CodePoolSettings`].
+//! Request and response bodies of the code family. The settings of a pool are [`CodePoolSettings`].
 
 use std::collections::BTreeMap;
 
@@ -16,12 +16,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+/// Code pool with its settings.
 #[derive(Serialize, ToSchema)]
 pub struct CodePoolView {
     pub id: CodePoolId,
     #[serde(flatten)]
     pub settings: CodePoolSettings,
-    /// Being deleted: it gives nothing and takes nothing.
+    /// True while the pool is being deleted. The pool then issues no codes and accepts no imports.
     pub deleting: bool,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
@@ -34,13 +35,13 @@ impl From<CodePool> for CodePoolView {
     }
 }
 
-/// How many codes there are; up to a second behind.
+/// Numbers of codes of a pool. The numbers lag behind a change by up to one second.
 #[derive(Serialize, ToSchema)]
 pub struct CodePoolCountsView {
     pub imported: u64,
     pub claimed: u64,
     pub redeemed: u64,
-    /// Not claimed; among them those that are reserved at present, or have expired.
+    /// Codes that are not claimed, including codes that are reserved or expired.
     pub remaining: u64,
 }
 
@@ -52,6 +53,7 @@ impl From<CodePoolStats> for CodePoolCountsView {
     }
 }
 
+/// Code pool with its numbers of codes.
 #[derive(Serialize, ToSchema)]
 pub struct CodePoolWithCounts {
     #[serde(flatten)]
@@ -59,7 +61,7 @@ pub struct CodePoolWithCounts {
     pub counts: CodePoolCountsView,
 }
 
-/// Whether there is a code to be had; asking gives none away.
+/// Availability of codes for one platform. Reading it issues no code.
 #[derive(Serialize, ToSchema)]
 pub struct AvailabilityView {
     pub pool_id: CodePoolId,
@@ -67,23 +69,24 @@ pub struct AvailabilityView {
     pub status: CodePoolStatus,
     pub platform: Platform,
     pub expires_at: Option<Timestamp>,
+    /// True if a code for `platform` can be claimed now.
     pub available: bool,
 }
 
 #[derive(Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct AvailabilityQuery {
-    /// What the code is wanted for; the pool's platform when left out.
+    /// Platform on which the code will be redeemed. The default is the pool's platform.
     pub platform: Option<Platform>,
 }
 
-/// A reservation instead of a claim: `true`, or for how many seconds.
+/// Value of `reserve`: `false` claims the code; `true` or a number of seconds reserves it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "serde_json::Value")]
 pub enum Reserve {
     #[default]
     No,
-    /// For as long as the pool says.
+    /// For the pool's `reservation_seconds`.
     Yes,
     For(ReservationSeconds),
 }
@@ -104,42 +107,45 @@ impl TryFrom<serde_json::Value> for Reserve {
     }
 }
 
+/// Request for a code of a pool.
 #[derive(Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClaimRequest {
-    /// Whom the code is for: one code a user, however often it is asked for. An address
-    /// is the same user in all its spellings.
+    /// Your identifier of the user. A user gets one code per pool; repeated claims return the same code. Email
+    /// addresses are normalised: all spellings of one mailbox are the same user.
     pub user: Claimer,
-    /// What the code is wanted for; the pool's platform when left out.
+    /// Platform on which the code will be redeemed. The default is the pool's platform.
     pub platform: Option<Platform>,
-    /// What the device is recognised by; kept as a pseudonym, for review.
+    /// Identifier of the user's device, for fraud review. Only a pseudonym of it is stored.
     pub fingerprint: Option<Fingerprint>,
-    /// `true`, or a number of seconds (1–86,400): hold a code instead of claiming it.
+    /// Reserves a code instead of claiming it: `true` for the pool's `reservation_seconds`, or a number of seconds
+    /// (1–86,400). With a publishable key, the pool's `reservation_seconds` is the maximum.
     #[serde(default)]
     #[schema(value_type = Option<serde_json::Value>)]
     pub reserve: Reserve,
 }
 
-/// What a user has of a pool.
+/// Claim or reservation of one user in one pool.
 #[derive(Serialize, Deserialize, ToSchema)]
 pub struct ClaimView {
     pub claim_id: ClaimId,
     pub status: ClaimStatus,
-    /// Shown to its claimer; `null` while it is only reserved.
+    /// Full code, in the answer to a claim or a confirmation. `null` while the code is only reserved, and in all
+    /// other answers.
     #[schema(required)]
     pub code: Option<PromoCode>,
     pub masked_code: String,
     pub platform: Platform,
-    /// Until when the code can be redeemed; `null` when it doesn't expire.
+    /// Time at which the code expires; `null` if the code never expires.
     #[schema(required)]
     pub expires_at: Option<Timestamp>,
-    /// Until when the reservation has to be confirmed; `null` once it is.
+    /// Time until which the reservation can be confirmed; `null` if `status` is not `reserved`.
     #[schema(required)]
     pub reserved_until: Option<Timestamp>,
 }
 
 impl ClaimView {
-    /// Without the code.
+    /// Returns the view without the full code.
     pub fn masked(claim: &Claim) -> Self {
         let reserved = claim.reserved_until.filter(|_| claim.status == ClaimStatus::Reserved);
         Self {
@@ -154,6 +160,7 @@ impl ClaimView {
     }
 }
 
+/// State of a code. `expired`: the code expired before a user claimed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CodeStatus {
@@ -161,7 +168,7 @@ pub enum CodeStatus {
     Reserved,
     Claimed,
     Redeemed,
-    /// Nobody claimed it in time.
+    /// The code expired before a user claimed it.
     Expired,
 }
 
@@ -177,6 +184,7 @@ impl CodeStatus {
     }
 }
 
+/// Code of a pool, masked.
 #[derive(Serialize, ToSchema)]
 pub struct CodeView {
     pub id: CodeId,
@@ -186,8 +194,9 @@ pub struct CodeView {
     pub platform: Platform,
     pub expires_at: Option<Timestamp>,
     pub metadata: Metadata,
-    /// The import that brought it, and the line of its file.
+    /// Import that added the code.
     pub import_id: ImportId,
+    /// Line of the imported file on which the code's row begins.
     pub line: u64,
     pub redeemed_at: Option<Timestamp>,
 }
@@ -213,48 +222,54 @@ impl CodeView {
     }
 }
 
+/// Full code.
 #[derive(Serialize, ToSchema)]
 pub struct RevealedCode {
     pub id: CodeId,
     pub code: PromoCode,
 }
 
-/// Where to put the file.
+/// Announced import with the link that accepts its file.
 #[derive(Serialize, Deserialize, ToSchema)]
 pub struct UploadView {
     pub id: ImportId,
-    /// PUT the file here, with these headers.
+    /// Link that accepts the file. Send the file with `PUT` and with `headers`.
     #[schema(required)]
     pub upload_url: Option<String>,
+    /// Headers that the upload must have.
     pub headers: BTreeMap<String, String>,
-    /// Until when the link works.
+    /// Time at which the first link expires, 15 minutes after the announcement. A request that is repeated with the
+    /// same `Idempotency-Key` returns a new link, which is valid for another 15 minutes.
     pub expires_at: Timestamp,
 }
 
-/// How far an import is.
+/// Import of a file of codes, with its progress.
 #[derive(Serialize, ToSchema)]
 pub struct ImportView {
     pub id: ImportId,
     pub pool_id: CodePoolId,
     pub status: ImportStatus,
-    /// The file's key in the bucket.
+    /// Key of the file in the bucket.
     pub object: String,
-    /// Rows of the file, but for blank ones; `null` until it has been read through.
+    /// Rows of the file, without blank rows and repeated headers; `null` until the file is validated.
     #[schema(required)]
     pub rows: Option<u64>,
-    /// Good rows dealt with so far: added, or duplicates.
+    /// Valid rows processed so far: `added` and `duplicates` together.
     pub read: u64,
+    /// Codes added to the pool so far.
     pub added: u64,
-    /// Codes that the pool has, or ever had.
+    /// Rows whose code the pool already has or once had, also from an earlier row of the same file.
     pub duplicates: u64,
-    /// Rows that can't be loaded; the report says why.
+    /// Rows that can't be loaded. The report contains the reason for each of them.
     pub rejected: u64,
+    /// Valid rows processed per second since the import started, rounded to one decimal.
     pub rows_per_second: f64,
-    /// Why the import failed. Nothing was loaded then, unless the file was taken away meanwhile:
-    /// what was added before stays.
+    /// Reason why the import failed. An import that fails during validation adds no codes. An import that fails while
+    /// it loads rows (the file was deleted or replaced, or rows could not be stored) keeps the codes added before.
     #[schema(required)]
     pub failure: Option<String>,
-    /// A CSV of `line,column,reason`; `null` when there is nothing to report.
+    /// Link to the report, a CSV file with the columns `line`, `column` and `reason`, valid for 10 minutes. `null` in
+    /// lists, and if there is nothing to report.
     #[schema(required)]
     pub report_url: Option<String>,
     pub created_at: Timestamp,

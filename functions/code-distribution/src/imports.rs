@@ -1,4 +1,5 @@
-//! Imports: announced here, uploaded to the bucket, done by the code-import function.
+//! Routes of imports. This function announces an import; the caller uploads the file to the bucket; the code-import
+//! function loads the file.
 
 use std::collections::BTreeMap;
 
@@ -29,11 +30,15 @@ use crate::{
     pools::own,
 };
 
+/// Empty object: an import has no settings.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewImport {}
 
-/// Announces an import: PUT the CSV to `upload_url`, and it begins by itself.
+/// Announces an import of codes.
+///
+/// Upload the CSV file with a `PUT` to `upload_url`, which is valid for 15 minutes. The import starts automatically
+/// after the upload. A link imports one file: a further file is not loaded and appears as a failed import.
 #[utoipa::path(post, path = "/api/v1/code-pools/{id}/imports", tag = "code-distribution",
     params(("id" = CodePoolId, Path)), request_body = NewImport, responses((status = CREATED, body = UploadView)))]
 pub async fn announce(
@@ -72,12 +77,12 @@ pub async fn announce(
     Ok(rate_limited(respond(with_link(&bucket, &id, answer).await?), Some(verdict)))
 }
 
-/// The key under which the file of an announced import is expected.
+/// Returns the key in the bucket under which the file of an announced import is expected.
 fn object_of(pool: &CodePoolId, import: &ImportId) -> String {
     format!("imports/{pool}/{import}.csv")
 }
 
-/// Adds the link, which is a secret and is not kept, to the answer.
+/// Adds a new upload link to the answer. The stored answer does not contain the link, because the link is a secret.
 async fn with_link(bucket: &Bucket, pool: &CodePoolId, answer: Answer) -> Result<Answer, Problem> {
     let mut view: UploadView = serde_json::from_str(&answer.body)?;
     let link = bucket.upload_link(&object_of(pool, &view.id)).await.map_err(Problem::unexpected)?;
@@ -85,7 +90,9 @@ async fn with_link(bucket: &Bucket, pool: &CodePoolId, answer: Answer) -> Result
     Ok(Answer { body: serde_json::to_string(&view)?, ..answer })
 }
 
-/// The pool's imports, those of files copied into the bucket among them.
+/// Lists the imports of a code pool.
+///
+/// The list includes imports of files that were copied directly into the bucket. Announced imports come oldest first.
 #[utoipa::path(get, path = "/api/v1/code-pools/{id}/imports", tag = "code-distribution",
     params(("id" = CodePoolId, Path), PageQuery), responses((status = OK, body = List<ImportView>)))]
 pub async fn list(
@@ -99,7 +106,7 @@ pub async fn list(
     Ok(axum::Json(found.map(|import| ImportView::new(import, None)).into()))
 }
 
-/// How far an import is, and its report.
+/// Returns an import with its progress and the link to its report.
 #[utoipa::path(get, path = "/api/v1/code-pools/{id}/imports/{import_id}", tag = "code-distribution",
     params(("id" = CodePoolId, Path), ("import_id" = ImportId, Path)), responses((status = OK, body = ImportView)))]
 pub async fn get(

@@ -1,7 +1,8 @@
-//! The code family: pools of promo codes, imports into them, codes given to people.
+//! Code family: code pools, imports of codes, claims and reservations.
 //!
-//! A code is shown in full to whoever claimed it, and by an audited reveal; everywhere
-//! else it is masked. Nothing is ever given by a GET.
+//! A full code is returned in two cases only: to the caller that claims the code or confirms its reservation, and by
+//! a reveal, which is recorded in the audit log. Every other answer contains the masked code. A `GET` never issues a
+//! code.
 //!
 //! Access patterns: `pool.*`, `claim.*`, `code.*`, `import.*`, `event.list`.
 
@@ -18,8 +19,10 @@ use files::Bucket;
 
 pub use routes::routes;
 
+/// Builds the router of the code family.
+///
 /// # Errors
-/// When a variable is missing.
+/// When an environment variable is missing.
 pub fn app(env: &aws::Env) -> Result<Router, StartError> {
     let bucket = Bucket::from_env(env)?;
     Ok(routes().into_router(App::from_env(env)?).layer(axum::Extension(bucket)))

@@ -1,4 +1,4 @@
-//! Code pools themselves.
+//! Routes of code pools.
 
 use accounts::entities::AuditEntry;
 use api::{
@@ -22,13 +22,15 @@ use table::CommitError;
 
 use crate::dto::{CodePoolView, CodePoolWithCounts};
 
-/// A pool of the account: another account's does not exist.
+/// Reads a code pool of the account. A pool of another account is not found (404).
 pub async fn own(app: &App, account: &AccountId, id: &CodePoolId) -> Result<CodePool, Problem> {
     let found = code_pools::read(&app.table, account, id).await?;
     existing(found, "code pool")
 }
 
-/// Creates a code pool. A name is enough.
+/// Creates a code pool.
+///
+/// Only `name` is required.
 #[utoipa::path(post, path = "/api/v1/code-pools", tag = "code-distribution", request_body = CodePoolSettings,
     responses((status = CREATED, body = CodePoolView)))]
 pub async fn create(
@@ -48,7 +50,7 @@ pub async fn create(
     Ok((etag(rev), respond(committed.answer_or(answer))).into_response())
 }
 
-/// The account's code pools, oldest first.
+/// Lists the account's code pools, oldest first.
 #[utoipa::path(get, path = "/api/v1/code-pools", tag = "code-distribution", params(PageQuery),
     responses((status = OK, body = List<CodePoolView>)))]
 pub async fn list(
@@ -60,7 +62,7 @@ pub async fn list(
     Ok(axum::Json(found.map(CodePoolView::from).into()))
 }
 
-/// A code pool with its counts.
+/// Returns a code pool with its numbers of codes.
 #[utoipa::path(get, path = "/api/v1/code-pools/{id}", tag = "code-distribution",
     params(("id" = CodePoolId, Path)), responses((status = OK, body = CodePoolWithCounts)))]
 pub async fn get(
@@ -75,7 +77,9 @@ pub async fn get(
     Ok((etag(rev), axum::Json(view)).into_response())
 }
 
-/// Changes some settings (RFC 7396 merge patch).
+/// Changes settings of a code pool (RFC 7396 merge patch).
+///
+/// `platform` can't be changed, because the pool's codes were imported for it.
 #[utoipa::path(patch, path = "/api/v1/code-pools/{id}", tag = "code-distribution",
     params(("id" = CodePoolId, Path), ("If-Match" = String, Header)),
     request_body(content = Object, content_type = "application/merge-patch+json"),
@@ -94,7 +98,7 @@ pub async fn patch(
     }
     let settings: CodePoolSettings = merge_patch(&old.settings, &patch)?;
     if settings.platform != old.settings.platform {
-        return Err(Problem::field("platform", "stays as it was made: the codes are for it"));
+        return Err(Problem::field("platform", "can't be changed: the pool's codes were imported for it"));
     }
     let new = old.with_settings(settings, app.now());
     let audit = audit(&app, &principal, "code_pool.updated", &id);
@@ -109,8 +113,10 @@ fn audit(app: &App, principal: &Principal, action: &str, id: &CodePoolId) -> Aud
     AuditEntry::new(&principal.account_id, &principal.id, action, id.as_str(), app.now())
 }
 
-/// Deletes a code pool with its codes, claims and files. The work goes on after the
-/// answer: until it is done, the pool is shown as `deleting`, then it is gone.
+/// Deletes a code pool with its codes, claims and files.
+///
+/// The deletion runs in the background. Until it is finished, the pool has `deleting: true`; afterwards the pool is
+/// not found (404).
 #[utoipa::path(delete, path = "/api/v1/code-pools/{id}", tag = "code-distribution",
     params(("id" = CodePoolId, Path)), responses((status = ACCEPTED)))]
 pub async fn delete(
@@ -128,7 +134,9 @@ pub async fn delete(
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, format!("/api/v1/code-pools/{id}"))]).into_response())
 }
 
-/// What happened in the pool, newest first; the last 30 days.
+/// Lists the events of a code pool, newest first.
+///
+/// Events are kept for 30 days.
 #[utoipa::path(get, path = "/api/v1/code-pools/{id}/events", tag = "code-distribution",
     params(("id" = CodePoolId, Path), PageQuery), responses((status = OK, body = List<EventView>)))]
 pub async fn events(

@@ -8,7 +8,7 @@ const READ: Access = Access::Secret(::codes::CODES.read());
 const WRITE: Access = Access::Secret(::codes::CODES.write());
 const SHOP: Access = Access::Publishable(::codes::CODES.write());
 
-/// Everything that this function answers.
+/// Returns all routes of this function.
 pub fn routes() -> Routes {
     Routes::new()
         .route(WRITE, routes!(pools::create))

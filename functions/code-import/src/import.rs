@@ -1,10 +1,15 @@
-//! One import, from the file's arrival to its end.
+//! One import, from the arrival of its file to its end.
 //!
-//! A file is read twice. The first reading loads nothing: it finds out what the file is,
-//! counts its rows and reports the bad ones. The second loads the good ones and notes down
-//! every [`ROWS_BETWEEN_CHECKPOINTS`] rows how far it is, and which rows were duplicates. Cut off anywhere, it goes on at
-//! the last note; rows loaded since then are recognised as its own. Two at once on the same
-//! import get in each other's way at the next note, and the slower one stops.
+//! A worker reads the file twice:
+//!
+//! 1. Validation loads nothing. The worker recognises the format of the file, counts the rows and reports the rows
+//!    that can't be loaded.
+//! 2. Loading adds the valid rows. After every [`ROWS_BETWEEN_CHECKPOINTS`] rows, the worker writes a checkpoint with
+//!    its position in the file, and a part of the report with the duplicates.
+//!
+//! A worker that takes over an interrupted import continues at the last checkpoint. Rows that were loaded after that
+//! checkpoint are recognised as this import's own rows and don't count as duplicates. If two workers process the same
+//! import, the checkpoint of the slower worker fails on the import's revision, and that worker stops.
 
 use std::collections::HashSet;
 
@@ -29,35 +34,36 @@ use crate::{
     rows::{Columns, FirstRow, PassedOver, Row},
 };
 
-/// Rows that a file may have.
+/// Maximum number of rows of a file.
 const MAX_ROWS: u64 = 100_000;
-/// Repetitions of the header, each of which has a line in the report.
+/// Maximum number of repetitions of the header. Each repetition adds a line to the report.
 const MAX_HEADERS: u64 = 1000;
-/// Bytes that a file may have.
+/// Maximum size of a file: 64 MiB, in bytes.
 const MAX_BYTES: u64 = 64 * 1024 * 1024;
+/// Number of valid rows between two checkpoints.
 const ROWS_BETWEEN_CHECKPOINTS: usize = 1000;
-/// Transactions at once: more would only wait for each other in a partition of the table.
+/// Number of transactions in flight. More transactions would only wait for each other in a partition of the table.
 const IN_FLIGHT: usize = 8;
 
-/// Why a file can't be loaded, and the line that says so.
+/// Reason why a file can't be loaded, with the line of the file that shows it (0 for the file as a whole).
 struct Unfit {
     line: u64,
     reason: String,
 }
 
-/// What reading a file through has shown.
+/// Result of the validation of a file.
 struct Validated {
     columns: Columns,
     delimiter: Delimiter,
-    /// Where the first row begins.
+    /// Position of the first row.
     start: Position,
     rows: u64,
     rejected: u64,
 }
 
-/// Why an import doesn't go on here.
+/// Reason why this worker stops processing an import.
 enum Halt {
-    /// Somebody else works on it, or the pool is gone: there is nothing left to do.
+    /// Another worker processes the import, or the pool or its account no longer exists. Nothing is left to do here.
     Superseded,
     Failed(ImportError),
 }
@@ -68,7 +74,7 @@ impl<E: Into<ImportError>> From<E> for Halt {
     }
 }
 
-/// Why a file was not read to its end.
+/// Reason why a file was not read to its end.
 enum Unread {
     Unfit(Unfit),
     Failed(ImportError),
@@ -85,7 +91,7 @@ fn unfit<T>(line: u64, reason: impl Into<String>) -> Result<T, Unread> {
 }
 
 impl Importer {
-    /// Goes on with an import until it is over.
+    /// Processes an import from its current state until it is finished.
     pub(crate) async fn run(
         &self,
         pool: &CodePool,
@@ -116,8 +122,8 @@ impl Importer {
         Ok(())
     }
 
-    /// Writes a part of the report: which rows of a batch are duplicates. Cut off before its note, the batch is loaded
-    /// again with the same outcome, and the part is written over.
+    /// Writes a part of the report: the duplicates of one batch. If the worker stops before the checkpoint, the batch
+    /// is loaded again with the same outcome, and the part is overwritten.
     async fn report_duplicates(
         &self,
         import: &Import,
@@ -138,7 +144,8 @@ impl Importer {
         Ok(())
     }
 
-    /// Writes what the first reading has reported and all parts since as one. The key of the report, if there is any.
+    /// Merges the report of the validation and all parts with duplicates into one report. Returns the key of the
+    /// report, if there is anything to report.
     async fn whole_report(&self, import: &Import, parts: u32) -> Result<Option<String>, ImportError> {
         if parts == 0 {
             return Ok(import.report.clone());
@@ -254,7 +261,7 @@ impl Importer {
     async fn load(&self, pool: &CodePool, import: Import) -> Result<Import, Halt> {
         let reason = match self.load_rest(pool, &import).await {
             Err(Halt::Failed(ImportError::Files(error))) => lost(error)?,
-            // Trying again would not help.
+            // The table refuses these rows permanently: a retry would fail again.
             Err(Halt::Failed(ImportError::Store(error @ TableError::Refused { .. }))) => {
                 tracing::error!(import_id = %import.id, cause = %error, "rows refused");
                 "some rows could not be stored"
@@ -268,7 +275,8 @@ impl Importer {
         }
     }
 
-    /// Ends an import that can't go on. What it loaded stays, also what it had no time to note.
+    /// Ends an import that can't continue. All codes that it loaded stay, and those loaded after the last checkpoint
+    /// are counted now.
     async fn give_up(&self, import: Import, reason: String) -> Result<Import, Halt> {
         let Loaded { added, lots, .. } = codes::loaded_by(&self.table, &import).await?;
         let since = added.saturating_sub(import.progress.added);
@@ -298,7 +306,7 @@ impl Importer {
         let mut records = Records::resume(loading.end, delimiter);
         let object = match self.bucket.open(&import.object, loading.end.offset, import.etag.as_deref()).await
         {
-            // Nothing follows the header, or the last note was the file's end.
+            // The file ends with the header, or the last checkpoint is at the end of the file.
             Err(FilesError::PastEnd) => return loading.finish().await,
             object => object?,
         };
@@ -319,7 +327,8 @@ fn part_of_report(import: &Import, part: u32) -> String {
     format!("reports/{}/{}/{part}.csv", import.pool_id, import.id)
 }
 
-/// The import, if the note was made.
+/// Returns the import if its write succeeded. Returns [`Halt::Superseded`] if another worker has changed the import,
+/// or its pool is being deleted.
 fn noted(outcome: Result<(), CommitError>, import: Import) -> Result<Import, Halt> {
     match outcome {
         Ok(()) => Ok(import),
@@ -333,7 +342,7 @@ fn failed(import: Import, reason: String) -> Import {
     Import { status: ImportStatus::Failed, failure: Some(reason), finished_at, ..import }
 }
 
-/// What it means for an import that its file is not there.
+/// Returns the reason for the import's failure if its file was deleted or replaced, and the error otherwise.
 fn lost(error: FilesError) -> Result<&'static str, ImportError> {
     match error {
         FilesError::NotFound => Ok("the file was deleted before it was read"),
@@ -342,19 +351,19 @@ fn lost(error: FilesError) -> Result<&'static str, ImportError> {
     }
 }
 
-/// The first reading.
+/// State of the validation.
 struct Reading<'a> {
     pool: &'a CodePool,
     now: Timestamp,
     delimiter: Delimiter,
     start: Position,
-    /// The line of the header, or of the first row if there is none.
+    /// Line of the header, or of the first row if the file has no header.
     header: u64,
     columns: Option<Columns>,
     passed_over: PassedOver,
     rows: u64,
     rejected: u64,
-    /// How often the header came again.
+    /// Number of repetitions of the header.
     headers: u64,
     report: &'a mut Report,
 }
@@ -448,14 +457,14 @@ impl Reading<'_> {
     }
 }
 
-/// The second reading.
+/// State of the loading.
 struct Loading<'a> {
     importer: &'a Importer,
     key: SigningKey,
     lots: Lots,
     import: Import,
     batch: Vec<NewCode>,
-    /// Where the last record taken ends.
+    /// End of the last record that was taken.
     end: Position,
 }
 
@@ -477,7 +486,7 @@ impl Loading<'_> {
         if self.batch.len() < ROWS_BETWEEN_CHECKPOINTS { Ok(()) } else { self.checkpoint(false).await }
     }
 
-    /// Loads what was taken and notes it down.
+    /// Loads the batch and writes a checkpoint. `last` also writes the whole report and completes the import.
     async fn checkpoint(&mut self, last: bool) -> Result<(), Halt> {
         let Self { importer, key, import, batch, end, .. } = self;
         let mut loaded: Vec<Loaded> = Vec::new();

@@ -1,9 +1,9 @@
-//! Files of codes that arrive in the bucket become codes of a pool.
+//! Import worker: loads files of codes from the bucket into code pools.
 //!
-//! The key of a file says what it is: `imports/<pool>/<name>.csv`. A file that was announced
-//! is named after its import; any other is an import of its own, known by its key and its
-//! content. The event may come twice, and the work may be cut off at any point: the same
-//! content loads nothing twice.
+//! The key of a file names its pool: `imports/<pool>/<name>.csv`. The file of an announced import has the import's id
+//! as its name. Any other file becomes an import of its own, whose id follows from the file's key and ETag. Imports
+//! are idempotent: the event of a file may arrive twice, and a worker may be stopped at any point, but each code is
+//! loaded once.
 //!
 //! Access patterns: `import.*`, `code.load`, `code.list`, `pool.read`, `account.read`, `claim.context`.
 
@@ -33,7 +33,7 @@ pub enum ImportError {
     Report(#[from] csv::Error),
 }
 
-/// EventBridge's word that an object was created. Its key is plain, not URL-encoded.
+/// EventBridge event about an object that was created in the bucket. The object's key is not URL-encoded.
 #[derive(Clone, Debug, Deserialize)]
 pub struct ObjectCreated {
     pub detail: Detail,
@@ -56,25 +56,27 @@ pub struct Importer {
 }
 
 impl Importer {
+    /// Creates the worker from its environment.
+    ///
     /// # Errors
-    /// When a variable is missing.
+    /// When an environment variable is missing.
     pub fn from_env(env: &aws::Env) -> Result<Self, StartError> {
         Ok(Self { table: Table::from_env(env)?, bucket: Bucket::from_env(env)? })
     }
 
-    /// Imports a file, unless that was done before.
+    /// Imports a file, unless its import is finished.
     ///
     /// # Errors
-    /// When the table or the bucket is out of reach: the event has to come again. What is
-    /// wrong with the file itself is no error, but the outcome of the import.
+    /// When the table or the bucket is unavailable: Lambda must deliver the event again. A defect of the file is not
+    /// an error: the import fails, and its `failure` holds the reason.
     pub async fn handle(&self, event: ObjectCreated) -> Result<(), ImportError> {
         let Object { key, etag } = event.detail.object;
         let Some(id) = pool_of(&key) else {
-            tracing::warn!("an object under imports/ names no pool");
+            tracing::warn!("object under imports/ ignored: its key has no pool id");
             return Ok(());
         };
         let Some(pool) = code_pools::find(&self.table, &id).await? else {
-            tracing::warn!(pool_id = %id, "a file for a pool that is not there");
+            tracing::warn!(pool_id = %id, "file ignored: the pool does not exist");
             return Ok(());
         };
         let etag = etag.trim_matches('"').to_owned();
@@ -85,13 +87,13 @@ impl Importer {
         })
     }
 
-    /// The import that this content of this object is.
+    /// Returns the import to which this version of the object belongs. Adds the import if the file was not announced.
     async fn import_of(&self, pool: &CodePool, key: &str, etag: &str) -> Result<Import, ImportError> {
         if let Some(id) = announced(key)
             && let Some(import) = imports::read(&self.table, &pool.id, &id).await?
             && import.object == key
         {
-            // Its link takes as many files as are put to it, until its time is over: one of them is imported.
+            // The upload link accepts any number of files until it expires. Only the first of them is imported.
             return match import.etag.as_deref().is_none_or(|known| known == etag) {
                 true => Ok(import),
                 false => self.surplus(import).await,
@@ -110,7 +112,8 @@ impl Importer {
         }
     }
 
-    /// A failed import that says that more than one file came by the link of this import: one for all of them.
+    /// Returns a failed import for further files that were uploaded with the link of this import. All further files
+    /// of one link share one failed import.
     async fn surplus(&self, import: Import) -> Result<Import, ImportError> {
         let now = Timestamp::now();
         let id = ImportId::of_object(&import.object, "surplus");
@@ -126,13 +129,13 @@ impl Importer {
     }
 }
 
-/// The pool in `imports/<pool>/…`.
+/// Returns the id of the pool in a key `imports/<pool>/…`.
 fn pool_of(key: &str) -> Option<CodePoolId> {
     let (pool, name) = key.strip_prefix("imports/")?.split_once('/')?;
     pool.parse().ok().filter(|_| !name.is_empty())
 }
 
-/// The import in `imports/<pool>/<import>.csv`.
+/// Returns the id of the import in a key `imports/<pool>/<import>.csv`.
 fn announced(key: &str) -> Option<ImportId> {
     key.rsplit('/').next()?.strip_suffix(".csv")?.parse().ok()
 }

@@ -1,6 +1,6 @@
-//! What the rows of a file mean: which column is what, and which rows are good.
+//! Rows of a file of codes: recognises the columns and validates the rows.
 //!
-//! Reasons never repeat what is in a cell, since codes are worth money.
+//! Reasons in the report never contain the contents of a cell, because codes are worth money.
 
 use codes::{
     NewCode,
@@ -12,7 +12,7 @@ use files::csv::{
 };
 use jiff::{Timestamp, ToSpan, civil, tz::TimeZone};
 
-/// The columns that are known, in the order that a file without a header has them in.
+/// Known columns, in the order in which a file without a header has them.
 const KNOWN: [Known; 4] = [
     Known { name: "code", words: &["code", "coupon", "voucher", "promo", "gutschein"] },
     Known { name: "platform", words: &["platform", "plattform", "plateforme", "plataforma", "os"] },
@@ -41,7 +41,7 @@ const KNOWN: [Known; 4] = [
     Known { name: "metadata", words: &["metadata", "meta", "metadaten"] },
 ];
 
-/// Words in names of columns whose dates say when something began.
+/// Words in names of columns that contain start dates. Such a column is not mistaken for `expires_at`.
 const BEGINNINGS: [&str; 12] = [
     "created",
     "updated",
@@ -57,27 +57,27 @@ const BEGINNINGS: [&str; 12] = [
     "purchased",
 ];
 
-/// A row, as far as it is understood.
+/// Row of a file, classified.
 #[derive(Debug)]
 pub enum Row {
     Blank,
-    /// The file's header once more.
+    /// Repetition of the file's header.
     Header,
-    /// A header whose columns differ from those of the file's own.
+    /// Header whose columns differ from those of the file's header.
     AnotherHeader,
-    /// The code, in a lot of its own, and what of it was not taken as it was.
+    /// Code with a lot for exactly its platform and end, and a remark if the code was not read exactly as written.
     Code(Box<NewCode>, Option<Remark>),
 }
 
-/// Which column is what, by name; unknown ones are passed over.
+/// Columns of a file by name. Unknown columns are ignored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Columns(Header);
 
-/// What the first row of a file is.
+/// First row of a file, classified.
 #[derive(Debug, PartialEq, Eq)]
 pub enum FirstRow {
     Header(Columns, Vec<Remark>),
-    /// The first code. There is no header: the columns are those of [`KNOWN`].
+    /// Row with the first code. The file has no header; its columns are those of [`KNOWN`], in that order.
     Code(Columns),
 }
 
@@ -90,15 +90,18 @@ impl Columns {
         self.0.names()
     }
 
-    /// How much a row looks like the first of a file of codes.
+    /// Rates the row as the first row of a file of codes: 2 for a header with a column `code`, 1 for a code without a
+    /// header, 0 for anything else.
     pub fn rank(cells: &Cells) -> u8 {
         let is_code =
             |cell: &Vec<u8>| std::str::from_utf8(cell).is_ok_and(|text| name_key(text) == KNOWN[0].name);
         if cells.iter().any(is_code) { 2 } else { u8::from(is_headerless(cells)) }
     }
 
+    /// Reads the first row of a file.
+    ///
     /// # Errors
-    /// What is wrong with the file, in words for its owner.
+    /// The reason why the file can't be read, as text for its owner.
     pub fn first_row(cells: &Cells) -> Result<FirstRow, String> {
         if Self::rank(cells) == 1 {
             let names = KNOWN.iter().take(cells.len()).map(|known| known.name.to_owned());
@@ -110,7 +113,7 @@ impl Columns {
     /// Reads a row. `now` is the time of the import.
     ///
     /// # Errors
-    /// Why the row can't be loaded.
+    /// The reason why the row can't be loaded.
     pub fn read(&self, line: u64, cells: &Cells, pool: &CodePool, now: Timestamp) -> Result<Row, Remark> {
         if cells.is_blank() {
             return Ok(Row::Blank);
@@ -140,7 +143,8 @@ impl Columns {
         Ok(Row::Code(Box::new(NewCode { line, code, platform, valid_until, metadata, lot }), remark))
     }
 
-    /// The code of a row, if it is surely what its issuer wrote.
+    /// Returns the code of a row. Refuses a code that a spreadsheet may have changed or that may contain other
+    /// columns.
     fn code(&self, cells: &Cells) -> Result<(PromoCode, Option<Remark>), Remark> {
         let refused = |reason: &str| Err(Remark::new("code", reason));
         let (text, quoted) = self.0.cell(cells, "code")?.unwrap_or_default();
@@ -162,15 +166,15 @@ impl Columns {
         Ok((code.map_err(|invalid| Remark::new("code", invalid.0))?, remark))
     }
 
-    /// The trimmed text in the column of this name; `None` when it is blank, or there is none.
+    /// Returns the trimmed text in the column of this name; `None` if the cell is blank or the column is missing.
     fn text<'a>(&self, cells: &'a Cells, name: &'static str) -> Result<Option<&'a str>, Remark> {
         Ok(self.0.cell(cells, name)?.map(|(text, _)| text))
     }
 }
 
-/// The contents of the columns that are passed over, to tell if one of them was meant to be a known one.
+/// Statistics of the ignored columns, which show whether an ignored column was meant to be a known one.
 pub struct PassedOver {
-    /// For each column how many cells have something, how many of those name a platform, how many a date.
+    /// For each column: number of cells that are not blank, of cells with a platform's name, of cells with a date.
     counts: [[u64; 3]; MAX_FIELDS],
 }
 
@@ -179,7 +183,8 @@ impl PassedOver {
         Self { counts: [[0; 3]; MAX_FIELDS] }
     }
 
-    /// Looks at a row, and says whether one of these cells has a line break: a quote that was never closed hides rows.
+    /// Counts the ignored cells of a row. Returns true if one of them contains a line break: an unclosed quote may
+    /// have swallowed the rows that follow.
     pub fn look(&mut self, columns: &Columns, cells: &Cells) -> bool {
         let mut broken = false;
         let passed_over = |name: &String| KNOWN.iter().all(|known| known.name != name);
@@ -195,8 +200,8 @@ impl PassedOver {
         broken
     }
 
-    /// Why the file can't be what was meant, if one of the columns has nothing but platforms, or ends, and there is no
-    /// column for them.
+    /// Returns the reason to refuse the file if an ignored column contains only platforms or only dates, and the file
+    /// has no column `platform` or `expires_at`, respectively. Columns named after a start date are not suspicious.
     pub fn suspicion(&self, columns: &Columns) -> Option<String> {
         for (index, (name, [cells, platforms, dates])) in columns.names().iter().zip(self.counts).enumerate()
         {
@@ -218,7 +223,7 @@ impl PassedOver {
     }
 }
 
-/// Whether the first row of a file is surely a code, and no header.
+/// True if the first row of a file is certainly a code and not a header.
 fn is_headerless(cells: &Cells) -> bool {
     let texts: Vec<&str> = cells.iter().filter_map(|cell| std::str::from_utf8(cell).ok()).collect();
     texts.len() == cells.len()
@@ -228,8 +233,9 @@ fn is_headerless(cells: &Cells) -> bool {
         && texts.iter().all(|text| KNOWN.iter().all(|known| name_key(text) != name_key(known.name)))
 }
 
-/// Names of columns seldom have two digits, and codes nearly always do: what can't be told
-/// apart must not be given to people as a code.
+/// True if the text is certainly a code: at least four letters, digits, `-` or `_`, with at least two digits. Names
+/// of columns seldom have two digits, and codes nearly always do. If a text could be either, it must not be issued as
+/// a code.
 fn is_surely_a_code(text: &str) -> bool {
     let text = text.trim();
     text.len() >= 4
@@ -237,12 +243,12 @@ fn is_surely_a_code(text: &str) -> bool {
         && text.bytes().filter(u8::is_ascii_digit).count() >= 2
 }
 
-/// A time (RFC 3339; UTC when it names no offset), or a date: then the code is valid
-/// until that day is over in UTC. The last days that there are stand for "never".
+/// Reads the end of a code. A time is RFC 3339, in UTC if it has no offset. A date means the end of that day in UTC.
+/// 9999-12-30 and 9999-12-31 mean "never" (`None`).
 fn end_of(text: &str) -> Result<Option<Timestamp>, Remark> {
     let utc = |time: civil::DateTime| time.to_zoned(TimeZone::UTC).map(|time| time.timestamp()).ok();
     let refused = || Remark::new("expires_at", "is not a date or a time such as 2030-01-31T12:00:00Z");
-    // More is understood than is meant here: zones in brackets, years of six digits.
+    // The parser below also accepts zones in brackets and years of six digits, which are not allowed here.
     if !text.bytes().all(|byte| byte.is_ascii_digit() || b"-:.TtZz+ ".contains(&byte))
         || text.starts_with('+')
     {

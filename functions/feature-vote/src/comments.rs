@@ -1,4 +1,4 @@
-//! Comments: seen by others once a moderator has approved them.
+//! Comments on features. A comment becomes public when a moderator approves it.
 
 use accounts::entities::AuditEntry;
 use api::{
@@ -20,11 +20,13 @@ use crate::{
     votes::{ballot_of, voter},
 };
 
-/// Of one subscriber.
+/// Maximum number of comments per subscriber and minute.
 const COMMENTS_PER_MINUTE: u64 = 5;
 
-/// Says something about a feature, for the owner of the `X-Subscriber-Token`. Nobody else sees it before a moderator
-/// has approved it.
+/// Posts a comment on a feature.
+///
+/// The author is the owner of the `X-Subscriber-Token`, whose address must be verified. The comment is pending, and
+/// not public, until a moderator approves it. A subscriber may post at most 5 comments per minute.
 #[utoipa::path(post, path = "/api/v1/comments", tag = "feature-vote",
     params(("X-Subscriber-Token" = String, Header)),
     request_body = CommentRequest, responses((status = CREATED, body = CommentView)))]
@@ -69,24 +71,32 @@ pub async fn create(
     Ok(rate_limited(posted.await?, Some(verdict)))
 }
 
-/// What is remembered of an answer. What was said is not: it goes when its author is erased.
+/// Body of the answer that is stored for repeated requests. The body has only the id of the comment, so that no
+/// text remains when the author is erased.
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Said {
     id: CommentId,
 }
 
-/// A remembered answer, with what was said.
+/// Completes a stored answer with the comment.
 async fn said(app: &App, principal: &Principal, answer: Answer) -> Result<Answer, Problem> {
     let Said { id } = serde_json::from_str(&answer.body)?;
     let found = comments::read(&app.table, &principal.account_id, &id).await?;
-    shown(answer, found.ok_or_else(|| Problem::because(problems::NOT_FOUND, "The comment is gone."))?)
+    shown(
+        answer,
+        found.ok_or_else(|| Problem::because(problems::NOT_FOUND, "The comment no longer exists."))?,
+    )
 }
 
+/// Returns the answer with the public view of the comment as its body.
 fn shown(answer: Answer, comment: Comment) -> Result<Answer, Problem> {
     Ok(Answer { body: serde_json::to_string(&CommentView::public(comment))?, ..answer })
 }
 
-/// What was said about a feature, newest first. With a publishable key only what was approved.
+/// Lists the comments on a feature, or the pending comments of a waitlist.
+///
+/// The comments on a feature are listed newest first, those of a waitlist oldest first. With a publishable key,
+/// only the approved comments on a feature can be listed.
 #[utoipa::path(get, path = "/api/v1/comments", tag = "feature-vote", params(CommentFilter),
     responses((status = OK, body = List<CommentView>)))]
 pub async fn list(
@@ -117,14 +127,14 @@ pub async fn list(
             let waitlist = existing(waitlists::read(&app.table, account, waitlist).await?, "waitlist")?;
             comments::pending(&app.table, &waitlist.id, cursor, limit).await?
         }
-        (None, Some(_)) => return Err(Problem::field("status", "is pending, of a waitlist's comments")),
-        _ => return Err(Problem::field("feature_id", "is needed, or else a waitlist_id, not both")),
+        (None, Some(_)) => return Err(Problem::field("status", "must be `pending` with `waitlist_id`")),
+        _ => return Err(Problem::field("feature_id", "or `waitlist_id` is required, but not both")),
     };
     let view = if principal.is_publishable() { CommentView::public } else { CommentView::whole };
     Ok(axum::Json(found.map(view).into()))
 }
 
-/// Approves or rejects a comment; also one that was judged otherwise before.
+/// Approves or rejects a comment. An earlier decision can be changed.
 #[utoipa::path(put, path = "/api/v1/comments/{id}/moderate", tag = "feature-vote",
     params(("id" = CommentId, Path)), request_body = Moderation, responses((status = OK, body = CommentView)))]
 pub async fn moderate(
@@ -162,7 +172,8 @@ pub async fn moderate(
     .await
 }
 
-/// The author as counted from then on; `None` when nothing changes, or nobody is there any more.
+/// Returns the author with the new number of approved comments. Returns `None` if the number does not change, or if
+/// the author was erased.
 async fn author_of(
     app: &App,
     comment: &Comment,

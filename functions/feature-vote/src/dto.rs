@@ -1,4 +1,4 @@
-//! What the feature-vote family takes and gives.
+//! Request and response bodies of the feature-vote family.
 
 use domain::{
     id::SubscriberId,
@@ -14,14 +14,15 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use waitlists::id::WaitlistId;
 
+/// Feature to create.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FeatureRequest {
-    /// Whose subscribers may vote.
+    /// Waitlist whose subscribers may vote for the feature.
     pub waitlist_id: WaitlistId,
     pub title: Name,
     pub description: Option<Prose>,
-    /// `proposed` when left out.
+    /// Status of the feature. Default: `proposed`.
     pub status: Option<FeatureStatus>,
 }
 
@@ -35,6 +36,7 @@ impl FeatureRequest {
     }
 }
 
+/// Feature with its votes and comments.
 #[derive(Serialize, ToSchema)]
 pub struct FeatureView {
     pub id: FeatureId,
@@ -43,27 +45,29 @@ pub struct FeatureView {
     #[schema(required)]
     pub description: Option<Prose>,
     pub status: FeatureStatus,
-    /// Votes that stand, up to a second behind.
+    /// Number of votes. The number can be up to a second behind.
     pub votes: u64,
-    /// Approved comments.
+    /// Number of approved comments.
     pub comments: u64,
-    /// 0–100: the share of the list's members who want it, as far as the votes prove it (the lower bound of Wilson's
-    /// 95 % interval, in percent).
+    /// Estimated share of the waitlist's verified members who want the feature, 0–100 percent to one decimal: the
+    /// lower bound of Wilson's 95 % interval.
     pub demand_index: f64,
-    /// Whether the owner of the `X-Subscriber-Token` votes for it; left out without one.
+    /// True if the owner of the `X-Subscriber-Token` votes for the feature. Present only in a list that was
+    /// requested with this header.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub voted: Option<bool>,
-    /// The feature that has its voters now.
+    /// Feature into which this feature was merged; `null` if it was not merged.
     #[schema(required)]
     pub merged_into: Option<FeatureId>,
-    /// Being deleted: it takes nothing.
+    /// True while the feature is being deleted. A feature that is being deleted accepts no votes, comments or
+    /// changes.
     pub deleting: bool,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
 }
 
 impl FeatureView {
-    /// Of a list with so many members.
+    /// Creates the view of a feature on a waitlist with this number of verified members.
     pub fn of(Listed { feature, tally }: Listed, members: u64, voted: Option<bool>) -> Self {
         let Feature { id, waitlist_id, settings, merged_into, deleting, created_at, updated_at, .. } =
             feature;
@@ -87,12 +91,14 @@ impl FeatureView {
     }
 }
 
+/// Order of a list of features.
 #[derive(Clone, Copy, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Sort {
-    /// Most wanted first.
+    /// Most votes first.
     #[default]
     Votes,
+    /// Newest first.
     Newest,
 }
 
@@ -110,37 +116,42 @@ impl From<Sort> for Order {
 pub struct FeatureFilter {
     #[param(value_type = String)]
     pub waitlist_id: WaitlistId,
+    /// Only features with this status.
     #[param(inline)]
     pub status: Option<FeatureStatus>,
-    /// `votes` when left out.
+    /// Order: most votes first (`votes`) or newest first (`newest`). Default: `votes`.
     #[param(inline)]
     pub sort: Option<Sort>,
-    /// Where to go on: `next_cursor` of the page before.
+    /// Start of the page: `next_cursor` of the previous page. Leave it out for the first page.
     pub cursor: Option<String>,
-    /// Entries in a page, 1–100; 20 when left out.
+    /// Maximum number of entries in the page, 1–100. Default: 20.
     #[param(minimum = 1, maximum = 100)]
     pub limit: Option<u32>,
 }
 
+/// Merge of a feature into another one.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MergeRequest {
-    /// The feature of the same waitlist that gets the voters.
+    /// Feature of the same waitlist that receives the votes.
     pub into: FeatureId,
 }
 
-/// How a subscriber's vote stands.
+/// State of a subscriber's vote for a feature.
 #[derive(Serialize, ToSchema)]
 pub struct VoteView {
-    /// The feature that the vote is for: where the one asked for was merged into, if it was.
+    /// Feature that the vote counts for. If the requested feature was merged, this is the feature into which it was
+    /// merged.
     pub feature_id: FeatureId,
+    /// True if the subscriber votes for the feature.
     pub voted: bool,
 }
 
-/// Who votes for a feature.
+/// Subscriber who votes for a feature.
 #[derive(Serialize, ToSchema)]
 pub struct VoterView {
     pub subscriber_id: SubscriberId,
+    /// Time of the vote.
     pub at: Timestamp,
 }
 
@@ -150,6 +161,7 @@ impl From<Vote> for VoterView {
     }
 }
 
+/// Comment to post on a feature.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CommentRequest {
@@ -157,13 +169,14 @@ pub struct CommentRequest {
     pub text: Prose,
 }
 
+/// Comment on a feature.
 #[derive(Serialize, ToSchema)]
 pub struct CommentView {
     pub id: CommentId,
     pub feature_id: FeatureId,
-    /// First name and initial, or the address with most of it hidden.
+    /// First name and initial of the author, or the masked email address.
     pub author: String,
-    /// Only with a secret key.
+    /// Id of the author. Never present in a response to a publishable key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subscriber_id: Option<SubscriberId>,
     pub text: Prose,
@@ -172,11 +185,12 @@ pub struct CommentView {
 }
 
 impl CommentView {
-    /// As moderators see it.
+    /// Creates the view for moderators, with the author's id.
     pub fn whole(comment: Comment) -> Self {
         Self { subscriber_id: Some(comment.subscriber_id.clone()), ..Self::public(comment) }
     }
 
+    /// Creates the view for web pages, without the author's id.
     pub fn public(comment: Comment) -> Self {
         let Comment { id, feature_id, author, text, status, created_at, .. } = comment;
         Self { id, feature_id, author, subscriber_id: None, text, status, created_at }
@@ -186,29 +200,32 @@ impl CommentView {
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct CommentFilter {
-    /// Comments on this feature, newest first.
+    /// Feature whose comments to list, newest first. Either `feature_id` or `waitlist_id` is required.
     #[param(value_type = Option<String>)]
     pub feature_id: Option<FeatureId>,
-    /// Instead of a feature, with a secret key: all of a waitlist's that wait for a moderator, oldest first.
+    /// Waitlist whose pending comments to list, oldest first. Not allowed with a publishable key.
     #[param(value_type = Option<String>)]
     pub waitlist_id: Option<WaitlistId>,
-    /// Of a feature; `approved` when left out. Others need a secret key.
+    /// Only comments with this status. Default: `approved` with `feature_id`, `pending` with `waitlist_id`. A
+    /// publishable key may list only approved comments; with `waitlist_id`, only `pending` is allowed.
     #[param(inline)]
     pub status: Option<CommentStatus>,
-    /// Where to go on: `next_cursor` of the page before.
+    /// Start of the page: `next_cursor` of the previous page. Leave it out for the first page.
     pub cursor: Option<String>,
-    /// Entries in a page, 1–100; 20 when left out.
+    /// Maximum number of entries in the page, 1–100. Default: 20.
     #[param(minimum = 1, maximum = 100)]
     pub limit: Option<u32>,
 }
 
+/// Decision on a comment.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Moderation {
-    /// `approved` or `rejected`.
+    /// New status of the comment: `approved` or `rejected`.
     pub status: Verdict,
 }
 
+/// Decision of a moderator.
 #[derive(Clone, Copy, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {

@@ -1,4 +1,4 @@
-//! Features themselves.
+//! Creating, reading, changing, merging and deleting features.
 
 use accounts::entities::AuditEntry;
 use api::{
@@ -23,15 +23,16 @@ use waitlists::id::WaitlistId;
 
 use crate::dto::{FeatureFilter, FeatureRequest, FeatureView, MergeRequest};
 
-/// A feature of the account: another account's does not exist.
+/// Reads a feature of the account. A feature of another account is not found.
 pub async fn own(app: &App, account: &AccountId, id: &FeatureId) -> Result<Feature, Problem> {
     let found = features::read(&app.table, account, id).await?;
-    // What leads to another feature stays when it is deleted, for those who come by it.
+    // The item of a merged feature stays in the table after its deletion, because votes still resolve through it.
+    // It is not shown any more.
     let shown = found.filter(|feature| !feature.deleting || feature.merged_into.is_none());
     existing(shown, "feature")
 }
 
-/// Refuses to change a feature that is not there any more.
+/// Refuses changes to a feature that was merged or is being deleted.
 fn require_kept(feature: &Feature) -> Result<(), Problem> {
     match &feature.merged_into {
         _ if feature.deleting => Err(features::problems::FEATURE_DELETING.into()),
@@ -42,12 +43,12 @@ fn require_kept(feature: &Feature) -> Result<(), Problem> {
     }
 }
 
-/// How many are on the list, verified.
+/// Returns the number of verified members of a waitlist.
 async fn members(app: &App, waitlist: &WaitlistId) -> Result<u64, Problem> {
     Ok(waitlists::counts(&app.table, waitlist).await?.members())
 }
 
-/// With its numbers as they are shown.
+/// Reads the numbers of a feature and returns its view.
 async fn shown(app: &App, feature: Feature) -> Result<FeatureView, Problem> {
     let members = members(app, &feature.waitlist_id).await?;
     let counted = features::batch(&app.table, std::slice::from_ref(&feature.id)).await?;
@@ -87,8 +88,10 @@ pub async fn create(
     Ok((etag(rev), respond(committed.answer_or(answer))).into_response())
 }
 
-/// A waitlist's features, most wanted or newest first, but for those that were merged. A subscriber's own token adds
-/// whether it votes for each. A page may be short, or empty, though more follows.
+/// Lists the features of a waitlist, by votes or newest first.
+///
+/// Features that were merged or are being deleted are left out. With an `X-Subscriber-Token`, each feature shows
+/// whether the subscriber votes for it. A page may be short or empty although more pages follow.
 #[utoipa::path(get, path = "/api/v1/features", tag = "feature-vote",
     params(FeatureFilter, ("X-Subscriber-Token" = Option<String>, Header)),
     responses((status = OK, body = List<FeatureView>)))]
@@ -123,7 +126,7 @@ pub async fn list(
     Ok(axum::Json(found.map(view).into()))
 }
 
-/// A feature with its numbers.
+/// Returns a feature with its votes and comments.
 #[utoipa::path(get, path = "/api/v1/features/{id}", tag = "feature-vote", params(("id" = FeatureId, Path)),
     responses((status = OK, body = FeatureView)))]
 pub async fn get(
@@ -144,7 +147,7 @@ pub async fn get(
     Ok((etag(rev), axum::Json(shown(&app, feature).await?)).into_response())
 }
 
-/// Changes title, description or status (RFC 7396 merge patch).
+/// Changes the title, description or status of a feature (RFC 7396 merge patch).
 #[utoipa::path(patch, path = "/api/v1/features/{id}", tag = "feature-vote",
     params(("id" = FeatureId, Path), ("If-Match" = String, Header)),
     request_body(content = Object, content_type = "application/merge-patch+json"),
@@ -169,8 +172,10 @@ pub async fn patch(
     }
 }
 
-/// Deletes a feature with its votes and comments. The work goes on after the answer: until it is done, the feature is
-/// shown as `deleting`, then it is gone.
+/// Deletes a feature with its votes and comments.
+///
+/// The deletion continues after the response. The feature has `deleting: true` until the deletion is complete, and
+/// is not found afterwards. A merged feature is no longer found as soon as its deletion has begun.
 #[utoipa::path(delete, path = "/api/v1/features/{id}", tag = "feature-vote",
     params(("id" = FeatureId, Path)), responses((status = ACCEPTED)))]
 pub async fn delete(
@@ -188,8 +193,10 @@ pub async fn delete(
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, format!("/api/v1/features/{id}"))]).into_response())
 }
 
-/// Gives the feature's voters to another one of the same waitlist: who votes for both votes once. The feature itself
-/// stays, with what was said about it, but is not listed any more. Voters move after the answer.
+/// Merges a feature into another one of the same waitlist.
+///
+/// The votes move to the other feature after the response. A subscriber who votes for both features has one vote
+/// there. The merged feature keeps its comments and can still be read, but is no longer listed.
 #[utoipa::path(post, path = "/api/v1/features/{id}/merge", tag = "feature-vote", params(("id" = FeatureId, Path)),
     request_body = MergeRequest, responses((status = ACCEPTED, body = FeatureView)))]
 pub async fn merge(
@@ -205,7 +212,8 @@ pub async fn merge(
     require_kept(&source)?;
     let target = features::read(&app.table, &principal.account_id, &post.body.into).await?;
     let target = target.filter(|target| target.waitlist_id == source.waitlist_id && target.id != source.id);
-    let target = target.ok_or_else(|| Problem::field("into", "is no other feature of this waitlist"))?;
+    let target =
+        target.ok_or_else(|| Problem::field("into", "is not another feature of the same waitlist"))?;
     require_kept(&target)?;
     let now = app.now();
     let merged = source.merged(target.id.clone(), now);
@@ -218,7 +226,7 @@ pub async fn merge(
     Ok(respond(committed.answer_or(answer)))
 }
 
-/// What happened to the feature, newest first; the last 30 days.
+/// Lists the events of the last 30 days of a feature, newest first.
 #[utoipa::path(get, path = "/api/v1/features/{id}/events", tag = "feature-vote",
     params(("id" = FeatureId, Path), PageQuery), responses((status = OK, body = List<EventView>)))]
 pub async fn events(

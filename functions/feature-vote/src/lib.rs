@@ -1,4 +1,4 @@
-//! The feature-vote family: what people want, their votes and comments.
+//! The feature-vote family: features, the votes for them, and comments.
 //!
 //! Access patterns: `feature.*`, `vote.*`, `comment.*`, `waitlist.read`, `waitlist.stats`, `subscriber.find`.
 
@@ -13,8 +13,10 @@ use axum::Router;
 
 pub use routes::routes;
 
+/// Builds the router from the environment variables.
+///
 /// # Errors
-/// When a variable is missing.
+/// If an environment variable is missing.
 pub fn app(env: &aws::Env) -> Result<Router, StartError> {
     Ok(routes().into_router(App::from_env(env)?))
 }

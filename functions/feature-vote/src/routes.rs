@@ -9,7 +9,7 @@ const WRITE: Access = Access::Secret(::features::FEATURES.write());
 const PUBLIC_READ: Access = Access::Publishable(::features::FEATURES.read());
 const PUBLIC_WRITE: Access = Access::Publishable(::features::FEATURES.write());
 
-/// Everything that this function answers.
+/// Returns the routes of this function, with the access that each route requires.
 pub fn routes() -> Routes {
     Routes::new()
         .route(WRITE, routes!(features::create))

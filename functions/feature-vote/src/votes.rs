@@ -1,4 +1,4 @@
-//! Votes: one subscriber, one vote for each feature.
+//! Votes. Each subscriber has one vote per feature.
 
 use api::{
     App, Client, List, PageQuery, PathId, Post, Principal, Problem, Query, acting_subscriber,
@@ -15,11 +15,14 @@ use crate::{
     features::own,
 };
 
-/// Votes cast and taken back, of one subscriber.
+/// Maximum number of votes and withdrawals per subscriber and minute.
 const TURNS_PER_MINUTE: u64 = 30;
 
-/// All that a vote or a comment depends on; refused unless feature and subscriber are of one waitlist, which lets the
-/// caller's page in, and the subscriber is verified.
+/// Reads the ballot: everything that a vote or a comment depends on.
+///
+/// # Errors
+/// If the feature and the subscriber do not belong to the same waitlist of the account, if the waitlist does not
+/// allow the origin of the request, if the subscriber is not verified, or if the feature is being deleted.
 pub async fn ballot_of(
     app: &App,
     principal: &Principal,
@@ -31,6 +34,7 @@ pub async fn ballot_of(
     admitted(app, principal, client, found).await
 }
 
+/// Checks a ballot that was read; see [`ballot_of`].
 async fn admitted(
     app: &App,
     principal: &Principal,
@@ -57,7 +61,10 @@ async fn admitted(
     Ok(ballot)
 }
 
-/// Whoever acts; what another account has does not exist for anybody.
+/// Returns the owner of the request's `X-Subscriber-Token`.
+///
+/// If the token is missing or invalid, a feature that does not exist or belongs to another account is reported as
+/// not found rather than the token as refused.
 pub async fn voter(
     app: &App,
     principal: &Principal,
@@ -70,12 +77,16 @@ pub async fn voter(
     }
 }
 
+/// Counts a vote or a withdrawal against the subscriber's rate limit.
 async fn limit(app: &App, principal: &Principal, voter: &SubscriberId) -> Result<Verdict, Problem> {
     app.limit(&principal.account_id, "votes", voter.as_str(), TURNS_PER_MINUTE).await
 }
 
-/// Votes for a feature, for the owner of the `X-Subscriber-Token`. Voting again changes nothing. A vote for a feature
-/// that was merged is one for the other.
+/// Casts the vote of a subscriber for a feature.
+///
+/// The voter is the owner of the `X-Subscriber-Token`, whose address must be verified. Voting again changes
+/// nothing. A vote for a merged feature counts for the feature into which it was merged. A subscriber may vote or
+/// withdraw a vote at most 30 times per minute.
 #[utoipa::path(post, path = "/api/v1/features/{id}/vote", tag = "feature-vote",
     params(("id" = FeatureId, Path), ("X-Subscriber-Token" = String, Header)),
     request_body = Object, responses((status = OK, body = VoteView)))]
@@ -86,7 +97,8 @@ pub async fn cast(
     client: Client,
     post: Post<serde_json::Value>,
 ) -> Result<Response, Problem> {
-    // Read before it is known who votes: what is shown and done waits for that.
+    // To save time, the ballot is read for the claimed subscriber while the token is verified. Nothing is shown or
+    // written before the verification has succeeded.
     let claimed = claimed_subscriber(&client);
     let read = OptionFuture::from(claimed.as_ref().map(|claimed| features::ballot(&app.table, &id, claimed)));
     let (answered, voter, read) =
@@ -120,7 +132,10 @@ pub async fn cast(
     Ok(rate_limited(voted.await?, Some(verdict)))
 }
 
-/// Takes a vote back, for the owner of the `X-Subscriber-Token`. Without a vote it changes nothing.
+/// Withdraws the vote of a subscriber for a feature.
+///
+/// The voter is the owner of the `X-Subscriber-Token`. If there is no vote, nothing changes. A subscriber may vote
+/// or withdraw a vote at most 30 times per minute.
 #[utoipa::path(delete, path = "/api/v1/features/{id}/vote", tag = "feature-vote",
     params(("id" = FeatureId, Path), ("X-Subscriber-Token" = String, Header)),
     responses((status = OK, body = VoteView)))]
@@ -142,7 +157,7 @@ pub async fn take_back(
     .await
 }
 
-/// Who votes for a feature, in no particular order.
+/// Lists the subscribers who vote for a feature, in no particular order.
 #[utoipa::path(get, path = "/api/v1/features/{id}/votes", tag = "feature-vote",
     params(("id" = FeatureId, Path), PageQuery), responses((status = OK, body = List<VoterView>)))]
 pub async fn list(

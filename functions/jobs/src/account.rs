@@ -1,4 +1,4 @@
-//! New accounts. They are an operator's to make, so no route does it.
+//! Creation of accounts. Only an operator creates accounts, so there is no route for it.
 
 use accounts::{
     api_key::{ApiKey, KeyKind},
@@ -16,15 +16,15 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use table::{CommitError, Table};
 
-/// Whose account it will be.
+/// Account to create, with its first owner.
 #[derive(Debug, Deserialize)]
 pub struct AccountRequest {
     pub name: Name,
-    /// Address that the first owner signs in with.
+    /// Email address with which the first owner signs in.
     pub owner: Email,
 }
 
-/// A new account and a key of each kind, which are shown here and never again.
+/// New account with an API key of each kind. The keys are shown only here and never again.
 #[derive(Serialize)]
 pub struct NewAccount {
     pub account_id: AccountId,
@@ -32,10 +32,12 @@ pub struct NewAccount {
     pub secret_key: String,
 }
 
-/// Makes an account with an owner, a publishable key and a secret key that may do everything.
+/// Creates an account with an owner, a publishable key, and a secret key with the scope `*`.
+///
+/// All items are written in one transaction: either all of them exist afterwards or none.
 ///
 /// # Errors
-/// When the table does not take it; then nothing of it is there.
+/// If the transaction failed, or if its outcome is unknown.
 pub async fn create(table: &Table, request: AccountRequest) -> Result<NewAccount, CommitError> {
     let now = Timestamp::now();
     let id = AccountId::new(now);

@@ -1,14 +1,20 @@
-//! Work that outlasts a request: exports, the deletion of a waitlist, a feature, a code pool or a stamp program,
-//! of what erased subscribers and customers had and of exports that hold somebody who was erased, the merging of
-//! features, the archive of used codes.
+//! Jobs: work that outlasts a request.
 //!
-//! A job is an SQS message that names what to work on. It may come twice and may
-//! be cut off at any point: doing it again goes on where it stands, or from the
-//! start, with the same result. A schedule asks for the daily ones, an operator for accounts.
+//! - Exports of subscribers.
+//! - Deletion of waitlists, features, code pools, stamp programs and campaigns.
+//! - Removal of the remaining data of erased subscribers and customers, and of exports that contain an erased
+//!   subscriber.
+//! - Merging of features.
+//! - Re-evaluation of stamp cards after a change of their program.
+//! - Archiving of used codes.
 //!
-//! Access patterns: `account.write`, `export.*`, `subscriber.list`, `subscriber.erase`, `waitlist.purge`,
-//! `pool.all`, `pool.purge`, `archive.*`, `program.purge`, `customer.purge`, `feature.purge`, `vote.move`,
-//! `vote.purge`, `comment.purge`.
+//! A job is an SQS message that names its task and object. The message may be delivered twice, and the job may be
+//! interrupted at any point. A retry continues the work or starts again, with the same result. A schedule starts
+//! the daily archiving. An operator creates accounts by invoking the function directly.
+//!
+//! Access patterns: `account.write`, `export.*`, `subscriber.list`, `subscriber.erase-with-waitlist`,
+//! `waitlist.purge`, `pool.all`, `pool.purge`, `archive.*`, `program.purge`, `customer.purge`, `stamp.watch`,
+//! `campaign.purge`, `feature.purge`, `vote.move`, `vote.purge`, `comment.purge`.
 
 pub mod account;
 
@@ -21,7 +27,7 @@ use queues::Queue;
 use serde::{Deserialize, Serialize};
 use table::Table;
 
-/// What the function is invoked with.
+/// Event with which the function is invoked.
 #[derive(Deserialize)]
 #[serde(try_from = "serde_json::Value")]
 pub enum Invocation {
@@ -45,21 +51,21 @@ impl TryFrom<serde_json::Value> for Invocation {
     }
 }
 
-/// The input of a schedule.
+/// Event of a schedule.
 #[derive(Deserialize)]
 #[serde(tag = "schedule", rename_all = "snake_case")]
 pub enum Schedule {
     ArchiveCodes,
 }
 
-/// What an operator asks for, by hand.
+/// Event of an operator who invokes the function by hand.
 #[derive(Deserialize)]
 #[serde(tag = "operation", rename_all = "snake_case")]
 pub enum Operation {
     CreateAccount(AccountRequest),
 }
 
-/// What an invocation answers.
+/// Response of an invocation.
 #[derive(Serialize)]
 #[serde(untagged)]
 pub enum Response {
@@ -70,8 +76,10 @@ pub enum Response {
 pub struct Jobs(Workshop);
 
 impl Jobs {
+    /// Reads the environment variables and connects to the table, the bucket and the queue.
+    ///
     /// # Errors
-    /// When a variable is missing.
+    /// If an environment variable is missing.
     pub fn from_env(env: &aws::Env) -> Result<Self, StartError> {
         Ok(Self(Workshop {
             table: Table::from_env(env)?,
@@ -81,11 +89,12 @@ impl Jobs {
         }))
     }
 
-    /// Does the jobs of a batch, of which what failed is reported and comes again; or what
-    /// a schedule or an operator asks for.
+    /// Runs the jobs of an SQS batch, or the request of a schedule or an operator.
+    ///
+    /// Failed jobs are reported in the response and retried.
     ///
     /// # Errors
-    /// When what a schedule or an operator asks for fails.
+    /// If the request of a schedule or an operator fails.
     pub async fn handle(&self, invocation: Invocation) -> Result<Response, JobError> {
         match invocation {
             Invocation::Queued(event) => {
@@ -101,10 +110,12 @@ impl Jobs {
         }
     }
 
+    /// Runs one job.
     async fn work(&self, task: Task) -> Result<(), JobError> {
         match families::runner(task.kind()) {
             Some(run) => run(&self.0, task).await,
-            // Acknowledged, nobody would do it: it ends among the dead letters, which somebody is told of.
+            // Acknowledging the message would lose the job. With the error, the message is retried and then moved to
+            // the dead-letter queue, which has an alarm.
             None => Err(JobError::Misrouted(task.kind().to_owned())),
         }
     }

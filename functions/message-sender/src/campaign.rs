@@ -1,8 +1,8 @@
-//! Messages of campaigns: prepared, taken, sent at the sender's pace.
+//! Campaign messages: prepares them, takes them, and sends them at the pace of their sender.
 //!
-//! What is wrong with a message is its own fate, noted with a reason. What is wrong with everything (the table,
-//! Twilio's credentials) is reported, so that the queue brings the message again, and in the end to the
-//! dead-letter queue.
+//! A message that can't be sent for a reason of its own ends in the status `refused`, with the reason. A failure that
+//! affects all messages (the table, Twilio's credentials) is reported to SQS, which delivers the message again and
+//! finally moves it to the dead-letter queue.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -35,49 +35,54 @@ use crate::{
     twilio::{Form, SendOutcome},
 };
 
-/// Between two messages of a sender: 77.5 a second. WhatsApp allows 80, counted where they arrive: what is
-/// between absorbs that some are on their way for longer than others, as long as that differs by less than
-/// 30 ms. It does when connections are new: a campaign's first second may be denser there.
+/// Time between two messages of a sender: 77.5 messages per second. WhatsApp allows 80 per second, counted at
+/// arrival. The margin absorbs differences in transit time of up to 30 ms. New connections can exceed this
+/// difference, so the first second of a campaign may be denser at arrival.
 const PACE: SignedDuration = SignedDuration::from_micros(12_903);
-/// A turn that is missed by more is gone, or two messages would come at once. For mails it is a turn's length: the pace
-/// of campaigns is a share of what SES takes.
+/// Maximum delay of a message after its turn. A later message would come too close to the message of the next turn,
+/// so the turn is lost. For mails, the maximum is the time between two turns if that is longer, because the pace of
+/// campaigns is only a share of the sending rate of SES.
 const MISSED: SignedDuration = SignedDuration::from_millis(20);
-/// A message that was taken and missed its turn waits no longer for another one: what the customer says until a moment
-/// before a message goes out counts.
+/// Maximum time for which a message that was taken and missed its turn waits for the next turn. If the next turn is
+/// later, the message is given back and taken again before that turn, because a customer's opt-out counts until just
+/// before the message is sent.
 const MOMENT: SignedDuration = SignedDuration::from_millis(250);
-/// A worker waits so long for its turn. For that of a mail it can wait longer: SES answers at once.
+/// Maximum time for which a worker waits for a turn. For mails, this time is longer, because SES answers at once.
 const HORIZON: SignedDuration = SignedDuration::from_secs(10);
 const MAIL_HORIZON: SignedDuration = SignedDuration::from_secs(25);
-/// So long after its batch came a message may be given a turn: that is up to ten seconds away, the provider
-/// may take twenty to answer, and Lambda ends a worker after sixty.
+/// Time after the arrival of a batch within which its messages can get a turn. The turn is up to 10 s away, the
+/// provider may take 20 s to answer, and Lambda ends a worker after 60 s.
 const LAST_CALL: Duration = Duration::from_secs(20);
-/// What was given none comes again after this.
+/// Delay before a message that got no turn is due again.
 const RECESS: SignedDuration = SignedDuration::from_secs(1);
-/// How long a sender rests when the provider says that there are too many, if it doesn't say how long.
+/// Time for which a sender sends nothing after the provider reported too many messages without naming a delay.
 const REST: Duration = Duration::from_secs(5);
-/// The longest rest that a provider can ask for.
+/// Maximum delay that a provider can ask for.
 const LONGEST_REST: Duration = Duration::from_secs(60 * 60);
-/// A message that is handed over longer ago has lost its worker.
+/// Time after which the worker of a message that was taken and has no outcome counts as lost.
 const HANDED_OVER: SignedDuration = SignedDuration::from_mins(2);
-/// How long something may be heard of a message whose outcome is unknown.
+/// Time for which a message with an unknown outcome waits for a callback of its provider.
 const HEARD_WITHIN: SignedDuration = SignedDuration::from_hours(24);
-/// The words of a consent that is withdrawn by the provider's word.
+/// Text of a consent that is withdrawn because the provider reports an opt-out.
 const OPTED_OUT: &str = "said stop to the provider";
+/// Maximum number of attempts at a conditional write of a message.
 const ATTEMPTS: u32 = 10;
-/// Messages of a worker at a time, and so the most that can be with the provider when the worker dies.
+/// Number of messages that a worker handles at a time. At most this many messages are with the provider if the worker
+/// dies.
 const IN_FLIGHT: usize = 10;
-/// Messages of a sender that a worker has taken, or is about to take, and not handed over yet. So many turns it leases at
-/// a time: the fewer, the sooner a message that missed its turn gets another.
+/// Number of messages of a sender that a worker has taken, or is about to take, and has not handed over. The worker
+/// leases at most this many turns at a time: the fewer turns it leases, the sooner a message that missed its turn
+/// gets another one.
 const HANDS: usize = 3;
 
-/// What leaves the house.
+/// Message in the form that its provider accepts.
 enum Outgoing {
     Twilio { account: TwilioAccount, form: Form },
     Mail(Mail),
 }
 
-/// The sender whose turns messages wait for, how turns follow each other, how late a message may be for one, and how far ahead they
-/// are leased.
+/// Sender with the rules of its turns: the time between turns, the maximum delay after a turn, and how far ahead
+/// turns are leased.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Turns {
     sender: Sender,
@@ -86,8 +91,8 @@ struct Turns {
     horizon: SignedDuration,
 }
 
-/// How long before its turn a message is taken: as long as that took of late, and a quarter longer. So it is taken
-/// immediately before it is handed over, and in time for its turn on a slow day as well.
+/// Time before its turn at which a message is taken: the recent duration of taking, and a quarter more. So a message
+/// is taken immediately before its hand-over, and is ready for its turn even if the table is slow.
 pub(crate) struct Lead(AtomicI64);
 
 impl Default for Lead {
@@ -97,38 +102,40 @@ impl Default for Lead {
 }
 
 impl Lead {
-    /// Microseconds. When taking takes a second the table is as good as away.
+    /// Lower and upper bound of the lead, in microseconds. If taking takes a second, the table is practically
+    /// unavailable.
     const BOUNDS: (i64, i64) = (5_000, 1_000_000);
 
     fn get(&self) -> SignedDuration {
         SignedDuration::from_micros(self.0.load(Ordering::Relaxed))
     }
 
-    /// Gets longer at once, and shorter by and by.
+    /// Adapts the lead to the latest duration of taking. The lead grows immediately and shrinks gradually.
     fn learn(&self, took: SignedDuration) {
         let took = i64::try_from(took.as_micros()).unwrap_or(i64::MAX);
         let needed = took.saturating_mul(5).saturating_div(4).clamp(Self::BOUNDS.0, Self::BOUNDS.1);
         let lead = self.0.load(Ordering::Relaxed);
-        // Of two that learn at once one is forgotten.
+        // Of two concurrent updates, one is lost. The lead is an estimate, so this is harmless.
         self.0.store(needed.max(lead - (lead - needed) / 4), Ordering::Relaxed);
     }
 }
 
-/// The turns of one sender that a worker has for the messages of a batch. A turn is the worker's, not a message's: one
-/// that a message misses is lost, and that message gets the worker's next one.
+/// Turns of one sender that a worker has leased for the messages of its batch. A turn belongs to the worker, not to a
+/// message: a turn that a message misses is lost, and the message gets the worker's next turn.
 struct Line {
     turns: Turns,
     last_call: Instant,
     hands: Semaphore,
-    /// The latest time that the sender's clock was seen to show. Held by whoever leases turns, for all messages.
+    /// Latest value of the sender's clock that the worker has seen. The lock is held while turns are leased for all
+    /// messages.
     clock: tokio::sync::Mutex<Option<Timestamp>>,
     pool: Mutex<Pool>,
 }
 
 struct Pool {
-    /// Turns that no message has.
+    /// Leased turns that no message uses.
     turns: BTreeSet<Timestamp>,
-    /// Messages that have no turn.
+    /// Number of messages without a turn.
     messages: usize,
 }
 
@@ -142,7 +149,7 @@ impl Line {
         self.pool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The worker's first turn from then on, for a message.
+    /// Assigns the worker's first turn at or after `from` to a message.
     fn claim(&self, from: Timestamp) -> Option<Timestamp> {
         let mut pool = self.pool();
         let turn = pool.turns.range(from..).next().copied()?;
@@ -151,46 +158,47 @@ impl Line {
         Some(turn)
     }
 
-    /// Takes note that a message missed its turn.
+    /// Records that a message missed its turn and needs another one.
     fn missed(&self) {
         self.pool().messages += 1;
     }
 
-    /// Takes note that a message which has a turn is not sent: another may have it.
+    /// Gives back the turn of a message that is not sent, so that another message can use the turn.
     fn release(&self, turn: Timestamp) {
         self.pool().turns.insert(turn);
     }
 }
 
-/// A message that is wanted, and waits for its turn.
+/// Message that may be sent and waits for its turn.
 struct Ready {
     send: Send,
     turns: Turns,
     customer: Customer,
-    /// That it tells.
+    /// Code in the message.
     code_id: Option<CodeId>,
-    /// Kept until the message is taken.
+    /// Quiet hours of the recipient, checked again when the message is taken.
     quiet: Option<(QuietHours, TimeZone)>,
     outgoing: Outgoing,
 }
 
-/// A message that was taken.
+/// Message that this worker has taken.
 struct Held {
     send: Send,
     cap: Option<Cap>,
 }
 
-/// What is to be done with a message.
+/// Decision about a message.
 enum Judgement {
-    /// Nothing, until somebody asks again.
+    /// The message waits, because its campaign is not active. Resuming the campaign queues the message again.
     Wait,
-    /// Only to note it.
+    /// The message is not sent now. Only its new state is written.
     Note(Box<Send>),
+    /// The message may be sent.
     Go(Box<Ready>),
 }
 
 impl MessageSender {
-    /// Sends messages; gives those that have to come again, with why.
+    /// Sends messages. Returns the messages that SQS must deliver again, each with its error.
     pub(crate) async fn send_all(&self, ids: &[SendId]) -> Vec<(SendId, SendError)> {
         let last_call = Instant::now() + LAST_CALL;
         let mut failed = Vec::new();
@@ -213,7 +221,7 @@ impl MessageSender {
         failed
     }
 
-    /// What is wanted of a message as things are now; `None` when nothing more is.
+    /// Prepares a message from the current items; `None` if there is nothing to send.
     async fn prepare(&self, id: &SendId) -> Result<Option<Ready>, SendError> {
         for attempt in 1..=ATTEMPTS {
             let now = Timestamp::now();
@@ -258,7 +266,8 @@ impl MessageSender {
         if let Some(deferred) = put_off_by(&quiet, send, now) {
             return Ok(Judgement::Note(Box::new(deferred)));
         }
-        // Codes are for those who will get the message.
+        // The address, the country and the cap are checked before a code is claimed, so that a message that is
+        // refused for them uses up no code.
         let Some(route) = route(&campaign.settings.template, &recipient)? else {
             let provisional = recipient.customer.provisional.as_ref();
             let said = provisional.is_some_and(|provisional| provisional.email.is_some());
@@ -330,7 +339,7 @@ impl MessageSender {
             form.push(("ContentSid", sid.as_str().to_owned()));
             let variables: BTreeMap<&String, String> =
                 variables.iter().map(|(name, value)| (name, filled(value))).collect();
-            // Twilio refuses them.
+            // Twilio refuses empty variables.
             if variables.values().any(|value| value.trim().is_empty()) {
                 return Err(SendReason::EmptyVariable);
             }
@@ -362,8 +371,8 @@ impl MessageSender {
         join_all(sent).await.into_iter().flatten().collect()
     }
 
-    /// The worker's first turn from then on. If there is none, the next turns of the sender are leased in one write, for
-    /// as many messages as can be taken. Nothing is given a turn after the last call.
+    /// Returns the worker's first turn that is at least `from` away. If the worker has none, leases the next turns of
+    /// the sender in one write, for as many messages as can be taken. After `last_call`, no new turns are leased.
     async fn turn(&self, line: &Line, from: SignedDuration) -> Result<Lease, SendError> {
         if let Some(turn) = line.claim(Timestamp::now() + from) {
             return Ok(Lease::From(turn));
@@ -383,7 +392,7 @@ impl MessageSender {
             pool.messages.saturating_sub(pool.turns.len()).clamp(1, HANDS)
         };
         let count = i32::try_from(wanted).unwrap_or(i32::MAX);
-        // Leasing takes a call as taking does.
+        // Leasing takes a call to the table, and so does taking: the first turn is at least two leads away.
         let earliest = now + self.lead.get() * 2;
         let lease =
             senders::lease(&self.table, sender, *pace, count.unsigned_abs(), *horizon, earliest, *clock)
@@ -402,14 +411,15 @@ impl MessageSender {
         Ok(Lease::From(first))
     }
 
-    /// Takes a message immediately before its turn, and hands it over when that comes. If the message misses the turn, it
-    /// gets the next one.
+    /// Takes a message immediately before its turn and hands the message over at its turn. A message that misses its
+    /// turn gets the next turn.
     async fn send_one(&self, mut message: Ready, line: &Line) -> Result<(), SendError> {
-        // It is never closed.
+        // The semaphore is never closed, so this can't fail.
         let hand = line.hands.acquire().await;
         let mut held: Option<Held> = None;
         loop {
-            // One that is taken already can go at once.
+            // A message that is already taken can use a turn that is now, or was missed by less than the maximum
+            // delay.
             let lead = self.lead.get();
             let from = if held.is_some() { -line.turns.missed } else { lead / 2 };
             let at = match self.turn(line, from).await {
@@ -453,7 +463,7 @@ impl MessageSender {
         }
     }
 
-    /// Takes a message, if it still is wanted; otherwise notes why not.
+    /// Takes a message if it may still be sent; otherwise writes the reason why not.
     async fn take(&self, message: &Ready) -> Result<Option<Held>, SendError> {
         let now = Timestamp::now();
         let send = &message.send;
@@ -468,7 +478,8 @@ impl MessageSender {
                 sends::update(&self.table, &send.refused(SendReason::FrequencyCap, now)).await?;
                 Ok(None)
             }
-            // Somebody else has it, or the customer has changed: then the queue brings it again.
+            // If another worker has the message, nothing is left to do. If the customer has changed, the message is
+            // still queued, and SQS must deliver it again.
             Taken::Overtaken => match sends::read(&self.table, &send.id).await? {
                 Some(found) if found.send.status == SendStatus::Queued => Err(SendError::Busy),
                 _ => Ok(None),
@@ -490,7 +501,7 @@ impl MessageSender {
                 self.settle(&sent, SendStatus::Sent).await
             }
             SendOutcome::Unknown(cause) => {
-                tracing::warn!(send = %held.send.id, cause, "outcome unknown");
+                tracing::warn!(send = %held.send.id, cause, "outcome of a campaign message unknown");
                 self.settle(&held.send, SendStatus::Unknown).await
             }
             SendOutcome::Refused { code } => {
@@ -500,7 +511,7 @@ impl MessageSender {
                     let noted =
                         stamps::customers::set_consent(&self.table, customer, false, OPTED_OUT, now).await;
                     if let Err(error) = noted {
-                        // The message comes again, and the provider says it again.
+                        // SQS delivers the message again, and the provider reports the opt-out again.
                         self.give_back(held).await?;
                         return Err(error.into());
                     }
@@ -523,8 +534,8 @@ impl MessageSender {
         }
     }
 
-    /// Puts a message off that was not sent, given back if it was taken. From then on it is the schedule that has
-    /// it queued again, even if its time is over by now: the queue forgets it.
+    /// Defers a message that was not sent, and gives it back if it was taken. The schedule queues the message again,
+    /// even if `until` has passed by now, because the queue message is acknowledged.
     async fn put_off(&self, send: Send, held: Option<Held>, until: Timestamp) -> Result<(), SendError> {
         let now = Timestamp::now();
         let (send, cap) = match held {
@@ -535,8 +546,8 @@ impl MessageSender {
         self.finish(&after, cap.as_ref()).await
     }
 
-    /// Gives back a message that was taken, for whoever has it now or for the queue to bring again, as it is then;
-    /// `None` when something was heard of it: then it was sent.
+    /// Gives back a message that was taken, so that this worker or another one can take it again. Returns the message
+    /// after that; `None` if a callback has changed the message meanwhile, which means that it was sent.
     async fn give_back(&self, held: Held) -> Result<Option<Send>, SendError> {
         let queued = held.send.now(SendStatus::Queued, Timestamp::now());
         let given = sends::give_back(&self.table, &queued, held.cap.as_ref()).await?;
@@ -544,12 +555,13 @@ impl MessageSender {
     }
 
     async fn finish(&self, after: &Send, cap: Option<&Cap>) -> Result<(), SendError> {
-        // When it has changed, something was heard of it: then it was sent after all.
+        // If the message has changed, a callback has arrived: the message was sent after all, and keeps its new
+        // state.
         sends::give_back(&self.table, after, cap).await?;
         Ok(())
     }
 
-    /// Notes the outcome; the provider may have said more about it in the meantime.
+    /// Writes the outcome of a hand-over. A callback may have written a more advanced status meanwhile, which stays.
     async fn settle(&self, send: &Send, status: SendStatus) -> Result<(), SendError> {
         let mut current = send.clone();
         for attempt in 1..=ATTEMPTS {
@@ -565,7 +577,7 @@ impl MessageSender {
                 return Ok(());
             }
             match sends::read(&self.table, &send.id).await? {
-                // Of an attempt that was put off nothing is wanted any more.
+                // The outcome of an attempt that a callback has deferred meanwhile is ignored.
                 Some(found) if found.send.put_off == send.put_off => current = found.send,
                 _ => return Ok(()),
             }
@@ -580,7 +592,7 @@ async fn until(at: Timestamp) {
     tokio::time::sleep(Duration::try_from(wait).unwrap_or_default()).await;
 }
 
-/// Why the customer gets no messages of campaigns, if so.
+/// Returns the reason why the customer gets no campaign messages, if there is one.
 fn unwanted(recipient: &Recipient) -> Option<SendReason> {
     let customer = &recipient.customer;
     let by_page = recipient.card.as_ref().is_some_and(|card| card.provisional);
@@ -592,13 +604,13 @@ fn unwanted(recipient: &Recipient) -> Option<SendReason> {
     }
 }
 
-/// The message, put off to the end of quiet hours.
+/// Returns the message, deferred to the end of quiet hours; `None` outside of quiet hours.
 fn put_off_by(quiet: &Option<(QuietHours, TimeZone)>, send: &Send, now: Timestamp) -> Option<Send> {
     let over = quiet.as_ref().and_then(|(hours, zone)| hours.over(now, zone))?;
     Some(Send { due_at: Some(over), ..send.now(SendStatus::Deferred, now) })
 }
 
-/// Which way a message goes, and what it says there.
+/// Route of a message, with its contents.
 enum Route<'a> {
     Mail {
         to: &'a Email,
@@ -608,18 +620,18 @@ enum Route<'a> {
     Twilio {
         account: &'a TwilioAccount,
         sender: &'a Phone,
-        /// What stands before numbers.
+        /// Prefix of phone numbers.
         channel: &'static str,
         content: Option<(&'a ContentSid, &'a Variables)>,
         text: Option<&'a Body>,
     },
 }
 
-/// The way of a template's channel; `None` when the customer has no address there.
+/// Returns the route for a template's channel; `None` if the customer has no address for the channel.
 ///
 /// # Errors
-/// Without anybody who sends. That is the account's trouble, not the message's: it is sent when there is somebody
-/// again.
+/// [`SendError::NoSender`] if the account has no sender for the channel. The message stays queued, so that it can be
+/// sent once the account has a sender.
 fn route<'a>(template: &'a Template, recipient: &'a Recipient) -> Result<Option<Route<'a>>, SendError> {
     let twilio = |number: fn(&TwilioAccount) -> Option<&Phone>| {
         let account = recipient.twilio.as_ref().ok_or(SendError::NoSender)?;
@@ -675,7 +687,7 @@ mod tests {
         };
         let line = Line::new(turns, 3, Instant::now());
         line.pool().turns.extend([at(10), at(20), at(30)]);
-        // One that has to be taken first, and one that is taken already.
+        // A message that must be taken first, and a message that is already taken.
         assert_eq!(line.claim(at(15)), Some(at(20)));
         assert_eq!(line.claim(at(5)), Some(at(10)));
         assert_eq!((line.claim(at(31)), line.pool().messages), (None, 1));

@@ -1,4 +1,4 @@
-//! A code for a message: the customer's own.
+//! Codes in campaign messages: each customer gets a code of their own.
 
 use campaigns::campaign::Send;
 use codes::{
@@ -11,21 +11,21 @@ use codes::{
 use jiff::Timestamp;
 use table::{Table, TableError, back_off};
 
-/// How often it is tried again when somebody else takes the code that was chosen.
+/// Maximum number of attempts while other claims take the chosen codes first.
 const ATTEMPTS: u32 = 20;
 
-/// A code that is somebody's.
+/// Code that a customer has claimed.
 pub struct Own {
     pub claim_id: ClaimId,
     pub code_id: CodeId,
     pub text: PromoCode,
 }
 
-/// The code of a pool for the customer of a message: the one of before, or a new one. `None` when the pool has none
-/// to give.
+/// Returns the code of a pool for the customer of a message: the customer's code, or a newly claimed one. `None` if
+/// the pool issues no code.
 ///
-/// A reservation is claimed: or else what the message tells could lapse, and go to somebody else. Of a code that was
-/// archived nothing is told: it was claimed long ago, and there is another.
+/// A reservation of the customer is confirmed; otherwise the code in the message could expire and go to another user.
+/// A code that was archived is not sent again: it was claimed long ago, and the customer gets a new one.
 pub async fn of(table: &Table, send: &Send, pool: &CodePoolId) -> Result<Option<Own>, TableError> {
     let (account, customer) = (&send.account_id, &send.customer_id);
     let Some(mut counter) = claims::counter(table, account, pool).await? else { return Ok(None) };

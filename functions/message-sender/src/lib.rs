@@ -1,17 +1,20 @@
-//! Sends what the messages queues ask for: mail by Amazon SES, WhatsApp and SMS by Twilio.
+//! Message sender: sends mails by Amazon SES, and WhatsApp messages and SMS by Twilio.
 //!
-//! A message names a subscriber, a message of a campaign or a webhook endpoint, and nothing personal; what to write, and whether
-//! it is still wanted, is decided when its turn comes. Each message is taken in the table before it is handed
-//! over, so that one which the queue delivers twice is sent once.
+//! A queue message contains ids only, no personal data: the id of a subscriber, a mail, a campaign message or a
+//! webhook endpoint. When the worker receives a queue message, the worker reads the current items and decides whether
+//! to send and what to write. The worker takes each mail or message in the table, by a conditional write, before
+//! handing it over to the provider. So a queue message that SQS delivers twice is sent once.
 //!
-//! A campaign's message is sent at most once: when the outcome of a hand-over is unknown, it is not tried again. A
-//! confirmation, an invitation and word to an owner are sent at least once: a mail whose worker is lost, or whose
-//! outcome is unknown, is sent again (`docs/adr/0018-mails-at-least-once.md`). Such a mail is kept in the table, with
-//! the time at which it is due. Whatever SES refuses, the queue message is acknowledged: a mail uses up its receives
-//! only when its record can't be written.
+//! **Campaign messages** are sent at most once: if the outcome of a hand-over is unknown, the message is not sent
+//! again.
 //!
-//! Access patterns: `message.state`, `message.note`, `subscriber.find`, `waitlist.read`, `account.read`, `send.*`, `claim.*`,
-//! `customer.consent`, `rate.count`, `webhook.endpoint`, `account.members`.
+//! **Confirmations, invitations and mails to owners** are sent at least once: a mail whose worker is lost, or whose
+//! outcome is unknown, is sent again (`docs/adr/0018-mails-at-least-once.md`). Such a mail has a record in the table,
+//! with the time at which the mail is due. The queue message is acknowledged even if SES refuses the mail. A queue
+//! message fails, and uses up one of its receives, only if the table is unavailable.
+//!
+//! Access patterns: `message.state`, `message.note`, `subscriber.find`, `waitlist.read`, `account.read`, `send.*`,
+//! `claim.*`, `customer.consent`, `rate.count`, `webhook.endpoint`, `account.members`.
 
 mod campaign;
 mod codes;
@@ -55,22 +58,25 @@ use crate::{
     twilio::{SendOutcome, Twilio},
 };
 
-/// So long after its batch came a mail is begun: Lambda ends a worker after sixty seconds, and SES may take five.
+/// Time after the arrival of a batch within which its mails are handed over. Lambda ends a worker after 60 seconds,
+/// and SES may take 5 seconds to answer.
 const BEGUN_WITHIN: Duration = Duration::from_secs(40);
-/// SES's own advice when the daily quota is used up: wait up to ten minutes, and try again.
+/// Time for which no mail is sent after SES has refused all mails of the account. For a used-up daily quota, SES
+/// advises to wait for up to ten minutes before a retry.
 const STOPPED_FOR: Duration = Duration::from_secs(600);
-/// A mail that could not be begun in time, or that certainly was not sent, is due again after this.
+/// Delay before the retry of a mail that was not handed over in time, or certainly not sent.
 const NOT_SENT_REST: SignedDuration = SignedDuration::from_mins(1);
-/// Attempts that may have sent a mail, within some three days: then the mail is given up.
+/// Maximum number of attempts that may have sent a mail. With their back-off, these attempts take some three days;
+/// then the mail is given up.
 const TRIES: u32 = 18;
-/// How long a mail rests whose subscriber, waitlist or account can't be read.
+/// Delay before the retry of a mail whose contents can't be read from the table.
 const UNREADABLE_REST: SignedDuration = SignedDuration::from_mins(15);
 
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
     #[error(transparent)]
     Store(#[from] TableError),
-    /// The provider certainly did not take a campaign's message.
+    /// The provider certainly did not accept a campaign's message.
     #[error("the provider did not take the message: {0}")]
     Refused(String),
     #[error("the message can't be read: {0}")]
@@ -88,19 +94,21 @@ pub struct MessageSender {
     ses: aws_sdk_sesv2::Client,
     twilio: Twilio,
     from: String,
-    /// Between two mails of campaigns.
+    /// Time between two mails of campaigns.
     mail_pace: SignedDuration,
     lead: campaign::Lead,
     public_url: String,
 }
 
 impl MessageSender {
+    /// Creates the worker from its environment.
+    ///
     /// # Errors
-    /// When a variable is missing.
+    /// When an environment variable is missing or invalid.
     pub fn from_env(env: &aws::Env) -> Result<Self, StartError> {
         Ok(Self {
             table: Table::from_env(env)?,
-            // The SDK repeats no call here: it can't know whether the first one was taken.
+            // The SDK must not retry: it can't know whether SES accepted the first call.
             ses: aws::client!(aws_sdk_sesv2, env, "SESV2", retry_config = aws::RetryConfig::disabled())?,
             twilio: Twilio::new(env.require("TWILIO_URL")?),
             from: env.require("MAIL_FROM")?.to_owned(),
@@ -111,10 +119,11 @@ impl MessageSender {
         })
     }
 
-    /// Sends a batch; what failed is reported message by message and comes again.
+    /// Processes a batch of queue messages. Failed queue messages are reported one by one, so that SQS delivers them
+    /// again.
     ///
     /// # Errors
-    /// Never: the type is that of all workers.
+    /// Never. The return type is the same for all workers.
     pub async fn handle(&self, event: SqsEvent) -> Result<SqsBatchResponse, SendError> {
         let messages = event.records.len();
         let until = Instant::now() + BEGUN_WITHIN;
@@ -145,7 +154,7 @@ impl MessageSender {
         }
         let sends: Vec<SendId> = campaign.keys().cloned().collect();
         for (send, error) in self.send_all(&sends).await {
-            // The same message may have come several times in one batch: one of them is enough.
+            // A batch may contain a campaign message several times: reporting one of the queue messages is enough.
             failures.extend(campaign.remove(&send).and_then(|mut ids| ids.pop()).map(|id| (id, error)));
         }
         let mut response = SqsBatchResponse::default();
@@ -159,7 +168,8 @@ impl MessageSender {
         Ok(response)
     }
 
-    /// Tells each owner of an account that this endpoint was disabled, if it still is.
+    /// Sends each owner of an account a mail about a disabled webhook endpoint, if the endpoint has not changed
+    /// since.
     async fn tell_owners(
         &self,
         account_id: &AccountId,
@@ -173,15 +183,15 @@ impl MessageSender {
                 let message_id = format!("{endpoint_id}:{rev}:{}", member.id);
                 let (account_id, endpoint_id) = (account_id.clone(), endpoint_id.clone());
                 let task = MailTask::Endpoint { account_id, endpoint_id, rev, member_id: member.id };
-                // What is wrong with one of them is not the others' fate.
+                // The failure of one mail does not stop the others.
                 outcome = self.mail(&message_id, Some(task), until).await.and(outcome);
             }
         }
         outcome
     }
 
-    /// Sends a mail, unless it is done with, put off, or held by another worker: then the schedule looks after it.
-    /// A mail that is due again has its task in its record.
+    /// Sends a mail, unless it is finished, deferred, or held by another worker. The schedule queues deferred and
+    /// abandoned mails again. Without `task`, the task is in the mail's record.
     async fn mail(&self, id: &str, task: Option<MailTask>, until: Instant) -> Result<(), SendError> {
         let now = Timestamp::now();
         let mails::Found { record, stopped_until } = mails::read(&self.table, id).await?;
@@ -199,14 +209,14 @@ impl MessageSender {
             return self.note(&record.deferred(now + NOT_SENT_REST, now)).await;
         }
         if record.tries >= TRIES {
-            tracing::error!(message_id = id, "a mail is given up: nobody knows whether it was sent");
+            tracing::error!(message_id = id, "mail given up: the outcome of its attempts is unknown");
             return self.note(&record.settled(MessageState::Unknown, now)).await;
         }
         let mail = match self.mail_of(&task).await {
             Ok(Some(mail)) => mail,
             Ok(None) => return self.note(&record.settled(MessageState::Dropped, now)).await,
             Err(error) => {
-                tracing::error!(message_id = id, cause = %error, "what a mail says can't be read");
+                tracing::error!(message_id = id, cause = %error, "contents of a mail can't be read");
                 return self.note(&record.deferred(now + UNREADABLE_REST, now)).await;
             }
         };
@@ -216,7 +226,7 @@ impl MessageSender {
         }
         let answer = loop {
             match self.hand_over_mail(&mail).await {
-                // SES takes so many a second.
+                // The sending rate of SES is exceeded: wait for 0.5–1.5 s and retry.
                 SendOutcome::TooMany { retry_after: None } if Instant::now() < until => {
                     let [spread] = secret::random::<1>();
                     tokio::time::sleep(Duration::from_millis(500 + 4 * u64::from(spread))).await;
@@ -227,7 +237,8 @@ impl MessageSender {
         self.note(&after(&held, &record, answer, Timestamp::now())).await
     }
 
-    /// Notes what became of a mail. A record that has changed meanwhile is another worker's.
+    /// Writes the new state of a mail. If the record has changed meanwhile, another worker has the mail, and nothing
+    /// is written.
     async fn note(&self, after: &MessageRecord) -> Result<(), SendError> {
         if after.state == MessageState::Deferred {
             metrics::record(&[("Deferred", Unit::Count, 1.0)], &[]);
@@ -236,7 +247,7 @@ impl MessageSender {
         Ok(())
     }
 
-    /// The mail as things are now; `None` when it is not wanted any more.
+    /// Composes a mail from the current items; `None` if the mail is no longer wanted.
     async fn mail_of(&self, task: &MailTask) -> Result<Option<Mail>, SendError> {
         match task {
             MailTask::Subscriber { subscriber_id } => self.subscriber_mail(subscriber_id).await,
@@ -251,7 +262,7 @@ impl MessageSender {
         }
     }
 
-    /// The mail that the subscriber should get as things are now, if any.
+    /// Composes the mail for the current status of a subscriber, if there is one to send.
     async fn subscriber_mail(&self, id: &SubscriberId) -> Result<Option<Mail>, SendError> {
         let Some(subscriber) = subscribers::find(&self.table, id).await? else { return Ok(None) };
         let waitlist = waitlists::find(&self.table, &subscriber.waitlist_id).await?;
@@ -278,13 +289,13 @@ impl MessageSender {
             Err(error) => error,
         };
         let code = error.code().unwrap_or("no code");
-        // SES's messages may name the recipient: they are not for the log.
+        // An error message of SES may contain the recipient's address, so it is not logged.
         let refusal = ses::refusal(code, error.message().unwrap_or_default(), &self.from);
         match error {
             SdkError::ServiceError(_) if refusal == Refusal::Rate => {
                 SendOutcome::TooMany { retry_after: None }
             }
-            // It may have been taken before what failed failed.
+            // SES may have accepted the mail before the error.
             SdkError::ServiceError(failed) if failed.raw().status().is_server_error() => {
                 SendOutcome::Unknown(format!("status {}", failed.raw().status().as_u16()))
             }
@@ -304,30 +315,30 @@ impl MessageSender {
             {
                 SendOutcome::NotSent("no connection".to_owned())
             }
-            // Asked, and no answer: it may have been sent.
+            // No answer to a request that was sent: SES may have accepted the mail.
             error => {
-                tracing::warn!(cause = %DisplayErrorContext(&error), "outcome of a mail unknown");
+                tracing::warn!(cause = %DisplayErrorContext(&error), "no answer from SES: outcome of a mail unknown");
                 SendOutcome::Unknown("no answer".to_owned())
             }
         }
     }
 
-    /// Lets no worker ask SES for a while: it takes no mail of the account.
+    /// Stops all workers from calling SES for [`STOPPED_FOR`], because SES accepts no mail of the account.
     async fn stop(&self, code: &str) {
         tracing::error!(code, "Amazon SES takes no mail of this account; mails wait");
         metrics::record(&[("SendingStopped", Unit::Count, 1.0)], &[]);
         let until = Timestamp::now() + STOPPED_FOR;
         for sender in [Sender::ses_account(), Sender::ses(self.from.clone())] {
             if let Err(error) = senders::stop_until(&self.table, &sender, until).await {
-                // The next mail finds out as well.
-                tracing::warn!(cause = %error, "the stop of a sender not noted");
+                // SES refuses the next mail as well, which writes the stop again.
+                tracing::warn!(cause = %error, "stop of a sender not written");
             }
         }
     }
 }
 
-/// The next revision of a mail that was handed over, as SES answered. `before` is the mail as it was before it was
-/// taken: an attempt that certainly sent nothing doesn't count.
+/// Returns the next revision of a mail's record after SES has answered. `before` is the record before the worker took
+/// the mail: an attempt that certainly sent nothing does not count as a try.
 fn after(held: &MessageRecord, before: &MessageRecord, answer: SendOutcome, now: Timestamp) -> MessageRecord {
     let id = &*held.id;
     let not_sent = |rest| MessageRecord { tries: before.tries, ..held.deferred(now + rest, now) };
@@ -335,7 +346,7 @@ fn after(held: &MessageRecord, before: &MessageRecord, answer: SendOutcome, now:
         SendOutcome::Taken { .. } => held.settled(MessageState::Sent, now),
         // SES rejects this mail permanently.
         SendOutcome::Refused { .. } => {
-            tracing::warn!(message_id = id, "a mail was refused for good");
+            tracing::warn!(message_id = id, "mail permanently refused");
             held.settled(MessageState::Dropped, now)
         }
         SendOutcome::TooMany { retry_after: Some(rest) } => {
@@ -343,11 +354,11 @@ fn after(held: &MessageRecord, before: &MessageRecord, answer: SendOutcome, now:
         }
         SendOutcome::TooMany { retry_after: None } => not_sent(NOT_SENT_REST),
         SendOutcome::NotSent(cause) => {
-            tracing::error!(message_id = id, cause, "a mail was not sent, and is tried again");
+            tracing::error!(message_id = id, cause, "mail not sent; it will be retried");
             not_sent(NOT_SENT_REST)
         }
         SendOutcome::Unknown(cause) => {
-            tracing::warn!(message_id = id, cause, "a mail may not have been sent, and is sent again");
+            tracing::warn!(message_id = id, cause, "outcome of a mail unknown; it will be sent again");
             held.maybe_sent(now)
         }
     }

@@ -1,4 +1,4 @@
-//! What the mails say.
+//! Contents of mails.
 
 use domain::{
     id::CustomerId,
@@ -12,21 +12,22 @@ use waitlists::{
 };
 use webhooks::webhook::{DisabledReason, WebhookEndpoint};
 
-/// How long the link in a verification mail works.
+/// Lifetime of the links in mails that ask for a confirmation.
 const VERIFY_WITHIN_DAYS: i64 = 7;
 
-/// A mail, ready to be sent.
+/// Mail that is ready to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mail {
     pub to: String,
     pub subject: String,
     pub text: String,
-    /// One-click unsubscription by POST (RFC 8058); owners of an account can't unsubscribe from it.
+    /// URL for one-click unsubscription by `POST` (RFC 8058). `None` for mails to owners of an account, who can't
+    /// unsubscribe.
     pub unsubscribe_url: Option<String>,
 }
 
 impl Mail {
-    /// A campaign's mail, with a way to say stop.
+    /// Composes a mail of a campaign, with a link to unsubscribe.
     pub fn of_campaign(
         to: String,
         subject: &str,
@@ -38,14 +39,14 @@ impl Mail {
         let stop = token::issue(key, Purpose::OptOut, customer, None);
         Self {
             to,
-            // A name may have been filled in.
+            // A value that was filled in, such as a name, must not break the header.
             subject: subject.replace(char::is_control, " "),
             text: format!("{text}\n\n-- \nNo more messages: {public_url}/unsubscribe?token={stop}\n"),
             unsubscribe_url: Some(format!("{public_url}/api/v1/customers/unsubscribe?token={stop}")),
         }
     }
 
-    /// What an owner is told of an endpoint that was disabled.
+    /// Composes the mail to an owner about a disabled webhook endpoint.
     pub fn of_endpoint(to: String, endpoint: &WebhookEndpoint) -> Self {
         let why = match endpoint.disabled_reason {
             Some(DisabledReason::Gone) => "answered that it is gone (410)",
@@ -66,8 +67,8 @@ impl Mail {
         }
     }
 
-    /// The mail that fits the subscriber's status. Somebody who unsubscribed gets none but the one that asks whether
-    /// it was really the owner of the address who joined again.
+    /// Composes the mail for a subscriber's status; `None` if there is nothing to send. A subscriber who unsubscribed
+    /// gets only the mail that asks the owner of the address to confirm the return.
     pub fn to(
         subscriber: &Subscriber,
         waitlist: &Waitlist,
@@ -80,7 +81,7 @@ impl Mail {
             return None;
         }
         let list = waitlist.settings.name.as_str();
-        // Before the address is verified, anybody may have typed anything as its owner's name.
+        // Until the address is verified, the name is not used: anybody could have typed it.
         let greeting = match (&subscriber.name, subscriber.status) {
             (None, _) | (_, SubscriberStatus::Pending) => "Hello,".to_owned(),
             (Some(name), _) => format!("Hello {},", name.as_str()),

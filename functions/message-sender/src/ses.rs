@@ -1,8 +1,9 @@
-//! Amazon SES: what is handed over, and what its refusals mean.
+//! Amazon SES: composes messages and classifies refusals.
 //!
-//! Sources: the SESv2 API reference (`SendEmail`, errors), and the SES developer guide, "Errors related to the sending
-//! quotas" and "Amazon SES email sending errors". The rate and the daily quota come under one code, told apart by the
-//! message alone; a paused account comes under codes of its own, or as a rejected message.
+//! Sources: the SESv2 API reference (`SendEmail`, errors), and the SES developer guide, "Errors related to the
+//! sending quotas" and "Amazon SES email sending errors". The sending rate and the daily quota share their error
+//! codes; only the error message distinguishes them. A paused account has error codes of its own, or is reported as a
+//! rejected message.
 
 use aws_sdk_sesv2::{
     error::BuildError,
@@ -11,10 +12,11 @@ use aws_sdk_sesv2::{
 
 use crate::mail::Mail;
 
-/// Codes of the rate and of the daily quota: of SESv2 in the guide, in the reference, and of the first API.
+/// Error codes for the sending rate and for the daily quota: those of SESv2 in the guide and in the reference, and
+/// those of the first API.
 const THROTTLED: [&str; 4] =
     ["LimitExceededException", "ThrottlingException", "Throttling", "TooManyRequestsException"];
-/// Codes of an account, or of a domain, that sends nothing until somebody has seen to it.
+/// Error codes for an account or a domain that can't send until its operator intervenes.
 const STOPPED: [&str; 5] = [
     "AccountSendingPausedException",
     "AccountSuspendedException",
@@ -24,20 +26,21 @@ const STOPPED: [&str; 5] = [
 ];
 const REJECTED: [&str; 2] = ["BadRequestException", "MessageRejected"];
 
-/// Why SES did not take a mail.
+/// Reason why SES did not accept a mail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// Too many mails at this moment.
+    /// The sending rate is exceeded at this moment.
     Rate,
-    /// SES takes no mail of the account, or of the sender's address: the daily quota, a pause, a missing verification.
+    /// SES accepts no mail of the account or of the sender's address: the daily quota is used up, the account is
+    /// paused or suspended, or the address is not verified.
     Stopped,
     /// SES rejects this mail permanently.
     Mail,
-    /// Another cause, which may be gone later.
+    /// Another cause, which may be temporary.
     Other,
 }
 
-/// The meaning of a refusal, by its code and its message, of a mail from this address.
+/// Classifies the refusal of a mail from the address `from`, by the error code and the error message of SES.
 pub fn refusal(code: &str, message: &str, from: &str) -> Refusal {
     let message = message.to_lowercase();
     let says = |part: &str| message.contains(part);
@@ -56,14 +59,14 @@ pub fn refusal(code: &str, message: &str, from: &str) -> Refusal {
         return Refusal::Stopped;
     }
     if says("not verified") {
-        // In the sandbox the recipient has to be verified as well; the message names who is not.
+        // In the sandbox of SES, the recipient must be verified as well. The message names the unverified address.
         let address = from.rsplit('<').next().unwrap_or(from).trim_end_matches('>').to_lowercase();
         return if says(&address) { Refusal::Stopped } else { Refusal::Other };
     }
     Refusal::Mail
 }
 
-/// A mail as SES takes it.
+/// Builds the SES message of a mail.
 pub fn message(mail: &Mail) -> Result<Message, BuildError> {
     let text = |data: &str| Content::builder().data(data).charset("UTF-8").build();
     let header = |name: &str, value: &str| MessageHeader::builder().name(name).value(value).build();

@@ -13,28 +13,30 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 use tokio::sync::OnceCell;
 
-/// How long Twilio may take to answer.
+/// Maximum time for an answer of Twilio.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A message as Twilio takes it: the parameters of the form.
+/// Parameters of the form that sends a message.
 pub type Form = Vec<(&'static str, String)>;
 
-/// What became of a message that was handed over to Twilio or SES.
+/// Outcome of the hand-over of a message to Twilio or SES.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SendOutcome {
-    /// It took the message, and calls it so.
+    /// The provider accepted the message. `sid` is the provider's id of the message.
     Taken { sid: String },
-    /// It did not, for good.
+    /// The provider refused the message permanently.
     Refused { code: Option<u32> },
-    /// It did not: there were too many. With how long to wait, if it said so.
+    /// The provider refused the message because there were too many. `retry_after` is the delay that the provider
+    /// asks for, if any.
     TooMany { retry_after: Option<Duration> },
-    /// Our credentials, or theirs, are wrong, or nobody was there: not sent, and another time may do.
+    /// The message was certainly not sent: the credentials or the sender are wrong, or the provider was not reached.
+    /// A retry may succeed.
     NotSent(String),
-    /// Nobody knows.
+    /// The provider may have accepted the message, or not.
     Unknown(String),
 }
 
-/// A client of one address, with its connections.
+/// Client of Twilio's API, with its connections.
 pub struct Twilio {
     url: String,
     connector: OnceCell<SharedHttpConnector>,
@@ -55,9 +57,10 @@ impl Twilio {
         Self { url: url.trim_end_matches('/').to_owned(), connector: OnceCell::new() }
     }
 
-    /// Hands a message over, once.
+    /// Hands a message over to Twilio, without a retry.
     pub async fn send(&self, account_sid: &str, auth_token: &str, form: &Form) -> SendOutcome {
-        // Reading the system's roots takes milliseconds: not before they are needed.
+        // The connector is made when it is first needed, because reading the system's root certificates takes
+        // milliseconds.
         let connector = self.connector.get_or_init(async || aws::web_connector(&self.url)).await;
         let url = format!("{}/2010-04-01/Accounts/{account_sid}/Messages.json", self.url);
         let mut request = match HttpRequest::get(&url) {
@@ -78,7 +81,7 @@ impl Twilio {
         *request.body_mut() = SdkBody::from(body);
         let answer = async {
             let response = connector.call(request).await.map_err(|error| {
-                // Whoever was never reached has taken nothing.
+                // If the request was never sent, Twilio has not accepted the message.
                 let cause = DisplayErrorContext(&error).to_string();
                 if aws::was_never_sent(&error) {
                     SendOutcome::NotSent(cause)
@@ -110,12 +113,12 @@ fn read(status: u16, retry_after: Option<Duration>, body: &[u8]) -> SendOutcome 
         },
         429 => SendOutcome::TooMany { retry_after },
         401 | 403 | 404 => SendOutcome::NotSent(format!("status {status}, code {:?}", code())),
-        // It may have been taken before what failed failed.
+        // Twilio may have accepted the message before the error.
         500.. => SendOutcome::Unknown(format!("status {status}")),
         _ => match code() {
-            // Too many for the channel, or all at once: `63018` says so of WhatsApp, `20429` of the API.
+            // Too many messages: 63018 is the limit of the WhatsApp channel, 20429 the limit of the API.
             Some(20429 | 63018) => SendOutcome::TooMany { retry_after },
-            // The sender is not one of the account's: that is no message's fault.
+            // The account has no such sender, so a corrected account can send the message.
             Some(code @ (21212 | 21606 | 63007)) => {
                 SendOutcome::NotSent(format!("status {status}, code {code}"))
             }

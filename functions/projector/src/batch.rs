@@ -1,4 +1,4 @@
-//! The records of a batch, sorted by what can be worked on at the same time.
+//! Records of a stream batch, sorted into lanes that can be processed in parallel.
 
 use aws_lambda_events::event::dynamodb::EventRecord;
 use projection::{
@@ -7,10 +7,10 @@ use projection::{
 };
 use table::TableError;
 
-/// What a batch holds.
+/// Changes of a stream batch, by projection and lane.
 pub struct Batch {
     changes: Vec<(&'static Projection, Box<dyn Changes>)>,
-    /// In the order in which their first records came.
+    /// Lanes of the changes, in the order of their first records.
     pub lanes: Vec<String>,
 }
 
@@ -23,10 +23,10 @@ impl Default for Batch {
 }
 
 impl Batch {
-    /// Adds a record, for each of those who read its type.
+    /// Adds a record to each projection that reads items of its type.
     ///
     /// # Errors
-    /// When it does not have the shape that its type promises.
+    /// If the item does not have the shape of its type.
     pub fn add(&mut self, record: EventRecord) -> Result<(), TableError> {
         let Some(record) = Record::new(record) else { return Ok(()) };
         for (projection, changes) in &mut self.changes {
@@ -41,7 +41,7 @@ impl Batch {
         Ok(())
     }
 
-    /// Does what follows from the changes in a lane, one family after the other.
+    /// Processes the changes in a lane, one projection after the other.
     pub async fn follow(&self, lane: &str, context: &Context) -> Result<(), FollowError> {
         for (_, changes) in &self.changes {
             changes.follow(lane, context).await?;

@@ -1,8 +1,8 @@
-//! The projector: everything that follows from a write.
+//! The projector: derives counters and events from the writes to the table, and sends jobs and mails to their queues.
 //!
-//! It reads the table's stream, sorts the records of a batch into lanes, and has each family do what follows from its
-//! changes (see [`projection::Change`]). Every effect is conditional on not having happened, so that batches may be
-//! repeated, split, reordered between shards, or cut off in the middle.
+//! The projector reads the table's stream and sorts the records of a batch into lanes. Each family then processes
+//! its changes (see [`projection::Change`]). Every effect is conditional on not having been applied before. Batches
+//! may therefore be repeated, split, reordered between shards, or interrupted.
 
 mod batch;
 
@@ -21,7 +21,7 @@ use table::Table;
 
 use crate::batch::Batch;
 
-/// Lanes of a batch that are worked on at the same time.
+/// Maximum number of lanes of a batch that are processed in parallel.
 const LANES_AT_ONCE: usize = 32;
 
 pub struct Projector {
@@ -29,8 +29,10 @@ pub struct Projector {
 }
 
 impl Projector {
+    /// Creates a projector from the environment variables.
+    ///
     /// # Errors
-    /// When a variable is missing.
+    /// If an environment variable is missing.
     pub fn from_env(env: &aws::Env) -> Result<Self, StartError> {
         let context = Context::from_env(
             env,
@@ -42,19 +44,21 @@ impl Projector {
         Ok(Self { context })
     }
 
-    /// Counts a batch. When something fails, the batch is repeated from its first
-    /// record: what was counted already changes nothing. A record that can't be
-    /// read is reported itself, so that the next batch begins with it. One that stands
-    /// at the beginning fails the invocation: only then does Lambda halve the batch,
-    /// until the record is alone and given up without the others.
+    /// Processes a batch of stream records.
+    ///
+    /// If processing fails, Lambda retries the batch from its first record. Effects that were applied before are
+    /// not applied again. If a record is unreadable, the records before it are processed and the record is reported
+    /// as failed, so that the next batch starts with it. If the unreadable record is the first of several, the
+    /// invocation fails, because only then does Lambda bisect the batch. In the end the record is alone in its
+    /// batch, and is given up without the others.
     ///
     /// # Errors
-    /// When the table or a queue is out of reach, or the first record can't be read.
+    /// If the table or a queue is not reachable, or if the first of several records is unreadable.
     pub async fn handle(&self, event: dynamodb::Event) -> Result<DynamoDbEventResponse, FollowError> {
         let mut batch = Batch::default();
         let mut unreadable = None;
         let records = event.records.len() as f64;
-        // The stream gives the time of a write in whole seconds.
+        // The stream gives the time of a write in whole seconds only.
         let written = event
             .records
             .iter()
@@ -88,8 +92,11 @@ impl Projector {
         Ok(response)
     }
 
-    /// Works on the lanes of a batch at the same time: accounts don't wait for each other. What fails keeps nothing else
-    /// from being counted; then the first error is returned.
+    /// Processes the lanes of a batch in parallel, so that accounts do not wait for each other. An error in one
+    /// lane does not stop the other lanes.
+    ///
+    /// # Errors
+    /// One of the errors, after all lanes have ended.
     async fn work(&self, batch: Batch) -> Result<(), FollowError> {
         let mut work = Vec::new();
         for lane in &batch.lanes {

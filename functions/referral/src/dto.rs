@@ -1,4 +1,4 @@
-//! What the referral family takes and gives.
+//! Request and response bodies of the referral family.
 
 use domain::{
     id::SubscriberId,
@@ -14,50 +14,59 @@ use waitlists::{
     subscriber::{LedgerChange, LedgerEntry, Referral, ReferralStatus, Reward, RewardStatus, Subscriber},
 };
 
+/// Visit through a referral link.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClickRequest {
+    /// Referral code from the link.
     pub referral_code: String,
-    /// Where the link was found, e.g. `twitter`.
+    /// Traffic source in which the link was found, such as `twitter`.
     pub source: Option<Word>,
 }
 
+/// Recorded visit through a referral link.
 #[derive(Serialize, ToSchema)]
 pub struct ClickView {
     pub id: ClickId,
-    /// Whether the code is anybody's; a dead link is no error to whoever follows it.
+    /// True if the code belongs to a subscriber of the account. A visit with an unknown code is not an error, but
+    /// is not counted.
     pub tracked: bool,
 }
 
-/// How a subscriber's referrals went.
+/// Referral statistics of a subscriber.
 #[derive(Serialize, ToSchema)]
 pub struct ReferralStats {
     pub subscriber_id: SubscriberId,
     pub referral_code: ReferralCode,
+    /// Link that the subscriber shares.
     pub referral_url: String,
     /// Visits through the link.
     pub clicks: u64,
     /// Credited referrals.
     pub referrals: u32,
-    /// Places they moved the subscriber up, in all.
+    /// Places that all credited referrals together move the subscriber forward in line.
     pub places: u64,
-    /// What the next tier takes, and its name.
+    /// Next reward tier; `null` if the subscriber has reached all tiers.
     pub next_tier: Option<NextTier>,
 }
 
+/// Next reward tier of a subscriber.
 #[derive(Serialize, ToSchema)]
 pub struct NextTier {
     pub name: Name,
-    /// Referrals still missing.
+    /// Number of credited referrals still needed.
     pub missing: u32,
 }
 
+/// Reward for a tier that a subscriber reached.
 #[derive(Serialize, ToSchema)]
 pub struct RewardView {
     pub id: RewardId,
+    /// Name of the tier.
     pub name: Name,
-    /// Referrals that it takes.
+    /// Number of credited referrals that the tier requires.
     pub referrals: u32,
+    /// Description of the reward.
     pub reward: Option<String>,
     pub status: RewardStatus,
     pub issued_at: Timestamp,
@@ -76,16 +85,19 @@ impl From<Reward> for RewardView {
     }
 }
 
+/// Entry of the leaderboard.
 #[derive(Serialize, ToSchema)]
 pub struct Leader {
-    /// From 1; equal numbers of referrals share a rank.
+    /// Rank, counted from 1. Subscribers with the same number of referrals share a rank.
     pub rank: u32,
-    /// First name and initial, or the address with most of it hidden.
+    /// First name and initial, or the masked email address.
     pub name: String,
+    /// Credited referrals.
     pub referrals: u32,
 }
 
 impl Leader {
+    /// Returns the leaderboard of these subscribers, who are sorted by referrals, most first.
     pub fn ranked(subscribers: &[Subscriber]) -> Vec<Self> {
         let mut leaders: Vec<Self> = Vec::with_capacity(subscribers.len());
         for (place, subscriber) in (1..).zip(subscribers) {
@@ -104,33 +116,38 @@ impl Leader {
 pub struct ReferralFilter {
     #[param(value_type = String)]
     pub waitlist_id: WaitlistId,
-    /// Only suspicious ones, or only the others.
+    /// `true` for flagged referrals only, `false` for the others only. If left out, the list has both.
     pub flagged: Option<bool>,
-    /// Where to go on: `next_cursor` of the page before.
+    /// Start of the page: `next_cursor` of the previous page. Leave it out for the first page.
     pub cursor: Option<String>,
-    /// Entries in a page, 1–100; 20 when left out.
+    /// Maximum number of entries in the page, 1–100. Default: 20.
     #[param(minimum = 1, maximum = 100)]
     pub limit: Option<u32>,
 }
 
-/// A referral as its reviewer sees it.
+/// Referral with its fraud assessment, for review.
 #[derive(Serialize, ToSchema)]
 pub struct ReferralView {
     pub id: ReferralId,
     pub waitlist_id: WaitlistId,
+    /// Subscriber whose link was followed.
     pub referrer_id: SubscriberId,
+    /// Subscriber who joined through the link.
     pub referee_id: SubscriberId,
     pub status: ReferralStatus,
+    /// Places that the credit moves the referrer forward in line.
     pub places: u32,
-    /// 0–100; flagged from 50 on.
+    /// Fraud score, 0–100: the sum of the weights of `reasons`, at most 100.
     pub fraud_score: u8,
+    /// True if the fraud score is 50 or more.
     pub flagged: bool,
+    /// Fraud signals that apply to the referral.
     pub reasons: Vec<Reason>,
     pub created_at: Timestamp,
     pub credited_at: Option<Timestamp>,
 }
 
-/// What a score consists of.
+/// Fraud signal with its weight in the score.
 #[derive(Serialize, ToSchema)]
 pub struct Reason {
     pub signal: Signal,
@@ -156,16 +173,17 @@ impl From<Referral> for ReferralView {
     }
 }
 
+/// Change of a subscriber's referral credits.
 #[derive(Serialize, ToSchema)]
 pub struct LedgerView {
     pub id: LedgerId,
     pub referral_id: ReferralId,
     pub change: LedgerChange,
-    /// Referrals gained or lost.
+    /// Referrals gained (1) or lost (−1).
     pub referrals: i32,
-    /// Places gained or lost.
+    /// Places in line gained or lost.
     pub places: i64,
-    /// The id of the key or member, or `platform`.
+    /// Id of the API key or member that made the change, or `platform`.
     pub actor: String,
     pub at: Timestamp,
 }

@@ -1,4 +1,4 @@
-//! The referral family: clicks, statistics, leaderboard, rewards, fraud review.
+//! The referral family: visits through referral links, statistics, leaderboard, rewards and fraud review.
 //!
 //! Access patterns: `referral.*`.
 
@@ -11,8 +11,10 @@ use axum::Router;
 
 pub use routes::routes;
 
+/// Builds the router from the environment variables.
+///
 /// # Errors
-/// When a variable is missing.
+/// If an environment variable is missing.
 pub fn app(env: &aws::Env) -> Result<Router, StartError> {
     Ok(routes().into_router(App::from_env(env)?))
 }

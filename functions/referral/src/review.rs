@@ -1,4 +1,4 @@
-//! Fraud review: people decide what becomes of a suspicious referral.
+//! Fraud review: listing referrals, and revoking or restoring their credits.
 
 use api::{
     App, List, PageQuery, PathId, Post, Principal, Problem, Query, existing, problems, respond, retried,
@@ -13,7 +13,7 @@ use waitlists::{
 
 use crate::dto::{ReferralFilter, ReferralView};
 
-/// The referrals of a waitlist, oldest first.
+/// Lists the referrals of a waitlist, oldest first.
 #[utoipa::path(get, path = "/api/v1/referrals", tag = "referral", params(ReferralFilter),
     responses((status = OK, body = List<ReferralView>)))]
 pub async fn list(
@@ -29,7 +29,9 @@ pub async fn list(
     Ok(axum::Json(found.map(ReferralView::from).into()))
 }
 
-/// Takes a credit back: the position and the rewards that hung on it go with it.
+/// Revokes the credit of a referral.
+///
+/// The referrer loses the places that the credit gave, and the rewards whose tiers are no longer reached.
 #[utoipa::path(post, path = "/api/v1/referrals/{id}/revoke", tag = "referral",
     params(("id" = ReferralId, Path)), responses((status = OK, body = ReferralView)))]
 pub async fn revoke(
@@ -41,7 +43,9 @@ pub async fn revoke(
     review(&app, &principal, &id, &post, Review::Revoke).await
 }
 
-/// Gives a credit back that was taken, with its position and rewards.
+/// Restores a revoked credit.
+///
+/// The referrer regains the places that the credit gave, and the rewards whose tiers are reached again.
 #[utoipa::path(post, path = "/api/v1/referrals/{id}/restore", tag = "referral",
     params(("id" = ReferralId, Path)), responses((status = OK, body = ReferralView)))]
 pub async fn restore(
@@ -53,6 +57,7 @@ pub async fn restore(
     review(&app, &principal, &id, &post, Review::Restore).await
 }
 
+/// Revokes or restores a credit. Retries if another request changed the referral or its referrer.
 async fn review(
     app: &App,
     principal: &Principal,
@@ -71,7 +76,7 @@ async fn review(
         let Some((after, commit)) =
             referrals::review(&app.table, &referral, review, &principal.id, app.now()).await?
         else {
-            // Perhaps by this very request, sent twice at once.
+            // The same request may have been sent twice at the same time, and the other copy changed the status.
             if let Some(answer) = post.answered(app).await? {
                 return Ok(respond(answer));
             }

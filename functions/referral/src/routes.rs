@@ -24,7 +24,7 @@ const READ: Access = Access::Secret(waitlists::REFERRALS.read());
 const WRITE: Access = Access::Secret(waitlists::REFERRALS.write());
 const PUBLIC: Access = Access::Publishable(waitlists::REFERRALS.read());
 
-/// Everything that this function answers.
+/// Returns the routes of this function, with the access that each route requires.
 pub fn routes() -> Routes {
     Routes::new()
         .route(Access::Publishable(waitlists::REFERRALS.write()), routes!(click))
@@ -37,12 +37,15 @@ pub fn routes() -> Routes {
         .route(PUBLIC, routes!(leaderboard))
 }
 
+/// Reads a subscriber of the account. A subscriber of another account is not found.
 async fn own_subscriber(app: &App, account: &AccountId, id: &SubscriberId) -> Result<Subscriber, Problem> {
     let found = subscribers::read(&app.table, account, id).await?;
     found.map(|found| found.subscriber).ok_or_else(|| problems::NOT_FOUND.into())
 }
 
-/// Counts a visit through a referral link. With a publishable key, visits are limited per address of the caller.
+/// Counts a visit through a referral link.
+///
+/// With a publishable key, visits are rate-limited per IP address.
 #[utoipa::path(post, path = "/api/v1/referrals", tag = "referral", request_body = ClickRequest,
     responses((status = CREATED, body = ClickView)))]
 async fn click(
@@ -58,7 +61,7 @@ async fn click(
     let code = ReferralCode::try_from(post.body.referral_code.clone()).ok();
     let context = referrals::click_context(&app.table, &principal.account_id, code.as_ref()).await?;
     let ClickContext { owner, account, signing } = context.ok_or(problems::NOT_FOUND)?;
-    // A server that reports visits has one address for all of them.
+    // A server that reports visits sends all requests from one address: no limit per address.
     let verdict = match principal.is_publishable() {
         true => {
             let caller = signing.signing_key.pseudonym("ip", &client.line());
@@ -85,7 +88,9 @@ async fn click(
     Ok(rate_limited(respond(answer), verdict))
 }
 
-/// How a subscriber's referrals went. With a publishable key, the subscriber's own token is needed.
+/// Returns the referral statistics of a subscriber.
+///
+/// With a publishable key, the subscriber's own token is required in `X-Subscriber-Token`.
 #[utoipa::path(get, path = "/api/v1/referrals/{id}", tag = "referral",
     params(("id" = SubscriberId, Path, description = "The referrer"), ("X-Subscriber-Token" = Option<String>, Header)),
     responses((status = OK, body = ReferralStats)))]
@@ -118,7 +123,9 @@ async fn stats(
     }))
 }
 
-/// The tiers that a subscriber reached. With a publishable key, the subscriber's own token is needed.
+/// Lists the rewards of a subscriber, one for each tier that the subscriber has reached.
+///
+/// With a publishable key, the subscriber's own token is required in `X-Subscriber-Token`.
 #[utoipa::path(get, path = "/api/v1/referrals/{id}/rewards", tag = "referral",
     params(("id" = SubscriberId, Path, description = "The referrer"), ("X-Subscriber-Token" = Option<String>, Header)),
     responses((status = OK, body = List<RewardView>)))]
@@ -134,7 +141,7 @@ async fn rewards(
     Ok(axum::Json(List { data: rewards.into_iter().map(RewardView::from).collect(), next_cursor: None }))
 }
 
-/// Every change of a subscriber's credits, oldest first.
+/// Lists all changes of a subscriber's referral credits, oldest first.
 #[utoipa::path(get, path = "/api/v1/referrals/{id}/ledger", tag = "referral",
     params(("id" = SubscriberId, Path, description = "The referrer"), PageQuery),
     responses((status = OK, body = List<LedgerView>)))]
@@ -149,7 +156,9 @@ async fn ledger(
     Ok(axum::Json(entries.map(LedgerView::from).into()))
 }
 
-/// Who brought the most, most first; names are masked. `limit` is 1–100, 20 when left out.
+/// Lists the subscribers with the most credited referrals, most first.
+///
+/// Names are shortened and email addresses are masked. The leaderboard has one page: `cursor` is refused.
 #[utoipa::path(get, path = "/api/v1/waitlists/{id}/leaderboard", tag = "referral",
     params(("id" = WaitlistId, Path), PageQuery), responses((status = OK, body = List<Leader>)))]
 async fn leaderboard(
@@ -160,7 +169,7 @@ async fn leaderboard(
     client: Client,
 ) -> Result<axum::Json<List<Leader>>, Problem> {
     if page.cursor.is_some() {
-        return Err(Problem::field("cursor", "is not taken: the leaderboard is one page"));
+        return Err(Problem::field("cursor", "is not supported: the leaderboard has one page"));
     }
     let limit = page.limit()?;
     let waitlist = existing(waitlists::read(&app.table, &principal.account_id, &id).await?, "waitlist")?;

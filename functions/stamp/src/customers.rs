@@ -1,4 +1,4 @@
-//! Customers and their cards.
+//! Routes of customers and their cards.
 
 use accounts::entities::AuditEntry;
 use api::{
@@ -27,19 +27,22 @@ use crate::dto::{
     EnrolmentAccepted, EnrolmentRequest, ShownCardView, StampView,
 };
 
-/// The writes that enrol somebody new: customer, number and card.
+/// Number of writes that enrol a new customer: customer, phone number and card.
 const WRITES: usize = 3;
 
-/// A customer of the account: another account's does not exist.
+/// Reads a customer of the account. A customer of another account is not found (404).
 pub async fn own(app: &App, principal: &Principal, id: &CustomerId) -> Result<Customer, Problem> {
     let found = customers::read(&app.table, &principal.account_id, id).await?;
     existing(found, "customer")
 }
 
-/// Gives somebody a card of a program.
+/// Enrols a customer in a program with a new card.
 ///
-/// 202: what a page is told, whoever it is and whether there was a card before. What a page says of a customer is
-/// provisional, and changes nothing of a customer who is known. With a secret key, 201: a new card; 200: there was one.
+/// With a secret key or as a member: returns 201 for a new card and 200 if the customer already has a card of the
+/// program.
+///
+/// With a publishable key: always returns the same 202, so that a page can't find out whether a number is enrolled.
+/// The data from a page are provisional until they are confirmed. A page can't change the data of a known customer.
 #[utoipa::path(post, path = "/api/v1/enrollments", tag = "stamp", request_body = EnrolmentRequest,
     responses((status = CREATED, body = EnrolledView), (status = OK, body = EnrolledView),
         (status = ACCEPTED, body = EnrolmentAccepted)))]
@@ -92,7 +95,7 @@ pub async fn enrol(
                     }
                     Some(card) => card.clone(),
                 };
-                // What a page says of somebody who is known changes nothing.
+                // A page can't change the data of a known customer.
                 let after = match by_page {
                     true => None,
                     false => customer.enrolled_again(post.body.said(now), now),
@@ -111,8 +114,9 @@ pub async fn enrol(
     Ok(rate_limited(enrolled.await?, verdict))
 }
 
-/// The customer who has the number, and the card. A page gets its answer after the same calls whoever it is, so that the time tells
-/// no more than the answer.
+/// Reads the customer with the phone number, and the customer's card of the program. For a page, known and unknown
+/// numbers take the same calls, so that the response time does not reveal whether a number is enrolled. `nobody` is
+/// an id that no customer has.
 async fn known(
     app: &App,
     context: &EnrolContext,
@@ -132,7 +136,8 @@ async fn known(
     Ok((Some(customer), card))
 }
 
-/// A server that enrols people on their behalf has one address for all of them.
+/// Counts a request with a publishable key against the rate limit of its IP address. Requests of servers are not
+/// counted, because a server sends the requests of all its customers from one address.
 async fn limit(
     app: &App,
     principal: &Principal,
@@ -147,7 +152,7 @@ async fn limit(
     app.limit(&principal.account_id, "enrol", &caller, limit).await.map(Some)
 }
 
-/// A page learns nothing about who is enrolled already.
+/// Returns the answer to an enrolment. The answer to a page does not tell whether the customer was enrolled before.
 fn answer(principal: &Principal, card: &Card, fresh: bool) -> Result<Answer, Problem> {
     if principal.is_publishable() {
         let body = serde_json::to_string(&EnrolmentAccepted::new())?;
@@ -160,7 +165,9 @@ fn answer(principal: &Principal, card: &Card, fresh: bool) -> Result<Answer, Pro
     Ok(Answer { status: StatusCode::OK.as_u16(), body: serde_json::to_string(&view)?, location: None })
 }
 
-/// The customers of a program with their cards, oldest first; or the one with a phone number.
+/// Lists the customers of a program with their cards, oldest first.
+///
+/// With `phone`, the list contains only the customer with this phone number.
 #[utoipa::path(get, path = "/api/v1/customers", tag = "stamp", params(CustomerFilter),
     responses((status = OK, body = List<CustomerWithCard>)))]
 pub async fn list(
@@ -186,7 +193,7 @@ pub async fn list(
     let now = app.now();
     let ids: Vec<_> = cards.data.iter().map(|card| card.customer_id.clone()).collect();
     let mut found = customers::batch(&app.table, &ids).await?;
-    // Who is being erased is not there any more.
+    // A customer who is being erased has a card, but no item of its own any more.
     let data = cards.data.iter().filter_map(|card| {
         let customer = found.remove(&card.customer_id)?;
         Some(CustomerWithCard { customer: customer.into(), card: CardView::of(card, &context.program, now) })
@@ -195,7 +202,7 @@ pub async fn list(
     Ok(axum::Json(table::Page { data, next: cards.next }.into()))
 }
 
-/// One customer.
+/// Returns a customer.
 #[utoipa::path(get, path = "/api/v1/customers/{id}", tag = "stamp", params(("id" = CustomerId, Path)),
     responses((status = OK, body = CustomerView)))]
 pub async fn get(
@@ -207,7 +214,10 @@ pub async fn get(
     Ok((etag(customer.rev), axum::Json(CustomerView::from(customer))).into_response())
 }
 
-/// Changes what is known of a customer (RFC 7396 merge patch).
+/// Changes the data of a customer (RFC 7396 merge patch).
+///
+/// The fields in the patch replace provisional data of the same name. A phone number of another customer is refused
+/// (409 `phone-taken`).
 #[utoipa::path(patch, path = "/api/v1/customers/{id}", tag = "stamp",
     params(("id" = CustomerId, Path), ("If-Match" = String, Header)),
     request_body(content = Object, content_type = "application/merge-patch+json"),
@@ -237,8 +247,10 @@ fn audit(app: &App, principal: &Principal, action: &str, id: &CustomerId) -> Aud
     AuditEntry::new(&principal.account_id, &principal.id, action, id.as_str(), app.now())
 }
 
-/// Erases a customer with all cards, stamps and rewards. The work goes on after the answer; the phone number
-/// can be enrolled anew at once, as somebody else's.
+/// Erases a customer with all cards, stamps and rewards.
+///
+/// From then on the customer is not found (404). The cards, stamps and rewards are removed in the background. The
+/// phone number can be enrolled again immediately, as a new customer.
 #[utoipa::path(delete, path = "/api/v1/customers/{id}", tag = "stamp", params(("id" = CustomerId, Path)),
     responses((status = NO_CONTENT)))]
 pub async fn erase(
@@ -256,7 +268,9 @@ pub async fn erase(
     .await
 }
 
-/// A customer's card of a program, with a code to show at the till.
+/// Returns a customer's card of a program, with a token for the customer's QR code.
+///
+/// A token is valid for one visit within two minutes.
 #[utoipa::path(get, path = "/api/v1/customers/{id}/card", tag = "stamp",
     params(("id" = CustomerId, Path), CardQuery), responses((status = OK, body = ShownCardView)))]
 pub async fn card_of(
@@ -278,7 +292,7 @@ pub async fn card_of(
     Ok(([(header::CACHE_CONTROL, "no-store")], axum::Json(view)).into_response())
 }
 
-/// A customer's stamps of all programs, newest first.
+/// Lists a customer's stamps in all programs, newest first.
 #[utoipa::path(get, path = "/api/v1/customers/{id}/stamps", tag = "stamp",
     params(("id" = CustomerId, Path), PageQuery), responses((status = OK, body = List<StampView>)))]
 pub async fn stamps_of(

@@ -1,4 +1,4 @@
-//! What the stamp family takes and gives. What a program takes is [`ProgramSettings`].
+//! Request and response bodies of the stamp family. The settings of a program are [`ProgramSettings`].
 
 use api::ConsentInput;
 use domain::{
@@ -19,12 +19,13 @@ use stamps::{
 };
 use utoipa::{IntoParams, ToSchema};
 
+/// Stamp-card program with its settings.
 #[derive(Serialize, ToSchema)]
 pub struct ProgramView {
     pub id: ProgramId,
     #[serde(flatten)]
     pub settings: ProgramSettings,
-    /// Being deleted: it takes nothing and gives nothing.
+    /// True while the program is being deleted. The program then accepts no customers and no stamps.
     pub deleting: bool,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
@@ -37,6 +38,7 @@ impl From<Program> for ProgramView {
     }
 }
 
+/// Enrolment of a customer in a program.
 #[derive(Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EnrolmentRequest {
@@ -47,7 +49,7 @@ pub struct EnrolmentRequest {
     pub email: Option<Email>,
     pub birthday: Option<Date>,
     pub time_zone: Option<TimeZoneName>,
-    /// Whether messages may be sent that aren't asked for.
+    /// Consent to campaign messages.
     pub consent: ConsentInput,
 }
 
@@ -63,13 +65,16 @@ impl EnrolmentRequest {
     }
 }
 
-/// What ever happened in a program; up to a second behind.
+/// Numbers of a program since its creation. The numbers lag behind a change by up to one second.
 #[derive(Serialize, ToSchema)]
 pub struct ProgramCounts {
+    /// Customers ever enrolled, including erased customers.
     pub customers: u64,
-    /// Not voided, as are stamps.
+    /// Visits that were not voided.
     pub visits: u64,
+    /// Stamps that were not voided.
     pub stamps: u64,
+    /// Rewards that were issued and not withdrawn.
     pub rewards_issued: u64,
     pub rewards_redeemed: u64,
 }
@@ -81,6 +86,7 @@ impl From<ProgramStats> for ProgramCounts {
     }
 }
 
+/// Stamp-card program with its numbers.
 #[derive(Serialize, ToSchema)]
 pub struct ProgramWithCounts {
     #[serde(flatten)]
@@ -88,7 +94,7 @@ pub struct ProgramWithCounts {
     pub counts: ProgramCounts,
 }
 
-/// What a page is told, whoever enrolled.
+/// Answer to an enrolment with a publishable key, the same for new and known customers.
 #[derive(Serialize, Deserialize, ToSchema)]
 pub struct EnrolmentAccepted {
     status: String,
@@ -100,14 +106,14 @@ impl EnrolmentAccepted {
     }
 }
 
-/// Who collects.
+/// Customer and program of an enrolment.
 #[derive(Serialize, Deserialize, ToSchema)]
 pub struct EnrolledView {
     pub customer_id: CustomerId,
     pub program_id: ProgramId,
 }
 
-/// What an account may change of a customer.
+/// Data of a customer that the account can change.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CustomerSettings {
@@ -136,8 +142,8 @@ impl CustomerSettings {
         }
     }
 
-    /// The customer with these settings, of which the patch names those that it decides: of them nothing stays
-    /// provisional.
+    /// Returns the customer with these settings. The fields that `patch` names are confirmed by it: their provisional
+    /// values are dropped.
     pub fn applied_to(self, customer: &Customer, patch: &serde_json::Value, now: Timestamp) -> Customer {
         let Self { phone, name, email, birthday, time_zone, consent } = self;
         let unchanged = ConsentInput::of(&customer.consent) == consent;
@@ -163,11 +169,11 @@ impl CustomerSettings {
 #[into_params(parameter_in = Query)]
 pub struct CustomerFilter {
     pub program_id: ProgramId,
-    /// The customer with this number in whichever form, if there is one.
+    /// Phone number of a customer. The list then contains only the customer with this number, in any of its forms.
     pub phone: Option<Phone>,
-    /// Where to go on: `next_cursor` of the page before.
+    /// Cursor of the page: `next_cursor` of the previous page.
     pub cursor: Option<String>,
-    /// Entries in a page, 1–100; 20 when left out.
+    /// Number of entries in a page, 1–100. The default is 20.
     #[param(minimum = 1, maximum = 100)]
     pub limit: Option<u32>,
 }
@@ -178,7 +184,7 @@ pub struct CardQuery {
     pub program_id: ProgramId,
 }
 
-/// A customer of a program.
+/// Customer of a program with the card of the program.
 #[derive(Serialize, ToSchema)]
 pub struct CustomerWithCard {
     #[serde(flatten)]
@@ -186,7 +192,8 @@ pub struct CustomerWithCard {
     pub card: CardView,
 }
 
-/// Data of a customer that only a page gave; used for nothing until they are confirmed.
+/// Unconfirmed data of a customer, from a page with a publishable key. These data are used for nothing until a secret
+/// key, a member or the customer confirms them.
 #[derive(Serialize, ToSchema)]
 pub struct ProvisionalView {
     #[schema(required)]
@@ -197,7 +204,7 @@ pub struct ProvisionalView {
     pub birthday: Option<Date>,
     #[schema(required)]
     pub time_zone: Option<TimeZoneName>,
-    /// `null` once the customer or the account has decided.
+    /// Unconfirmed consent; `null` after the customer or the account has given or refused consent.
     #[schema(required)]
     pub consent: Option<Consent>,
 }
@@ -209,6 +216,7 @@ impl From<Provisional> for ProvisionalView {
     }
 }
 
+/// Customer. All data except `provisional` are confirmed.
 #[derive(Serialize, ToSchema)]
 pub struct CustomerView {
     pub id: CustomerId,
@@ -222,7 +230,7 @@ pub struct CustomerView {
     #[schema(required)]
     pub time_zone: Option<TimeZoneName>,
     pub consent: Consent,
-    /// `null` when nothing waits for a confirmation.
+    /// Unconfirmed data; `null` if no data wait for a confirmation.
     #[schema(required)]
     pub provisional: Option<ProvisionalView>,
     pub created_at: Timestamp,
@@ -249,24 +257,28 @@ impl From<Customer> for CustomerView {
     }
 }
 
-/// A card, as it is now.
+/// Stamp card of a customer in a program.
 #[derive(Serialize, Deserialize, ToSchema)]
 pub struct CardView {
     pub program_id: ProgramId,
     pub customer_id: CustomerId,
-    /// On the card that is being filled.
+    /// Stamps on the current card.
     pub stamps: u32,
+    /// Stamps that fill the card and earn a reward.
     pub stamps_required: u32,
-    /// Ever given and not voided.
+    /// All stamps ever given to the customer in the program, without voided stamps.
     pub total: u32,
+    /// Visits that were not voided.
     pub visits: u32,
     #[schema(required)]
     pub last_visit_at: Option<Timestamp>,
-    /// Mean time between visits; `null` before the second.
+    /// Mean time between two visits in seconds; `null` before the second visit.
     #[schema(required)]
     pub visit_interval_seconds: Option<u64>,
-    /// Has stayed away for too long.
+    /// True if `at_risk_from` has passed without a further visit.
     pub at_risk: bool,
+    /// Time from which the customer is at risk: `inactivity_days` after the last visit or the enrolment, or sooner,
+    /// after three of the customer's mean visit intervals, but not before a week. Rounded up to midnight in UTC.
     pub at_risk_from: Timestamp,
     pub enrolled_at: Timestamp,
 }
@@ -292,26 +304,27 @@ impl CardView {
     }
 }
 
-/// A card with a code that its customer shows at a till.
+/// Stamp card with a token for the QR code that the customer shows at the till.
 #[derive(Serialize, ToSchema)]
 pub struct ShownCardView {
     #[serde(flatten)]
     pub card: CardView,
-    /// What a QR code for the till contains; good for one stamp.
+    /// Content of the QR code. A token is valid for one visit, until `token_expires_at`.
     pub token: String,
     pub token_expires_at: Timestamp,
 }
 
+/// Visit of a customer: either a `token`, or `program_id` and `customer_id`.
 #[derive(Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StampRequest {
-    /// What the customer's QR code contains. It says program and customer.
+    /// Content of the customer's QR code. The token names the program and the customer.
     pub token: Option<String>,
-    /// Without a token.
+    /// Program of the card; only without a `token`.
     pub program_id: Option<ProgramId>,
-    /// Without a token.
+    /// Customer of the card; only without a `token`.
     pub customer_id: Option<CustomerId>,
-    /// 1 when left out.
+    /// Number of stamps, 1–20. The default is 1.
     #[serde(default = "one")]
     pub count: StampCount,
 }
@@ -320,6 +333,7 @@ fn one() -> StampCount {
     StampCount::ONE
 }
 
+/// Stamps of one visit.
 #[derive(Serialize, Deserialize, ToSchema)]
 pub struct StampView {
     pub id: StampId,
@@ -327,7 +341,9 @@ pub struct StampView {
     pub customer_id: CustomerId,
     pub count: u32,
     pub status: StampStatus,
+    /// Time of the visit.
     pub taken_at: Timestamp,
+    /// Time at which the API received the visit.
     pub recorded_at: Timestamp,
     #[schema(required)]
     pub voided_at: Option<Timestamp>,
@@ -341,17 +357,19 @@ impl From<Stamp> for StampView {
     }
 }
 
-/// A reward as it is now.
+/// State of a card reward. `withdrawn`: taken back because stamps that earned it were voided. `expired`: not redeemed
+/// in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RewardState {
     Issued,
     Redeemed,
     Withdrawn,
-    /// Nobody redeemed it in time.
+    /// The reward was not redeemed in time.
     Expired,
 }
 
+/// Reward of a full card.
 #[derive(Serialize, Deserialize, ToSchema)]
 pub struct CardRewardView {
     pub id: CardRewardId,
@@ -389,13 +407,13 @@ impl CardRewardView {
     }
 }
 
-/// A visit, and what came of it.
+/// Recorded visit, with the customer's card after it.
 #[derive(Serialize, Deserialize, ToSchema)]
 pub struct GivenView {
     #[serde(flatten)]
     pub stamp: StampView,
     pub card: CardView,
-    /// Those that the visit earned.
+    /// Rewards that the visit earned.
     pub rewards: Vec<CardRewardView>,
 }
 
@@ -410,19 +428,22 @@ impl GivenView {
     }
 }
 
-/// A stamp that a till gave while it was offline.
+/// Visit that a till recorded while it was offline.
 #[derive(Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OfflineStamp {
-    /// The till's own number of it, the same each time that it is sent.
+    /// The till's own identifier of the visit: unique for the customer, and the same in every retry.
     pub till_id: Word,
     pub program_id: ProgramId,
     pub customer_id: CustomerId,
+    /// Time of the visit: at most 30 days ago, and at most 5 minutes in the future.
     pub taken_at: Timestamp,
+    /// Number of stamps, 1–20. The default is 1.
     #[serde(default = "one")]
     pub count: StampCount,
 }
 
+/// Visits that a till recorded while it was offline.
 #[derive(Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SyncRequest {
@@ -430,18 +451,20 @@ pub struct SyncRequest {
     pub stamps: Vec<OfflineStamp>,
 }
 
+/// Outcome of one offline visit.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum SyncOutcome {
     Added {
         stamp_id: StampId,
     },
-    /// It was taken in before.
+    /// The visit was recorded before.
     Duplicate {
         stamp_id: StampId,
     },
+    /// The visit can't be recorded.
     Refused {
-        /// The problem's page.
+        /// Type of the problem: the URL of its page.
         problem: String,
         detail: Option<String>,
     },
@@ -453,6 +476,7 @@ impl SyncOutcome {
     }
 }
 
+/// Offline visit with its outcome.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
 pub struct SyncedStamp {
     pub till_id: Word,
@@ -460,7 +484,7 @@ pub struct SyncedStamp {
     pub outcome: SyncOutcome,
 }
 
-/// In the order of the request.
+/// Outcomes of the visits, in the order of the request.
 #[derive(Serialize, Deserialize, ToSchema)]
 pub struct SyncView {
     pub data: Vec<SyncedStamp>,

@@ -1,7 +1,7 @@
-//! The stamp family: programs, the customers that collect, their cards, stamps and rewards.
+//! Stamp family: programs, customers, cards, stamps and card rewards.
 //!
-//! Who holds the till gives stamps and redeems rewards: staff, or a server with a secret key. A page may enrol
-//! customers, and learns nothing about those who are enrolled already.
+//! Only members and servers with a secret key give stamps and redeem rewards. A page with a publishable key may enrol
+//! customers; its answer does not tell whether a customer is already enrolled.
 //!
 //! Access patterns: `program.*`, `customer.*`, `stamp.*`, `card-reward.*`, `event.list`, `rate.count`.
 
@@ -17,8 +17,10 @@ use axum::Router;
 
 pub use routes::routes;
 
+/// Builds the router of the stamp family.
+///
 /// # Errors
-/// When a variable is missing.
+/// When an environment variable is missing.
 pub fn app(env: &aws::Env) -> Result<Router, StartError> {
     Ok(routes().into_router(App::from_env(env)?))
 }

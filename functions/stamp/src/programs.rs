@@ -1,4 +1,4 @@
-//! Programs themselves.
+//! Routes of stamp-card programs.
 
 use accounts::entities::AuditEntry;
 use api::{
@@ -21,13 +21,15 @@ use table::CommitError;
 
 use crate::dto::{ProgramView, ProgramWithCounts};
 
-/// A program of the account: another account's does not exist.
+/// Reads a program of the account. A program of another account is not found (404).
 pub async fn own(app: &App, account: &AccountId, id: &ProgramId) -> Result<Program, Problem> {
     let found = programs::read(&app.table, account, id).await?;
     existing(found, "program")
 }
 
-/// Creates a program. A name and a reward are enough.
+/// Creates a stamp-card program.
+///
+/// Only `name` and `reward` are required.
 #[utoipa::path(post, path = "/api/v1/programs", tag = "stamp", request_body = ProgramSettings,
     responses((status = CREATED, body = ProgramView)))]
 pub async fn create(
@@ -47,7 +49,7 @@ pub async fn create(
     Ok((etag(rev), respond(committed.answer_or(answer))).into_response())
 }
 
-/// The account's programs, oldest first.
+/// Lists the account's programs, oldest first.
 #[utoipa::path(get, path = "/api/v1/programs", tag = "stamp", params(PageQuery),
     responses((status = OK, body = List<ProgramView>)))]
 pub async fn list(
@@ -59,7 +61,7 @@ pub async fn list(
     Ok(axum::Json(found.map(ProgramView::from).into()))
 }
 
-/// A program with its counts.
+/// Returns a program with its numbers.
 #[utoipa::path(get, path = "/api/v1/programs/{id}", tag = "stamp",
     params(("id" = ProgramId, Path)), responses((status = OK, body = ProgramWithCounts)))]
 pub async fn get(
@@ -74,7 +76,7 @@ pub async fn get(
     Ok((etag(rev), axum::Json(view)).into_response())
 }
 
-/// Changes some settings (RFC 7396 merge patch).
+/// Changes settings of a program (RFC 7396 merge patch).
 #[utoipa::path(patch, path = "/api/v1/programs/{id}", tag = "stamp",
     params(("id" = ProgramId, Path), ("If-Match" = String, Header)),
     request_body(content = Object, content_type = "application/merge-patch+json"),
@@ -105,9 +107,10 @@ fn audit(app: &App, principal: &Principal, action: &str, id: &ProgramId) -> Audi
     AuditEntry::new(&principal.account_id, &principal.id, action, id.as_str(), app.now())
 }
 
-/// Deletes a program with its cards, stamps and rewards; customers stay the account's, and its campaigns send
-/// nothing any more. The work goes on after the answer: until it is done, the program is shown as `deleting`, then
-/// it is gone.
+/// Deletes a program with its cards, stamps and rewards.
+///
+/// The account keeps the customers. Campaigns of the program send no more messages. The deletion runs in the
+/// background. Until it is finished, the program has `deleting: true`; afterwards the program is not found (404).
 #[utoipa::path(delete, path = "/api/v1/programs/{id}", tag = "stamp",
     params(("id" = ProgramId, Path)), responses((status = ACCEPTED)))]
 pub async fn delete(
@@ -125,7 +128,9 @@ pub async fn delete(
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, format!("/api/v1/programs/{id}"))]).into_response())
 }
 
-/// What happened in the program, newest first; the last 30 days.
+/// Lists the events of a program, newest first.
+///
+/// Events are kept for 30 days.
 #[utoipa::path(get, path = "/api/v1/programs/{id}/events", tag = "stamp",
     params(("id" = ProgramId, Path), PageQuery), responses((status = OK, body = List<EventView>)))]
 pub async fn events(

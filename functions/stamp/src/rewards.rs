@@ -1,4 +1,4 @@
-//! Rewards of full cards: each is redeemed once, for good.
+//! Routes of card rewards. A reward can be redeemed once, and a redemption is final.
 
 use api::{App, List, PathId, Post, Principal, Problem, existing, respond, retried};
 use axum::{extract::State, http::StatusCode, response::Response};
@@ -8,7 +8,7 @@ use table::Answer;
 
 use crate::{customers, dto::CardRewardView};
 
-/// A customer's rewards of all programs, newest first.
+/// Lists a customer's card rewards in all programs, newest first.
 #[utoipa::path(get, path = "/api/v1/customers/{id}/rewards", tag = "stamp", params(("id" = CustomerId, Path)),
     responses((status = OK, body = List<CardRewardView>)))]
 pub async fn list(
@@ -22,7 +22,9 @@ pub async fn list(
     Ok(axum::Json(List::whole(rewards.into_iter().map(|reward| CardRewardView::of(reward, now)))))
 }
 
-/// Redeems a reward. There is no way back.
+/// Redeems a card reward.
+///
+/// A redemption is final. A reward that was redeemed or withdrawn before is refused (409), an expired one too (410).
 #[utoipa::path(post, path = "/api/v1/rewards/{id}/redeem", tag = "stamp", params(("id" = CardRewardId, Path)),
     responses((status = OK, body = CardRewardView)))]
 pub async fn redeem(
@@ -41,7 +43,7 @@ pub async fn redeem(
         match reward.status {
             CardRewardStatus::Issued => {}
             CardRewardStatus::Redeemed => {
-                // Perhaps by this very request, sent twice at once.
+                // The same request may have been sent twice at the same time: return the answer of the other one.
                 let before = post.answered(&app).await?;
                 return before.map(respond).ok_or_else(|| stamps::problems::REWARD_REDEEMED.into());
             }

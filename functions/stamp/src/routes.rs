@@ -6,10 +6,10 @@ use crate::{customers, programs, rewards, stamps};
 
 const READ: Access = Access::Secret(::stamps::STAMPS.read());
 const WRITE: Access = Access::Secret(::stamps::STAMPS.write());
-/// What staff may do, who change no settings.
+/// Access to the work at a till. Staff have this access, but may not change settings.
 const TILL: Access = Access::Secret(::stamps::TILL.write());
 
-/// Everything that this function answers.
+/// Returns all routes of this function.
 pub fn routes() -> Routes {
     Routes::new()
         .route(WRITE, routes!(programs::create))

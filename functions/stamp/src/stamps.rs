@@ -1,8 +1,8 @@
-//! Stamps: given at a till, taken offline and sent later, voided.
+//! Routes of stamps: giving stamps at a till, synchronising offline stamps, voiding.
 //!
-//! A visit counts once, whoever sends it how often: by the request's `Idempotency-Key`, by the QR code that the
-//! customer showed, or by the number that the till gave it. Two visits lie at least the program's cooldown
-//! apart, by the times at which they were taken.
+//! A visit counts once, however often it is sent. A repetition is recognised by the request's `Idempotency-Key`, by
+//! the token of the customer's QR code, or by the till's own id of an offline visit. Two visits are at least the
+//! program's cooldown apart, measured by the times at which they took place (`taken_at`).
 
 use std::collections::BTreeMap;
 
@@ -26,13 +26,13 @@ use crate::dto::{
     GivenView, OfflineStamp, StampRequest, StampView, SyncOutcome, SyncRequest, SyncView, SyncedStamp,
 };
 
-/// Stamps in one request.
+/// Maximum number of offline stamps in one request.
 const SYNCED_AT_ONCE: usize = 100;
-/// Customers whose stamps are taken in at the same time: they have nothing to do with each other.
+/// Number of customers whose stamps are recorded concurrently. Stamps of different customers don't conflict.
 const CUSTOMERS_AT_ONCE: usize = 8;
-/// How far a till's clock may be ahead.
+/// Maximum time by which `taken_at` may be in the future, because the clock of a till may be fast.
 const AHEAD: SignedDuration = SignedDuration::from_mins(5);
-/// How late stamps that were taken offline may come.
+/// Maximum age of an offline stamp.
 const LATE: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 async fn till(
@@ -45,7 +45,7 @@ async fn till(
     existing(till, "program or customer")
 }
 
-/// Refuses a visit that is too close to another one.
+/// Refuses a visit that is closer to another visit than the program's cooldown.
 async fn require_cooled_down(app: &App, till: &Till, taken_at: Timestamp) -> Result<(), Problem> {
     let cooldown = till.program.settings.cooldown_seconds;
     if cooldown.get() == 0 {
@@ -59,7 +59,7 @@ async fn require_cooled_down(app: &App, till: &Till, taken_at: Timestamp) -> Res
     }
 }
 
-/// What gives the stamps away: the customer's own code, or a till that knows the customer.
+/// Identification of a visit's program and customer: by the token of the customer's QR code, or by their ids.
 struct Presented {
     program_id: ProgramId,
     customer_id: CustomerId,
@@ -70,16 +70,16 @@ impl Presented {
     fn of(request: &StampRequest) -> Result<Self, Problem> {
         match (&request.token, &request.program_id, &request.customer_id) {
             (Some(token), None, None) => {
-                let (customer_id, program_id) =
-                    Shown::claimed(token).ok_or_else(|| Problem::field("token", "is no customer's code"))?;
+                let (customer_id, program_id) = Shown::claimed(token)
+                    .ok_or_else(|| Problem::field("token", "is not a customer's QR code"))?;
                 Ok(Self { program_id, customer_id, token: Some(token.clone()) })
             }
             (None, Some(program_id), Some(customer_id)) => {
                 Ok(Self { program_id: program_id.clone(), customer_id: customer_id.clone(), token: None })
             }
-            (Some(_), _, _) => Err(Problem::field("token", "says program and customer itself")),
-            (None, None, _) => Err(Problem::field("program_id", "is missing, as is a token")),
-            (None, _, None) => Err(Problem::field("customer_id", "is missing, as is a token")),
+            (Some(_), _, _) => Err(Problem::field("token", "excludes program_id and customer_id")),
+            (None, None, _) => Err(Problem::field("program_id", "is required without a token")),
+            (None, _, None) => Err(Problem::field("customer_id", "is required without a token")),
         }
     }
 
@@ -87,19 +87,22 @@ impl Presented {
         till(app, principal, &self.program_id, &self.customer_id).await
     }
 
-    /// What the visit can be used for once only, if it is proven by a code.
+    /// Returns the key under which a token can be used only once; `None` for a visit without a token.
     fn once(&self, till: &Till, now: Timestamp) -> Result<Option<String>, Problem> {
         let Some(token) = &self.token else { return Ok(None) };
         match Shown::verify(&till.signing, token, now) {
             Ok(shown) => Ok(Some(format!("token:{}", shown.nonce))),
             Err(TokenError::Expired) => Err(stamps::problems::STAMP_TOKEN_EXPIRED.into()),
-            Err(TokenError::Forged) => Err(Problem::field("token", "is no customer's code")),
+            Err(TokenError::Forged) => Err(Problem::field("token", "is not a customer's QR code")),
         }
     }
 }
 
-/// Stamps a card: of the customer who shows a code, or whom the till knows. A customer who shows a code is seen in
-/// person: that confirms what a page said of them, but for the email address.
+/// Records a visit and adds its stamps to the customer's card.
+///
+/// The visit names the customer by the `token` of the card's QR code, or by `program_id` and `customer_id`. A token
+/// is shown by the customer in person. Therefore a visit with a token also confirms the customer's provisional data,
+/// except for the email address.
 #[utoipa::path(post, path = "/api/v1/stamps", tag = "stamp", request_body = StampRequest,
     responses((status = CREATED, body = GivenView)))]
 pub async fn give(
@@ -128,7 +131,7 @@ pub async fn give(
                 return Err(stamps::problems::PROGRAM_PAUSED.into());
             }
             let card = till.card.as_ref().ok_or(stamps::problems::NOT_ENROLLED)?;
-            // This very request, sent twice at once, is no second visit.
+            // The same request may have been sent twice at the same time: that is one visit, not two.
             if let Err(problem) = require_cooled_down(app, &till, now).await {
                 return match post.answered(app).await? {
                     Some(answer) => Ok(respond(answer)),
@@ -160,7 +163,10 @@ pub async fn give(
     .map_err(Problem::or_unavailable)
 }
 
-/// Takes stamps back that were given by mistake. Again, if it was done before.
+/// Voids a visit and takes its stamps back.
+///
+/// If the stamps are spent on rewards, the newest rewards that can still be redeemed are withdrawn. If these rewards
+/// do not cover the stamps, the request is refused (409 `stamp-spent`). Voiding a voided visit changes nothing.
 #[utoipa::path(delete, path = "/api/v1/stamps/{id}", tag = "stamp", params(("id" = StampId, Path)),
     responses((status = OK, body = StampView)))]
 pub async fn void(
@@ -188,8 +194,10 @@ pub async fn void(
     .map_err(Problem::or_unavailable)
 }
 
-/// Takes in stamps that a till gave while it was offline, up to 100, in any order and any number of times. Each
-/// has its own outcome.
+/// Records visits that a till recorded while it was offline.
+///
+/// A request contains 1–100 visits in any order, and can be repeated: a visit that was recorded before has the
+/// outcome `duplicate`. Each visit has its own outcome.
 #[utoipa::path(post, path = "/api/v1/stamps/sync", tag = "stamp", request_body = SyncRequest,
     responses((status = OK, body = SyncView)))]
 pub async fn sync(
@@ -202,7 +210,7 @@ pub async fn sync(
     }
     let stamps = &post.body.stamps;
     if !(1..=SYNCED_AT_ONCE).contains(&stamps.len()) {
-        return Err(Problem::field("stamps", format!("has not 1–{SYNCED_AT_ONCE} stamps")));
+        return Err(Problem::field("stamps", format!("is not a list of 1–{SYNCED_AT_ONCE} stamps")));
     }
     let mut customers: BTreeMap<CustomerId, Vec<(usize, OfflineStamp)>> = BTreeMap::new();
     for (position, stamp) in stamps.iter().enumerate() {
@@ -221,8 +229,8 @@ pub async fn sync(
     Ok(respond(committed.answer_or(answer)))
 }
 
-/// In the order of time, whatever the order in which they came: which of two visits that are too close counts
-/// must not depend on it.
+/// Records the offline stamps of one customer, oldest first. The order of the request must not decide which of two
+/// visits within the cooldown counts.
 async fn of_one_customer(
     app: &App,
     principal: &Principal,
@@ -237,7 +245,8 @@ async fn of_one_customer(
     Ok(outcomes)
 }
 
-/// What became of one stamp. What is wrong with it is its own outcome; that the table is out of reach is everybody's.
+/// Records one offline stamp and returns its outcome. A stamp that is not valid has the outcome `refused`; an
+/// unavailable table fails the whole request.
 async fn one(app: &App, principal: &Principal, stamp: &OfflineStamp) -> Result<SyncOutcome, Problem> {
     let now = app.now();
     if stamp.taken_at > now + AHEAD || stamp.taken_at < now - LATE {
@@ -251,7 +260,7 @@ async fn one(app: &App, principal: &Principal, stamp: &OfflineStamp) -> Result<S
         let Some(card) = &till.card else {
             return Ok(SyncOutcome::refused(stamps::problems::NOT_ENROLLED, None));
         };
-        // Before the cooldown: the stamp itself is too close to itself.
+        // Duplicates are recognised before the cooldown is checked: a repeated stamp is too close to itself.
         if let Some(before) = stamps::used_for(&app.table, &stamp.customer_id, &once).await? {
             return Ok(SyncOutcome::Duplicate { stamp_id: before });
         }
@@ -272,7 +281,8 @@ async fn one(app: &App, principal: &Principal, stamp: &OfflineStamp) -> Result<S
             now,
         };
         let (Given { stamp: given, .. }, commit) = stamps::give(&till.program, card, visit);
-        // Another till may stamp, or the same batch come twice at once.
+        // This write fails, and is retried, if another till stamps the card or the same batch arrives twice at the
+        // same time.
         commit.apply(&app.table).await?;
         Ok(SyncOutcome::Added { stamp_id: given.id })
     })

@@ -1,4 +1,4 @@
-//! What the subscriber family takes and gives.
+//! Request and response bodies of the subscriber family.
 
 use api::ConsentInput;
 use domain::{
@@ -19,6 +19,7 @@ use waitlists::{
     waitlist::Waitlist,
 };
 
+/// Request to join a waitlist.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JoinRequest {
@@ -27,43 +28,49 @@ pub struct JoinRequest {
     pub email: Email,
     #[schema(max_length = 200)]
     pub name: Option<Name>,
-    /// Of the link that was followed. Anything that is no code of this waitlist is ignored.
+    /// Referral code from the link through which the visitor came. A value that is not a code of this waitlist is
+    /// ignored.
     pub referral_code: Option<String>,
     #[serde(default)]
     pub metadata: Metadata,
-    /// Whether mail beyond what joining needs may be sent.
+    /// Consent to mail beyond the mails that joining needs.
     pub consent: ConsentInput,
-    /// Where the visitor came from, e.g. `newsletter`.
+    /// Traffic source of the visitor, such as `newsletter`.
     pub source: Option<Word>,
-    /// What the browser is recognised by; kept as a pseudonym, to tell people from their doubles.
+    /// Fingerprint of the browser. Stored as a pseudonym, to detect referrals of the same person under several
+    /// addresses.
     pub fingerprint: Option<Fingerprint>,
-    /// The honeypot: a field that people don't see and robots fill in. Leave it empty.
+    /// Honeypot field, which people do not see and robots fill in. Leave it empty: with any text, the response is
+    /// 202 and nobody is added.
     pub website: Option<String>,
 }
 
 impl JoinRequest {
+    /// Returns the referral code if it has the form of one.
     pub fn referral_code(&self) -> Option<ReferralCode> {
         ReferralCode::try_from(self.referral_code.clone()?).ok()
     }
 
+    /// Returns true if the honeypot field is filled in.
     pub fn is_robot(&self) -> bool {
         self.website.as_ref().is_some_and(|text| !text.is_empty())
     }
 }
 
-/// An entry, as whoever joined sees it.
+/// Subscriber as returned to the person who joined.
 #[derive(Serialize, Deserialize, ToSchema)]
 pub struct JoinedView {
     pub id: SubscriberId,
     pub status: SubscriberStatus,
-    /// Counted from 1; `null` when not in line.
+    /// Position in line, counted from 1; `null` if the subscriber is not in line.
     pub position: Option<u64>,
-    /// Entries in line.
+    /// Number of subscribers in line; `null` if the subscriber is not in line.
     pub total: Option<u64>,
     pub referral_code: ReferralCode,
+    /// Link that the subscriber shares.
     pub referral_url: String,
-    /// Proves to be this subscriber, as `X-Subscriber-Token`. Only for whoever made the
-    /// entry or proved to own the address.
+    /// Token that authenticates the subscriber in the header `X-Subscriber-Token`. Present only in the response
+    /// that created the subscriber, and in the response to the verification of the address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
 }
@@ -88,26 +95,27 @@ impl JoinedView {
     }
 }
 
-/// With double opt-in, all that anybody learns by joining.
+/// Response to a join with double opt-in, the same for new and known addresses.
 #[derive(Serialize, ToSchema)]
 pub struct PendingView {
-    /// Always `pending`: the rest comes by mail.
+    /// Always `pending`. Everything else is sent by mail.
     pub status: SubscriberStatus,
 }
 
+/// Position of a subscriber in line.
 #[derive(Serialize, ToSchema)]
 pub struct PositionView {
     pub id: SubscriberId,
     pub status: SubscriberStatus,
-    /// Counted from 1; `null` when not in line.
+    /// Position in line, counted from 1; `null` if the subscriber is not in line.
     pub position: Option<u64>,
-    /// Entries in line.
+    /// Number of subscribers in line; `null` if the subscriber is not in line.
     pub total: Option<u64>,
     /// Credited referrals.
     pub referrals: u32,
 }
 
-/// An entry, as the account sees it.
+/// Subscriber as returned to the account.
 #[derive(Serialize, ToSchema)]
 pub struct SubscriberView {
     pub id: SubscriberId,
@@ -116,20 +124,24 @@ pub struct SubscriberView {
     pub name: Option<Name>,
     pub metadata: Metadata,
     pub consent: Consent,
+    /// Traffic source, such as `newsletter`.
     pub source: Option<Word>,
     pub status: SubscriberStatus,
     pub referral_code: ReferralCode,
+    /// Link that the subscriber shares.
     pub referral_url: String,
+    /// Subscriber whose referral link was followed.
     pub referred_by: Option<SubscriberId>,
     /// Credited referrals.
     pub referrals: u32,
-    /// Votes for features that stand.
+    /// Votes of the subscriber that count.
     pub votes: u32,
-    /// Approved comments.
+    /// Approved comments of the subscriber.
     pub comments: u32,
-    /// The address is at a provider of throw-away mailboxes.
+    /// True if the address belongs to a provider of throw-away mailboxes.
     pub disposable: bool,
-    /// Engagement with recency; see `docs/api.md`.
+    /// Score of engagement and recency: `log2(1 + 3 · referrals + 2 · comments + votes)` plus the weeks from
+    /// 2025-01-01T00:00Z to the last activity.
     pub hot_score: f64,
     pub joined_at: Timestamp,
     pub verified_at: Option<Timestamp>,
@@ -166,12 +178,13 @@ impl SubscriberView {
     }
 }
 
+/// Order of a list of subscribers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Sort {
     /// Oldest first.
     Joined,
-    /// Most engaged first; without those who have not verified.
+    /// Highest hot score first, without pending subscribers.
     Hot,
 }
 
@@ -180,15 +193,18 @@ pub enum Sort {
 pub struct SubscriberFilter {
     #[param(value_type = String)]
     pub waitlist_id: WaitlistId,
-    /// Only these. A page may then hold fewer than `limit` and still not be the last.
+    /// Only subscribers with this status. A page may then have fewer than `limit` entries although it is not the
+    /// last one.
     pub status: Option<SubscriberStatus>,
-    /// Only whoever joined with this address, however it is spelled.
+    /// Only the subscriber with this email address. All spellings of one mailbox match.
     pub email: Option<String>,
+    /// Order: `joined` lists the oldest subscriber first; `hot` lists the highest hot score first and leaves out
+    /// pending subscribers. Default: `joined`.
     #[param(inline)]
     pub sort: Option<Sort>,
-    /// Where to go on: `next_cursor` of the page before.
+    /// Start of the page: `next_cursor` of the previous page. Leave it out for the first page.
     pub cursor: Option<String>,
-    /// Entries in a page, 1–100; 20 when left out.
+    /// Maximum number of entries in the page, 1–100. Default: 20.
     #[param(minimum = 1, maximum = 100)]
     pub limit: Option<u32>,
 }
@@ -200,6 +216,7 @@ pub struct OfWaitlist {
     pub waitlist_id: WaitlistId,
 }
 
+/// Token from the link of a mail.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TokenRequest {
@@ -209,11 +226,12 @@ pub struct TokenRequest {
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct TokenQuery {
-    /// The token of the link, when it isn't in the body.
+    /// Token from the link of a mail. Required if the body does not contain the token.
     pub token: Option<String>,
 }
 
-/// A conversion; names nobody, because answers to POSTs are remembered for a day.
+/// Conversion of a subscriber. Contains nothing personal, because answers to POST requests with an
+/// `Idempotency-Key` are stored for 24 hours.
 #[derive(Serialize, ToSchema)]
 pub struct ConvertedView {
     pub id: SubscriberId,
@@ -221,31 +239,35 @@ pub struct ConvertedView {
     pub converted_at: Option<Timestamp>,
 }
 
-/// Either how many from the front of the line, or whom.
+/// Subscribers to invite: either a number from the front of the line, or their ids.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct InvitationRequest {
-    /// 1–99.
+    /// Number of subscribers to invite from the front of the line, 1–99.
     #[schema(minimum = 1, maximum = 99)]
     pub count: Option<u32>,
-    /// At most 99.
+    /// Ids of the subscribers to invite, 1–99.
     #[schema(max_items = 99)]
     pub subscriber_ids: Option<Vec<SubscriberId>>,
 }
 
+/// Result of an invitation.
 #[derive(Serialize, ToSchema)]
 pub struct InvitationView {
+    /// Subscribers who were invited.
     pub invited: Vec<SubscriberId>,
-    /// Asked for, but not in line.
+    /// Requested subscribers who were not invited because they are not in line.
     pub skipped: Vec<SubscriberId>,
 }
 
+/// Kind of data to export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ExportKind {
     Subscribers,
 }
 
+/// Export to start.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExportRequest {
@@ -254,14 +276,16 @@ pub struct ExportRequest {
     pub waitlist_id: WaitlistId,
 }
 
+/// Export of a waitlist's subscribers as CSV.
 #[derive(Serialize, ToSchema)]
 pub struct ExportView {
     pub id: ExportId,
     pub waitlist_id: WaitlistId,
     pub status: ExportStatus,
-    /// Rows in the file, once it is complete.
+    /// Number of rows in the file; 0 until the export is completed.
     pub rows: u64,
-    /// Where the CSV can be fetched for ten minutes; while `completed`.
+    /// Download link of the CSV file, valid for 10 minutes. Each request creates a new link. `null` unless the
+    /// status is `completed`.
     pub url: Option<String>,
     pub created_at: Timestamp,
     pub completed_at: Option<Timestamp>,

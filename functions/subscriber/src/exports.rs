@@ -1,4 +1,4 @@
-//! CSV exports: started here, written by the jobs function, fetched by a pre-signed link.
+//! CSV exports. A request starts the export, the jobs function writes the file, and a pre-signed link downloads it.
 
 use accounts::entities::AuditEntry;
 use api::{App, Committed, PathId, Post, Principal, Problem, Query, existing, problems, respond};
@@ -19,10 +19,13 @@ use waitlists::{
 
 use crate::dto::{ExportRequest, ExportView, OfWaitlist};
 
-/// See the lifecycle of the bucket in `infra/storage.yaml`.
+/// Time after which the bucket deletes an export's file; the same as in the lifecycle rules in
+/// `infra/storage.yaml`.
 const FILE_LIFETIME: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// Starts an export of a waitlist's subscribers as CSV.
+///
+/// The file is written after the response. `GET /api/v1/exports/{id}` returns the status and the download link.
 #[utoipa::path(post, path = "/api/v1/exports", tag = "subscriber", request_body = ExportRequest,
     responses((status = ACCEPTED, body = ExportView)))]
 pub async fn start(
@@ -40,7 +43,7 @@ pub async fn start(
     }
 }
 
-/// Starts the same export: for a link in an admin console.
+/// Starts the same export with a GET request, for a link in an admin console.
 #[utoipa::path(get, path = "/api/v1/subscribers/export", tag = "subscriber", params(OfWaitlist),
     responses((status = ACCEPTED, body = ExportView)))]
 pub async fn start_by_get(
@@ -53,6 +56,7 @@ pub async fn start_by_get(
     Ok(respond(answer))
 }
 
+/// Creates a running export, the commit that starts it, and the 202 that responds with it.
 async fn begin(app: &App, principal: &Principal, waitlist: &WaitlistId) -> Result<(Commit, Answer), Problem> {
     let account = &principal.account_id;
     existing(waitlists::read(&app.table, account, waitlist).await?, "waitlist")?;
@@ -76,7 +80,7 @@ async fn begin(app: &App, principal: &Principal, waitlist: &WaitlistId) -> Resul
     Ok((commit, Answer { status: StatusCode::ACCEPTED.as_u16(), body, location }))
 }
 
-/// How far an export is, and where its file is to be had.
+/// Returns the status of an export, with a download link if the export is completed.
 #[utoipa::path(get, path = "/api/v1/exports/{id}", tag = "subscriber",
     params(("id" = ExportId, Path)), responses((status = OK, body = ExportView)))]
 pub async fn get(
@@ -89,7 +93,7 @@ pub async fn get(
         .await?
         .filter(|export| export.account_id == principal.account_id)
         .ok_or(problems::NOT_FOUND)?;
-    // A rule of the bucket deletes the file then.
+    // A lifecycle rule of the bucket deletes the file after this time.
     let export = match export.created_at + FILE_LIFETIME < app.now() {
         true => Export { status: ExportStatus::Expired, ..export },
         false => export,

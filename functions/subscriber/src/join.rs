@@ -1,8 +1,8 @@
 //! Joining a waitlist.
 //!
-//! Joining again with the same address, however it is spelled, makes no second
-//! entry. Without double opt-in the answer is then the entry, without its token.
-//! With double opt-in the answer never tells a known address from a new one.
+//! All spellings of one mailbox are the same address. Joining again with the same address does not add a second
+//! subscriber. Without double opt-in, the response to a repeated join is the existing subscriber without its token.
+//! With double opt-in, the response is the same for known and new addresses.
 
 use accounts::entities::Account;
 use api::{
@@ -29,13 +29,15 @@ use waitlists::{
 
 use crate::dto::{JoinRequest, JoinedView, PendingView};
 
-/// How often an entry is tried to be made: others may take the seat that was free.
+/// Maximum number of attempts to write a join. An attempt fails if another subscriber takes the free seat first, if
+/// the generated referral code is taken, or if another request adds or changes the subscriber.
 const ATTEMPTS: u32 = 10;
 
-/// Puts somebody on a waitlist.
+/// Adds a subscriber to a waitlist.
 ///
-/// 201: a new entry. 200: the entry that the address already has. 202: the
-/// waitlist wants the address verified, and whatever there is to say comes by mail.
+/// Returns 201 for a new subscriber and 200 if the address is already on the list. With double opt-in, returns the
+/// same 202 for new and known addresses, and sends everything else by mail. If an address that is on the list has
+/// not been verified, the response is 202 as well.
 #[utoipa::path(post, path = "/api/v1/subscribers", tag = "subscriber", request_body = JoinRequest,
     responses((status = CREATED, body = JoinedView), (status = OK, body = JoinedView),
         (status = ACCEPTED, body = PendingView)))]
@@ -61,8 +63,9 @@ pub async fn join(
     let context =
         context?.ok_or_else(|| Problem::because(problems::NOT_FOUND, "There is no such waitlist."))?;
     require_origin(&context.waitlist.settings.allowed_origins, &client.headers)?;
-    let disposable = request.email.is_disposable();
-    let blocked = disposable && context.waitlist.settings.email_policy == EmailPolicy::Block;
+    let policy = context.waitlist.settings.email_policy;
+    let disposable = policy != EmailPolicy::Allow && request.email.is_disposable();
+    let blocked = disposable && policy == EmailPolicy::Block;
     let limit = Limit::of(&principal, &client, &context);
     let enters = !blocked && enters_at_once(&context) && matches!(answered, Ok(None));
     let ahead = enters && !limit.as_ref().is_some_and(|limit| limit.has_refused(&app));
@@ -97,13 +100,13 @@ pub async fn join(
     if place.number.is_some()
         && let Err(error) = subscribers::waste_number(&app.table, &context.waitlist.id).await
     {
-        tracing::warn!(cause = %error, "a number in line is skipped");
+        tracing::warn!(cause = %error, "unused number in line not recorded");
     }
     joined
 }
 
-/// How often pages may join people from one address. A server that joins people on their behalf has one address for all of
-/// them.
+/// Rate limit of joins per IP address. The limit applies to publishable keys only, because a server that joins
+/// people on their behalf sends all requests from one address.
 struct Limit<'a> {
     account: &'a Account,
     caller: String,
@@ -127,19 +130,20 @@ impl<'a> Limit<'a> {
     }
 }
 
-/// Where somebody may come to stand.
+/// Seat and number in line that are set aside for a new subscriber.
 struct Place {
     seating: Seating,
-    /// A number that was taken, and at which certainly nobody stands.
+    /// Number in line that was taken from the counter and that certainly no subscriber has.
     number: Option<u64>,
 }
 
-/// Whether the join may lead into the line at once.
+/// Returns true if the join may put the subscriber in line at once.
 fn enters_at_once(context: &JoinContext) -> bool {
     opts_in(context) && context.existing.is_none() && context.waitlist.accepts_joins()
 }
 
-/// Looks for a seat when the join may take one. A number is taken ahead where there are seats for all.
+/// Looks for a free seat if the join enters the line. If the waitlist has no capacity and `ahead` is true, also
+/// takes a number in line, so that this call runs at the same time as the rate limit's.
 async fn place(app: &App, context: &JoinContext, enters: bool, ahead: bool) -> Result<Place, Problem> {
     let seating = match enters {
         true => seats::find(&app.table, &context.waitlist).await?,
@@ -154,16 +158,16 @@ async fn place(app: &App, context: &JoinContext, enters: bool, ahead: bool) -> R
     Ok(Place { seating, number })
 }
 
-/// Whether joining is all it takes to be in line.
+/// Returns true if subscribers enter the line without verifying their address.
 fn opts_in(context: &JoinContext) -> bool {
     context.waitlist.settings.verification_policy == VerificationPolicy::None
 }
 
-/// Asks for the mail of a double opt-in.
+/// Requests the confirmation mail of a double opt-in.
 ///
-/// A known address takes the same calls as a new one, with as many writes, so that the time that the answer takes tells
-/// no more than the answer: a read of the entry, whether there is one, and a transaction in which
-/// [fillers](table::Filler) stand for the items that are there already.
+/// The response time must not reveal whether the address is known. A known address therefore takes the same calls
+/// as a new one, with the same number of writes: a read of the subscriber, even if there is none, and a transaction
+/// in which [fillers](table::Filler) replace the items that already exist.
 async fn ask(
     app: &App,
     post: &Post<JoinRequest>,
@@ -186,9 +190,10 @@ async fn ask(
         match post.commit(app, commit, &answer).await {
             Ok(committed) => return Ok(respond(committed.answer_or(answer))),
             Err(problem) => match problem.refusal(JoinRefusal::of) {
-                // A code that is taken already is a matter of one in 10^11: another is drawn.
+                // The generated code is taken, which has a probability of about 1 in 10^11: the next attempt
+                // generates another.
                 Some(JoinRefusal::CodeTaken) => {}
-                // The address joined, or the entry was changed or erased, a moment ago.
+                // Another request added, changed or erased the subscriber with this address in the meantime.
                 Some(JoinRefusal::Known) => {
                     existing =
                         subscribers::by_email(&app.table, &context.waitlist.id, &post.body.email).await?;
@@ -200,6 +205,8 @@ async fn ask(
     Err(problems::UNAVAILABLE.into())
 }
 
+/// Adds a subscriber without verification. If another request has just added the address, responds as for a known
+/// address.
 async fn first(
     app: &App,
     post: &Post<JoinRequest>,
@@ -210,7 +217,7 @@ async fn first(
 ) -> Result<Response, Problem> {
     match enter(app, post, context, client, disposable, place).await? {
         Some(answer) => Ok(respond(with_token(answer, context)?)),
-        // The same address joined a moment ago.
+        // Another request has added the same address in the meantime.
         None => {
             let winner = subscribers::by_email(&app.table, &context.waitlist.id, &post.body.email).await?;
             again(app, post, context, &winner.ok_or(problems::CONFLICT)?).await
@@ -218,8 +225,9 @@ async fn first(
     }
 }
 
-/// Makes the entry; `None` when the address has one by now. The place keeps its number when certainly nobody came to stand
-/// there.
+/// Adds the subscriber in line. Returns `None` if the address is already on the list.
+///
+/// `place.number` keeps its value only if the number was certainly not used.
 async fn enter(
     app: &App,
     post: &Post<JoinRequest>,
@@ -233,7 +241,7 @@ async fn enter(
             Seating::Unlimited => None,
             Seating::Free(seat) => Some(seat),
             Seating::Full => {
-                // Perhaps it was this very address that took the last seat, a moment ago.
+                // A concurrent request with this address may have taken the last seat.
                 let winner =
                     subscribers::by_email(&app.table, &context.waitlist.id, &post.body.email).await?;
                 return winner.map(|_| None).ok_or_else(|| waitlists::problems::WAITLIST_FULL.into());
@@ -259,14 +267,15 @@ async fn enter(
             Ok(Committed::Before(before)) => return Ok(Some(before)),
             Err(problem) => match problem.refusal(JoinRefusal::of) {
                 Some(JoinRefusal::Known) => return Ok(None),
-                // A code that is taken already is a matter of one in 10^11: another is drawn.
+                // The generated code is taken, which has a probability of about 1 in 10^11: the next attempt
+                // generates another.
                 Some(JoinRefusal::CodeTaken) => {}
                 Some(JoinRefusal::SeatTaken) => {
                     place.seating = seats::find(&app.table, &context.waitlist).await?;
                 }
                 None => {
                     if problem.may_be_applied() {
-                        // The number is left to the entry that there may be.
+                        // The write may have been applied: the number may belong to a subscriber.
                         place.number = None;
                     }
                     return Err(problem.into());
@@ -325,7 +334,8 @@ fn new_subscriber(
     }
 }
 
-/// The referral that brought the subscriber; confirmed at once when there is nothing to verify.
+/// Creates the referral through which the subscriber joined. The referral is confirmed at once if the subscriber
+/// needs no verification. Returns `None` without a referrer.
 fn new_referral(subscriber: &Subscriber) -> Option<Referral> {
     let confirmed = subscriber.status == SubscriberStatus::Active;
     subscriber.referred_by.as_ref().map(|referrer| Referral {
@@ -345,7 +355,7 @@ fn new_referral(subscriber: &Subscriber) -> Option<Referral> {
     })
 }
 
-/// Answers whoever is on the list already.
+/// Responds to a join with an address that is already on the list: 202 if the subscriber is pending, otherwise 200.
 async fn again(
     app: &App,
     post: &Post<JoinRequest>,
@@ -353,7 +363,7 @@ async fn again(
     id: &SubscriberId,
 ) -> Result<Response, Problem> {
     let found = subscribers::read(&app.table, &context.account.id, id).await?.ok_or(problems::CONFLICT)?;
-    // Who joined under double opt-in has to verify, also when the policy has changed since.
+    // A subscriber who joined under double opt-in has to verify the address, even if the policy has changed since.
     let reveals = found.subscriber.status != SubscriberStatus::Pending;
     let answer = match reveals {
         true => {
@@ -365,7 +375,8 @@ async fn again(
         }
         false => pending_answer()?,
     };
-    // An entry that is shown is not mailed as well.
+    // Mail only if the response does not show the subscriber, or to ask an unsubscribed subscriber to confirm a
+    // return.
     let mails = !reveals || found.subscriber.unsubscribed_at.is_some();
     let rev = found.subscriber.rev;
     let asking = if mails { asking(app, found.subscriber, &post.body) } else { None };
@@ -374,16 +385,19 @@ async fn again(
         None => subscribers::unchanged(),
     };
     match post.commit(app, commit, &answer).await {
-        // A join of before, by this very request, showed the token as well.
+        // The stored answer may be the 201 of this request's first execution, which contained the token.
         Ok(committed) => Ok(respond(with_token(committed.answer_or(answer), context)?)),
-        // Somebody else changed the entry just now; the next attempt mails.
+        // Another request changed the subscriber in the meantime. No mail is sent; the next join sends one.
         Err(problem) if problem.refusal(JoinRefusal::of) == Some(JoinRefusal::Known) => Ok(respond(answer)),
         Err(problem) => Err(problem.into()),
     }
 }
 
-/// The subscriber with one more mail asked for, unless that would annoy: anybody may type anybody's address. Somebody
-/// who unsubscribed is asked whether to come back, whoever it is that joins.
+/// Returns the subscriber with one more mail requested, or `None` if no further mail may be sent yet.
+///
+/// Anybody can type anybody's address, so mails are limited: at most one confirmation mail in 10 minutes, and at
+/// most one mail in 24 hours that asks an unsubscribed subscriber to confirm a return. Every join of an
+/// unsubscribed subscriber requests the latter, whichever key sends the join.
 fn asking(app: &App, subscriber: Subscriber, request: &JoinRequest) -> Option<Subscriber> {
     let now = app.now();
     let subscriber = if subscriber.unsubscribed_at.is_none() {
@@ -399,12 +413,13 @@ fn asking(app: &App, subscriber: Subscriber, request: &JoinRequest) -> Option<Su
     Some(Subscriber { rev, ..subscriber.asking_for_mail(now) })
 }
 
+/// Returns the 202 of a join whose result is sent by mail.
 fn pending_answer() -> Result<Answer, Problem> {
     let body = serde_json::to_string(&PendingView { status: SubscriberStatus::Pending })?;
     Ok(Answer { status: StatusCode::ACCEPTED.as_u16(), body, location: None })
 }
 
-/// Adds the token, which follows from the id and is not kept, to the answer about a new entry.
+/// Adds the subscriber's token to a 201. The token is computed from the id and is not stored with the answer.
 fn with_token(answer: Answer, context: &JoinContext) -> Result<Answer, Problem> {
     if answer.status != StatusCode::CREATED.as_u16() {
         return Ok(answer);

@@ -15,8 +15,10 @@ use axum::Router;
 
 pub use routes::routes;
 
+/// Builds the router from the environment variables.
+///
 /// # Errors
-/// When a variable is missing.
+/// If an environment variable is missing.
 pub fn app(env: &aws::Env) -> Result<Router, StartError> {
     let bucket = files::Bucket::from_env(env)?;
     Ok(routes().into_router(App::from_env(env)?).layer(axum::Extension(bucket)))

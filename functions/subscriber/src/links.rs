@@ -1,6 +1,7 @@
-//! What the links in mails do. They carry signed tokens instead of keys.
+//! Actions of the links in mails: verifying an address, and unsubscribing.
 //!
-//! Both are harmless to repeat, and neither happens by a GET: mail scanners follow links.
+//! The links carry signed tokens instead of keys. Both actions are idempotent. Neither is triggered by a GET
+//! request, because mail scanners follow links.
 
 use api::{App, Problem, Query, problems, retried};
 use axum::{
@@ -24,15 +25,17 @@ use waitlists::{
 
 use crate::dto::{JoinedView, TokenQuery, TokenRequest};
 
-/// Proves that an address is read by who joined with it, and puts its owner in line. The link of a mail that asks
-/// whether to come back does that as well, and undoes having unsubscribed.
+/// Verifies the email address of a subscriber and puts the subscriber in line.
+///
+/// With the token of a mail that asks to confirm a return, also cancels the unsubscription. Repeating the request
+/// with the same token returns the same subscriber.
 #[utoipa::path(post, path = "/api/v1/subscribers/verify", tag = "subscriber", request_body = TokenRequest,
     responses((status = OK, body = JoinedView)))]
 pub async fn verify(
     State(app): State<App>,
     api::Json(request): api::Json<TokenRequest>,
 ) -> Result<axum::Json<JoinedView>, Problem> {
-    // A credit may come in between, or somebody else take the seat: then look again.
+    // Retries if another request changed the subscriber, for example by a credit, or took the free seat.
     retried(|| async {
         let (subscriber, key, purpose) =
             holder(&app, &[Purpose::Verify, Purpose::Return], &request.token).await?;
@@ -51,7 +54,7 @@ pub async fn verify(
     .await
 }
 
-/// Lets somebody who unsubscribed have mail again.
+/// Cancels the unsubscription of a subscriber who confirmed the return.
 async fn bring_back(app: &App, subscriber: Subscriber) -> Result<Subscriber, Problem> {
     let rev = subscriber.rev;
     let returned = Subscriber { rev: rev + 1, ..subscriber.returned(app.now()) };
@@ -59,7 +62,7 @@ async fn bring_back(app: &App, subscriber: Subscriber) -> Result<Subscriber, Pro
     Ok(returned)
 }
 
-/// Puts somebody in line who confirms the address.
+/// Puts a pending subscriber in line who confirms the address.
 async fn bring_in_line(
     app: &App,
     subscriber: Subscriber,
@@ -69,7 +72,7 @@ async fn bring_in_line(
         Seating::Unlimited => None,
         Seating::Free(seat) => Some(seat),
         Seating::Full => {
-            // Perhaps it was this very subscriber who took the last seat, a moment ago.
+            // A concurrent request may have verified this subscriber and taken the last seat.
             let now = subscribers::find(&app.table, &subscriber.id).await?;
             let verified = now.filter(|now| now.status != SubscriberStatus::Pending);
             return verified.ok_or_else(|| waitlists::problems::WAITLIST_FULL.into());
@@ -82,7 +85,7 @@ async fn bring_in_line(
     let number = subscribers::take_number(&app.table, &waitlist.id).await?;
     let now = app.now();
     let rev = subscriber.rev;
-    // Whoever confirms the address after unsubscribing wants what the list is for.
+    // A subscriber who confirms the address after unsubscribing wants mail again.
     let returns = subscriber.unsubscribed_at.is_some();
     let subscriber = if returns { subscriber.returned(now) } else { subscriber };
     let verified = Subscriber {
@@ -97,7 +100,7 @@ async fn bring_in_line(
     let commit = subscribers::verify(&verified, rev, referral.as_ref(), seat);
     let commit = if returns { commit.returning(&verified) } else { commit };
     let committed = commit.apply(&app.table).await;
-    // What may have happened keeps its number.
+    // Give the number up, unless the write may have been applied and the subscriber may have the number.
     if committed.as_ref().is_err_and(|error| !error.may_be_applied()) {
         subscribers::waste_number(&app.table, &waitlist.id).await?;
     }
@@ -105,6 +108,7 @@ async fn bring_in_line(
     Ok(verified)
 }
 
+/// Returns the subscriber with its current position and its token.
 async fn view(
     app: &App,
     account: &AccountId,
@@ -118,8 +122,9 @@ async fn view(
     Ok(JoinedView::new(&found.subscriber, waitlist, app.public_url(), position, Some(token)))
 }
 
-/// Stops all mail (RFC 8058). The token comes in the query, as mail programs send
-/// it with `List-Unsubscribe=One-Click`, or in a JSON body.
+/// Unsubscribes a subscriber from all mail (RFC 8058).
+///
+/// The token is in the query, as mail programs send it with `List-Unsubscribe=One-Click`, or in a JSON body.
 #[utoipa::path(post, path = "/api/v1/subscribers/unsubscribe", tag = "subscriber", params(TokenQuery),
     request_body(content((TokenRequest = "application/json"), (String = "application/x-www-form-urlencoded"))),
     responses((status = NO_CONTENT)))]
@@ -150,7 +155,7 @@ pub async fn unsubscribe(
     .await
 }
 
-/// Leads whoever opens the link of a mail's header in a browser to the page with the button.
+/// Redirects to the unsubscribe page, for a browser that opens the link from a mail's `List-Unsubscribe` header.
 #[utoipa::path(get, path = "/api/v1/subscribers/unsubscribe", tag = "subscriber", params(TokenQuery),
     responses((status = SEE_OTHER)))]
 pub async fn unsubscribe_page(
@@ -158,14 +163,15 @@ pub async fn unsubscribe_page(
     Query(query): Query<TokenQuery>,
 ) -> Result<Redirect, Problem> {
     let token = query.token.unwrap_or_default();
-    // The token is ours or it is nothing: no other character belongs into it.
+    // Issued tokens contain no other characters. Any other text must not get into the redirect.
     if !token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) {
         return Err(problems::INVALID_TOKEN.into());
     }
     Ok(Redirect::to(&format!("{}/unsubscribe?token={token}", app.public_url())))
 }
 
-/// The owner of a token for one of these purposes, with the key that signed it.
+/// Verifies a token for one of these purposes. Returns the subscriber, the key that signed the token, and the
+/// purpose.
 async fn holder(
     app: &App,
     purposes: &[Purpose],

@@ -1,4 +1,4 @@
-//! What an account does with its subscribers, and what subscribers see of themselves.
+//! Reading, converting, inviting and erasing subscribers, and their positions.
 
 use api::{
     App, Client, List, PageQuery, PathId, Post, Principal, Problem, Query, existing, problems,
@@ -24,14 +24,16 @@ use crate::dto::{
     ConvertedView, InvitationRequest, InvitationView, PositionView, Sort, SubscriberFilter, SubscriberView,
 };
 
-/// A transaction holds the invitations and the record of the answer.
+/// Maximum number of invitations in one request. One transaction of at most 100 writes holds the invitations and
+/// the stored answer.
 const MAX_INVITATIONS: usize = 99;
 
+/// Reads a subscriber of the account. A subscriber of another account is not found.
 async fn own(app: &App, account: &AccountId, id: &SubscriberId) -> Result<Found, Problem> {
     subscribers::read(&app.table, account, id).await?.ok_or_else(|| problems::NOT_FOUND.into())
 }
 
-/// The subscribers of a waitlist.
+/// Lists the subscribers of a waitlist.
 #[utoipa::path(get, path = "/api/v1/subscribers", tag = "subscriber", params(SubscriberFilter),
     responses((status = OK, body = List<SubscriberView>)))]
 pub async fn list(
@@ -55,13 +57,14 @@ pub async fn list(
     Ok(axum::Json(found.map(view).into()))
 }
 
+/// Finds the subscriber of a waitlist with this email address.
 async fn by_email(app: &App, waitlist: &WaitlistId, email: String) -> Result<Vec<Subscriber>, Problem> {
     let email = Email::try_from(email).map_err(|invalid: Invalid| Problem::invalid("email", &invalid))?;
     let Some(id) = subscribers::by_email(&app.table, waitlist, &email).await? else { return Ok(Vec::new()) };
     Ok(subscribers::batch(&app.table, &[id]).await?)
 }
 
-/// One subscriber.
+/// Returns a subscriber.
 #[utoipa::path(get, path = "/api/v1/subscribers/{id}", tag = "subscriber",
     params(("id" = SubscriberId, Path)), responses((status = OK, body = SubscriberView)))]
 pub async fn get(
@@ -77,8 +80,10 @@ pub async fn get(
     Ok(axum::Json(SubscriberView::new(found.subscriber, &waitlist, app.public_url())))
 }
 
-/// Erases a subscriber: everything personal goes, also from exports. Anonymous counts
-/// and the credits of others stay.
+/// Erases a subscriber.
+///
+/// All personal data are removed. The subscriber's votes and comments, and the files of the waitlist's exports, are
+/// removed after the response. Anonymous counts and the credits of other subscribers remain.
 #[utoipa::path(delete, path = "/api/v1/subscribers/{id}", tag = "subscriber",
     params(("id" = SubscriberId, Path)), responses((status = NO_CONTENT)))]
 pub async fn erase(
@@ -94,7 +99,9 @@ pub async fn erase(
     .await
 }
 
-/// Where a subscriber stands. With a publishable key, the subscriber's own token is needed.
+/// Returns the position of a subscriber in line.
+///
+/// With a publishable key, the subscriber's own token is required in `X-Subscriber-Token`.
 #[utoipa::path(get, path = "/api/v1/subscribers/{id}/position", tag = "subscriber",
     params(("id" = SubscriberId, Path), ("X-Subscriber-Token" = Option<String>, Header)),
     responses((status = OK, body = PositionView)))]
@@ -120,7 +127,7 @@ pub async fn position(
     }))
 }
 
-/// Notes that a subscriber became a customer.
+/// Marks a subscriber as converted: the subscriber became a customer and leaves the line.
 #[utoipa::path(post, path = "/api/v1/subscribers/{id}/convert", tag = "subscriber",
     params(("id" = SubscriberId, Path)), responses((status = OK, body = ConvertedView)))]
 pub async fn convert(
@@ -132,7 +139,7 @@ pub async fn convert(
     if let Some(answer) = post.answered(&app).await? {
         return Ok(respond(answer));
     }
-    // A credit may come in between: then look again.
+    // Retries if another request changed the subscriber, for example by a credit.
     retried(|| async {
         let found = own(&app, &principal.account_id, &id).await?.subscriber;
         if found.status == SubscriberStatus::Pending {
@@ -160,8 +167,10 @@ pub async fn convert(
     .await
 }
 
-/// Invites the first of the line, or those named: they leave the line and get a mail.
-/// All are invited or none.
+/// Invites the first subscribers in line, or the named ones.
+///
+/// Invited subscribers leave the line and get a mail, unless they have unsubscribed. Either all of them are invited
+/// or none. Named subscribers who are not in line are skipped.
 #[utoipa::path(post, path = "/api/v1/waitlists/{id}/invitations", tag = "subscriber",
     params(("id" = WaitlistId, Path)), request_body = InvitationRequest,
     responses((status = OK, body = InvitationView)))]
@@ -197,7 +206,7 @@ pub async fn invite(
     .await
 }
 
-/// Who might be invited, in order, and how many of them.
+/// Returns the candidates for an invitation in order, and the number of subscribers to invite.
 async fn candidates(
     app: &App,
     waitlist: &WaitlistId,
@@ -209,7 +218,8 @@ async fn candidates(
             if !(1..=MAX_INVITATIONS).contains(&count) {
                 return Err(Problem::field("count", format!("is not 1–{MAX_INVITATIONS}")));
             }
-            // Those at the front may have been invited a moment ago and not have left yet.
+            // Subscribers at the front may have been invited already, while their positions are not yet updated.
+            // Read more.
             let mut window = count + MAX_INVITATIONS;
             loop {
                 let ids = positions::first(&app.table, waitlist, window).await?;
@@ -239,10 +249,11 @@ async fn candidates(
             }
             Ok((found, ids.len()))
         }
-        _ => Err(Problem::field("count", "or `subscriber_ids` is needed, and not both")),
+        _ => Err(Problem::field("count", "or `subscriber_ids` is required, but not both")),
     }
 }
 
+/// Returns the subscriber as invited, with a mail requested unless the subscriber has unsubscribed.
 fn invited(subscriber: Subscriber, now: Timestamp) -> Subscriber {
     let mail = subscriber.unsubscribed_at.is_none();
     Subscriber {

@@ -1,5 +1,7 @@
-//! The pages that links in mails open. Nothing happens before the button is
-//! pressed, because mail scanners open links too.
+//! Pages that the links in mails open.
+//!
+//! Opening a page changes nothing, because mail scanners open links too. Only the button on the page sends the
+//! request.
 
 use axum::{
     http::header,
@@ -7,7 +9,7 @@ use axum::{
 };
 use domain::secret;
 
-/// Asks for the click that verifies an address.
+/// Returns the page whose button verifies an email address.
 #[utoipa::path(get, path = "/verify", tag = "subscriber",
     responses((status = OK, body = String, content_type = "text/html")))]
 pub async fn verify() -> Response {
@@ -20,7 +22,7 @@ pub async fn verify() -> Response {
     )
 }
 
-/// Asks for the click that stops all mail.
+/// Returns the page whose button unsubscribes from all mail.
 #[utoipa::path(get, path = "/unsubscribe", tag = "subscriber",
     responses((status = OK, body = String, content_type = "text/html")))]
 pub async fn unsubscribe() -> Response {
@@ -44,7 +46,7 @@ fn page(title: &str, text: &str, button: &str, action: &str, done: &str) -> Resp
          <button data-action=\"{action}\" data-done=\"{done}\">{button}</button><p><a id=\"link\"></a></p>\
          <noscript>Please allow JavaScript for this page.</noscript></main><script>{SCRIPT}</script></html>"
     );
-    // The page is complete in itself; only its own script and style may run.
+    // The page loads nothing: only its inline script and style are allowed, by their hashes.
     let hash = |text: &str| secret::sha256_base64(text.as_bytes());
     let policy = format!(
         "default-src 'none'; connect-src 'self'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'; \

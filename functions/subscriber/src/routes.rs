@@ -7,7 +7,7 @@ use crate::{exports, join, links, manage, pages};
 const READ: Access = Access::Secret(waitlists::SUBSCRIBERS.read());
 const WRITE: Access = Access::Secret(waitlists::SUBSCRIBERS.write());
 
-/// Everything that this function answers.
+/// Returns the routes of this function, with the access that each route requires.
 pub fn routes() -> Routes {
     Routes::new()
         .route(Access::Publishable(waitlists::SUBSCRIBERS.write()), routes!(join::join))

@@ -1,4 +1,4 @@
-//! What the waitlist family gives. What it takes is [`WaitlistSettings`].
+//! Response bodies of the waitlist family. The request body is [`WaitlistSettings`].
 
 use domain::text::{Locale, Name, Slug};
 use jiff::Timestamp;
@@ -10,12 +10,13 @@ use waitlists::{
     waitlist::{Branding, RewardTiers, VerificationPolicy, Waitlist, WaitlistSettings, WaitlistStatus},
 };
 
+/// Waitlist with its settings.
 #[derive(Serialize, ToSchema)]
 pub struct WaitlistView {
     pub id: WaitlistId,
     #[serde(flatten)]
     pub settings: WaitlistSettings,
-    /// Being deleted: nothing on it can be changed any more.
+    /// True while the waitlist is being deleted. A waitlist that is being deleted cannot be changed.
     pub deleting: bool,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
@@ -28,14 +29,14 @@ impl From<Waitlist> for WaitlistView {
     }
 }
 
-/// How many subscribers there are; up to a second behind.
+/// Numbers of subscribers by status, and of credited referrals. The numbers can be up to a second behind.
 #[derive(Serialize, ToSchema)]
 pub struct WaitlistCountsView {
     pub pending: u64,
     pub active: u64,
     pub invited: u64,
     pub converted: u64,
-    /// Entries in line.
+    /// Subscribers in line.
     pub in_line: u64,
     /// Credited referrals.
     pub referrals: u64,
@@ -48,6 +49,7 @@ impl From<WaitlistCounts> for WaitlistCountsView {
     }
 }
 
+/// Waitlist with its settings and counts.
 #[derive(Serialize, ToSchema)]
 pub struct WaitlistWithCounts {
     #[serde(flatten)]
@@ -55,7 +57,7 @@ pub struct WaitlistWithCounts {
     pub counts: WaitlistCountsView,
 }
 
-/// What a page needs to show a waitlist.
+/// Public part of a waitlist, for a web page that shows it.
 #[derive(Serialize, ToSchema)]
 pub struct PublicWaitlist {
     pub id: WaitlistId,
@@ -67,7 +69,7 @@ pub struct PublicWaitlist {
     pub verification_policy: VerificationPolicy,
     pub places_per_referral: u32,
     pub reward_tiers: RewardTiers,
-    /// Entries in line; up to a second behind.
+    /// Number of subscribers in line. The number can be up to a second behind.
     pub total: u64,
 }
 

@@ -1,5 +1,4 @@
-//! The waitlist family: waitlists themselves, what a page needs of them, and
-//! what happened on them.
+//! The waitlist family: waitlists, their public part for web pages, and their events.
 //!
 //! Access patterns: `waitlist.*`, `event.list`.
 
@@ -11,8 +10,10 @@ use axum::Router;
 
 pub use routes::routes;
 
+/// Builds the router from the environment variables.
+///
 /// # Errors
-/// When a variable is missing.
+/// If an environment variable is missing.
 pub fn app(env: &aws::Env) -> Result<Router, StartError> {
     Ok(routes().into_router(App::from_env(env)?))
 }

@@ -24,7 +24,7 @@ use crate::dto::{PublicWaitlist, WaitlistView, WaitlistWithCounts};
 const READ: Access = Access::Secret(waitlists::WAITLISTS.read());
 const WRITE: Access = Access::Secret(waitlists::WAITLISTS.write());
 
-/// Everything that this function answers.
+/// Returns the routes of this function, with the access that each route requires.
 pub fn routes() -> Routes {
     Routes::new()
         .route(WRITE, routes!(create))
@@ -35,11 +35,14 @@ pub fn routes() -> Routes {
         .route(READ, routes!(list_events))
 }
 
+/// Reads a waitlist of the account. A waitlist of another account is not found.
 async fn own(app: &App, account: &AccountId, id: &WaitlistId) -> Result<Waitlist, Problem> {
     waitlists::read(&app.table, account, id).await?.ok_or_else(|| problems::NOT_FOUND.into())
 }
 
-/// Creates a waitlist. A name is enough.
+/// Creates a waitlist.
+///
+/// Only the name is required. If no slug is given, a free slug is derived from the name.
 #[utoipa::path(post, path = "/api/v1/waitlists", tag = "waitlist", request_body = WaitlistSettings,
     responses((status = CREATED, body = WaitlistView)))]
 async fn create(
@@ -60,7 +63,7 @@ async fn create(
             Ok(committed) => {
                 return Ok((etag(waitlist.rev), respond(committed.answer_or(answer))).into_response());
             }
-            // A slug that was only suggested gives way to another suggestion.
+            // The slug was derived from the name and is taken: try another one with a random suffix.
             Err(problem) if problem.is(waitlists::is_slug_taken) && post.body.slug.is_none() => {
                 settings.slug = Some(waitlist.slug.with_suffix());
             }
@@ -70,7 +73,7 @@ async fn create(
     Err(waitlists::problems::SLUG_TAKEN.into())
 }
 
-/// The account's waitlists, oldest first.
+/// Lists the waitlists of the account, oldest first.
 #[utoipa::path(get, path = "/api/v1/waitlists", tag = "waitlist", params(PageQuery),
     responses((status = OK, body = List<WaitlistView>)))]
 async fn list(
@@ -82,7 +85,7 @@ async fn list(
     Ok(axum::Json(found.map(WaitlistView::from).into()))
 }
 
-/// A waitlist with its counts.
+/// Returns a waitlist with its counts.
 #[utoipa::path(get, path = "/api/v1/waitlists/{id}", tag = "waitlist",
     params(("id" = WaitlistId, Path)), responses((status = OK, body = WaitlistWithCounts)))]
 async fn get(
@@ -97,7 +100,7 @@ async fn get(
     Ok((etag(rev), axum::Json(view)).into_response())
 }
 
-/// Changes some settings (RFC 7396 merge patch).
+/// Changes some settings of a waitlist (RFC 7396 merge patch).
 #[utoipa::path(patch, path = "/api/v1/waitlists/{id}", tag = "waitlist",
     params(("id" = WaitlistId, Path), ("If-Match" = String, Header)),
     request_body(content = Object, content_type = "application/merge-patch+json"),
@@ -115,7 +118,9 @@ async fn patch(
     save(&app, &principal, &old, settings).await
 }
 
-/// Replaces all settings. What is left out gets its default; the slug stays.
+/// Replaces all settings of a waitlist.
+///
+/// A setting that is left out gets its default, except the slug, which stays as it is.
 #[utoipa::path(put, path = "/api/v1/waitlists/{id}", tag = "waitlist",
     params(("id" = WaitlistId, Path), ("If-Match" = String, Header)), request_body = WaitlistSettings,
     responses((status = OK, body = WaitlistView)))]
@@ -154,8 +159,10 @@ async fn save(
     }
 }
 
-/// Deletes a waitlist with everybody on it. The work goes on after the answer:
-/// until it is done, the waitlist is shown as `deleting`, then it is gone.
+/// Deletes a waitlist and erases all its subscribers.
+///
+/// The deletion continues after the response. The waitlist has `deleting: true` until the deletion is complete, and
+/// is not found afterwards.
 #[utoipa::path(delete, path = "/api/v1/waitlists/{id}", tag = "waitlist",
     params(("id" = WaitlistId, Path)), responses((status = ACCEPTED)))]
 async fn delete(
@@ -173,7 +180,7 @@ async fn delete(
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, format!("/api/v1/waitlists/{id}"))]).into_response())
 }
 
-/// What a page needs. May be cached for a minute.
+/// Returns the public part of a waitlist, for a web page that shows it. The response may be cached for 60 seconds.
 #[utoipa::path(get, path = "/api/v1/waitlists/{id}/public", tag = "waitlist",
     params(("id" = WaitlistId, Path)), responses((status = OK, body = PublicWaitlist)))]
 async fn public(
@@ -189,7 +196,7 @@ async fn public(
     Ok((cache, axum::Json(PublicWaitlist::new(waitlist, &counts))).into_response())
 }
 
-/// What happened on the waitlist, newest first; the last 30 days.
+/// Lists the events of the last 30 days on a waitlist, newest first.
 #[utoipa::path(get, path = "/api/v1/waitlists/{id}/events", tag = "waitlist",
     params(("id" = WaitlistId, Path), PageQuery), responses((status = OK, body = List<EventView>)))]
 async fn list_events(

@@ -1,13 +1,14 @@
-//! One attempt: a POST to somebody else's server, of whom nothing is expected.
+//! One delivery attempt: a `POST` to the server of an endpoint, which is not trusted.
 //!
 //! Invariants:
-//! - The address is judged where it is used: by the resolver whose answer the connection is made to, so that a name
-//!   can't lead elsewhere between a check and the call. Redirects are not followed.
-//! - The whole exchange has one deadline: look-up, connection, TLS, request, informational answers, head and body.
-//! - The exchange reads a bounded number of bytes off the socket, so that neither memory nor the time between two looks at
-//!   the clock is the endpoint's to choose. (A server that sends `103` without end keeps a client that reads without a
-//!   bound so busy that its timers don't fire.)
-//! - Nothing of the exchange outlives it: a connection serves one message, and is driven by the call itself.
+//! - The address is checked where it is used: by the resolver whose result the connection uses. So a name can't
+//!   resolve to another address between the check and the call (DNS rebinding). Redirects are not followed.
+//! - One deadline covers the whole exchange: DNS look-up, connection, TLS, request, informational answers, head and
+//!   body.
+//! - The exchange reads a bounded number of bytes from the socket. So an endpoint can control neither the memory that
+//!   the client uses nor the time between two checks of the deadline. (A server that sends `103` without end keeps a
+//!   client that reads without a bound so busy that its timers don't fire.)
+//! - Nothing of an exchange outlives it: a connection serves one message and is driven by the call itself.
 
 use std::{
     io,
@@ -41,31 +42,32 @@ use tower::{Service, ServiceExt};
 use url::{Host, Position, Url};
 use webhooks::webhook::{Attempt, Message, WebhookEndpoint};
 
-/// How much of an answer is kept, in bytes, and how long it may take to come once the status is there.
+/// Maximum length of the excerpt of an answer's body, in bytes.
 const EXCERPT: usize = 512;
+/// Maximum time to wait for the excerpt after the status has arrived.
 const EXCERPT_WITHIN: Duration = Duration::from_millis(500);
-/// The most that is read off the socket in one exchange, in bytes: some 10 KiB of certificates, and an answer's head.
+/// Maximum number of bytes that an exchange reads from the socket: some 10 KiB of certificates, and an answer's head.
 const MOST_READ: usize = 64 * 1024;
-/// The longest head of an answer, in bytes.
+/// Maximum length of the head of an answer, in bytes.
 const MOST_HEAD: usize = 16 * 1024;
-/// The longest reason that is kept, in characters.
+/// Maximum length of the stored reason of a failure, in characters.
 const REASON: usize = 200;
-/// How long one address of several may take to be connected to.
+/// Connection time-out. hyper divides it evenly among the IPv4 addresses of a name, and among the IPv6 addresses.
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);
-/// What has to be said of a name by which no permitted address is reached.
+/// Error for a name that resolves to no permitted address.
 const NOT_PERMITTED: &str = "the host's name leads to no public address";
-/// The error of an endpoint that sends without end.
+/// Error for an endpoint that sends without end.
 const TOO_MUCH: &str = "the answer has no end within 64 KiB";
 
-/// The addresses that a name resolves to.
+/// Function that resolves a name to addresses.
 type LookUp = dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> + Send + Sync;
 
-/// Names as the system resolves them.
+/// Resolves a name with the system's resolver.
 async fn system(name: String) -> io::Result<Vec<IpAddr>> {
     Ok(tokio::net::lookup_host((name, 0)).await?.map(|address| address.ip()).collect())
 }
 
-/// Of what a name leads to, what may be called.
+/// Resolver that returns only permitted addresses.
 #[derive(Clone)]
 struct Guard {
     look_up: Arc<LookUp>,
@@ -79,7 +81,7 @@ impl Guard {
         if found.is_empty() {
             return Err(io::Error::other(NOT_PERMITTED));
         }
-        // The port is the URL's.
+        // The connector takes the port from the URL.
         let found: Vec<_> = found.into_iter().map(|address| SocketAddr::new(address, 0)).collect();
         Ok(found.into_iter())
     }
@@ -99,7 +101,7 @@ impl Service<Name> for Guard {
     }
 }
 
-/// A connection of which so many bytes more are read.
+/// Connection from which at most `left` more bytes are read.
 struct Bounded {
     stream: TcpStream,
     left: usize,
@@ -139,25 +141,25 @@ impl AsyncWrite for Bounded {
     }
 }
 
-/// What came of a call.
+/// Result of a call.
 pub struct Called {
     pub attempt: Attempt,
-    /// Whether there was an answer, or a reason for none, while somebody waited for it.
+    /// True if the call ended, with an answer or an error, within the time that the caller waits.
     pub in_time: bool,
-    /// How long the endpoint asks us to wait.
+    /// Delay that the endpoint asks for before the next attempt.
     pub retry_after: Option<SignedDuration>,
 }
 
-/// An answer, as far as it is looked at.
+/// The parts of an endpoint's answer that are used.
 struct EndpointReply {
     status: u16,
     retry_after: Option<SignedDuration>,
-    /// When its status was there.
+    /// Time at which the status arrived.
     at: Instant,
     excerpt: Option<String>,
 }
 
-/// A client of other people's servers.
+/// HTTP client for webhook endpoints.
 pub struct Caller {
     guard: Guard,
     tls: OnceCell<TlsConnector>,
@@ -175,7 +177,7 @@ impl Caller {
         Self { guard: Guard { look_up: Arc::new(look_up), networks }, tls: OnceCell::new() }
     }
 
-    /// Sends a message, once. The exchange may take `patience`, from the look-up of the endpoint's name on.
+    /// Sends a message, without a retry. The exchange may take at most `patience`, including the DNS look-up.
     pub async fn call(
         &self,
         endpoint: &WebhookEndpoint,
@@ -203,7 +205,7 @@ impl Caller {
         Called { attempt, in_time, retry_after }
     }
 
-    /// The answer, or why there is none.
+    /// Sends the request and reads the answer. Returns the answer, or the reason why there is none.
     async fn exchange(
         &self,
         endpoint: &WebhookEndpoint,
@@ -239,13 +241,14 @@ impl Caller {
         Ok(Bounded { stream: stream.into_inner(), left: MOST_READ })
     }
 
-    /// Reading the system's roots takes milliseconds: not before they are needed.
+    /// Returns the TLS connector. The connector is made when it is first needed, because reading the system's root
+    /// certificates takes milliseconds.
     async fn tls(&self) -> Result<&TlsConnector, String> {
         self.tls.get_or_try_init(async || tls().map_err(|error| reason(&error))).await
     }
 }
 
-/// TLS as web servers speak it, trusting what the system trusts.
+/// Builds a TLS connector for HTTP/1.1 that trusts the system's root certificates.
 fn tls() -> Result<TlsConnector, rustls::Error> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -273,8 +276,8 @@ fn request(
         .body(Full::from(message.body.clone()))
 }
 
-/// Sends a request over a connection of its own; the answer as soon as its status is there and its excerpt, if that
-/// comes in time.
+/// Sends a request over a connection of its own. Returns the answer with its status, and with the excerpt of its body
+/// as far as the excerpt arrives in time.
 async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     request: Request<Full<Bytes>>,
@@ -291,14 +294,15 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
         let excerpt = excerpt(answer.into_body(), deadline.min(at + EXCERPT_WITHIN)).await;
         Ok(EndpointReply { status, retry_after: seconds.map(SignedDuration::from_secs), at, excerpt })
     };
-    // The connection does the work, and what becomes of it is what becomes of the exchange.
+    // The exchange makes progress only while the connection is polled. If the connection ends first, the exchange
+    // completes with an answer or an error.
     match select(pin!(exchange), pin!(connection)).await {
         Either::Left((answer, _)) => answer,
         Either::Right((_, exchange)) => exchange.await,
     }
 }
 
-/// How the body of an answer begins, as far as that comes in time.
+/// Reads the beginning of an answer's body, as far as it arrives before `until`.
 async fn excerpt(mut body: Incoming, until: Instant) -> Option<String> {
     let mut read = Vec::new();
     let all = async {
@@ -312,7 +316,7 @@ async fn excerpt(mut body: Incoming, until: Instant) -> Option<String> {
             }
         }
     };
-    // What came until then is enough.
+    // A time-out is no error: the bytes that arrived until then are enough.
     let _ = timeout_at(until, all).await;
     read.truncate(EXCERPT);
     let text: String =
@@ -320,7 +324,7 @@ async fn excerpt(mut body: Incoming, until: Instant) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// The innermost cause: what is around it speaks of our client.
+/// Returns the innermost cause of an error. The outer ones only describe this client.
 fn reason(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.last().map(ToString::to_string).unwrap_or_default()
@@ -347,7 +351,7 @@ mod tests {
         Message { id: EventId::in_order(Timestamp::now()), kind: TEST.to_owned(), body: "{}".to_owned() }
     }
 
-    /// With a name server that gives another answer each time.
+    /// Returns a caller whose name server gives these answers in turn, one per look-up.
     fn resolving(answers: &[&str], networks: Networks) -> Caller {
         let answers: Vec<IpAddr> = answers.iter().map(|address| address.parse().unwrap()).collect();
         let asked = AtomicUsize::new(0);
@@ -376,21 +380,21 @@ mod tests {
                 .await;
             assert_eq!(called.attempt.error.as_deref(), Some(NOT_PERMITTED), "{address}");
         }
-        // Whoever checks first, by a look-up of its own, gets the public address, and whoever calls then the other.
+        // A separate check before the call would get the public address, and the call would get the other one.
         let caller = resolving(&["1.1.1.1", "127.0.0.1"], Networks::default());
         let checked = caller.guard.clone().resolve("rebind.example".to_owned()).await.unwrap();
         assert_eq!(checked.as_slice(), ["1.1.1.1:0".parse::<SocketAddr>().unwrap()]);
         let url = format!("https://rebind.example:{port}/");
         let called = caller.call(&endpoint(&url), &message(), PATIENCE, Timestamp::now()).await;
         assert_eq!(called.attempt.error.as_deref(), Some(NOT_PERMITTED));
-        // Nobody ever knocked.
+        // No connection ever reached the server inside.
         let knocked = timeout(Duration::from_millis(50), inside.accept()).await;
         assert!(knocked.is_err());
     }
 
     #[tokio::test]
     async fn an_address_that_is_not_permitted_any_more_is_not_called() {
-        // It was, when the endpoint was made.
+        // The address was permitted when the endpoint was created.
         let networks: Networks = "127.0.0.0/8".parse().unwrap();
         let inside = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/", inside.local_addr().unwrap());
@@ -401,7 +405,8 @@ mod tests {
         assert_eq!(called.attempt.error.as_deref(), Some("the URL is not at a public address"));
     }
 
-    /// The script of a server that was connected to: these bytes, and then these again and again, each after a pause.
+    /// Starts a server that sends `first`, and then sends `then` again and again, each time after a pause. Returns
+    /// its port and the number of bytes written.
     async fn server(first: &'static [u8], then: &'static [u8], pause: Duration) -> (u16, Arc<AtomicUsize>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -421,7 +426,7 @@ mod tests {
         (port, written)
     }
 
-    /// On one thread, as in Lambda: who keeps it busy keeps the clock from being looked at.
+    /// Runs on one thread, as in Lambda: an endpoint that keeps the thread busy keeps timers from firing.
     #[tokio::test]
     async fn no_endpoint_takes_more_than_its_time_and_its_bytes() {
         const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\n";
@@ -438,7 +443,7 @@ mod tests {
             ("headers without end", "http", HEAD, b"a: b\r\n", Duration::ZERO, head),
             ("silence", "http", b"", b"", slowly, late),
             ("silence instead of TLS", "https", b"", b"", slowly, late),
-            // A record of a handshake that says it is long.
+            // The record of a handshake that announces a long message.
             ("TLS that trickles", "https", b"\x16\x03\x03\x3f\xff\x02", b"\0", slowly, late),
         ] {
             let (port, written) = server(first, then, pause).await;
@@ -452,11 +457,11 @@ mod tests {
             let found = called.attempt.error.unwrap_or_default();
             assert!(found.contains(error), "{what}: {found}");
             assert_eq!(called.in_time, error != late, "{what}");
-            // What the sockets hold was written as well, and nothing was read of it.
+            // The bytes in the sockets' buffers count as written, although they were not read.
             let written = written.load(Ordering::Relaxed);
             assert!(written < MOST_READ + 16 * 1024 * 1024, "{what}: {written} bytes");
         }
-        // A status is an answer, whatever becomes of its body.
+        // A status is an answer, even if its body never ends.
         for (first, then, pause) in [
             (&b"HTTP/1.1 204 No Content\r\n\r\n"[..], EARLY, Duration::ZERO),
             (b"HTTP/1.1 200 OK\r\n\r\nx", b"x", slowly),

@@ -1,13 +1,18 @@
-//! Tells webhook endpoints what happened.
+//! Webhook sender: delivers events to webhook endpoints.
 //!
-//! The queue brings what an endpoint is to be told; what is not taken is noted with the time of its next attempt, and
-//! queued again by a look once a minute. A delivery that was noted is not made again by a message that comes twice;
-//! one that was made and not noted, because its worker was lost, is, with the same id.
+//! **Retries.** The queue holds the messages for endpoints. After each attempt, the worker writes the delivery with
+//! its attempts to the table. A failed delivery is due again at the time of its next attempt; once a minute, the
+//! schedule queues the deliveries that are due. A queue message that arrives twice causes no second attempt if the
+//! first one is recorded. If the worker was lost before it recorded the attempt, the message is delivered again, with
+//! the same id.
 //!
-//! A slow endpoint holds up nobody but itself and others that are slow: a worker waits for an answer for a second, and
-//! then hangs up and hands the delivery on to workers that wait for fifteen; what else is for that endpoint goes there
-//! at once. A delivery that comes again without its attempt noted was lost with its worker: its endpoint counts as slow,
-//! and among the slow such deliveries are made one by one, after the others of their batch.
+//! **Slow endpoints.** A slow endpoint delays only itself and other slow endpoints. A worker of the main queue waits
+//! for an answer for 1 second. Then the worker closes the connection and moves the delivery to a second queue, whose
+//! workers wait for 15 seconds. Further deliveries to that endpoint go to the second queue directly.
+//!
+//! **Lost workers.** A queue message that arrives again and has no recorded attempt was lost with its worker. Its
+//! endpoint then counts as slow. In the second queue, such deliveries are made one by one, after the others of their
+//! batch.
 //!
 //! Access patterns: `delivery.target`, `delivery.note`, `delivery.due`, `delivery.queued`, `webhook.slow`.
 
@@ -32,21 +37,23 @@ use webhooks::{Target, id::DeliveryId};
 
 use crate::caller::{Called, Caller};
 
-/// Deliveries of a batch that are made at the same time, and those of each shard that are looked at in one go.
+/// Maximum number of deliveries of a batch that are made concurrently, and of due deliveries that are read from a
+/// shard at once.
 const AT_ONCE: usize = 100;
-/// A delivery that was queued again so long ago, and not made, is queued once more.
+/// Time after which a delivery that was queued again and not made is queued once more.
 const QUEUED_WITHIN: SignedDuration = SignedDuration::from_mins(15);
-/// How long an endpoint may take to answer.
+/// Maximum time for an answer of an endpoint.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// An answer that takes longer is slow: only workers for slow endpoints wait on.
+/// Time after which an answer counts as slow. Only workers of the second queue wait longer.
 const SLOW: Duration = Duration::from_secs(1);
-/// An endpoint counts as slow for so long after an answer that was, or until a quick one, from ten minutes on.
+/// Time for which an endpoint counts as slow after a slow answer.
 const SLOW_FOR: SignedDuration = SignedDuration::from_hours(24);
+/// Minimum time for which an endpoint counts as slow. After this time, a quick answer ends the slow state.
 const SLOW_AT_LEAST: SignedDuration = SignedDuration::from_mins(10);
-/// Among deliveries that were lost with their worker, none is begun so long after its batch came: Lambda ends a worker
-/// after sixty seconds, and each may take fifteen.
+/// Time after the arrival of a batch within which deliveries that were lost with a worker are started. Lambda ends a
+/// worker after 60 seconds, and a delivery may take 15 seconds.
 const BEGUN_WITHIN: Duration = Duration::from_secs(40);
-/// How long a look may go on; what is left is looked at by the next one.
+/// Time after which a run over due deliveries reads no further ones. The next run handles the rest.
 const LOOK_WITHIN: Duration = Duration::from_secs(40);
 
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +68,7 @@ pub enum WebhookError {
     Late,
 }
 
-/// What the function is invoked with.
+/// Event that invokes the function.
 #[derive(Deserialize)]
 #[serde(untagged)]
 pub enum Invocation {
@@ -69,19 +76,20 @@ pub enum Invocation {
     Queued(SqsEvent),
 }
 
-/// The input of a schedule.
+/// Input of the schedule.
 #[derive(Deserialize)]
 #[serde(tag = "schedule", rename_all = "snake_case")]
 pub enum Schedule {
     Deliveries,
 }
 
-/// What came of a delivery.
+/// Result of making a delivery.
 enum Made {
+    /// The attempt is recorded.
     Noted,
-    /// The endpoint keeps a worker waiting for whom others wait.
+    /// The endpoint is too slow for the main queue.
     TooSlow,
-    /// The endpoint is another by now: nothing was noted.
+    /// The endpoint has changed meanwhile: nothing was recorded.
     Changed,
 }
 
@@ -93,8 +101,10 @@ pub struct WebhookSender {
 }
 
 impl WebhookSender {
+    /// Creates the worker from its environment.
+    ///
     /// # Errors
-    /// When a variable is missing, or unfit.
+    /// When an environment variable is missing or invalid.
     pub fn from_env(env: &aws::Env) -> Result<Self, StartError> {
         let sqs = queues::client(env)?;
         Ok(Self {
@@ -105,18 +115,19 @@ impl WebhookSender {
         })
     }
 
-    /// Makes the deliveries of a batch, of which what failed is reported and comes again; or queues what is due.
+    /// Makes the deliveries of a batch, or queues the deliveries that are due. Failed queue messages are reported, so
+    /// that SQS delivers them again.
     ///
     /// # Errors
-    /// When what is due can't be looked after.
+    /// When due deliveries can't be queued.
     pub async fn handle(&self, invocation: Invocation) -> Result<SqsBatchResponse, WebhookError> {
         self.handle_at(invocation, Timestamp::now()).await
     }
 
-    /// The same as of some time.
+    /// Does the same as [`Self::handle`] at a given time.
     ///
     /// # Errors
-    /// When what is due can't be looked after.
+    /// When due deliveries can't be queued.
     pub async fn handle_at(
         &self,
         invocation: Invocation,
@@ -130,7 +141,8 @@ impl WebhookSender {
             Invocation::Queued(mut event) => {
                 let until = Instant::now() + BEGUN_WITHIN;
                 let mut repeated = queues::take_repeated(&mut event);
-                // One of them may end this worker as well: the others have their turn before it now and then.
+                // One of these deliveries may end this worker, too. Starting at a random one gives each of them a
+                // chance.
                 if !repeated.records.is_empty() {
                     let [dice] = secret::random();
                     let first = usize::from(dice) % repeated.records.len();
@@ -148,8 +160,8 @@ impl WebhookSender {
         }
     }
 
-    /// Makes a delivery, unless that was done, or the endpoint is gone; one to a slow endpoint where it holds up nobody.
-    /// A `repeated` task was begun before, by a worker that was lost.
+    /// Makes a delivery, unless its attempt is recorded already or its endpoint is deleted. Moves a delivery to a
+    /// slow endpoint to the second queue. A `repeated` task was started before, by a worker that was lost.
     async fn make(&self, task: WebhookTask, repeated: bool, now: Timestamp) -> Result<(), WebhookError> {
         let (task, among_slow) = match task {
             WebhookTask::Slow { task } => (*task, true),
@@ -174,12 +186,12 @@ impl WebhookSender {
             {
                 delivery.clone()
             }
-            // It was noted before: what is left to do, others do.
+            // The attempt was recorded before. Further attempts have tasks of their own.
             _ => return Ok(()),
         };
         let mut is_slow = target.slow_until.is_some_and(|until| now < until);
         if repeated && !is_slow {
-            tracing::warn!(endpoint_id = %target.endpoint.id, "a worker was lost while it told an endpoint");
+            tracing::warn!(endpoint_id = %target.endpoint.id, "worker lost while it called a webhook endpoint");
             self.note_slow(&target, Some(now + SLOW_FOR)).await;
             is_slow = true;
         }
@@ -234,7 +246,7 @@ impl WebhookSender {
         Ok(if noted { Made::Noted } else { Made::Changed })
     }
 
-    /// Notes that an endpoint is slow to answer, or quick again.
+    /// Records that an endpoint is slow, or quick again.
     async fn note_pace(&self, target: &Target, called: &Called, among_slow: bool, now: Timestamp) {
         let is_new = |until: Timestamp| until > now + SLOW_FOR - SLOW_AT_LEAST;
         let took = Duration::from_millis(called.attempt.duration_ms);
@@ -249,12 +261,12 @@ impl WebhookSender {
 
     async fn note_slow(&self, target: &Target, until: Option<Timestamp>) {
         if let Err(error) = webhooks::note_slow(&self.table, &target.endpoint.id, until).await {
-            // Another is noting the same; otherwise the next one does.
-            tracing::debug!(cause = %error, "the pace of an endpoint not noted");
+            // Another worker is writing the same, or the next delivery will write it.
+            tracing::debug!(cause = %error, "pace of a webhook endpoint not recorded");
         }
     }
 
-    /// Queues what is due.
+    /// Queues the deliveries that are due.
     async fn look(&self, now: Timestamp) -> Result<(), WebhookError> {
         let began = Instant::now();
         let looks = (0..LIST_SHARDS).map(|shard| self.look_at_shard(shard, now, began));
@@ -267,7 +279,8 @@ impl WebhookSender {
             let found = due.len();
             let moved = join_all(due.into_iter().map(|delivery| self.move_on(delivery, now))).await;
             let (moved, failed): (Vec<_>, Vec<_>) = moved.into_iter().partition(Result::is_ok);
-            // First those that were noted as queued: whoever is not queued now waits for a quarter of an hour.
+            // Deliveries that are marked as queued are queued before errors are returned: otherwise they would wait
+            // for [`QUEUED_WITHIN`].
             self.queue.send_all(moved.into_iter().flatten().flatten().collect()).await?;
             failed.into_iter().collect::<Result<Vec<_>, _>>()?;
             if found < AT_ONCE || began.elapsed() > LOOK_WITHIN {
@@ -276,7 +289,7 @@ impl WebhookSender {
         }
     }
 
-    /// Notes that a delivery is queued, and gives the task by whom it is for; `None` when something has become of it
+    /// Marks a delivery as queued and returns its task, grouped by endpoint; `None` if the delivery has changed
     /// meanwhile.
     async fn move_on(
         &self,

@@ -1,32 +1,31 @@
-//! What DynamoDB charges for a read or a write, by its documented rules, and which partitions have to
-//! carry it.
+//! Capacity that DynamoDB charges for reads and writes by its documented rules, and the partitions that carry it.
 //!
 //! Sources, all in the [developer guide](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/):
-//! units of reads and writes from *DynamoDB read and write operations*, sizes from *DynamoDB item sizes
-//! and formats*, writes to indexes from *Global secondary indexes: provisioned throughput
-//! considerations*, transactions from *Amazon DynamoDB transactions: capacity management*.
+//! units of reads and writes from *DynamoDB read and write operations*, sizes from *DynamoDB item sizes and
+//! formats*, writes to indexes from *Global secondary indexes: provisioned throughput considerations*,
+//! transactions from *Amazon DynamoDB transactions: capacity management*.
 
 use serde_json::{Map, Value};
 
-/// An item, or a key, in DynamoDB's JSON.
+/// Item or key in DynamoDB's JSON.
 pub type Item = Map<String, Value>;
 
-/// What one item costs one partition. A partition is taken to be all items with one partition key:
-/// DynamoDB may put more of them together, and never gives one of them more than a partition's limits.
+/// Charge for one item on one partition. All items with one partition key count as one partition here: DynamoDB
+/// may store several partition keys in one partition, but never gives one partition key more than one partition's
+/// limits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Charge {
-    /// The table itself, when there is none.
+    /// Name of the index; `None` for the table itself.
     pub index: Option<String>,
     pub partition: String,
     pub sort: String,
     pub reads: f64,
     pub writes: f64,
-    /// By how many bytes the table or the index grows, with what storage costs an item besides.
+    /// Number of bytes by which the table or the index grows, including the storage overhead of an item.
     pub grows: i64,
 }
 
-/// Where items lie: the names of the key attributes of the table, or of an index with all attributes
-/// projected.
+/// Names of the key attributes of the table, or of an index that projects all attributes.
 #[derive(Clone, Debug)]
 struct Keys {
     index: Option<String>,
@@ -34,20 +33,20 @@ struct Keys {
     sort: String,
 }
 
-/// The table and its indexes.
+/// Keys of the table and of its indexes.
 #[derive(Clone, Debug)]
 pub struct Schema {
     table: Keys,
     indexes: Vec<Keys>,
 }
 
-/// A transaction prepares each write and commits it.
+/// Factor for a write in a transaction: DynamoDB first prepares the write and then commits it.
 const TRANSACTION: f64 = 2.0;
-/// Bytes that are stored with each item of the table, and with each of an index.
+/// Storage overhead in bytes of each item in the table and of each item in an index.
 const OVERHEAD: usize = 100;
 
 impl Schema {
-    /// From a `CreateTable` request. `None` when it has an index that holds less than whole items.
+    /// Reads the schema from a `CreateTable` request. Returns `None` if an index does not project all attributes.
     pub fn of(table: &Value) -> Option<Self> {
         let keys = |holder: &Value| {
             let name = |kind: &str| {
@@ -68,19 +67,19 @@ impl Schema {
         found.unwrap_or(&self.table)
     }
 
-    /// The key of an item, or of what is at that key.
+    /// Returns the primary key of an item. A map that contains only the key is accepted too.
     pub fn key_of(&self, item: &Item) -> Item {
         let names = [&self.table.partition, &self.table.sort];
         names.into_iter().filter_map(|name| Some((name.clone(), item.get(name)?.clone()))).collect()
     }
 
-    /// A read of one item, which may not be there.
+    /// Returns the charge for a read of one item. `found` is `None` if no item has the key.
     pub fn get(&self, key: &Item, found: Option<&Item>, consistent: bool) -> Charge {
         let reads = read_units(found.map_or(0, size), consistent);
         self.table.charge(key, reads, 0.0, 0)
     }
 
-    /// A query that had to look at these items, of one partition.
+    /// Returns the charge for a query that evaluated these items of one partition.
     pub fn query(&self, index: Option<&str>, partition: &str, seen: &[Item], consistent: bool) -> Charge {
         let reads = read_units(seen.iter().map(size).sum(), consistent);
         let keys = self.keys(index);
@@ -89,7 +88,7 @@ impl Schema {
         Charge { index, partition, sort, reads, writes: 0.0, grows: 0 }
     }
 
-    /// A write that found one item and left another; either may be absent.
+    /// Returns the charges for a write that replaces the item `before` by the item `after`. Either may be absent.
     pub fn write(
         &self,
         key: &Item,
@@ -113,16 +112,16 @@ impl Schema {
                         charges.push(Charge { writes, grows, ..is });
                     }
                 }
-                // A changed key is a deletion here and an insertion there.
+                // A changed key deletes the old entry of the index and inserts a new one.
                 (was, is) => charges.extend(was.into_iter().chain(is)),
             }
         }
         charges
     }
 
-    /// A condition check, or a write that was refused: both are charged like a write of what is there. How
-    /// much of a cancelled transaction is charged AWS does not say: all is counted here, which is the
-    /// most that it can be.
+    /// Returns the charge for a condition check or a refused write, which cost as much as a write of the present
+    /// item. AWS does not document how much of a cancelled transaction is charged. All of the transaction is
+    /// counted here, which is the upper bound.
     pub fn checked(&self, key: &Item, before: Option<&Item>, transaction: bool) -> Charge {
         let factor = if transaction { TRANSACTION } else { 1.0 };
         self.table.charge(key, 0.0, size_units(before).max(1.0) * factor, 0)
@@ -152,18 +151,19 @@ fn stored(item: Option<&Item>) -> i64 {
     item.map_or(0, |item| i64::try_from(size(item) + OVERHEAD).unwrap_or(i64::MAX))
 }
 
-/// One unit reads 4 KB consistently, half a unit otherwise; nothing found costs as much as something small.
+/// Returns the units of a read: 1 per 4 KB if consistent, otherwise 0.5. A read that finds nothing costs as much
+/// as the smallest read.
 fn read_units(bytes: usize, consistent: bool) -> f64 {
     let units = bytes.div_ceil(4096).max(1) as f64;
     if consistent { units } else { units / 2.0 }
 }
 
-/// One unit writes 1 KB.
+/// Returns the units of a write: 1 per 1 KB.
 fn write_units(bytes: usize) -> f64 {
     bytes.div_ceil(1024).max(1) as f64
 }
 
-/// Bytes of an item: the names of its attributes and their values.
+/// Returns the size of an item in bytes: the names of its attributes and their values.
 pub fn size(item: &Item) -> usize {
     item.iter().map(|(name, value)| name.len() + value_size(value)).sum()
 }
@@ -179,7 +179,7 @@ fn value_size(value: &Value) -> usize {
         "SS" => each(|text| text.as_str().map_or(0, str::len)),
         "NS" => each(number_size),
         "BS" => each(binary_size),
-        // A document has three bytes of its own, and one for each element.
+        // A list or a map has 3 bytes of overhead, and 1 byte for each element.
         "L" => 3 + each(|value| 1 + value_size(value)),
         "M" => {
             let entries = value.as_object().into_iter().flatten();
@@ -189,7 +189,8 @@ fn value_size(value: &Value) -> usize {
     }
 }
 
-/// About one byte for two significant digits, and one.
+/// Returns the approximate size of a number: 1 byte for two significant digits, 1 byte more, and 1 byte for a
+/// minus sign.
 fn number_size(value: &Value) -> usize {
     let text = value.as_str().unwrap_or_default();
     let (mantissa, _) = text.split_once(['e', 'E']).unwrap_or((text, ""));
@@ -198,7 +199,7 @@ fn number_size(value: &Value) -> usize {
     digits.trim_end_matches('0').len().div_ceil(2) + 1 + usize::from(text.starts_with('-'))
 }
 
-/// The bytes that base64 text stands for.
+/// Returns the number of bytes that base64 text encodes.
 fn binary_size(value: &Value) -> usize {
     let text = value.as_str().unwrap_or_default();
     text.trim_end_matches('=').len() * 3 / 4
@@ -214,7 +215,7 @@ mod tests {
         value.as_object().unwrap().clone()
     }
 
-    /// An item with its keys, and so many bytes in all.
+    /// Makes an item with the keys and the given attributes that is `bytes` bytes large in all.
     fn of_size(bytes: usize, more: Value) -> Item {
         let mut made = item(json!({ "PK": { "S": "p" }, "SK": { "S": "s" } }));
         made.extend(item(more));
@@ -327,14 +328,14 @@ mod tests {
         let grows = |before: Option<&Item>, after: Option<&Item>| -> i64 {
             schema.write(&key(), before, after, true).iter().map(|charge| charge.grows).sum()
         };
-        // "100 bytes of overhead per index item", and as much for the item itself.
+        // "100 bytes of overhead per index item", and 100 bytes for the item of the table.
         assert_eq!(
             (grows(None, Some(&a)), grows(Some(&a), Some(&b)), grows(Some(&a), None)),
             (1200, 0, -1200)
         );
     }
 
-    /// The emulator's figures were captured from DynamoDB itself.
+    /// The emulator's figures were captured from DynamoDB.
     #[test]
     fn the_emulator_charges_the_same() {
         fn request<T: serde::de::DeserializeOwned>(value: Value) -> T {
@@ -397,7 +398,7 @@ mod tests {
         let bytes = |value: Value| size(&item(json!({ "n": value }))) - 1;
         assert_eq!(bytes(json!({ "S": "é" })), 2);
         assert_eq!(bytes(json!({ "N": "0" })), 1);
-        // "1 byte per two significant digits, plus 1 byte", zeros at the ends not counting.
+        // "1 byte per two significant digits, plus 1 byte"; leading and trailing zeros do not count.
         assert_eq!(
             (bytes(json!({ "N": "27" })), bytes(json!({ "N": "2700" })), bytes(json!({ "N": "-271" }))),
             (2, 2, 4)

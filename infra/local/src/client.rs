@@ -1,7 +1,7 @@
-//! The HTTP client below the SDKs: its connections live in the runtime that started the platform.
+//! HTTP client below the SDKs. Its connections live in the runtime that started the platform.
 //!
-//! Whoever holds a [`crate::Platform`] may call it from another runtime, as each test does. The client keeps
-//! connections for the next call, and a connection that was opened in the caller's runtime ends with it.
+//! A caller may use a [`crate::Platform`] from another runtime, as each test does. The client keeps connections
+//! for later calls, and a connection that is opened in the caller's runtime ends with that runtime.
 
 use aws_smithy_runtime_api::{
     client::{
@@ -17,7 +17,7 @@ use aws_smithy_runtime_api::{
 };
 use tokio::{runtime::Handle, task::JoinSet};
 
-/// A plain-text client whose connections live in this runtime.
+/// Returns a client for plain HTTP whose connections live in this runtime.
 pub(crate) fn in_runtime(runtime: Handle) -> SharedHttpClient {
     InRuntime { inner: aws::plain_http_client(), runtime }.into_shared()
 }
@@ -42,7 +42,7 @@ impl HttpClient for InRuntime<SharedHttpClient> {
 impl HttpConnector for InRuntime<SharedHttpConnector> {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let inner = self.inner.clone();
-        // A set, because it aborts the call when the caller gives up.
+        // Dropping the set aborts the call if the caller gives up.
         let mut call = JoinSet::new();
         call.spawn_on(async move { inner.call(request).await }, &self.runtime);
         HttpConnectorFuture::new(async move {

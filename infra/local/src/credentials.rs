@@ -1,4 +1,4 @@
-//! The demo account of a new data directory, and the file that holds its keys.
+//! Demo account of a new data directory, and the file that holds its keys.
 
 use std::path::Path;
 
@@ -9,43 +9,43 @@ use table::Table;
 
 use crate::error::PlatformError;
 
-/// What the key pair of the embedded services is called; its secret is the data directory's own.
+/// Access key id of the emulated AWS services. The secret differs between data directories.
 pub const ACCESS_KEY: &str = "groundswell";
 pub const REGION: &str = "us-east-1";
 
 const FILE: &str = "credentials.json";
 
-/// How to reach the platform, and as whom.
+/// Addresses of the platform and credentials for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Credentials {
-    /// Base of the API.
+    /// Base URL of the API.
     pub api: String,
     pub account_id: AccountId,
     pub publishable_key: String,
     pub secret_key: String,
-    /// The embedded issuer; see its discovery document. A platform that isn't this one needn't tell
-    /// what follows.
+    /// Address of the embedded OIDC issuer, which serves a discovery document. The credentials file of another
+    /// platform may omit this field and all fields below.
     #[serde(default)]
     pub oidc_issuer: String,
-    /// The owner of the demo account.
+    /// Email address of the account's owner.
     #[serde(default)]
     pub oidc_username: String,
-    /// Signs in as anybody: this is a development machine.
+    /// Password that signs in any user. The embedded issuer is for development machines only.
     #[serde(default)]
     pub oidc_password: String,
-    /// The bucket's address is this and its name: `<s3_endpoint>/<bucket>/<key>`.
+    /// Base address of S3. An object is at `<s3_endpoint>/<bucket>/<key>`.
     #[serde(default)]
     pub s3_endpoint: String,
     #[serde(default)]
     pub bucket: String,
-    /// Opens the bucket and whatever else of AWS the platform plays.
+    /// Access key id for the bucket and the other AWS services that the platform emulates.
     #[serde(default)]
     pub aws_access_key_id: String,
     #[serde(default)]
     pub aws_secret_access_key: String,
 }
 
-/// What the file says, where there is one.
+/// Reads the credentials file. Returns `None` if there is none.
 pub fn known(data: &Path) -> Result<Option<Credentials>, PlatformError> {
     let path = data.join(FILE);
     let known = match std::fs::read(&path) {
@@ -56,7 +56,8 @@ pub fn known(data: &Path) -> Result<Option<Credentials>, PlatformError> {
     known.map_err(|source| PlatformError::File { path, source })
 }
 
-/// Opens what the platform plays of AWS: as long as the directory lives, and nowhere else.
+/// Returns the secret access key of the emulated AWS services: the stored one, or a new random one. Each data
+/// directory has a key of its own and keeps it.
 pub fn aws_secret_of(known: Option<&Credentials>) -> String {
     match known {
         Some(known) if !known.aws_secret_access_key.is_empty() => known.aws_secret_access_key.clone(),
@@ -64,7 +65,7 @@ pub fn aws_secret_of(known: Option<&Credentials>) -> String {
     }
 }
 
-/// The demo account, made unless it is known.
+/// Returns the known credentials, or creates the demo account.
 pub async fn demo(known: Option<Credentials>, table: &Table) -> Result<Credentials, PlatformError> {
     match known {
         Some(known) => Ok(known),
@@ -74,14 +75,14 @@ pub async fn demo(known: Option<Credentials>, table: &Table) -> Result<Credentia
     }
 }
 
-/// Puts them into the file.
+/// Writes the credentials file.
 pub fn write(data: &Path, credentials: &Credentials) -> Result<(), PlatformError> {
     let path = data.join(FILE);
     write_private(&path, &serde_json::to_vec_pretty(credentials).unwrap_or_default())
         .map_err(|source| PlatformError::File { path, source })
 }
 
-/// Writes a file that only its owner may read.
+/// Writes a file by renaming a complete new one. On Unix, only the owner can read the file.
 pub fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     use std::io::Write as _;
     let fresh = path.with_extension("new");
@@ -93,10 +94,10 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     std::fs::rename(&fresh, path)
 }
 
-/// Makes an account as an operator does. How the platform is reached stays empty.
+/// Creates an account as an operator does. The addresses of the platform and the AWS keys stay empty.
 ///
 /// # Errors
-/// When the name or the address is none, or the table does not take it.
+/// Fails if the name or the address is invalid, or if the table refuses the write.
 pub async fn make_account(
     table: &Table,
     name: &str,
@@ -124,7 +125,7 @@ pub async fn make_account(
 mod tests {
     use super::*;
 
-    /// As it was before the bucket could be reached.
+    /// Credentials file without the fields for S3 and AWS, which earlier versions did not write.
     const OLD: &str = r#"{
         "api": "http://127.0.0.1:3000/api/v1", "account_id": "acct_01kaj5v7p8e4w9t2r6y3q5x8zc",
         "publishable_key": "pk", "secret_key": "sk", "oidc_issuer": "http://127.0.0.1:3000/oidc",

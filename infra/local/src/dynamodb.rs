@@ -1,8 +1,8 @@
-//! DynamoDB: an emulator in this process, or one that runs elsewhere.
+//! DynamoDB: an embedded emulator in this process, or an external emulator.
 //!
-//! What the platform itself wants of it, a table and its stream, goes over HTTP like the functions'
-//! calls, so that it is the same for both. Calls aren't signed: an emulator looks at the name of the
-//! access key only, and AWS would refuse them.
+//! The platform creates its table and reads the table's stream over HTTP, as the functions do, so that the code
+//! is the same for both emulators. The requests have no valid signature: an emulator only reads the access key
+//! id, and AWS would refuse the requests.
 
 mod caller;
 mod embedded;
@@ -23,21 +23,22 @@ use self::{
 };
 use crate::{capacity::Item, credentials, error::PlatformError, template};
 
-/// What a data directory calls the file of its own table.
+/// Name of the file of an embedded table in its data directory.
 const FILE: &str = "table.db";
-/// What it calls the file with the name of its table elsewhere.
+/// Name of the file that stores the name of an external table.
 const NAME_FILE: &str = "table.name";
 
-/// Where a data directory has its table.
+/// Place of a data directory's table.
 pub enum Place {
-    /// In a file of its own.
+    /// Embedded table in this file.
     Here(PathBuf),
-    /// In a DynamoDB that other directories may use too. Once made, the table is not made again:
-    /// what else is in the directory belongs to it.
+    /// Table in an external DynamoDB, which several data directories may share. `made` is true if an earlier
+    /// start created the table. A table that is missing then is an error, because the other files of the
+    /// directory refer to the table's items.
     There { endpoint: String, table: String, made: bool, name_file: PathBuf },
 }
 
-/// The running emulator, here or elsewhere.
+/// Running emulator, embedded or external.
 pub struct DynamoDb {
     pub endpoint: String,
     caller: Caller,
@@ -46,7 +47,7 @@ pub struct DynamoDb {
 }
 
 impl Place {
-    /// The place of a directory: a known one stays where it is.
+    /// Returns the place of a directory's table. A table stays in the place where it was created.
     pub fn of(data: &Path, endpoint: Option<&str>) -> Result<Self, PlatformError> {
         let (file, name_file) = (data.join(FILE), data.join(NAME_FILE));
         let name = match std::fs::read_to_string(&name_file) {
@@ -57,10 +58,10 @@ impl Place {
         match (endpoint, name) {
             (None, None) => Ok(Self::Here(file)),
             (None, Some(name)) => {
-                Err(failed(format!("the table of this data directory is {name} in a DynamoDB elsewhere")))
+                Err(failed(format!("the data directory needs the table {name} of an external DynamoDB")))
             }
             (Some(_), _) if file.exists() => {
-                Err(failed("the table of this data directory is in it, and not elsewhere"))
+                Err(failed("this data directory has an embedded table and can't use an external DynamoDB"))
             }
             (Some(endpoint), name) => Ok(Self::There {
                 endpoint: endpoint.to_owned(),
@@ -73,7 +74,7 @@ impl Place {
         }
     }
 
-    /// What the table is called.
+    /// Returns the name of the table.
     pub fn table(&self) -> &str {
         match self {
             Self::Here(_) => template::NAME,
@@ -83,7 +84,7 @@ impl Place {
 }
 
 impl DynamoDb {
-    /// Starts the emulator where there is to be one, and makes the table as declared unless it is there.
+    /// Starts the emulator if it is embedded, and creates the declared table unless the table exists.
     pub async fn start(place: Place, table: &template::Table) -> Result<Self, PlatformError> {
         let (endpoint, embedded) = match &place {
             Place::Here(file) => {
@@ -96,7 +97,7 @@ impl DynamoDb {
         let made = make_table(&caller, table).await?;
         if let Place::There { name_file, made: before, .. } = place {
             if made && before {
-                let reason = "is gone, and what else is in the data directory belongs to it: delete both";
+                let reason = "was missing, but other files of the data directory refer to it: delete both";
                 return Err(failed(format!("the table {} {reason}", table.name)));
             }
             credentials::write_private(&name_file, table.name.as_bytes())
@@ -105,33 +106,33 @@ impl DynamoDb {
         Ok(Self { endpoint, caller, table: table.name.clone(), embedded })
     }
 
-    /// The table's items.
+    /// Returns a reader of the table's items.
     pub fn items(&self) -> Items {
         Items { caller: self.caller.clone(), table: self.table.clone() }
     }
 
-    /// The table's stream.
+    /// Opens the table's stream.
     pub async fn stream(&self) -> Result<Stream, PlatformError> {
         Stream::open(self.caller.clone(), &self.table, self.embedded.clone()).await
     }
 }
 
-/// Makes the table unless it is there; whether it wasn't. What an existing table is declared like
-/// is not compared: a changed declaration takes a new data directory.
+/// Creates the table unless the table exists. Returns true if the table was created. The declaration of an
+/// existing table is not compared: a changed declaration needs a new data directory.
 async fn make_table(caller: &Caller, table: &template::Table) -> Result<bool, PlatformError> {
     let made = match caller.call("DynamoDB_20120810.CreateTable", table.json.clone()).await {
         Ok(_) => true,
         Err(refusal) if refusal.code == "ResourceInUseException" => false,
         Err(refusal) => return Err(refusal.into()),
     };
-    // Also of a table that is there: a process may have died before it came to this.
+    // Also for an existing table: a process may have died after it created the table.
     if let Some(attribute) = &table.ttl_attribute {
         let request = json!({
             "TableName": table.name,
             "TimeToLiveSpecification": { "AttributeName": attribute, "Enabled": true },
         });
         match caller.call("DynamoDB_20120810.UpdateTimeToLive", request).await {
-            // It is on.
+            // TTL is already enabled.
             Err(refusal) if !made && refusal.code == "ValidationException" => {}
             answer => drop(answer?),
         }
@@ -139,7 +140,7 @@ async fn make_table(caller: &Caller, table: &template::Table) -> Result<bool, Pl
     Ok(made)
 }
 
-/// The table's items, read past the functions and their meters.
+/// Reader of the table's items that bypasses the functions and their meters.
 #[derive(Clone)]
 pub struct Items {
     caller: Caller,
@@ -153,21 +154,22 @@ impl std::fmt::Debug for Items {
 }
 
 impl Items {
-    /// The item with this key.
+    /// Returns the item with this key. Returns `None` if there is no such item or if the read fails.
     pub async fn get(&self, key: &Item) -> Option<Item> {
         let request = json!({ "TableName": self.table, "Key": key, "ConsistentRead": true });
         let answer = self.caller.call("DynamoDB_20120810.GetItem", request).await.ok()?;
         answer["Item"].as_object().cloned()
     }
 
-    /// The items that a query has to look at, whether it shows them, parts of them, or their number.
+    /// Returns the whole items that a query evaluates, whatever its filter, its projection and its `Select` leave
+    /// out.
     pub async fn seen_by(&self, query: &Value) -> Vec<Item> {
         let mut query = query.clone();
         if let Some(query) = query.as_object_mut() {
             for narrower in ["Select", "FilterExpression", "ProjectionExpression"] {
                 query.remove(narrower);
             }
-            // Names and values that no expression has any more are refused.
+            // DynamoDB refuses names and values that no expression uses.
             let keys = query["KeyConditionExpression"].as_str().unwrap_or_default().to_owned();
             for substitutes in ["ExpressionAttributeNames", "ExpressionAttributeValues"] {
                 if let Some(substitutes) = query.get_mut(substitutes).and_then(Value::as_object_mut) {
@@ -176,7 +178,7 @@ impl Items {
             }
         }
         let answer = self.caller.call("DynamoDB_20120810.Query", query).await.unwrap_or_else(|refusal| {
-            tracing::error!(?refusal, "what a query looked at is not known");
+            tracing::error!(?refusal, "the items that a query evaluated are not known");
             Value::Null
         });
         answer["Items"]

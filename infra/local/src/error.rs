@@ -1,10 +1,10 @@
-//! Why the platform can't run.
+//! Errors of the platform.
 
 use std::path::PathBuf;
 
 use crate::template::TemplateError;
 
-/// Why the platform can't run.
+/// Reason why the platform cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum PlatformError {
     #[error(transparent)]
@@ -15,7 +15,7 @@ pub enum PlatformError {
     Part { part: &'static str, reason: String },
     #[error("{}: {source}", path.display())]
     File { path: PathBuf, source: std::io::Error },
-    #[error("another process works in {}", .0.display())]
+    #[error("another process uses the data directory {}", .0.display())]
     InUse(PathBuf),
     #[error("can't listen on port {port}: {source}")]
     Port { port: u16, source: std::io::Error },

@@ -1,7 +1,7 @@
-//! EventBridge's default bus: an event goes to each function that has a rule for it.
+//! EventBridge's default bus, which delivers an event to each function that has a rule for the event.
 //!
-//! Whoever puts an event goes on when the queue of each of those functions has it, and a queue loses
-//! nothing when the process is killed. [`EventPoller`](crate::pollers::EventPoller) delivers it.
+//! [`EventBridge::put`] returns once the queue of each of those functions holds the event. A queue loses nothing
+//! when the process is killed. [`EventPoller`](crate::pollers::EventPoller) delivers the event.
 
 use domain::secret;
 use jiff::Timestamp;
@@ -16,7 +16,7 @@ use crate::{
 #[derive(Clone)]
 pub struct EventBridge {
     sqs: Sqs,
-    /// What each rule wants and the queue that it goes to.
+    /// Pattern of each rule and the name of its queue.
     rules: Vec<(Pattern, String)>,
 }
 
@@ -31,8 +31,8 @@ impl EventBridge {
         Self { sqs, rules: rules.collect() }
     }
 
-    /// A rule that has it already gets it again when another's queue fails and the caller tries once
-    /// more: events are delivered at least once.
+    /// Adds an event to the queue of each rule that matches it. Delivery is at least once: if one queue fails and
+    /// the caller retries, the other queues get the event again.
     pub fn put(
         &self,
         source: &str,
@@ -56,7 +56,7 @@ impl EventBridge {
     }
 }
 
-/// A random one, which is version 4.
+/// Returns a random UUID (version 4).
 fn uuid() -> String {
     let random = u128::from_be_bytes(secret::random());
     let bits = random & !(0xf000 << 64) & !(0xc000 << 48) | 0x4000 << 64 | 0x8000 << 48;

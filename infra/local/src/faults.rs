@@ -1,10 +1,11 @@
-//! Faults on the way to DynamoDB that the emulator never has: throttles,
-//! conflicts of transactions, answers that get lost, the time that a network takes. And those of Amazon SES: its limits, a paused account,
-//! failures ([`Ses`]).
+//! Injected faults of DynamoDB and of Amazon SES.
 //!
-//! Faults of DynamoDB are injected into the HTTP client that all SDK clients share, below the
-//! SDK's own retries, from a seeded sequence. Those of SES are the outbox's answers, and can be switched while the
-//! platform runs.
+//! Faults of DynamoDB are throttles, conflicts of transactions, lost answers and network latency, none of which
+//! the emulator has. These faults are injected in a seeded sequence into the HTTP client that all SDK clients
+//! share, below the SDK's own retries.
+//!
+//! Faults of SES are its limits, a paused account and failures ([`Ses`]). The outbox answers with these
+//! faults, which can be switched while the platform runs.
 
 use std::{
     sync::{
@@ -29,42 +30,43 @@ use aws_smithy_runtime_api::{
 };
 use aws_smithy_types::body::SdkBody;
 
-/// How often what goes wrong, per 1,000 calls to DynamoDB.
+/// Rates of faults per 1,000 calls to DynamoDB, and the faults of SES.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
     throttled: u64,
-    /// Of transactions: cancelled because another one holds an item.
+    /// Transactions of 1,000 that are cancelled because another transaction holds an item.
     conflicted: u64,
-    /// The call is carried out and its answer is lost.
+    /// Calls of 1,000 that are carried out but whose answer is lost.
     unanswered: u64,
-    /// By how much each call comes later.
+    /// Delay before each call.
     delay: Duration,
     state: Arc<AtomicU64>,
-    /// Trouble at Amazon SES.
+    /// Faults of Amazon SES.
     pub ses: Ses,
 }
 
-/// Amazon SES as the outbox plays it. Clones are one SES.
+/// Amazon SES as the outbox emulates it. All clones share one state.
 #[derive(Clone, Debug, Default)]
 pub struct Ses {
     state: Arc<Mutex<(SesTrouble, u64)>>,
 }
 
-/// Trouble at Amazon SES; none by default.
+/// Faults of Amazon SES; none by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SesTrouble {
-    /// Mails that SES takes within a second, and within 24 hours. As in SES, what is refused does not count.
+    /// Maximum number of mails that SES accepts within a second, and within 24 hours. As in SES, refused mails do
+    /// not count.
     pub per_second: Option<u32>,
     pub per_day: Option<u32>,
-    /// Nothing of the account is taken until somebody has seen to it.
+    /// True if SES has paused the account: all mails are refused.
     pub paused: bool,
-    /// SES answers with a status of 500.
+    /// Failure that SES answers with status 500, if any.
     pub broken: Option<Broken>,
-    /// How long an answer takes; the mail is taken in the middle of it.
+    /// Time that an answer takes. SES accepts the mail after half of it.
     pub delay: Duration,
 }
 
-/// A client can't tell one from the other.
+/// Moment at which SES fails. A client cannot distinguish the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Broken {
     BeforeTaking,
@@ -76,12 +78,12 @@ impl Ses {
         self.state().0 = trouble;
     }
 
-    /// How many mails SES was asked to send.
+    /// Returns the number of mails that SES was asked to send.
     pub fn asked(&self) -> u64 {
         self.state().1
     }
 
-    /// Counts a request; what is wrong when it comes.
+    /// Counts a request and returns the present faults.
     pub(crate) fn ask(&self) -> SesTrouble {
         let mut state = self.state();
         state.1 += 1;
@@ -94,18 +96,18 @@ impl Ses {
 }
 
 impl Faults {
-    /// Faults in these parts per thousand, in a sequence that the seed decides.
+    /// Makes faults with these rates per 1,000 calls, in a sequence that the seed determines.
     pub fn seeded(seed: u64, throttled: u64, conflicted: u64, unanswered: u64) -> Self {
         let state = Arc::new(AtomicU64::new(seed));
         Self { throttled, conflicted, unanswered, state, ..Self::default() }
     }
 
-    /// The same, with this delay before each call to DynamoDB.
+    /// Returns these faults with a delay before each call to DynamoDB.
     pub fn delayed(self, delay: Duration) -> Self {
         Self { delay, ..self }
     }
 
-    /// The client with these faults; the client itself when there are none.
+    /// Returns the client with these faults injected, or the client itself if there are none.
     pub(crate) fn wrap(&self, client: SharedHttpClient, dynamodb: &str) -> SharedHttpClient {
         if self.throttled + self.conflicted + self.unanswered == 0 && self.delay.is_zero() {
             return client;
@@ -113,7 +115,7 @@ impl Faults {
         FaultyClient { client, faults: self.clone(), dynamodb: dynamodb.to_owned() }.into_shared()
     }
 
-    /// The next of a sequence of numbers below 1,000 (SplitMix64).
+    /// Returns the next number of the sequence, below 1,000 (SplitMix64).
     fn draw(&self) -> u64 {
         let mut z = self.state.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,4 +1,4 @@
-//! The functions of the platform, invoked as Lambda invokes them: JSON in, JSON out.
+//! Functions of the platform, invoked as on Lambda: JSON in, JSON out.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -11,7 +11,7 @@ use tokio::{runtime::Handle, sync::Semaphore};
 
 use crate::{error::PlatformError, recorder::Recorder, template::Function};
 
-/// What a function's binary does.
+/// Handler of a function's binary.
 enum Handler {
     Http(Router),
     Authorizer(Box<authorizer::Authorizer>),
@@ -25,14 +25,14 @@ enum Handler {
     Played(tests::Played),
 }
 
-/// A function that answers requests.
+/// Function that answers HTTP requests.
 struct Api {
     binary: &'static str,
     app: fn(&Env) -> Result<Router, StartError>,
     routes: fn() -> Routes,
 }
 
-/// In the order of the OpenAPI document.
+/// API functions in the order of the OpenAPI document.
 const APIS: &[Api] = &[
     Api { binary: "account", app: account::app, routes: account::routes },
     Api { binary: "waitlist", app: waitlist::app, routes: waitlist::routes },
@@ -45,12 +45,12 @@ const APIS: &[Api] = &[
     Api { binary: "analytics", app: analytics::app, routes: analytics::routes },
 ];
 
-/// The routes of the whole API, function by function.
+/// Returns the routes of the whole API, function by function.
 pub fn routes() -> impl Iterator<Item = Routes> {
     APIS.iter().map(|api| (api.routes)())
 }
 
-/// The names of the functions that answer requests.
+/// Returns the names of the functions that answer HTTP requests.
 pub fn apis() -> impl Iterator<Item = &'static str> {
     APIS.iter().map(|api| api.binary)
 }
@@ -103,24 +103,25 @@ impl Handler {
     }
 }
 
-/// The functions by their logical ids. Cheap to clone.
+/// Functions by logical id. Cheap to clone.
 #[derive(Clone)]
 pub struct Functions {
     running: Arc<HashMap<String, Running>>,
     pub recorder: Recorder,
-    /// Where they run, whoever invokes them: they keep connections for the next invocation.
+    /// Runtime of all invocations, whichever runtime the caller uses. The functions keep connections for the next
+    /// invocation.
     runtime: Handle,
 }
 
 struct Running {
     handler: Arc<Handler>,
     timeout: Duration,
-    /// As many as the function may have invocations at once, if it says. More of them wait.
+    /// Permits for concurrent invocations, if the function reserves concurrency. Further invocations wait.
     reserved: Option<Semaphore>,
 }
 
 impl Functions {
-    /// Starts each declared function in its own environment, and in the runtime of the caller.
+    /// Starts each declared function in its own environment, in the runtime of the caller.
     pub fn start(
         declared: &[Function],
         environment: impl Fn(&Function) -> Env,
@@ -131,7 +132,7 @@ impl Functions {
             let failed = |reason| PlatformError::Function { name: function.logical_id.clone(), reason };
             let handler = Handler::new(&function.binary, &environment(function))
                 .map_err(|error| failed(error.to_string()))?
-                .ok_or_else(|| failed(format!("runs `{}`, which is no function of ours", function.binary)))?;
+                .ok_or_else(|| failed(format!("runs `{}`, which is no known function", function.binary)))?;
             let reserved = function.reserved_concurrency.map(|count| Semaphore::new(count as usize));
             let running = Running { handler: Arc::new(handler), timeout: function.timeout, reserved };
             functions.insert(function.logical_id.clone(), running);
@@ -139,10 +140,10 @@ impl Functions {
         Ok(Self { running: Arc::new(functions), recorder, runtime: Handle::current() })
     }
 
-    /// Invokes a function: within its time limit, and surviving its panics.
+    /// Invokes a function. Returns an error if the function exceeds its time-out or panics.
     pub async fn invoke(&self, name: &str, event: Value) -> Result<Value, String> {
         let Running { handler, timeout, reserved } =
-            self.running.get(name).ok_or_else(|| format!("there is no {name}"))?;
+            self.running.get(name).ok_or_else(|| format!("there is no function {name}"))?;
         let _held = match reserved {
             Some(reserved) => Some(reserved.acquire().await.map_err(|closed| closed.to_string())?),
             None => None,
@@ -174,7 +175,7 @@ pub mod tests {
     pub type Played = Box<dyn Fn(Value) -> BoxFuture<'static, Result<Value, String>> + Send + Sync>;
 
     impl Functions {
-        /// One function, which a test plays.
+        /// Makes one function that a test implements.
         pub fn of(name: &str, reserved: Option<usize>, function: Played) -> Self {
             let handler = Arc::new(Handler::Played(function));
             let reserved = reserved.map(Semaphore::new);

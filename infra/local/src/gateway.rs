@@ -1,7 +1,7 @@
-//! API Gateway: HTTP requests become REST proxy events (payload version 1), pass
-//! the authorizer, and go to the function that the template routes them to.
+//! API Gateway: converts HTTP requests to REST proxy events (payload version 1), calls the authorizer, and
+//! invokes the function that the template routes the request to.
 //!
-//! Errors of the gateway's own look as the template's `GatewayResponses` say.
+//! The template's `GatewayResponses` define the error responses of the gateway itself.
 
 use std::{
     collections::BTreeMap,
@@ -30,18 +30,18 @@ use crate::{
     template::{Declaration, GatewayResponse, Route},
 };
 
-/// API Gateway's limit on a payload.
+/// API Gateway's limit on the size of a payload.
 const MAX_BODY: usize = 10 * 1024 * 1024;
-/// How much of a payload is read and thrown away, so that its sender hears the refusal: who is
-/// still sending when the connection closes sees it break instead.
+/// Limit on the bytes of a payload that are read and discarded. Reading to the end lets the client receive the
+/// refusal: a client that is still sending when the connection closes only sees a broken connection.
 const MAX_REFUSED: usize = 8 * MAX_BODY;
 const STAGE: &str = "local";
 
-/// One path of the API with its methods.
+/// Path of the API with its methods.
 struct Resource {
     path: String,
     segments: Vec<Segment>,
-    /// Function and route by method.
+    /// Logical id of the function, and the route, by method.
     methods: BTreeMap<String, (String, Route)>,
 }
 
@@ -52,7 +52,7 @@ enum Segment {
     Greedy(String),
 }
 
-/// The gateway. Cheap to clone.
+/// API gateway. Cheap to clone.
 #[derive(Clone)]
 pub struct Gateway(Arc<Inner>);
 
@@ -62,7 +62,7 @@ struct Inner {
     responses: BTreeMap<String, GatewayResponse>,
     functions: Functions,
     requests: AtomicU64,
-    /// Told after each request: something may have been written.
+    /// Notified after each request, because the request may have written to the table.
     written: Arc<Notify>,
 }
 
@@ -90,7 +90,8 @@ impl Gateway {
         Router::new().fallback(answer).with_state(self)
     }
 
-    /// The most specific resource for a path: literals before variables before the rest.
+    /// Returns the most specific resource for a path, and the path's parameters. A literal segment takes
+    /// precedence over a variable, and a variable over `{proxy+}`.
     fn resource(&self, path: &str) -> Option<(&Resource, Map<String, Value>)> {
         let segments: Vec<_> = path.trim_start_matches('/').split('/').collect();
         self.0
@@ -104,7 +105,7 @@ impl Gateway {
             .map(|(_, resource, parameters)| (resource, parameters))
     }
 
-    /// An error of the gateway's own.
+    /// Returns an error response of the gateway itself.
     fn error(&self, name: &str, status: StatusCode, context: &Value) -> Response {
         let fallback = if status.is_server_error() { "DEFAULT_5XX" } else { "DEFAULT_4XX" };
         let Some(declared) = self.0.responses.get(name).or_else(|| self.0.responses.get(fallback)) else {
@@ -137,7 +138,7 @@ impl Resource {
         Self { path: path.to_owned(), segments, methods: BTreeMap::new() }
     }
 
-    /// How well the path fits, smaller being better, and its variables.
+    /// Returns the rank of a match and the path's parameters. A smaller rank is more specific.
     fn matches(&self, path: &[&str]) -> Option<(Vec<u8>, Map<String, Value>)> {
         let mut rank = Vec::new();
         let mut parameters = Map::new();
@@ -164,7 +165,7 @@ impl Resource {
     }
 }
 
-/// Fills `$context.…` into a response template.
+/// Replaces each `$context.…` in a response template by its value.
 fn expand(template: &str, context: &Value) -> String {
     let mut text = String::with_capacity(template.len());
     let mut rest = template;
@@ -229,7 +230,7 @@ async fn answer(
     response.unwrap_or_else(|| gateway.error("INTEGRATION_FAILURE", StatusCode::BAD_GATEWAY, &context))
 }
 
-/// The body, unless it is too long for the gateway or breaks off.
+/// Reads the body. Returns `None` if the body exceeds the gateway's limit or breaks off.
 async fn read(body: Body) -> Option<Bytes> {
     let mut stream = body.into_data_stream();
     let (mut kept, mut length) = (BytesMut::new(), 0);
@@ -261,7 +262,7 @@ fn event(
         headers.insert(name.to_string(), json!(value));
         multi_headers.entry(name.as_str()).or_default().push(value);
     }
-    // The gateway's own word, whatever the caller says.
+    // The gateway sets these headers itself, whatever the caller sent.
     let own =
         [("host", "localhost"), ("x-forwarded-proto", "http"), ("x-forwarded-for", &peer.ip().to_string())]
             .map(|(name, value)| (name, value.to_owned()));
@@ -310,7 +311,7 @@ fn event(
     })
 }
 
-/// What a REQUEST authorizer gets: the event without its body.
+/// Returns the event for a REQUEST authorizer: the event without its body.
 fn authorizer_event(event: &Value) -> Value {
     let mut request = event.clone();
     if let Value::Object(fields) = &mut request {
@@ -325,7 +326,8 @@ fn authorizer_event(event: &Value) -> Value {
     request
 }
 
-/// A proxy integration's answer; `None` when it is malformed, which is a 502.
+/// Converts the answer of a proxy integration to a response. Returns `None` if the answer is malformed, which
+/// makes the gateway respond with 502.
 fn from_proxy(answer: Value) -> Option<Response> {
     let status = StatusCode::from_u16(u16::try_from(answer["statusCode"].as_u64()?).ok()?).ok()?;
     let mut headers = HeaderMap::new();

@@ -1,12 +1,12 @@
-//! The whole platform in one process, for a laptop and for the tests.
+//! The whole platform in one process, for development and for the tests.
 //!
-//! The functions are the ones that run on Lambda. They reach DynamoDB, S3, SQS and
-//! SES through the AWS SDKs, and Twilio, at endpoints on this machine that their
-//! environment names; they can't tell. What there is (routes, table, bucket, queues,
-//! event sources) is read from the project's own templates.
+//! The functions are the ones that run on Lambda. They reach DynamoDB, S3, SQS and SES through the AWS SDKs, and
+//! Twilio over HTTP, at local endpoints that their environment names. The functions themselves are the same as on
+//! AWS. The routes, the table, the bucket, the queues and the event sources are read from the project's own
+//! templates.
 //!
-//! Everything is kept in a data directory. A process that is killed, at any moment,
-//! loses nothing that it acknowledged; `dynamodb/embedded.rs` says what that rests on.
+//! All data is in a data directory. A process that is killed at any moment loses nothing that it acknowledged;
+//! `dynamodb/embedded.rs` explains why.
 
 pub mod capacity;
 mod client;
@@ -61,43 +61,44 @@ use crate::{
 };
 
 const OIDC_AUDIENCE: &str = "groundswell";
-/// The function whose environment names both the table and the bucket.
+/// Function whose environment names both the table and the bucket.
 const IMPORTER: &str = "CodeImportFunction";
 
-/// How to run the platform.
+/// Options of the platform.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// 0 picks a free one. The bucket is at the next port, or at a free one.
+    /// Port of the API; 0 selects a free port. The bucket is at the next port, or at a free port if that one is
+    /// taken.
     pub port: u16,
     pub data_dir: PathBuf,
-    /// The address of a DynamoDB that runs already, an emulator's, in the place of the embedded one.
+    /// Address of an external DynamoDB emulator; `None` starts the embedded one.
     pub dynamodb: Option<String>,
-    /// The address of another player of Twilio, a test's; `None`: the outbox.
+    /// Address of another emulation of Twilio, such as a test's; `None` selects the outbox.
     pub twilio: Option<String>,
-    /// Keep the table's stream, so that it can be replayed; otherwise it is trimmed.
+    /// True if the table's stream is kept, so that it can be replayed. Otherwise the stream is trimmed.
     pub keep_stream: bool,
-    /// Whether event sources are polled; without, nothing follows from a write, and schedules rest.
+    /// True if event sources are polled. Otherwise writes have no derived effects, and schedules do not run.
     pub event_sources: bool,
-    /// What goes wrong on the way to DynamoDB.
+    /// Injected faults of DynamoDB and of SES.
     pub faults: Faults,
 }
 
-/// The running platform. It stops when this is dropped.
+/// Running platform. Dropping it stops the platform.
 pub struct Platform {
-    /// Where the API, the outbox and the issuer are: `http://127.0.0.1:<port>`.
+    /// Base URL of the API, the outbox and the OIDC issuer: `http://127.0.0.1:<port>`.
     pub url: String,
     pub credentials: Credentials,
     pub oidc: Oidc,
-    /// Counts the functions' calls to DynamoDB by access pattern.
+    /// Counts the calls of all functions to DynamoDB by access pattern.
     pub meter: Meter,
-    /// The same for each function, by the name of its binary.
+    /// Counts the calls of each function, by the name of its binary.
     pub meters: HashMap<String, Meter>,
-    /// Writes down what the functions do, and what DynamoDB would charge for it; off at first.
+    /// Records the calls of the functions, and the capacity that DynamoDB would charge for them. Off at first.
     pub recorder: Recorder,
-    /// The table and the bucket as the functions have them.
+    /// Table and bucket, opened as the functions open them.
     pub table: table::Table,
     pub bucket: files::Bucket,
-    /// The functions' environments, by their logical ids.
+    /// Environments of the functions by logical id.
     variables: HashMap<String, HashMap<String, String>>,
     sqs: Sqs,
     functions: Functions,
@@ -115,12 +116,12 @@ impl Drop for Platform {
 }
 
 impl Platform {
-    /// Starts everything. What listens, listens on loopback. Files that the process makes from then on are its
-    /// owner's only.
+    /// Starts the platform. All servers listen on loopback. On Unix, files that the process creates from then on
+    /// are accessible only to their owner.
     ///
     /// # Errors
-    /// When the directory or the port is taken, a file can't be used, or the
-    /// templates ask for something that can't be had on one machine.
+    /// Fails if the directory or the port is taken, if a file cannot be used, or if the templates declare
+    /// something that the local platform does not support.
     pub async fn start(options: Options) -> Result<Self, PlatformError> {
         let data = &options.data_dir;
         let lock = lock(data)?;
@@ -213,7 +214,7 @@ impl Platform {
             files::Bucket::from_env(&importer).map_err(|error| PlatformError::part("bucket")(&error))?;
 
         let issuer = format!("{url}/oidc");
-        // The ports may be others than the last time.
+        // The ports may differ from those of the last start.
         let credentials = Credentials {
             api: format!("{url}/api/v1"),
             oidc_issuer: issuer.clone(),
@@ -253,10 +254,10 @@ impl Platform {
         })
     }
 
-    /// Makes another account on this platform.
+    /// Creates another account on this platform.
     ///
     /// # Errors
-    /// When the table does not take it.
+    /// Fails if the name or the address is invalid, or if the table refuses the write.
     pub async fn make_account(&self, name: &str, owner: &str) -> Result<Credentials, PlatformError> {
         let made = credentials::make_account(&self.table, name, owner).await;
         let made = made.map_err(|error| PlatformError::part("account")(&error))?;
@@ -265,28 +266,28 @@ impl Platform {
         Ok(Credentials { account_id, publishable_key, secret_key, oidc_username, ..here })
     }
 
-    /// The environment of a function, by its logical id: for running it as a process of its own.
+    /// Returns the environment of a function by its logical id, to run the function as a process of its own.
     pub fn environment(&self, function: &str) -> Option<HashMap<String, String>> {
         self.variables.get(function).cloned()
     }
 
-    /// Where DynamoDB is played: for measuring what it does by itself.
+    /// Returns the endpoint of DynamoDB, to measure DynamoDB by itself.
     pub fn dynamodb_endpoint(&self) -> &str {
         &self.dynamodb.endpoint
     }
 
-    /// How many messages a queue holds.
+    /// Returns the number of messages in a queue.
     ///
     /// # Errors
-    /// When there is no such queue.
+    /// Fails if there is no such queue.
     pub fn queue_depth(&self, queue: &str) -> Result<Depth, PlatformError> {
         self.sqs.depth(queue).map_err(|error| PlatformError::part("SQS")(&error))
     }
 
-    /// The table's stream from its beginning, as far as it was kept.
+    /// Returns all records of the table's stream that are still kept, oldest first.
     ///
     /// # Errors
-    /// When the emulator fails.
+    /// Fails if the emulator fails.
     pub async fn stream_records(&self) -> Result<Vec<serde_json::Value>, PlatformError> {
         self.dynamodb.stream().await?.all().await
     }
@@ -294,7 +295,7 @@ impl Platform {
     /// Invokes a function by its logical id, as the event sources do.
     ///
     /// # Errors
-    /// When the function fails.
+    /// Fails if the function fails.
     pub async fn invoke(
         &self,
         function: &str,
@@ -304,7 +305,7 @@ impl Platform {
     }
 }
 
-/// Writes what a function has to find in its environment to run outside of this process: one file for
+/// Writes the environments that functions need to run outside this process: one file for
 /// `cargo lambda watch --env-file`, one for `sam local invoke --env-vars`.
 fn environment_files(
     data: &Path,
@@ -322,7 +323,7 @@ fn environment_files(
     Ok(())
 }
 
-/// What `sam deploy` would be given.
+/// Returns the values of the template's parameters, which `sam deploy` gets from its caller.
 fn parameters(url: &str) -> HashMap<String, String> {
     [
         ("PublicUrl", url.to_owned()),
@@ -330,7 +331,7 @@ fn parameters(url: &str) -> HashMap<String, String> {
         ("OidcIssuer", format!("{url}/oidc")),
         ("OidcJwksUri", format!("{url}/oidc/.well-known/jwks.json")),
         ("OidcAudience", OIDC_AUDIENCE.to_owned()),
-        // Whoever writes a receiver has it on the same machine.
+        // A developer's webhook receiver runs on the same machine.
         ("WebhookNetworks", "127.0.0.0/8,::1/128".to_owned()),
     ]
     .into_iter()
@@ -338,17 +339,19 @@ fn parameters(url: &str) -> HashMap<String, String> {
     .collect()
 }
 
-/// Makes the directory ours as long as the file is open, and all that will be in it its owner's only.
+/// Locks the data directory for as long as the returned file is open, and makes its contents accessible only to
+/// their owner.
 fn lock(data: &Path) -> Result<std::fs::File, PlatformError> {
     let file = |path: PathBuf| move |source| PlatformError::File { path, source };
-    // Subscribers' addresses, codes and keys will be in files that SQLite and others make, by the process's umask.
+    // SQLite and other libraries will create files with subscribers' addresses, codes and keys, with the
+    // process's umask.
     #[cfg(unix)]
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     std::fs::create_dir_all(data).map_err(file(data.to_owned()))?;
     let path = data.join("lock");
     #[cfg(unix)]
     if path.exists() {
-        // Files from before may be open to others, and can't be reached by them any more.
+        // Files of an earlier start may be accessible to other users. A private directory makes them unreachable.
         let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
         std::fs::set_permissions(data, private).map_err(file(data.to_owned()))?;
     }
@@ -363,7 +366,8 @@ async fn loopback() -> Result<TcpListener, PlatformError> {
     TcpListener::bind("127.0.0.1:0").await.map_err(|source| PlatformError::Port { port: 0, source })
 }
 
-/// The port after one that was chosen, so that it is the same at each start; any if that is taken.
+/// Listens on the port after `port`, so that the address is the same at each start. Listens on a free port if
+/// that one is taken or if `port` is 0.
 async fn next_to(port: u16) -> Result<TcpListener, PlatformError> {
     if let Some(next) = port.checked_add(1).filter(|_| port != 0)
         && let Ok(listener) = TcpListener::bind(("127.0.0.1", next)).await
@@ -431,7 +435,7 @@ async fn poll(
                     };
                     tasks.extend(poller.spawn(max_concurrency));
                 }
-                // Whatever the rules, their events come by the one queue below.
+                // The events of all rules arrive through the function's event queue below.
                 Source::Rule { .. } => {}
                 Source::Schedule { name, interval, input } => {
                     let name = format!("schedule-{}-{name}.checkpoint", function.binary);

@@ -1,12 +1,13 @@
-//! `cargo run`: the whole platform on this machine.
+//! Local platform: `cargo run` starts the whole platform on this machine.
 
 use std::{path::PathBuf, process::ExitCode};
 
 use groundswell::{Options, Platform, faults::Faults};
 use tracing_subscriber::EnvFilter;
 
-/// Settings come from the environment: `GROUNDSWELL_PORT` (3000; 0 picks one),
-/// `GROUNDSWELL_DATA_DIR` (`.groundswell`), `GROUNDSWELL_DYNAMODB` (embedded) and `LOG_LEVEL` (`warn`).
+/// Reads the options from the environment: `GROUNDSWELL_PORT` (default 3000; 0 selects a free port),
+/// `GROUNDSWELL_DATA_DIR` (`.groundswell`), `GROUNDSWELL_DYNAMODB` (the embedded emulator) and
+/// `GROUNDSWELL_TWILIO` (the outbox).
 fn options() -> Result<Options, String> {
     let port = match std::env::var("GROUNDSWELL_PORT") {
         Ok(text) => text.parse().map_err(|_| format!("GROUNDSWELL_PORT is not a port: {text}"))?,
@@ -58,14 +59,14 @@ fn welcome(platform: &Platform, file: &str) -> String {
     let (s3, bucket) = (&credentials.s3_endpoint, &credentials.bucket);
     format!(
         r#"
-Groundswell is up.
+Groundswell is running.
 
   API      {url}/api/v1        ({url}/api/v1/openapi.json)
-  Outbox   {url}/outbox        every message that would have been sent
+  Outbox   {url}/outbox        shows all messages; none is sent
   Bucket   {s3}/{bucket}   for any S3 client
   Keys     {file}
 
-Make a waitlist and join it, in another terminal:
+Create a waitlist and join it, in another terminal:
 
   export API={url}/api/v1 PK={publishable} SK={secret}
 
@@ -75,6 +76,6 @@ Make a waitlist and join it, in another terminal:
   curl -s $API/subscribers -H "X-Api-Key: $PK" -H 'Content-Type: application/json' \
     -d '{{"waitlist_id": "'$LIST'", "email": "ada@example.com", "consent": true}}'
 
-The README goes on from here. Ctrl-C stops it; everything is kept."#
+The README continues from here. Ctrl-C stops the platform; all data is kept."#
     )
 }

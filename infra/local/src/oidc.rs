@@ -1,17 +1,17 @@
-//! The identity provider of the local platform: an OIDC issuer that vouches for any email address
-//! to whoever knows the one developer password. It stands in for the issuer that members sign in
-//! through, and what verifies its tokens can't tell: discovery, a JWKS and ES256 are the standard's.
+//! OIDC issuer of the local platform, which stands in for the issuer that members sign in through. A client that
+//! knows the developer password gets tokens for any email address. Discovery, the JWKS and ES256 follow the
+//! standard, so verifiers of the tokens need no special case.
 //!
 //! Invariants:
 //!
-//! - The key outlives the process, so that a restart invalidates no token. Its file is complete or
-//!   absent, and on Unix only its owner may read it.
-//! - A subject is a function of the email address alone, in lower case: whoever signs in again is
-//!   the same member, also on another machine.
-//! - Comparing passwords takes the same time whatever is wrong with one.
+//! - The key is stored, so that a restart invalidates no token. The key file is complete or absent, and on Unix
+//!   only its owner can read it.
+//! - The subject depends only on the email address in lower case. A user who signs in again is the same member,
+//!   also on another machine.
+//! - The comparison of passwords takes the same time for every wrong password.
 //!
-//! Not imitated: the authorization endpoint, clients, refresh tokens and a user-info endpoint.
-//! The password grant is all that `curl` and the tests need.
+//! Not implemented: the authorization endpoint, clients, refresh tokens and a user-info endpoint. `curl` and the
+//! tests need only the password grant.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -42,13 +42,13 @@ const MAX_REQUEST_BYTES: usize = 16 * 1024;
 pub enum OidcError {
     #[error("the issuer's key file can't be read or written")]
     File(#[from] std::io::Error),
-    #[error("the issuer's key file holds no P-256 key: {0}")]
+    #[error("the issuer's key file does not contain a P-256 key: {0}")]
     Key(ring::error::KeyRejected),
     #[error("the operating system has no randomness")]
     Randomness,
 }
 
-/// One issuer; clones share its key.
+/// OIDC issuer. Clones share its key.
 #[derive(Clone)]
 pub struct Oidc {
     inner: Arc<Inner>,
@@ -63,8 +63,8 @@ struct Inner {
 }
 
 impl Oidc {
-    /// Opens the issuer on the key in `key_file`, which is made if there is none. `issuer` is the
-    /// URL that [`router`](Self::router) is reached at.
+    /// Opens the issuer with the key in `key_file`, and creates the key if there is none. `issuer` is the URL at
+    /// which [`router`](Self::router) is served.
     pub fn open(
         key_file: &Path,
         issuer: String,
@@ -83,7 +83,7 @@ impl Oidc {
         Ok(Self { inner: Arc::new(Inner { issuer, audience, password, key, jwk }) })
     }
 
-    /// Discovery, the JWKS and the token endpoint.
+    /// Returns the routes of discovery, of the JWKS and of the token endpoint.
     pub fn router(&self) -> Router {
         Router::new()
             .route("/.well-known/openid-configuration", get(discovery))
@@ -93,20 +93,20 @@ impl Oidc {
             .with_state(self.clone())
     }
 
-    /// Without a slash at its end.
+    /// Returns the issuer's URL without a slash at its end.
     pub fn issuer(&self) -> &str {
         &self.inner.issuer
     }
 
-    /// An ID token as the token endpoint gives it.
+    /// Returns an ID token as the token endpoint issues it.
     pub fn id_token(&self, email: &str, lifetime: Duration) -> String {
         self.token(email, lifetime.as_secs(), "id")
     }
 
-    /// Signs any claims at all: tests make their expired and misdirected tokens with it.
+    /// Signs arbitrary claims. Tests make expired and misdirected tokens with it.
     ///
     /// # Panics
-    /// When the operating system has no randomness.
+    /// Panics if the operating system has no randomness.
     pub fn mint(&self, claims: &Value) -> String {
         let Inner { key, jwk, .. } = &*self.inner;
         let header = json!({ "alg": "ES256", "kid": jwk["kid"], "typ": "JWT" }).to_string();
@@ -115,7 +115,7 @@ impl Oidc {
         format!("{signed}.{}", encode(signature.expect("the operating system has randomness")))
     }
 
-    /// `token_use` is how Amazon Cognito tells its ID tokens from its access tokens.
+    /// Makes a token. Amazon Cognito distinguishes its ID tokens from its access tokens by `token_use`.
     fn token(&self, email: &str, seconds: u64, token_use: &str) -> String {
         let email = email.to_lowercase();
         let subject = digest(&SHA256, email.as_bytes());
@@ -147,7 +147,7 @@ impl Oidc {
         let given = hmac::sign(&password_key(&request.password), &[]);
         let known = hmac::verify(&self.inner.password, &[], given.as_ref()).is_ok();
         if !known || !request.username.contains('@') {
-            let description = "the password is wrong or the username is no email address";
+            let description = "the password is wrong or the username is not an email address";
             return Err(Refused("invalid_grant", description.to_owned()));
         }
         Ok(json!({
@@ -159,8 +159,8 @@ impl Oidc {
     }
 }
 
-/// RFC 6749, section 4.3.2, and the lifetime that is asked for. As the RFC demands, unknown
-/// parameters are ignored and repeated ones refused. Another grant may come without a username.
+/// Token request of RFC 6749, section 4.3.2, with the requested lifetime. As the RFC demands, unknown parameters
+/// are ignored and repeated ones are refused. A request with another grant type may have no username.
 #[derive(Deserialize)]
 struct TokenRequest {
     grant_type: String,
@@ -171,7 +171,7 @@ struct TokenRequest {
     expires_in: Option<u64>,
 }
 
-/// The error and its description, as in RFC 6749, section 5.2.
+/// Error code and its description, as in RFC 6749, section 5.2.
 struct Refused(&'static str, String);
 
 impl Refused {
@@ -210,9 +210,9 @@ async fn token(State(oidc): State<Oidc>, body: Result<Bytes, BytesRejection>) ->
     ([("cache-control", "no-store")], body.and_then(|body| oidc.grant(&body)).map(Json))
 }
 
-/// The public key, with its RFC 7638 thumbprint for an id.
+/// Returns the public key as a JWK whose key id is its RFC 7638 thumbprint.
 fn jwk(key: &EcdsaKeyPair) -> Value {
-    // One byte says that the point is uncompressed; its two coordinates follow.
+    // The first byte marks an uncompressed point; its two coordinates follow.
     let (x, y) = key.public_key().as_ref()[1..].split_at(32);
     let (x, y) = (encode(x), encode(y));
     let thumbprint = format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#);
@@ -220,7 +220,8 @@ fn jwk(key: &EcdsaKeyPair) -> Value {
     json!({ "kty": "EC", "crv": "P-256", "x": x, "y": y, "kid": kid, "alg": "ES256", "use": "sig" })
 }
 
-/// A password as the key of an empty message: tags compare in constant time, whatever the lengths.
+/// Returns the HMAC key for a password. Two passwords are compared by their tags of an empty message, which takes
+/// constant time for passwords of any length.
 fn password_key(password: &str) -> hmac::Key {
     hmac::Key::new(hmac::HMAC_SHA256, digest(&SHA256, password.as_bytes()).as_ref())
 }
@@ -229,7 +230,7 @@ fn encode(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// Writes beside the file first, because a key that was cut short would keep the platform from starting.
+/// Writes a new file and renames it. A truncated key file would keep the platform from starting.
 fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let unfinished = path.with_extension("new");
     let mut options = std::fs::OpenOptions::new();
@@ -275,7 +276,7 @@ mod tests {
         URL_SAFE_NO_PAD.decode(text).unwrap()
     }
 
-    /// The claims of a token whose signature fits the issuer's JWKS.
+    /// Returns the claims of a token whose signature matches the issuer's JWKS.
     async fn verify(oidc: &Oidc, token: &str) -> Value {
         let (_, jwks) = call(oidc, Request::get("/.well-known/jwks.json").body(Body::empty()).unwrap()).await;
         let [x, y] = ["x", "y"].map(|name| decode(jwks["keys"][0][name].as_str().unwrap()));

@@ -1,19 +1,18 @@
-//! The outbox of the local platform: takes mails where Amazon SES would and messages where Twilio would
-//! ([`crate::twilio`]), sends none, and shows them in a browser and as JSON ([`pages`]).
+//! Outbox of the local platform. Accepts mails in the place of Amazon SES and messages in the place of Twilio
+//! ([`crate::twilio`]), sends none of them, and shows them in a browser and as JSON ([`pages`]).
 //!
 //! Invariants:
 //!
-//! - A message is acknowledged only after it is committed. The SQLite file uses WAL with
-//!   `synchronous = NORMAL`: a killed process loses no acknowledged message, a power loss may lose
-//!   the last few.
-//! - SES's limits, a paused account and its failures are what [`crate::faults::Ses`] says, with SES's own codes and
-//!   messages. Sources: the SESv2 API reference, `SendEmail`; the SES developer guide, "Errors related to the sending
-//!   quotas".
-//! - What SES would do and the outbox would not is refused by name, never ignored: templates, raw
-//!   mails, attachments, copies. Tags and the configuration set change nothing about the mail
-//!   itself, and are accepted and dropped.
-//! - The auth token that a message came with is kept for its callbacks, and shown nowhere.
-//! - Messages are kept for ever, newest first.
+//! - A message is acknowledged only after it is committed. The SQLite file uses WAL with `synchronous = NORMAL`:
+//!   a killed process loses no acknowledged message, and a power failure may lose the last few.
+//! - [`crate::faults::Ses`] sets the limits of SES, a pause of the account, and failures. The outbox answers with
+//!   SES's own codes and messages. Sources: the SESv2 API reference, `SendEmail`; the SES developer guide,
+//!   "Errors related to the sending quotas".
+//! - Features of SES that the outbox does not support are refused by name, never ignored: templates, raw mails,
+//!   attachments, copies. Tags and the configuration set do not change the mail itself; they are accepted and
+//!   dropped.
+//! - The auth token of a message is stored for the message's callbacks and shown nowhere.
+//! - Messages are kept for ever and listed newest first.
 
 mod pages;
 
@@ -38,9 +37,9 @@ use serde_json::json;
 use crate::faults::{Broken, Ses, SesTrouble};
 use crate::twilio::{Caller, Content, Envelope, Status};
 
-/// Of a request, and so of the mail in it.
+/// Maximum size in bytes of a request, and so of the mail in it.
 const MAX_REQUEST_BYTES: usize = 1_000_000;
-/// How many messages one answer lists at most.
+/// Maximum number of messages that one answer lists.
 const MAX_LISTED: u32 = 200;
 const DEFAULT_LISTED: u32 = 50;
 
@@ -48,8 +47,8 @@ const SETTINGS: &str = "
     pragma journal_mode = wal;
     pragma synchronous = normal;";
 
-/// What makes the table, step by step. The database counts the steps that it has taken, except that the
-/// oldest ones took the first without counting.
+/// Migrations of the table, in order. The database's `user_version` counts the migrations that have run. The
+/// oldest databases ran the first migration without counting it.
 const STEPS: [&str; 2] = [
     "create table if not exists mail (
         number integer primary key,
@@ -63,7 +62,8 @@ const STEPS: [&str; 2] = [
         headers text not null
     ) strict;
     create index if not exists mail_by_recipient on mail (recipient, number);",
-    // Numbers are kept without Twilio's prefix of the channel, so that one search finds all of them.
+    // Phone numbers are stored without Twilio's channel prefix, so that one search finds the messages of all
+    // channels.
     "alter table mail add column channel text not null default 'email';
     alter table mail add column content_sid text;
     alter table mail add column variables text;
@@ -78,7 +78,8 @@ const INSERT: &str = "
     insert into mail (sender, recipient, subject, text, html, headers)
     values (?1, ?2, ?3, ?4, ?5, ?6) returning id";
 
-/// Mails that were taken since a moment that the parameter, a modifier of SQLite's, leads to from now.
+/// Counts the mails accepted since a moment. The parameter is an SQLite modifier that leads from now to that
+/// moment.
 const TAKEN_SINCE: &str = "
     select count(*) from mail
     where channel = 'email' and at > strftime('%Y-%m-%dT%H:%M:%fZ', 'now', ?1)";
@@ -109,7 +110,7 @@ impl IntoResponse for OutboxError {
     }
 }
 
-/// The messages of one platform; clones share them.
+/// Messages of one platform. Clones share them.
 #[derive(Clone)]
 pub struct Outbox {
     database: Arc<Mutex<Connection>>,
@@ -117,7 +118,7 @@ pub struct Outbox {
     ses: Ses,
 }
 
-/// An error of SES: status, code and message.
+/// SES error: status, code and message.
 type SesError = (StatusCode, &'static str, &'static str);
 
 const RATE_EXCEEDED: SesError =
@@ -136,7 +137,7 @@ const BROKEN: SesError = (
     "The request couldn't be processed.",
 );
 
-/// How a message gets to whoever it is for.
+/// Channel of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Channel {
@@ -164,7 +165,7 @@ impl FromSql for Channel {
     }
 }
 
-/// A message as the outbox answers it.
+/// Message in the form that the outbox answers with.
 #[derive(Debug, Serialize)]
 struct Message {
     id: String,
@@ -188,7 +189,7 @@ enum Kind {
     Twilio {
         content_sid: Option<String>,
         variables: Option<BTreeMap<String, String>>,
-        /// The last one that was simulated.
+        /// Status that was simulated last; `queued` at first.
         status: String,
         sid: String,
         #[serde(skip)]
@@ -196,7 +197,7 @@ enum Kind {
     },
 }
 
-/// `SendEmail` as the SDKs send it: the part of it that the outbox can honour.
+/// `SendEmail` request of the SDKs, limited to the fields that the outbox supports.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct SendEmail {
@@ -216,12 +217,12 @@ struct Destination {
     to_address: String,
 }
 
-/// Whoever writes to many sends each a mail of their own, and an outbox with one recipient a mail
-/// is easier to search.
+/// Reads the recipient of a mail and refuses several. The platform sends a mail of its own to each recipient, and
+/// an outbox with one recipient per mail is easier to search.
 fn one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let [address] = Vec::deserialize(deserializer)?
         .try_into()
-        .map_err(|_| D::Error::custom("the outbox takes one address a mail"))?;
+        .map_err(|_| D::Error::custom("the outbox accepts one recipient per mail"))?;
     Ok(address)
 }
 
@@ -269,7 +270,8 @@ struct Filter {
 }
 
 impl Filter {
-    /// A plus that was typed into a query is a space of the form's: no address begins with one.
+    /// Returns the recipient to look for. A plus sign in a query is decoded as a space. No address begins with a
+    /// space, so a leading space is read as a plus sign.
     fn recipient(&self) -> Option<String> {
         let to = self.to.as_deref()?;
         Some(to.strip_prefix(' ').map_or_else(|| to.to_owned(), |number| format!("+{number}")))
@@ -277,7 +279,7 @@ impl Filter {
 }
 
 impl Outbox {
-    /// Opens the outbox on the messages that `path` already holds.
+    /// Opens the outbox with the messages that `path` already holds.
     pub fn open(path: &Path) -> Result<Self, OutboxError> {
         let mut database = Connection::open(path)?;
         database.execute_batch(SETTINGS)?;
@@ -291,12 +293,12 @@ impl Outbox {
         Ok(Self { database: Arc::new(Mutex::new(database)), caller: Caller::default(), ses: Ses::default() })
     }
 
-    /// The same, with what is wrong at Amazon SES.
+    /// Returns the outbox with these faults of Amazon SES.
     pub fn with_ses(self, ses: Ses) -> Self {
         Self { ses, ..self }
     }
 
-    /// The one operation of SES, to be served at `/` of its own port.
+    /// Returns the route of `SendEmail`, the one supported operation of SES, to be served on a port of its own.
     pub fn ses_router(&self) -> Router {
         Router::new()
             .route("/v2/email/outbound-emails", post(send_email).fallback(unknown))
@@ -305,22 +307,23 @@ impl Outbox {
             .with_state(self.clone())
     }
 
-    /// `/outbox` and what is below it, for people, and `/outbox.json`.
+    /// Returns the routes of the pages at `/outbox` and below, and of `/outbox.json`.
     pub fn page_router(&self) -> Router {
         pages::router(self.clone())
     }
 
-    /// What makes the callbacks.
+    /// Returns the client that makes Twilio's callbacks.
     pub fn caller(&self) -> &Caller {
         &self.caller
     }
 
-    /// The connection in a poisoned lock is sound: a statement is done or undone.
+    /// Locks the database. The connection in a poisoned lock is sound, because each statement is either complete
+    /// or undone.
     fn database(&self) -> MutexGuard<'_, Connection> {
         self.database.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps a mail and returns its id, unless that is more than SES takes.
+    /// Stores a mail and returns its id. Returns an SES error if a limit of SES is reached.
     fn keep(&self, mail: SendEmail, trouble: &SesTrouble) -> Result<Result<String, SesError>, OutboxError> {
         let SimpleMail { subject, body, headers } = mail.content.simple;
         let [text, html] = [body.text, body.html].map(|content| content.map(|content| content.data));
@@ -343,7 +346,7 @@ impl Outbox {
         Ok(Ok(database.prepare_cached(INSERT)?.query_row(values, |row| row.get(0))?))
     }
 
-    /// Keeps a message for Twilio and returns its id here.
+    /// Stores a message for Twilio and returns its id in the outbox.
     pub fn keep_twilio(&self, envelope: &Envelope, content: &Content) -> Result<String, OutboxError> {
         let (text, template, variables) = match content {
             Content::Text(text) => (Some(text), None, None),
@@ -361,7 +364,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// Newest first.
+    /// Lists messages, newest first.
     fn list(&self, filter: &Filter) -> Result<Vec<Message>, OutboxError> {
         let limit = filter.limit.unwrap_or(DEFAULT_LISTED).min(MAX_LISTED);
         let recipient = filter.recipient();
@@ -380,7 +383,7 @@ impl Outbox {
         Ok(select.query_row([id], message_of).optional()?)
     }
 
-    /// The envelope of a message for Twilio; a mail has none.
+    /// Returns the envelope of a message for Twilio. Returns `None` for a mail.
     fn envelope(&self, id: &str) -> Result<Option<Envelope>, OutboxError> {
         let database = self.database();
         let mut select = database.prepare_cached(FIND_TWILIO)?;
@@ -429,7 +432,7 @@ fn envelope_of(row: &Row<'_>) -> rusqlite::Result<Envelope> {
     })
 }
 
-/// A column that holds JSON.
+/// Parses a column that holds JSON.
 fn read<T: DeserializeOwned>(text: &str) -> rusqlite::Result<T> {
     serde_json::from_str(text).map_err(unreadable)
 }
@@ -463,7 +466,7 @@ async fn unknown(method: Method, uri: Uri) -> Response {
     bad_request(&format!("The outbox has only POST /v2/email/outbound-emails, not {method} {}.", uri.path()))
 }
 
-/// A mail that SES would send too, or why not.
+/// Parses a mail. Returns the reason if SES or the outbox would refuse the mail.
 fn accept(body: &[u8]) -> Result<SendEmail, String> {
     let mail: SendEmail = serde_json::from_slice(body).map_err(|error| error.to_string())?;
     let SimpleMail { body, headers, .. } = &mail.content.simple;
@@ -477,7 +480,7 @@ fn accept(body: &[u8]) -> Result<SendEmail, String> {
     let mut names = BTreeSet::new();
     for MailHeader { name, value } in headers {
         if name.is_empty() || !printable(name) || !printable(value) || !names.insert(name.to_lowercase()) {
-            return Err(format!("The header {name:?} is not printable ASCII, or there twice."));
+            return Err(format!("The header {name:?} is not printable ASCII, or occurs twice."));
         }
     }
     Ok(mail)
@@ -523,7 +526,7 @@ mod tests {
         })
     }
 
-    /// Status, error type and body.
+    /// Sends a mail. Returns the status, the error type and the body.
     async fn send(outbox: &Outbox, body: impl ToString) -> (StatusCode, String, Value) {
         let request = Request::post("/v2/email/outbound-emails").body(Body::from(body.to_string())).unwrap();
         let response = outbox.ses_router().oneshot(request).await.unwrap();
@@ -540,7 +543,7 @@ mod tests {
         String::from_utf8(to_bytes(response.into_body(), usize::MAX).await.unwrap().to_vec()).unwrap()
     }
 
-    /// The subjects of the mails that the query finds.
+    /// Returns the subjects of the mails that the query finds.
     async fn subjects(outbox: &Outbox, query: &str) -> Vec<String> {
         let found = look(outbox, &format!("/outbox.json{query}")).await;
         let found: Value = serde_json::from_str(&found).unwrap();

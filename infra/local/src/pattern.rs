@@ -1,28 +1,29 @@
-//! Event patterns: what an EventBridge rule, or the filter of a stream, wants to see of an event.
+//! Event patterns of EventBridge rules and of a stream's filters.
 //!
-//! Read once, when the platform starts: a pattern that could be matched otherwise than on AWS isn't
-//! one here.
+//! A pattern is read once, when the platform starts. A pattern that the local platform cannot match as AWS does
+//! is refused.
 
 use serde_json::Value;
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Pattern {
-    /// Each of the fields matches.
+    /// Every field matches its pattern.
     Fields(Vec<(String, Pattern)>),
-    /// The value, or an element of it if it is a list, is one of those wanted.
+    /// The value, or an element of it if it is a list, matches one of these.
     OneOf(Vec<Wanted>),
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Wanted {
-    /// Text, a number or a truth value.
+    /// String, number or boolean.
     Literal(Value),
     Prefix(String),
     Suffix(String),
 }
 
 impl Pattern {
-    /// An error is the path of what can't be matched, which begins with `path`, and the reason.
+    /// Parses a pattern. An error has the path of the part that cannot be matched, which begins with `path`, and
+    /// the reason.
     pub fn parse(path: &str, pattern: &Value) -> Result<Self, (String, String)> {
         match pattern {
             Value::Object(fields) if !fields.is_empty() => {
@@ -61,7 +62,7 @@ impl Wanted {
                 let text = |name| operator.get(name).and_then(Value::as_str).map(str::to_owned);
                 text("prefix").map(Self::Prefix).or_else(|| text("suffix").map(Self::Suffix))
             }
-            // Whether a field is missing can't be told from whether it is null.
+            // Neither `exists` nor `null` is supported: a missing field looks like a null field here.
             _ => None,
         }
     }

@@ -1,5 +1,5 @@
-//! What has the functions invoked besides requests: the table's stream, queues, events and schedules.
-//! What fails comes again, and nothing is passed over because the process was killed.
+//! Event sources that invoke functions besides requests: the table's stream, queues, events and schedules. A
+//! failed invocation is retried, and no record, message or event is skipped because the process was killed.
 
 mod event;
 mod queue;
@@ -18,11 +18,11 @@ use crate::{
     sqs::{Received, Sqs},
 };
 
-/// Invocations of a function at once, for the messages of a queue or for events: two processors are
-/// not a thousand.
+/// Maximum number of concurrent invocations of a function for the messages of a queue or for events. A
+/// development machine has few processors; Lambda allows a thousand invocations.
 const MAX_CONCURRENCY: u32 = 8;
 
-/// The next messages of a queue, however long they are in coming.
+/// Waits for the next messages of a queue, without a time-out.
 async fn next_messages(sqs: &Sqs, queue: &str, max: u32) -> Vec<Received> {
     loop {
         match sqs.receive(queue, max, Duration::from_secs(20)).await {
@@ -40,7 +40,7 @@ fn read_checkpoint(file: &Path) -> Option<String> {
     std::fs::read_to_string(file).ok().filter(|text| !text.is_empty())
 }
 
-/// Replaces the file whole: a process killed here leaves the old one or the new one.
+/// Replaces the file by a rename: a process that is killed here leaves the old file or the new one.
 fn write_checkpoint(file: &Path, position: &str) -> Result<(), PlatformError> {
     let fresh = file.with_extension("new");
     std::fs::write(&fresh, position)

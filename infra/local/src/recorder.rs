@@ -1,8 +1,8 @@
-//! Writes down what the functions do: their invocations, their calls to AWS, and the units that
-//! DynamoDB would charge which partition for each call (see [`crate::capacity`]).
+//! Records the functions' invocations, their calls to AWS, and the capacity units that DynamoDB would charge to
+//! each partition for each call (see [`crate::capacity`]).
 //!
-//! It sits in the HTTP client below the SDKs and is off until [`Recorder::record`]. While it is on, writes to
-//! the table wait for each other, so that it can read each item before and after.
+//! The recorder is part of the HTTP client below the SDKs and is off until [`Recorder::record`]. While it is on,
+//! writes to the table run one after another, so that the recorder can read each item before and after its write.
 
 use std::{
     future::Future,
@@ -32,43 +32,43 @@ use crate::{
     dynamodb::Items,
 };
 
-/// Nothing has happened for so long when all that follows from messages in queues is done, too.
+/// Idle time after which all effects of messages in queues are complete.
 const QUIET: Duration = Duration::from_millis(400);
 
-/// Something that was written down.
+/// Recorded invocation or call.
 #[derive(Clone, Debug)]
 pub enum Record {
     Invocation(Invocation),
     Call(Call),
 }
 
-/// A function was invoked.
+/// Invocation of a function.
 #[derive(Clone, Debug)]
 pub struct Invocation {
-    /// Which one it was, in this process.
+    /// Sequence number of the invocation in this process.
     pub number: u64,
-    /// Its logical id.
+    /// Logical id of the function.
     pub function: String,
-    /// Records or messages in the event; none for a request.
+    /// Number of records or messages in the event; 0 for a request.
     pub records: usize,
     pub took: Duration,
 }
 
-/// A function called AWS.
+/// Call of a function to AWS.
 #[derive(Clone, Debug)]
 pub struct Call {
     pub function: String,
-    /// The number of the invocation that waited for it; none when a task of its own did.
+    /// Number of the invocation that made the call; `None` if a background task made it.
     pub invocation: Option<u64>,
     pub sent_at: Instant,
     pub answered_at: Instant,
-    /// e.g. `DynamoDB.GetItem`, `SQS.SendMessage`, `S3.GET`.
+    /// Service and operation, for example `DynamoDB.GetItem`, `SQS.SendMessage`, `S3.GET`.
     pub operation: String,
     pub charges: Vec<Charge>,
     pub took: Duration,
 }
 
-/// Shared by all clones.
+/// Recorder of invocations and calls. Clones share their state.
 #[derive(Clone, Debug, Default)]
 pub struct Recorder(Arc<Inner>);
 
@@ -79,17 +79,17 @@ struct Inner {
     table: OnceLock<(Schema, Items)>,
     /// Held while an item is read, written and read again.
     writing: tokio::sync::Mutex<()>,
-    /// How many invocations there were.
+    /// Number of recorded invocations so far.
     invocations: AtomicU64,
-    /// Invocations and calls under way.
+    /// Number of invocations and calls in progress.
     busy: AtomicU64,
     last: Mutex<Option<Instant>>,
-    /// The stream had no more records than those delivered when it was asked at this time.
+    /// Time of the last read of the stream that found no undelivered records.
     read_out: Mutex<Option<Instant>>,
 }
 
 tokio::task_local! {
-    /// The number of the invocation that the task works for.
+    /// Number of the invocation that the task works for.
     static INVOCATION: u64;
 }
 
@@ -98,29 +98,29 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Recorder {
-    /// One that can look into this table.
+    /// Makes a recorder that can read the items of this table.
     pub(crate) fn of(schema: Option<Schema>, items: Items) -> Self {
         let recorder = Self::default();
         if let Some(schema) = schema {
-            // It is empty.
+            // The cell is empty, so `set` cannot fail.
             let _ = recorder.0.table.set((schema, items));
         }
         recorder
     }
 
-    /// Begins to write down, with an empty page.
+    /// Starts recording and discards earlier records.
     pub fn record(&self) {
         lock(&self.0.records).clear();
         self.0.on.store(true, Ordering::Relaxed);
     }
 
-    /// What was written down so far; the page is empty after that.
+    /// Returns the records so far and removes them.
     pub fn take(&self) -> Vec<Record> {
         std::mem::take(&mut lock(&self.0.records))
     }
 
-    /// Waits until nothing happens any more: all that was written has come out of the stream, and no queue
-    /// has brought anything since.
+    /// Waits until the platform is idle: the stream has delivered all writes, and no queue has delivered a
+    /// message for 400 ms since.
     pub async fn quiet(&self) {
         loop {
             let (last, read_out) = (*lock(&self.0.last), *lock(&self.0.read_out));
@@ -132,7 +132,7 @@ impl Recorder {
         }
     }
 
-    /// Takes note that the stream had nothing more at this time.
+    /// Records that the stream had no undelivered records at this time.
     pub(crate) fn stream_read_out(&self, at: Instant) {
         *lock(&self.0.read_out) = Some(at);
     }
@@ -146,7 +146,7 @@ impl Recorder {
         *lock(&self.0.last) = Some(Instant::now());
     }
 
-    /// Writes down an invocation while it happens.
+    /// Records an invocation and runs it.
     pub(crate) async fn invocation<T>(
         &self,
         function: &str,
@@ -165,8 +165,8 @@ impl Recorder {
         answer
     }
 
-    /// The client of a function, whose calls are written down. `services` are the endpoints with the
-    /// services' names.
+    /// Returns a client that records a function's calls. `services` are the names of the services with their
+    /// endpoints.
     pub(crate) fn wrap(
         &self,
         client: SharedHttpClient,
@@ -179,7 +179,7 @@ impl Recorder {
     }
 }
 
-/// Something is under way as long as this lives.
+/// Marks an invocation or call as in progress until dropped.
 struct Busy(Recorder);
 
 impl Busy {
@@ -202,7 +202,7 @@ struct Context {
     services: Arc<[(&'static str, String)]>,
 }
 
-/// A client or a connector whose calls are written down.
+/// Client or connector whose calls are recorded.
 #[derive(Debug)]
 struct Recording<T> {
     inner: T,
@@ -273,9 +273,9 @@ impl HttpConnector for Recording<SharedHttpConnector> {
     }
 }
 
-/// The writes of a request.
+/// Writes of a request.
 struct Writing<'a> {
-    /// The key or the item of each, and whether it only checks a condition.
+    /// Key or item of each write, and true if the write only checks a condition.
     targets: Vec<(&'a Item, bool)>,
     transaction: bool,
 }
@@ -303,7 +303,7 @@ impl<'a> Writing<'a> {
     }
 }
 
-/// What is at each of these keys.
+/// Reads the items with these keys.
 async fn found(items: &Items, keys: Vec<Item>) -> Vec<(Option<Item>, Item)> {
     join_all(keys.into_iter().map(|key| async { (items.get(&key).await, key) })).await
 }

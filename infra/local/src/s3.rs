@@ -1,19 +1,19 @@
-//! The S3 of the local platform: `s3s` speaks the protocol, `s3s-fs` keeps the objects as files.
+//! S3 of the local platform: `s3s` implements the protocol, and `s3s-fs` stores the objects as files.
 //!
 //! Invariants:
 //!
-//! - Nothing is served unsigned: every request carries a signature by the one key pair, in its
-//!   header or in a pre-signed URL, and `s3s` verifies it.
-//! - An object is written to a file of its own and then renamed, so that a killed process leaves
-//!   the old object or the new one. Nothing is synced: a power loss may lose the last few.
-//! - Every object that was created and acknowledged has its event at the bus; a request that fails
-//!   has none, nor has one that breaks off.
-//! - Content has the checksum that came with it, or is refused, as are parts (`objects.rs`).
+//! - Every request has a signature by the one key pair, in its header or in a pre-signed URL, and `s3s` verifies
+//!   the signature. Unsigned requests are refused.
+//! - An object is written to a new file, which is then renamed, so that a killed process leaves the old object or
+//!   the new one. Files are not synced: a power failure may lose the last few objects.
+//! - The bus has an event for every object whose creation was acknowledged. A request that fails or breaks off
+//!   causes no event.
+//! - Content and parts have the checksum that came with them, or are refused (`objects.rs`).
 //!
-//! Not imitated: versions, conditional reads (304), the checksum that S3 gives an object which came without one,
-//! checksums of whole objects in parts but by CRC-64, a key that is another key's folder (`a` and `a/b`), events of
-//! deletions, and forms that were signed more than a quarter of an hour ago. A multipart upload that was being completed
-//! when the process was killed has to start again.
+//! Not implemented: versions, conditional reads (304), the checksum that S3 adds to an object which came without
+//! one, checksums of whole multipart objects other than CRC-64, a key that is a folder of another key (`a` and
+//! `a/b`), events of deletions, and forms that were signed more than a quarter of an hour ago. A multipart upload
+//! that was being completed when the process was killed has to start again.
 
 mod checksums;
 mod keys;
@@ -36,10 +36,10 @@ use self::objects::Objects;
 use crate::event_bridge::EventBridge;
 use crate::template::{Bucket, Expiration};
 
-/// The return type of the methods of `s3s::S3`, as `async_trait` puts it.
+/// Return type of the methods of `s3s::S3`, as `async_trait` generates it.
 type Answer<'f, T> = Pin<Box<dyn Future<Output = S3Result<S3Response<T>>> + Send + 'f>>;
 
-/// Methods of `s3s::S3` that call the same method of the field `files`.
+/// Defines methods of `s3s::S3` that call the same method of the field `files`.
 macro_rules! forwarded {
     ($($method:ident($input:ident) -> $output:ident;)*) => {$(
         fn $method<'s, 'f>(&'s self, request: s3s::S3Request<$input>) -> Answer<'f, $output>
@@ -57,21 +57,21 @@ const EXPIRE_EVERY: Duration = Duration::from_secs(60 * 60);
 
 #[derive(Debug, thiserror::Error)]
 pub enum S3Error {
-    #[error("the bucket's directory can't be made")]
+    #[error("the bucket's directory can't be created")]
     Directory(#[from] std::io::Error),
-    /// Which `s3s-fs` has logged; as an error it only has a debug form.
+    /// `s3s-fs` has logged this error, which only has a debug form.
     #[error("the object store can't be opened: {0:?}")]
     Store(s3s_fs::Error),
 }
 
-/// One bucket under a directory, open to one key pair.
+/// One bucket in a directory, accessible with one key pair.
 pub struct S3 {
     objects: Objects,
     service: S3Service,
 }
 
 impl S3 {
-    /// Creates the root and the bucket if they are missing.
+    /// Opens the bucket. Creates the root directory and the bucket if they are missing.
     pub fn open(
         root: &Path,
         access_key: &str,
@@ -86,13 +86,13 @@ impl S3 {
         Ok(Self { objects, service: builder.build() })
     }
 
-    /// The S3 API with path-style addresses, to be served at `/` of its own port.
+    /// Returns the S3 API with path-style addresses, to be served at `/` of a port of its own.
     pub fn router(&self) -> Router {
         let service = HandleError::new(self.service.clone(), failed);
         Router::new().fallback_service(service)
     }
 
-    /// Deletes, for ever, what the bucket's lifecycle has expire.
+    /// Deletes, once an hour and for ever, the objects that the bucket's lifecycle expires.
     pub async fn keep_expiring(self, bucket: Bucket) {
         let mut hours = tokio::time::interval(EXPIRE_EVERY);
         loop {
@@ -107,7 +107,7 @@ impl S3 {
     }
 }
 
-/// Errors of S3 are answers by now; this one is of the transport.
+/// Answers a failure of the transport. Errors of S3 are already responses here.
 async fn failed(error: HttpError) -> StatusCode {
     tracing::error!(?error, "S3 failed to answer");
     StatusCode::INTERNAL_SERVER_ERROR

@@ -1,25 +1,26 @@
-//! The SQS of the local platform: standard queues, spoken to over the AWS JSON protocol by
-//! product code (`aws-sdk-sqs` with `AWS_ENDPOINT_URL_SQS`) and in process by the poller that
-//! plays Lambda's event source mapping. Both go through the same methods of [`Sqs`].
+//! SQS of the local platform: standard queues. Product code calls them over the AWS JSON protocol (`aws-sdk-sqs`
+//! with `AWS_ENDPOINT_URL_SQS`); the poller that emulates Lambda's event source mapping calls them in the
+//! process. Both use the same methods of [`Sqs`].
 //!
 //! Invariants:
 //!
-//! - A message is acknowledged only after its transaction is committed. The SQLite file uses WAL
-//!   with `synchronous = NORMAL`: a killed process loses no acknowledged message, a power loss
-//!   may lose the last few.
-//! - A message is *visible* once `visible_at` has passed. Until then it is *in flight* if it has
-//!   a receipt handle and *delayed* if it has none. Nothing about visibility lives in memory.
-//! - Whoever receives from a queue lives in this process. What was in flight when it died is visible
-//!   as soon as the queues are open again, and that receive doesn't count: being killed is no fault
-//!   of the message, and is not to lead it to the dead letters.
+//! - A message is acknowledged only after its transaction is committed. The SQLite file uses WAL with
+//!   `synchronous = NORMAL`: a killed process loses no acknowledged message, and a power failure may lose the
+//!   last few.
+//! - A message is *visible* once `visible_at` has passed. Until then it is *in flight* if it has a receipt handle
+//!   and *delayed* if it has none. The whole state of visibility is in the database.
+//! - All receivers run in this process. A message that was in flight when the process died is visible as soon as
+//!   the queues are opened again, and that receive does not count. A killed process is not the message's fault
+//!   and must not move the message towards the dead-letter queue.
 //! - A message has at most one valid receipt handle: that of its latest receive.
-//! - Whatever may make a message visible earlier notifies the queue's `arrivals`; waiting receives
-//!   otherwise sleep until the next `visible_at` they know of.
+//! - Every change that may make a message visible earlier notifies the queue's `arrivals`. Waiting receives
+//!   otherwise sleep until the next `visible_at` that they know of.
 //! - All times are milliseconds since the epoch.
-//! - Queues are fair: of the messages with a group, those come first whose group has fewest in flight.
+//! - Queues are fair: among the messages with a group, those whose group has the fewest messages in flight come
+//!   first.
 //!
-//! Not imitated: pagination of `ListQueues`, the 60 seconds between two `PurgeQueue`, and message
-//! system attributes on send; the fields concerned are ignored.
+//! Not implemented: pagination of `ListQueues`, the 60 seconds between two `PurgeQueue` calls, and message system
+//! attributes on send. The fields for them are ignored.
 
 mod api;
 
@@ -45,9 +46,10 @@ const ARN_PREFIX: &str = "arn:aws:sqs:us-east-1:000000000000:";
 
 const MAX_VISIBILITY_SECONDS: u32 = 43_200;
 const MAX_BATCH_ENTRIES: usize = 10;
-/// Of one message, and of all messages of a batch together.
+/// Maximum size in bytes of a message, and of all messages of a batch together.
 const MAX_BYTES: usize = 1_048_576;
-/// A request is larger than its messages, by JSON escapes (six bytes for one) and base64.
+/// Maximum size of a request. JSON escapes (up to 6 bytes for 1) and base64 make a request larger than its
+/// messages.
 const MAX_REQUEST_BYTES: usize = 8 * MAX_BYTES;
 
 const SCHEMA: &str = "
@@ -67,7 +69,7 @@ const SCHEMA: &str = "
         message_group text
     ) strict;";
 
-/// Queues that were made before messages had groups.
+/// Finds a database from before messages had groups.
 const WITHOUT_GROUPS: &str = "
     select count(*) = 0 from pragma_table_info('message') where name = 'message_group'";
 const ADD_GROUPS: &str = "alter table message add column message_group text";
@@ -86,7 +88,8 @@ const INSERT: &str = "
 const HAS_GROUPS: &str =
     "select exists (select 1 from message where queue = ?1 and message_group is not null)";
 
-/// The handle carries the message's id, by which a stale handle is told from a deleted message.
+/// Receives messages. A receipt handle begins with the message's id, which distinguishes a stale handle from the
+/// handle of a deleted message.
 const TAKE: &str = "
     update message set
         receipt_handle = id || '.' || lower(hex(randomblob(16))),
@@ -98,7 +101,8 @@ const TAKE: &str = "
         order by visible_at, rowid limit ?4)
     returning *";
 
-/// The same where there are groups: the first of each comes before the second of any, those in flight counted.
+/// Receives messages fairly if there are groups: the first message of each group comes before the second of any
+/// group, and messages in flight count.
 const TAKE_FAIRLY: &str = "
     update message set
         receipt_handle = id || '.' || lower(hex(randomblob(16))),
@@ -118,12 +122,12 @@ const TAKE_FAIRLY: &str = "
         limit ?4)
     returning *";
 
-/// As in SQS, the message keeps its id, its age and its receive count.
+/// Moves messages to the dead-letter queue. As in SQS, a message keeps its id, its age and its receive count.
 const DEAD_LETTER: &str = "
     update message set queue = ?4, dead_letter_source = ?1, visible_at = ?2, receipt_handle = null
     where queue = ?1 and visible_at <= ?2 and receive_count >= ?3";
 
-/// As in SQS, a redriven message is a new one, with a new id and a new age.
+/// Moves messages back to a queue. As in SQS, a redriven message is a new one, with a new id and a new age.
 const REDRIVE: &str = "
     update message set
         id = lower(hex(randomblob(16))), queue = ?2, sent_at = ?3, visible_at = ?3,
@@ -139,7 +143,7 @@ const SET_VISIBILITY: &str = "update message set visible_at = ?2 where id = ?1";
 
 const GIVE_BACK: &str = "update message set visible_at = ?2, receipt_handle = null where id = ?1";
 
-/// A handle at the start is one that nobody holds any more.
+/// Makes the messages visible that were in flight when the last process ended: no receiver holds their handles.
 const REVIVE: &str = "
     update message set
         visible_at = min(visible_at, ?1), receipt_handle = null, receive_count = receive_count - 1
@@ -151,7 +155,7 @@ const DEPTH: &str = "
         count(*) filter (where visible_at > ?2 and receipt_handle is null)
     from message where queue = ?1 and sent_at > ?3";
 
-/// One queue as the template declares it.
+/// Declaration of a queue in the template.
 #[derive(Clone, Debug)]
 pub struct QueueDeclaration {
     pub name: String,
@@ -161,14 +165,15 @@ pub struct QueueDeclaration {
     pub dead_letter: Option<DeadLetter>,
 }
 
-/// Where a message goes instead of being delivered once more than `max_receive_count` times.
+/// Dead-letter queue of a queue. A message that has been received `max_receive_count` times moves there instead
+/// of being delivered again.
 #[derive(Clone, Debug)]
 pub struct DeadLetter {
     pub queue: String,
     pub max_receive_count: u32,
 }
 
-/// How many messages of a queue are in which state.
+/// Number of messages of a queue in each state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Depth {
     pub visible: u64,
@@ -176,7 +181,7 @@ pub struct Depth {
     pub delayed: u64,
 }
 
-/// One delivery of a message, with all its attributes; `message_attributes` are in the API's form.
+/// Delivery of a message with all its attributes. `message_attributes` are in the API's form.
 #[derive(Clone, Debug)]
 pub struct Received {
     pub message_id: String,
@@ -195,7 +200,7 @@ pub enum SqsError {
     ReceiptHandleIsInvalid(String),
     #[error("The message is not in flight: its visibility timeout has passed.")]
     MessageNotInflight,
-    /// Whatever else SQS refuses, with SQS's code for it.
+    /// Any other refusal of SQS, with SQS's code.
     #[error("{message}")]
     Refused { code: &'static str, message: String },
     #[error("The queue database failed: {0}")]
@@ -207,7 +212,8 @@ impl SqsError {
         Self::Refused { code: "InvalidParameterValue", message }
     }
 
-    /// The code of the older query protocol, by which the SDKs tell errors apart in JSON as well.
+    /// Returns the code of the older query protocol, by which SDKs distinguish errors in the JSON protocol as
+    /// well.
     fn code(&self) -> &'static str {
         match self {
             Self::QueueDoesNotExist(_) => "AWS.SimpleQueueService.NonExistentQueue",
@@ -230,7 +236,7 @@ impl IntoResponse for SqsError {
             }
             _ => (StatusCode::BAD_REQUEST, "Sender"),
         };
-        // The shape's name is the code without its prefix, but for this one.
+        // The shape's name is the code without its prefix, with this one exception.
         let shape = match &self {
             Self::QueueDoesNotExist(_) => "QueueDoesNotExist",
             _ => code.trim_start_matches("AWS.SimpleQueueService."),
@@ -248,7 +254,7 @@ impl IntoResponse for AmzJson {
     }
 }
 
-/// The queues of one platform; clones share them.
+/// Queues of one platform. Clones share them.
 #[derive(Clone)]
 pub struct Sqs {
     inner: Arc<Inner>,
@@ -266,9 +272,9 @@ struct Queue {
 }
 
 impl Sqs {
-    /// Opens the queues on the messages that `path` already holds. The messages of a queue that is
-    /// no longer declared stay in the file, for when it is declared again. A dead-letter queue has
-    /// to be declared too.
+    /// Opens the queues with the messages that `path` already holds. The messages of a queue that is no longer
+    /// declared stay in the file and are available when the queue is declared again. Every dead-letter queue must
+    /// be declared too.
     pub fn open(path: &Path, base_url: &str, queues: Vec<QueueDeclaration>) -> Result<Self, SqsError> {
         let queue = |declaration| Queue { declaration, arrivals: Notify::new() };
         let queues = queues.into_iter().map(|declared| (declared.name.clone(), queue(declared))).collect();
@@ -285,7 +291,7 @@ impl Sqs {
             if let Some(dead_letter) = &queue.declaration.dead_letter {
                 sqs.queue(&dead_letter.queue)?;
             }
-            // Only a receive removes old messages otherwise, and few receive from a dead-letter queue.
+            // Otherwise only a receive removes old messages, and receives from a dead-letter queue are rare.
             sqs.transact(|connection| expire(connection, queue, now()))?;
         }
         Ok(sqs)
@@ -295,14 +301,14 @@ impl Sqs {
         format!("{}/{ACCOUNT}/{queue}", self.inner.base_url)
     }
 
-    /// Up to `max` visible messages, waiting up to `wait` for the first of them. Unlike over HTTP,
-    /// `max` may exceed ten, because Lambda assembles larger batches.
+    /// Receives up to `max` visible messages, and waits up to `wait` for the first of them. `max` may exceed 10,
+    /// the limit of the HTTP API, because Lambda assembles larger batches.
     pub async fn receive(&self, queue: &str, max: u32, wait: Duration) -> Result<Vec<Received>, SqsError> {
         let queue = self.queue(queue)?;
         self.take_within(queue, max, wait, queue.declaration.visibility_timeout).await
     }
 
-    /// Succeeds for a message that is gone already, so that a delete can be repeated.
+    /// Deletes a message. Succeeds for a message that no longer exists, so that a delete can be repeated.
     pub fn delete(&self, queue: &str, receipt_handle: &str) -> Result<(), SqsError> {
         let queue = self.queue(queue)?;
         self.transact(|connection| delete(connection, queue, receipt_handle))
@@ -318,8 +324,8 @@ impl Sqs {
         self.show_after(queue, receipt_handle, timeout, SET_VISIBILITY)
     }
 
-    /// Ends a receive that came to nothing: the message is visible again after `delay`. Unlike one
-    /// that is still in flight when the process dies, it has been received.
+    /// Ends a failed receive: the message is visible again after `delay`, and the receive counts. The receive of
+    /// a message that is still in flight when the process dies does not count.
     pub fn give_back(&self, queue: &str, receipt_handle: &str, delay: Duration) -> Result<(), SqsError> {
         self.show_after(queue, receipt_handle, delay, GIVE_BACK)
     }
@@ -363,9 +369,9 @@ impl Sqs {
         })
     }
 
-    /// All use of the database. What `work` did is undone if it fails.
+    /// Runs `work` in a transaction of the database, which is rolled back if `work` fails.
     fn transact<T>(&self, work: impl FnOnce(&Connection) -> Result<T, SqsError>) -> Result<T, SqsError> {
-        // A panic rolls its transaction back too, so the connection in a poisoned lock is sound.
+        // A panic also rolls its transaction back, so the connection in a poisoned lock is sound.
         let mut connection = self.inner.database.lock().unwrap_or_else(PoisonError::into_inner);
         let transaction = connection.transaction()?;
         let outcome = work(&transaction)?;
@@ -382,7 +388,7 @@ impl Sqs {
     ) -> Result<Vec<Received>, SqsError> {
         let deadline = Instant::now() + wait;
         loop {
-            // Created before looking, so that it also reports what arrives while looking.
+            // Created before the read, so that the notification includes arrivals during the read.
             let arrival = queue.arrivals.notified();
             let (messages, next_visible) = self.take(queue, max, visibility)?;
             if !messages.is_empty() || Instant::now() >= deadline {
@@ -396,8 +402,8 @@ impl Sqs {
         }
     }
 
-    /// The messages that have been visible for longest, in no particular order, which are in flight
-    /// from here on; and the time until the next one that is not visible yet will be.
+    /// Receives the messages that have been visible for longest, in no particular order, and puts them in flight.
+    /// Also returns the time until the next message becomes visible.
     fn take(
         &self,
         queue: &Queue,
@@ -432,13 +438,13 @@ impl Sqs {
 }
 
 impl Received {
-    /// How often the message has been received, this time included.
+    /// Returns the number of times that the message has been received, including this time.
     pub fn receive_count(&self) -> u32 {
         let count = self.attributes.get("ApproximateReceiveCount");
         count.and_then(|count| count.parse().ok()).unwrap_or(1)
     }
 
-    /// The record of this message in the event that Lambda hands to a function.
+    /// Returns the record of this message in the event that Lambda passes to a function.
     pub fn into_lambda_record(self, queue_arn: &str) -> Value {
         let mut message_attributes = json!({});
         for (name, attribute) in self.message_attributes.as_object().into_iter().flatten() {
@@ -466,7 +472,8 @@ impl Received {
 }
 
 impl Queue {
-    /// Messages sent up to this time have been retained for long enough.
+    /// Returns the send time of the oldest messages that are still retained; messages sent up to then have
+    /// expired.
     fn oldest_retained(&self, now: i64) -> i64 {
         now.saturating_sub(millis(self.declaration.retention))
     }
@@ -479,8 +486,9 @@ fn delete(connection: &Connection, queue: &Queue, receipt_handle: &str) -> Resul
     Ok(())
 }
 
-/// The id of the message that a receipt handle is for and when it is visible again; `None` if the
-/// message is gone. Refuses the handle of an earlier receive, or of a message in another queue.
+/// Returns the id of the message that a receipt handle is for, and the time at which the message is visible
+/// again. Returns `None` if the message no longer exists. Refuses the handle of an earlier receive, or of a
+/// message in another queue.
 fn held<'handle>(
     connection: &Connection,
     queue: &Queue,
@@ -497,7 +505,7 @@ fn held<'handle>(
     }
 }
 
-/// Removes what the queue has retained for long enough.
+/// Deletes the messages whose retention period has passed.
 fn expire(connection: &Connection, queue: &Queue, now: i64) -> Result<(), SqsError> {
     let values = params![queue.declaration.name, queue.oldest_retained(now)];
     connection.prepare_cached("delete from message where queue = ?1 and sent_at <= ?2")?.execute(values)?;
@@ -530,7 +538,7 @@ fn received(row: &Row<'_>) -> rusqlite::Result<Received> {
     })
 }
 
-/// For stored message attributes that are not what [`insert`] wrote.
+/// Error for stored message attributes that [`insert`] did not write.
 fn unreadable(error: serde_json::Error) -> rusqlite::Error {
     let column = 3;
     rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error))

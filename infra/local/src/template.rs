@@ -1,14 +1,13 @@
-//! What the project's templates declare, read for the platform on one machine.
+//! Declarations of the project's templates, read for the local platform.
 //!
-//! Routes, table, queues and event sources are declared once, in `template.yaml` and
-//! `infra/storage.yaml`, and what AWS makes of them is made of them here too. What this platform
-//! would play differently, or not at all, is refused by name: whoever changes a template learns so
-//! at the next start, and not from a difference between here and AWS.
+//! Routes, table, queues and event sources are declared once, in `template.yaml` and `infra/storage.yaml`. The
+//! local platform creates from them what AWS creates from them. A field that the local platform would treat
+//! differently from AWS, or not support, is refused by name. The author of a change to a template therefore
+//! learns of the difference at the next start.
 //!
-//! Each part of a template is read by one function. The fields that it takes are honoured, those
-//! that it ignores make no difference on one machine, and any other is refused by `Fields`. To
-//! honour one more, take it there. What is ignored isn't evaluated either: parameters that only it
-//! refers to need no value.
+//! One function reads each part of a template. The function takes the supported fields and ignores the fields
+//! that make no difference locally; `Fields` refuses all others. To support another field, take it in that
+//! function. Ignored fields are not evaluated, so a parameter that only ignored fields refer to needs no value.
 
 mod document;
 #[cfg(test)]
@@ -25,7 +24,7 @@ use crate::sqs::{DeadLetter, QueueDeclaration};
 
 type Result<T, E = TemplateError> = std::result::Result<T, E>;
 
-/// The bucket is called this, and the table unless its surroundings say otherwise.
+/// Name of the bucket, and of the table unless [`Surroundings`] names another.
 pub const NAME: &str = "groundswell";
 
 const API: &str = "AWS::Serverless::Api";
@@ -35,16 +34,16 @@ const QUEUE: &str = "AWS::SQS::Queue";
 const STACK: &str = "AWS::CloudFormation::Stack";
 const TABLE: &str = "AWS::DynamoDB::Table";
 
-/// Lambda's limit for all of an account's functions, where an event source sets none.
+/// Lambda's concurrency limit for all functions of an account, used where an event source sets none.
 const ACCOUNT_CONCURRENCY: u32 = 1000;
 
-/// Everything the templates declare that the platform on one machine plays.
+/// Declarations of the templates that the local platform implements.
 #[derive(Debug)]
 pub struct Declaration {
     pub functions: Vec<Function>,
     /// Logical id of the function that authorizes requests.
     pub authorizer: String,
-    /// By the gateway's name for the error.
+    /// Error responses by the gateway's name of the error.
     pub gateway_responses: BTreeMap<String, GatewayResponse>,
     pub table: Table,
     pub bucket: Bucket,
@@ -57,37 +56,37 @@ pub struct Function {
     pub binary: String,
     pub environment: HashMap<String, String>,
     pub timeout: Duration,
-    /// How many invocations of it there may be at once, if it says.
+    /// Maximum number of concurrent invocations, if the function sets one.
     pub reserved_concurrency: Option<u32>,
     pub event_invoke_config: EventInvokeConfig,
     pub routes: Vec<Route>,
     pub sources: Vec<Source>,
 }
 
-/// What becomes of an event whose invocation fails.
+/// Treatment of an event whose invocation fails.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventInvokeConfig {
     pub max_retries: u32,
-    /// The queue that gets a record of an event that is given up.
+    /// Queue that gets a record of an event that is given up.
     pub on_failure: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// With API Gateway's variables in it, `{name}` and `{proxy+}`.
+    /// Path with API Gateway's variables, `{name}` and `{proxy+}`.
     pub path: String,
-    /// In capitals; `ANY` stands for each method that the path has no other route for.
+    /// Method in capitals. `ANY` stands for each method that the path has no other route for.
     pub method: String,
     pub authorized: bool,
 }
 
-/// What invokes a function besides requests. Queues go by name.
+/// Event source of a function besides requests. Queues are given by name.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Source {
-    /// The table's stream from its beginning; the response names the record that failed.
+    /// Stream of the table from its beginning. The function's response names the failed record.
     Stream {
         batch_size: u32,
-        /// A record has to match one of them, if there are any.
+        /// Filters, of which a record must match at least one, if there are any.
         filters: Vec<Pattern>,
         bisect: bool,
         max_retries: u32,
@@ -104,28 +103,28 @@ pub enum Source {
         pattern: Pattern,
     },
     Schedule {
-        /// Of the event within its function.
+        /// Name of the event within its function.
         name: String,
         interval: Duration,
-        /// The payload.
+        /// Payload of the invocation.
         input: Value,
     },
 }
 
-/// How the gateway puts an error of its own.
+/// Response of the gateway to an error of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GatewayResponse {
-    /// `None` keeps the status that the gateway gives the error.
+    /// Status of the response. `None` keeps the status that the gateway gives the error.
     pub status: Option<u16>,
     pub headers: Vec<(String, String)>,
-    /// The body, with variables like `$context.requestId` in it.
+    /// Body with variables such as `$context.requestId`.
     pub template: String,
 }
 
 #[derive(Debug)]
 pub struct Table {
     pub name: String,
-    /// The `CreateTable` request in DynamoDB's JSON.
+    /// `CreateTable` request in DynamoDB's JSON.
     pub json: Value,
     pub ttl_attribute: Option<String>,
 }
@@ -136,19 +135,19 @@ pub struct Bucket {
     pub expirations: Vec<Expiration>,
 }
 
-/// Objects under a prefix are deleted at some age.
+/// Rule that deletes objects under a prefix at some age.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expiration {
     pub prefix: String,
     pub age: Duration,
 }
 
-/// What the templates leave to the environment.
+/// Values that the templates take from their environment.
 #[derive(Clone, Debug)]
 pub struct Surroundings {
     pub parameters: HashMap<String, String>,
     pub queue_base_url: String,
-    /// What the table is called.
+    /// Name of the table.
     pub table: String,
 }
 
@@ -161,15 +160,15 @@ pub struct TemplateError {
 }
 
 impl Function {
-    /// The queue of events that it is to be invoked with, if a rule sends it any. Lambda has one for
-    /// each function too, and shows it to nobody. No queue of a template has a dot in its name.
+    /// Returns the queue for the function's events if a rule sends it events. Lambda also has an internal queue
+    /// for each function. The name has a dot, which no queue of a template has.
     pub fn event_queue(&self) -> Option<QueueDeclaration> {
         let rule = |source: &Source| matches!(source, Source::Rule { .. });
         self.sources.iter().any(rule).then(|| QueueDeclaration {
             name: format!("{}.events", self.logical_id),
             visibility_timeout: 6 * self.timeout,
             delay: Duration::ZERO,
-            // A laptop may be off for longer than the six hours that Lambda keeps an event.
+            // A laptop may be off for longer than the 6 hours for which Lambda keeps an event.
             retention: Duration::MAX,
             dead_letter: None,
         })
@@ -177,14 +176,15 @@ impl Function {
 }
 
 impl Declaration {
-    /// The templates that this platform was built with.
+    /// Reads the templates that this platform was built with.
     pub fn embedded(surroundings: &Surroundings) -> Result<Self, TemplateError> {
         let template = include_str!("../../../template.yaml");
         Self::read(template, include_str!("../../storage.yaml"), surroundings)
     }
 
     pub fn read(template: &str, storage: &str, surroundings: &Surroundings) -> Result<Self, TemplateError> {
-        // A nested stack has the parameters that its parent passes on, and ours are only for AWS.
+        // A nested stack has only the parameters that its parent passes on, and the parameters passed here are
+        // only for AWS.
         let nested = Surroundings { parameters: HashMap::new(), ..surroundings.clone() };
         let storage = Document::read("infra/storage.yaml", storage, &nested, None)?;
         let template = Document::read("template.yaml", template, surroundings, Some(&storage))?;
@@ -200,7 +200,7 @@ impl Declaration {
         let functions = functions.collect::<Result<Vec<_>>>()?;
         let sources = functions.iter().flat_map(|function| &function.sources);
         if sources.filter(|source| matches!(source, Source::Stream { .. })).count() > 1 {
-            // It trims what it has read.
+            // The poller of a function trims the records that it has read, so a second reader could miss records.
             return Err(template.refuse(FUNCTION.to_owned(), "has a second reader of the stream"));
         }
         let queues = template.all(QUEUE).into_iter();
@@ -211,19 +211,19 @@ impl Declaration {
 }
 
 fn api(fields: &mut Fields) -> Result<(String, BTreeMap<String, GatewayResponse>)> {
-    // Where the API is reached and what is recorded about it. Throttling, in MethodSettings, guards
-    // an account's quota and its bill, and there is neither here.
+    // Fields about the API's address and its logs. Throttling, in MethodSettings, protects an account's quota and
+    // its bill, neither of which exists locally.
     fields.ignore(&["StageName", "OpenApiVersion", "EndpointConfiguration", "Description", "Tags"]);
     fields.ignore(&["AccessLogSetting", "TracingEnabled", "MethodSettings"]);
     let authorizer = fields.required_part("Auth", |auth| {
         let default: String = auth.required("DefaultAuthorizer")?;
-        // More than one would need routes to say which.
+        // With several authorizers, each route would have to name one.
         auth.required_part("Authorizers", |authorizers| authorizers.required_part(&default, authorizer))
     })?;
     Ok((authorizer, fields.each("GatewayResponses", gateway_response)?.into_iter().collect()))
 }
 
-/// It sees the whole request, and nothing it answers is kept for the next one.
+/// Reads the authorizer, which must get the whole request and whose answers must not be cached.
 fn authorizer(fields: &mut Fields) -> Result<String> {
     fields.only("FunctionPayloadType", json!("REQUEST"), json!("TOKEN"))?;
     fields.only("Identity", json!({ "ReauthorizeEvery": 0 }), json!({ "ReauthorizeEvery": 300 }))?;
@@ -243,7 +243,7 @@ fn headers(fields: &mut Fields) -> Result<Vec<(String, String)>> {
     let headers: Vec<_> = fields.texts()?;
     let unquote = |(name, value): (String, String)| {
         let literal = value.strip_prefix('\'').and_then(|value| value.strip_suffix('\''));
-        // Without quotes it is an expression over the request.
+        // A value without quotes is an expression over the request.
         let expression = || fields.refuse(&name, format!("is {value}, which isn't a quoted text"));
         Ok((name.clone(), literal.ok_or_else(expression)?.to_owned()))
     };
@@ -253,13 +253,13 @@ fn headers(fields: &mut Fields) -> Result<Vec<(String, String)>> {
 fn function(document: &Document, id: &str, api: &str) -> Result<Function> {
     let binary = document.metadata(id, "/BuildProperties/Binary")?;
     document.properties(id, |fields| {
-        // How the code is built, rolled out, permitted and observed. The functions are part of this
-        // process: there is one version of each, and they share its memory.
+        // Fields about building, deploying, permitting and observing the code. The functions are part of this
+        // process: each has one version, and they share its memory.
         fields.ignore(&["FunctionName", "CodeUri", "Runtime", "Handler", "Architectures", "MemorySize"]);
         fields.ignore(&["AutoPublishAlias", "AutoPublishAliasAllProperties", "VersionDescription"]);
         fields.ignore(&["DeploymentPreference"]);
         fields.ignore(&["Role", "Tracing", "LoggingConfig", "Description", "Tags"]);
-        // No loop is looked for here, whoever is allowed one.
+        // The local platform does not detect recursive loops, so a permission for one has no effect.
         fields.ignore(&["RecursiveLoop"]);
 
         let environment = fields.part("Environment", |environment| {
@@ -302,13 +302,13 @@ fn function(document: &Document, id: &str, api: &str) -> Result<Function> {
 }
 
 fn event_invoke_config(fields: &mut Fields) -> Result<EventInvokeConfig> {
-    // An event isn't too old here because the machine was off.
+    // Events do not expire locally, because the machine may have been off.
     fields.ignore(&["MaximumEventAgeInSeconds"]);
     let max_retries = fields.optional("MaximumRetryAttempts")?.unwrap_or(2);
     Ok(EventInvokeConfig { max_retries, on_failure: on_failure(fields)? })
 }
 
-/// The queue in a `DestinationConfig`.
+/// Returns the queue in a `DestinationConfig`.
 fn on_failure(fields: &mut Fields) -> Result<Option<String>> {
     fields.part("DestinationConfig", |config| {
         config.required_part("OnFailure", |target| {
@@ -319,7 +319,7 @@ fn on_failure(fields: &mut Fields) -> Result<Option<String>> {
 }
 
 fn route(fields: &mut Fields, api: &str) -> Result<Route> {
-    // SAM would make an API of its own for a route that names none.
+    // SAM would create a separate API for a route that names no API.
     fields.only("RestApiId", json!(api), Value::Null)?;
     let auth = fields.optional::<Value>("Auth")?;
     if auth.as_ref().is_some_and(|auth| *auth != json!({ "Authorizer": "NONE" })) {
@@ -345,7 +345,7 @@ fn stream_source(fields: &mut Fields) -> Result<Source> {
         batch_size: fields.optional("BatchSize")?.unwrap_or(100),
         filters: filters.unwrap_or_default(),
         bisect: fields.optional("BisectBatchOnFunctionError")?.unwrap_or(false),
-        // Not optional: without it Lambda retries for as long as the record is in the stream.
+        // Required here: without a limit, Lambda retries for as long as the record is in the stream.
         max_retries: fields.required("MaximumRetryAttempts")?,
         dead_letters: on_failure(fields)?,
     })
@@ -377,7 +377,7 @@ fn schedule(name: &str, fields: &mut Fields) -> Result<Option<Source>> {
     let expression: String = fields.required("ScheduleExpression")?;
     let not_a_rate = || format!("is {expression}: the local platform can honour only a rate(…)");
     let interval = rate(&expression).ok_or_else(|| fields.refuse("ScheduleExpression", not_a_rate()))?;
-    // Without one the payload is the scheduler's own.
+    // Without an input, the payload would be the scheduler's own event.
     let input: String = fields.required("Input")?;
     let input = json_of(fields, "Input", &input)?;
     let state: Option<String> = fields.optional("State")?;
@@ -388,7 +388,8 @@ fn schedule(name: &str, fields: &mut Fields) -> Result<Option<Source>> {
     }
 }
 
-/// What there is for events that EventBridge can't hand to Lambda. Within one process it always can.
+/// Ignores the settings for events that EventBridge cannot deliver to Lambda. Within one process, delivery always
+/// succeeds.
 fn delivered(fields: &mut Fields) -> Result<()> {
     fields.ignore(&["RetryPolicy"]);
     fields.part("DeadLetterConfig", |config| config.queue("Arn")).map(drop)
@@ -415,7 +416,7 @@ fn parse_pattern(fields: &Fields, pattern: &Value) -> Result<Pattern> {
 }
 
 fn table(fields: &mut Fields, name: &str) -> Result<Table> {
-    // They keep the data from being lost and from being read on AWS's disks.
+    // Protection against data loss and encryption on AWS's disks.
     fields.ignore(&["DeletionProtectionEnabled", "PointInTimeRecoverySpecification", "SSESpecification"]);
     fields.ignore(&["Tags"]);
     fields.only("BillingMode", json!("PAY_PER_REQUEST"), json!("PROVISIONED"))?;
@@ -456,7 +457,7 @@ fn bucket(fields: &mut Fields) -> Result<Bucket> {
 }
 
 fn expiration(rule: &mut Fields) -> Result<Option<Expiration>> {
-    // Parts that were never put together stay as files, which cost nothing.
+    // Parts of an incomplete upload stay as files, which cost nothing locally.
     rule.ignore(&["Id", "AbortIncompleteMultipartUpload"]);
     let status: String = rule.required("Status")?;
     if !["Enabled", "Disabled"].contains(&status.as_str()) {

@@ -1,16 +1,18 @@
-//! The Twilio of the local platform: takes messages where its Messages API would, hands them to the outbox,
-//! and makes the callbacks that follow from them.
+//! Twilio of the local platform: accepts messages in the place of Twilio's Messages API, passes them to the
+//! outbox, and makes the callbacks about them.
 //!
 //! Invariants:
 //!
 //! - A message is acknowledged only after the outbox has committed it.
-//! - Any account may send, with any auth token that looks like one: what is sent goes nowhere, and callbacks
-//!   are signed with the token that the message came with.
-//! - A parameter that changes what Twilio does, and not what is done here, is refused by name.
-//! - A callback is made once. One that fails is logged, or told to whoever simulates it, and not repeated:
-//!   killed between an acknowledgement and its callbacks, the platform doesn't make them later.
+//! - Any account may send, with any well-formed auth token: messages are sent nowhere, and callbacks are signed
+//!   with the token that the message came with.
+//! - A parameter that affects Twilio but is not implemented here is refused by name.
+//! - A callback is made once. A failed callback is logged, or reported to the person who simulates it, and is not
+//!   retried. If the platform is killed between an acknowledgement and its callbacks, the callbacks are never
+//!   made.
 //!
-//! Twilio knows by the number where replies go. Here it follows from the message's `StatusCallback`.
+//! Twilio configures the address for replies by phone number. Here the address is derived from the message's
+//! `StatusCallback`.
 
 #[cfg(test)]
 mod tests;
@@ -46,17 +48,17 @@ const API_VERSION: &str = "2010-04-01";
 const FORM: &str = "application/x-www-form-urlencoded";
 const WHATSAPP: &str = "whatsapp:";
 const MAX_REQUEST_BYTES: usize = 64 * 1024;
-/// Of a text.
+/// Maximum length of a text.
 const MAX_CHARACTERS: usize = 1600;
-/// What Twilio gives a webhook.
+/// Time-out that Twilio applies to a webhook.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 const PARAMETERS: [&str; 6] = ["To", "From", "Body", "ContentSid", "ContentVariables", "StatusCallback"];
 
-/// What follows by itself from a message that was taken.
+/// Statuses that an accepted message reaches by itself.
 const FOLLOWING: [Status; 2] = [Status::Sent, Status::Delivered];
 
-/// The one operation of Twilio, to be served at `/` of its own port.
+/// Returns the one supported operation of Twilio, to be served at `/` of a port of its own.
 pub fn router(outbox: Outbox) -> Router {
     Router::new()
         .route("/2010-04-01/Accounts/{account_sid}/Messages.json", post(create).fallback(unknown))
@@ -65,25 +67,25 @@ pub fn router(outbox: Outbox) -> Router {
         .with_state(outbox)
 }
 
-/// Where a message comes from and goes, and who is told about it.
+/// Addresses of a message, and the URL for its callbacks.
 pub struct Envelope {
     pub sid: String,
     pub account_sid: String,
     pub token: AuthToken,
     pub channel: Channel,
-    /// Both without their channel's prefix.
+    /// Sender and recipient without their channel's prefix.
     pub from: String,
     pub to: String,
     pub status_callback: Option<String>,
 }
 
-/// What a message says.
+/// Content of a message.
 pub enum Content {
     Text(String),
     Template { sid: String, variables: BTreeMap<String, String> },
 }
 
-/// What becomes of a message, as far as it can be simulated.
+/// Status of a message that can be simulated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
@@ -104,7 +106,7 @@ impl Status {
     }
 }
 
-/// Why a callback came to nothing.
+/// Reason why a callback failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CallbackError {
     #[error("the callback was answered with {0}")]
@@ -114,7 +116,7 @@ pub enum CallbackError {
 }
 
 impl Envelope {
-    /// Tells that the message has this status now, if anybody asked to be told.
+    /// Reports a status of the message, if the message has a callback.
     pub async fn report(
         &self,
         caller: &Caller,
@@ -136,7 +138,7 @@ impl Envelope {
         caller.post(url, &self.token, &parameters).await
     }
 
-    /// Sends the message's receiver's answer to where [`inbound_url`](Self::inbound_url) says.
+    /// Sends the recipient's reply to `url`, which [`inbound_url`](Self::inbound_url) returns.
     pub async fn reply(&self, caller: &Caller, url: &str, text: &str) -> Result<(), CallbackError> {
         let (from, to) = (address(self.channel, &self.named()), address(self.channel, &self.from));
         let sid = message_sid();
@@ -154,15 +156,15 @@ impl Envelope {
         caller.post(url, &self.token, &parameters).await
     }
 
-    /// The receiver's number as callbacks name it. WhatsApp knows numbers of some countries by another form than
-    /// the one that was sent to: here, always.
+    /// Returns the recipient's number as callbacks give it. WhatsApp may give the numbers of some countries in
+    /// another form than the message was sent to; here it always does.
     fn named(&self) -> String {
         let whatsapp = (self.channel == Channel::Whatsapp).then(|| Phone::try_from(self.to.clone()).ok());
         let other = whatsapp.flatten().and_then(|phone| phone.other_form());
         other.map_or_else(|| self.to.clone(), String::from)
     }
 
-    /// `inbound` beside the callback's `status`, for the same `account_id`.
+    /// Returns the URL for replies: `inbound` beside the callback's `status`, with the same `account_id`.
     pub fn inbound_url(&self) -> Option<String> {
         let uri: Uri = self.status_callback.as_deref()?.parse().ok()?;
         let (scheme, authority) = (uri.scheme_str()?, uri.authority()?);
@@ -174,11 +176,11 @@ impl Envelope {
     }
 }
 
-/// Makes callbacks. Clones share their connections.
+/// Client for callbacks. Clones share their connections.
 #[derive(Clone)]
 pub struct Caller {
     plain: SharedHttpConnector,
-    /// Made when it is needed: it reads the system's certificates.
+    /// Created at the first use, because it reads the system's certificates.
     secure: Arc<OnceLock<SharedHttpConnector>>,
 }
 
@@ -220,7 +222,7 @@ impl Caller {
     }
 }
 
-/// Why a message isn't taken, as Twilio says it.
+/// Reason why a message is refused, in Twilio's terms.
 enum Refusal {
     Said { status: StatusCode, code: u32, message: String },
     Outbox(OutboxError),
@@ -276,19 +278,19 @@ async fn create(
     Ok((StatusCode::CREATED, Json(answer)).into_response())
 }
 
-/// Tells what follows from a message that was taken.
+/// Reports the statuses that an accepted message reaches by itself.
 async fn follow(outbox: Outbox, id: String, envelope: Envelope) {
     for status in FOLLOWING {
         if let Err(error) = envelope.report(outbox.caller(), status, None).await {
             tracing::warn!(cause = %error, sid = envelope.sid, status = status.name(), "callback failed");
         }
         if let Err(error) = outbox.set_status(&id, status) {
-            tracing::error!(cause = %chain(&error), sid = envelope.sid, "status not kept");
+            tracing::error!(cause = %chain(&error), sid = envelope.sid, "status not stored");
         }
     }
 }
 
-/// The auth token of the account in the path.
+/// Returns the auth token if the credentials are for the account in the path.
 fn authenticate(headers: &HeaderMap, account_sid: &str) -> Option<AuthToken> {
     let (scheme, pair) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     let pair = String::from_utf8(STANDARD.decode(pair.trim()).ok()?).ok()?;
@@ -297,7 +299,7 @@ fn authenticate(headers: &HeaderMap, account_sid: &str) -> Option<AuthToken> {
     AuthToken::new(password.to_owned()).ok().filter(|_| fits)
 }
 
-/// The parameters, each of which is known and there once.
+/// Parses the parameters. Refuses unknown and repeated parameters.
 fn form(headers: &HeaderMap, body: &[u8]) -> Result<BTreeMap<String, String>, Refusal> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
@@ -307,16 +309,16 @@ fn form(headers: &HeaderMap, body: &[u8]) -> Result<BTreeMap<String, String>, Re
     let mut parameters = BTreeMap::new();
     for (name, value) in form_urlencoded::parse(body) {
         if !PARAMETERS.contains(&&*name) {
-            return Err(Refusal::bad_request(20001, format!("The parameter {name} is not played here")));
+            return Err(Refusal::bad_request(20001, format!("The parameter {name} is not supported here")));
         }
         if parameters.insert(name.to_string(), value.into_owned()).is_some() {
-            return Err(Refusal::bad_request(20001, format!("The parameter {name} is there twice")));
+            return Err(Refusal::bad_request(20001, format!("The parameter {name} occurs twice")));
         }
     }
     Ok(parameters)
 }
 
-/// A message that Twilio would send too, or why not.
+/// Parses a message. Returns the reason if Twilio would refuse the message.
 fn accept(
     account_sid: String,
     token: AuthToken,
@@ -359,29 +361,29 @@ fn content(
         return Err(Refusal::bad_request(21655, "The ContentSid is invalid"));
     }
     let variables = serde_json::from_str(variables.as_deref().unwrap_or("{}"))
-        .map_err(|_| Refusal::bad_request(21656, "The ContentVariables are no JSON object of strings"))?;
+        .map_err(|_| Refusal::bad_request(21656, "The ContentVariables are not a JSON object of strings"))?;
     Ok(Content::Template { sid, variables })
 }
 
-/// Whether this can be the text of a message.
+/// Returns true if the text can be the text of a message.
 pub fn is_body(text: &str) -> bool {
     (1..=MAX_CHARACTERS).contains(&text.chars().count())
 }
 
-/// Two letters and 32 hexadecimal digits.
+/// Returns true if the text is the prefix followed by 32 hexadecimal digits.
 fn is_sid(text: &str, prefix: &str) -> bool {
     let digits = text.strip_prefix(prefix);
     digits.is_some_and(|digits| digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
-/// A web address without what makes Twilio call it in another way: a user, or settings in its fragment.
+/// Returns true for a web address without a user or a fragment, which would make Twilio call it in another way.
 fn is_callback(url: &str) -> bool {
     let web = url.starts_with("http://") || url.starts_with("https://");
     let uri = url.parse::<Uri>().ok().filter(|_| web && !url.contains('#'));
     uri.is_some_and(|uri| uri.authority().is_some_and(|authority| !authority.as_str().contains('@')))
 }
 
-/// The channel of an address, and its number in the one spelling that Twilio takes.
+/// Returns the channel of an address, and its number if the number is in the one spelling that Twilio accepts.
 fn number(address: &str) -> Option<(Channel, String)> {
     let (channel, number) = match address.strip_prefix(WHATSAPP) {
         Some(number) => (Channel::Whatsapp, number),
@@ -391,7 +393,7 @@ fn number(address: &str) -> Option<(Channel, String)> {
     (phone.as_str() == number).then(|| (channel, number.to_owned()))
 }
 
-/// A number as Twilio writes it.
+/// Returns a number as Twilio writes it.
 fn address(channel: Channel, number: &str) -> String {
     let prefix = if channel == Channel::Whatsapp { WHATSAPP } else { "" };
     format!("{prefix}{number}")
@@ -401,7 +403,7 @@ fn message_sid() -> String {
     format!("SM{:032x}", u128::from_be_bytes(secret::random()))
 }
 
-/// The message as Twilio answers it. What a template says is not known here.
+/// Returns the message as Twilio answers with it. The body is null for a template, whose text is unknown here.
 fn resource(envelope: &Envelope, content: &Content) -> Value {
     let Envelope { sid, account_sid, channel, from, to, .. } = envelope;
     let body = match content {

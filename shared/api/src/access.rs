@@ -1,4 +1,4 @@
-//! Who may call a route. Denies by default: there is no route without an [`Access`].
+//! Access to routes. Denied by default: every route needs an [`Access`].
 
 use axum::{
     extract::{Request, State},
@@ -11,11 +11,11 @@ use crate::{Principal, Problem, ProblemKind, problems};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Anybody; what is shown is public.
+    /// Everyone. The response contains public data only.
     Public,
-    /// Anybody who holds a token that we signed; the handler verifies it.
+    /// Everyone with a token that the platform signed. The handler verifies the token.
     Token,
-    /// A provider that signs its requests; the handler verifies it.
+    /// A provider that signs its requests. The handler verifies the signature.
     Hook,
     /// A publishable key, or a secret key or member with the scope.
     Publishable(Scope),
@@ -24,7 +24,7 @@ pub enum Access {
 }
 
 impl Access {
-    /// How the access reads in the OpenAPI document.
+    /// Returns the text for the access in the OpenAPI document.
     pub(crate) fn name(self) -> String {
         match self {
             Self::Public => "public".to_owned(),
@@ -35,7 +35,7 @@ impl Access {
         }
     }
 
-    /// Whether the gateway lets only authenticated requests through.
+    /// True if API Gateway lets only authenticated requests through.
     pub(crate) fn is_authenticated(self) -> bool {
         matches!(self, Self::Publishable(_) | Self::Secret(_))
     }
@@ -56,7 +56,7 @@ impl Access {
     }
 }
 
-/// The middleware of every route.
+/// Middleware of every route: checks the access and passes the principal on to the handler.
 pub(crate) async fn guard(State(access): State<Access>, mut request: Request, next: Next) -> Response {
     let principal = Principal::of(&request);
     if let Err(kind) = access.judge(principal.as_ref()) {

@@ -1,4 +1,4 @@
-//! What a family's handlers work with.
+//! Shared state of a family's handlers.
 
 use aws::{Env, EnvError};
 use axum::response::Response;
@@ -8,7 +8,7 @@ use table::{Table, TableError};
 
 use crate::{Problem, limits, problems, refused::Refused};
 
-/// Why a function can't start.
+/// Failure to start a function.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error(transparent)]
@@ -19,7 +19,7 @@ pub enum StartError {
     Runtime(String),
 }
 
-/// The table, and where the platform is reached. Cheap to clone.
+/// The table and the public URL of the platform. Cheap to clone.
 #[derive(Clone)]
 pub struct App {
     pub table: Table,
@@ -28,6 +28,8 @@ pub struct App {
 }
 
 impl App {
+    /// Builds the state from the environment of the function.
+    ///
     /// # Errors
     /// When a variable is missing.
     pub fn from_env(env: &Env) -> Result<Self, StartError> {
@@ -38,7 +40,7 @@ impl App {
         })
     }
 
-    /// Where browsers reach the API, without a slash at the end.
+    /// URL at which browsers reach the API, without a slash at the end.
     pub fn public_url(&self) -> &str {
         &self.public_url
     }
@@ -47,10 +49,10 @@ impl App {
         Timestamp::now()
     }
 
-    /// Counts a request against a limit per minute.
+    /// Counts a request against a limit of `limit` requests per minute.
     ///
     /// # Errors
-    /// [`problems::RATE_LIMITED`] when there were too many.
+    /// [`problems::RATE_LIMITED`] if the limit is exceeded.
     pub async fn limit(
         &self,
         account: &AccountId,
@@ -69,22 +71,23 @@ impl App {
         Err(Problem { rate: Some(Box::new(verdict)), ..Problem::because(problems::RATE_LIMITED, detail) })
     }
 
-    /// Whether this limit has just refused the caller, as far as this process knows. Who is refused again and again must not
-    /// have anything written ahead of the verdict.
+    /// True if this process knows that the limit refuses the caller at present. A handler that writes while the
+    /// request is being counted skips these writes for such a caller, so that a caller who is refused repeatedly
+    /// causes no writes.
     pub fn has_refused(&self, account: &AccountId, name: &str, caller: &str) -> bool {
         self.refused.has(&format!("{account} {name} {caller}"), self.now())
     }
 }
 
-/// What was looked for, which another account's is not.
+/// Returns the object that was looked for. An object of another account is not found.
 ///
 /// # Errors
-/// [`problems::NOT_FOUND`], in words that name what it would have been.
+/// [`problems::NOT_FOUND`], with a text that names the type of the object.
 pub fn existing<T>(found: Option<T>, what: &str) -> Result<T, Problem> {
     found.ok_or_else(|| Problem::because(problems::NOT_FOUND, format!("There is no such {what}.")))
 }
 
-/// Tells the caller where its limit stands.
+/// Adds the headers with the state of the caller's limit.
 pub fn rate_limited(mut response: Response, verdict: Option<Verdict>) -> Response {
     if let Some(verdict) = verdict {
         limits::rate_headers(response.headers_mut(), &verdict);

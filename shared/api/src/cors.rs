@@ -1,9 +1,9 @@
-//! CORS: which pages may read our answers.
+//! CORS: origins whose pages may read responses.
 //!
-//! A preflight carries no key, so it is answered for every origin; credentials
-//! travel in headers, never in cookies. The request itself is then held against
-//! the allowed origins of the waitlist or code pool, and the answer to a page that is not
-//! among them carries no permission to be read.
+//! A preflight carries no API key, so every origin gets the same response. Credentials travel in headers, never in
+//! cookies. The handler then checks the origin of the request against the allowed origins of the waitlist, code
+//! pool or stamp program. A response to a page of another origin has no `Access-Control-Allow-Origin`, so the page
+//! can't read it.
 
 use axum::{
     extract::Request,
@@ -24,7 +24,7 @@ const EXPOSED: HeaderValue = HeaderValue::from_static(
      X-RateLimit-Reset, X-Request-Id",
 );
 
-/// Answers preflights and lets pages read answers.
+/// Answers preflights, and adds the headers that let pages read responses.
 pub(crate) async fn cors(request: Request, next: Next) -> Response {
     let origin = request.headers().get(header::ORIGIN).cloned();
     if request.method() == Method::OPTIONS {
@@ -54,11 +54,11 @@ fn allow(headers: &mut HeaderMap, origin: Option<HeaderValue>) {
     }
 }
 
-/// Refuses a page that is not among those allowed. Where none is named, all pages are
-/// allowed, and a request without an origin is from no page.
+/// Checks the origin of a request. An empty list allows all origins. A request without an `Origin` header does not
+/// come from a page and is allowed.
 ///
 /// # Errors
-/// [`problems::ORIGIN_NOT_ALLOWED`].
+/// [`problems::ORIGIN_NOT_ALLOWED`] if the origin is not on the list.
 pub fn require_origin(allowed: &AllowedOrigins, headers: &HeaderMap) -> Result<(), Problem> {
     let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
     let mut allowed = allowed.iter().peekable();

@@ -1,4 +1,4 @@
-//! Extractors whose rejections are problems that say which field is wrong.
+//! Extractors. Their rejections are problems that name the invalid field.
 
 use std::net::IpAddr;
 
@@ -13,10 +13,10 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{Problem, problem::FieldError, problems};
 
-/// Nothing that a caller sends us needs more. API Gateway's own limit is 10 MB.
+/// Maximum size of a body in bytes. No request needs a larger body. The limit of API Gateway is 10 MB.
 pub(crate) const MAX_BODY: usize = 256 * 1024;
 
-/// A JSON body.
+/// JSON body.
 pub struct Json<T>(pub T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
@@ -28,7 +28,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     }
 }
 
-/// The bytes of a body that claims to be JSON. No body at all counts as `{}`.
+/// Reads the bytes of a body that is declared as JSON. An empty body counts as `{}`.
 pub(crate) async fn json_body<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
     let content_type =
         request.headers().get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default());
@@ -53,11 +53,11 @@ pub(crate) async fn json_body<S: Send + Sync>(request: Request, state: &S) -> Re
     if is_json { Ok(bytes) } else { Err(problems::UNSUPPORTED_MEDIA_TYPE.into()) }
 }
 
-/// Parses JSON, telling bad syntax from bad content.
+/// Parses a JSON object. Distinguishes invalid syntax from invalid content.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    // Bad syntax anywhere comes before bad content somewhere.
+    // Invalid syntax anywhere in the body takes precedence over invalid content.
     serde_json::from_slice::<serde::de::IgnoredAny>(bytes).map_err(|error| refused(".", &error))?;
-    // Serde would read a struct from a list of its fields, too.
+    // Serde would also read a struct from a JSON array of its fields.
     if bytes.trim_ascii_start().first() != Some(&b'{') {
         return Err(Problem::field("", "is not a JSON object"));
     }
@@ -68,7 +68,7 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     })
 }
 
-/// A representation with a merge patch (RFC 7396) applied, checked like a new one.
+/// Applies a merge patch (RFC 7396) to a representation, and validates the result like a new one.
 ///
 /// # Errors
 /// A problem that names the field.
@@ -89,7 +89,7 @@ pub fn merge_patch<T: Serialize + DeserializeOwned>(
 
 fn refused(path: &str, error: &serde_json::Error) -> Problem {
     let text = error.to_string();
-    // The position is of no use to whoever sees the path, and of all use to whoever sees no path.
+    // The position helps only where there is no path.
     let plain = text.split(" at line ").next().unwrap_or(&text).to_owned();
     let path = if path == "." { String::new() } else { path.to_owned() };
     match error.classify() {
@@ -112,12 +112,12 @@ fn refused(path: &str, error: &serde_json::Error) -> Problem {
     }
 }
 
-/// The field that an error misses: Serde reports it at the parent.
+/// Returns the name of the missing field. Serde reports a missing field at its parent.
 fn missing(error: &str) -> Option<&str> {
     error.strip_prefix("missing field `")?.strip_suffix('`')
 }
 
-/// The query string.
+/// Query string.
 pub struct Query<T>(pub T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
@@ -140,7 +140,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     }
 }
 
-/// The one id in the path. What can't be an id names nothing: 404.
+/// Id in the path. A text that is not an id of this type leads to 404.
 pub struct PathId<T>(pub T);
 
 impl<T, S> FromRequestParts<S> for PathId<T>
@@ -158,19 +158,20 @@ where
     }
 }
 
-/// Where a request came from.
+/// Origin of a request: its headers and the IP address of the caller.
 pub struct Client {
     pub headers: HeaderMap,
     ip: Option<IpAddr>,
 }
 
 impl Client {
-    /// Whom limits count: the address, or the /64 of an IPv6 address; one for all whose address is unknown.
+    /// Returns the caller's identity for rate limits: the IPv4 address, or the /64 of the IPv6 address. Callers
+    /// without a known address share one identity.
     pub fn line(&self) -> String {
         self.ip.map_or_else(|| "unknown".to_owned(), network::line)
     }
 
-    /// The /24 or /48 that the address belongs to.
+    /// Returns the network of the address: /24 of IPv4, /48 of IPv6.
     pub fn network(&self) -> Option<String> {
         self.ip.map(network::coarse)
     }
@@ -184,7 +185,7 @@ impl<S: Sync> FromRequestParts<S> for Client {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        // The gateway's own word; X-Forwarded-For is the caller's.
+        // API Gateway sets this address. The caller can forge X-Forwarded-For.
         let ip = match parts.extensions.get::<RequestContext>() {
             Some(RequestContext::ApiGatewayV1(context)) => {
                 context.identity.source_ip.as_deref().and_then(|ip| ip.parse().ok())

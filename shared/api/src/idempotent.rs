@@ -1,4 +1,4 @@
-//! POST bodies with their `Idempotency-Key`, and commits that remember their answer.
+//! POST bodies with their `Idempotency-Key`, and commits that store the response.
 
 use axum::{
     extract::{FromRequest, Request},
@@ -11,7 +11,7 @@ use table::{Answer, Commit, CommitError, Idempotency, Replay};
 
 use crate::{App, Principal, Problem, ProblemKind, extract, problems};
 
-/// The body of a POST, together with its `Idempotency-Key` if it has one.
+/// Body of a POST request, with its `Idempotency-Key` if there is one.
 pub struct Post<T> {
     pub body: T,
     idempotency: Option<Idempotency>,
@@ -33,7 +33,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Post<T> {
             }
         };
         let caller = request.extensions().get::<Principal>().cloned();
-        // Subscribers who come with one key are different callers.
+        // Subscribers who use the same API key are different callers.
         let subscriber = request.headers().get("x-subscriber-token");
         let subscriber = subscriber.map(|token| format!(":{}", secret::sha256(token.as_bytes())));
         let target = format!("{} {}", request.method(), request.uri().path());
@@ -48,16 +48,16 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Post<T> {
     }
 }
 
-/// What became of a commit.
+/// Result of a commit.
 pub enum Committed {
-    /// It happened now.
+    /// The writes were applied now.
     Fresh,
-    /// It happened before, with this answer.
+    /// The same request was applied before, with this response.
     Before(Answer),
 }
 
 impl Committed {
-    /// The answer to send: the one of before, or this one.
+    /// Returns the stored response of the earlier request, or else this response.
     pub fn answer_or(self, answer: Answer) -> Answer {
         match self {
             Self::Fresh => answer,
@@ -67,10 +67,10 @@ impl Committed {
 }
 
 impl<T> Post<T> {
-    /// What was answered to this very request before, if it was.
+    /// Returns the stored response if the same request was answered before.
     ///
     /// # Errors
-    /// [`problems::IDEMPOTENCY_KEY_REUSED`] when the key belongs to another request.
+    /// [`problems::IDEMPOTENCY_KEY_REUSED`] if the key belongs to a different request.
     pub async fn answered(&self, app: &App) -> Result<Option<Answer>, Problem> {
         let Some(idempotency) = &self.idempotency else { return Ok(None) };
         match idempotency.replay(&app.table).await? {
@@ -80,11 +80,11 @@ impl<T> Post<T> {
         }
     }
 
-    /// Makes the writes and remembers the answer with them. The answer is kept as
-    /// it is given here: leave secrets out of it.
+    /// Applies the writes and stores the response in the same transaction. The response is stored as given: it must
+    /// contain no secrets.
     ///
     /// # Errors
-    /// The commit's own, and [`problems::IDEMPOTENCY_KEY_REUSED`] through [`CommitProblem`].
+    /// The failure of the commit, or [`problems::IDEMPOTENCY_KEY_REUSED`] through [`CommitProblem`].
     pub async fn commit(
         &self,
         app: &App,
@@ -103,25 +103,26 @@ impl<T> Post<T> {
     }
 }
 
-/// Why a remembered commit did not happen.
+/// Failure of a commit that stores its response.
 pub enum CommitProblem {
     Commit(CommitError),
     Problem(Problem),
 }
 
 impl CommitProblem {
-    /// Turns a refusal, as its family tells it, into the problem it means.
+    /// Converts the failure into the problem `kind` if `refusal` recognises it, and into its usual problem
+    /// otherwise.
     #[must_use]
     pub fn or(self, refusal: impl Fn(&CommitError) -> bool, kind: ProblemKind) -> Problem {
         if self.is(refusal) { kind.into() } else { self.into() }
     }
 
-    /// Whether it is this refusal.
+    /// True if `refusal` recognises the failure.
     pub fn is(&self, refusal: impl Fn(&CommitError) -> bool) -> bool {
         matches!(self, Self::Commit(error) if refusal(error))
     }
 
-    /// Which of its family's refusals it is, if it is one.
+    /// Returns the family's refusal that `of` recognises in the failure.
     pub fn refusal<R>(&self, of: impl Fn(&CommitError) -> Option<R>) -> Option<R> {
         match self {
             Self::Commit(error) => of(error),
@@ -129,7 +130,7 @@ impl CommitProblem {
         }
     }
 
-    /// Whether the writes may have been made all the same.
+    /// True if the writes may have been applied although the commit failed.
     pub fn may_be_applied(&self) -> bool {
         matches!(self, Self::Commit(error) if error.may_be_applied())
     }
@@ -144,10 +145,10 @@ impl From<CommitProblem> for Problem {
     }
 }
 
-/// The answer to a creation: 201, the representation and where it is.
+/// Returns the response for a new object: 201, with the object and its location.
 ///
 /// # Errors
-/// When the representation can't be written as JSON.
+/// When the object can't be written as JSON.
 pub fn created<T: Serialize>(location: String, body: &T) -> Result<Answer, Problem> {
     Ok(Answer {
         status: StatusCode::CREATED.as_u16(),
@@ -156,7 +157,7 @@ pub fn created<T: Serialize>(location: String, body: &T) -> Result<Answer, Probl
     })
 }
 
-/// Sends an answer.
+/// Converts a stored response to an HTTP response.
 pub fn respond(answer: Answer) -> Response {
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
     let mut response = (status, answer.body).into_response();

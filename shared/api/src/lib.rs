@@ -1,9 +1,9 @@
-//! What every HTTP function shares: routes with declared access, extractors,
-//! problem+json, idempotency, telemetry.
+//! Parts that all HTTP functions share: routes with declared access, extractors, problem+json, idempotency,
+//! telemetry.
 //!
-//! A family builds a [`Routes`], which takes no route without an [`Access`], and
-//! hands it to [`serve`]. Handlers parse by the extractors of this crate, make one
-//! call, and answer; every error becomes an RFC 9457 problem here and nowhere else.
+//! A family builds a [`Routes`], which takes no route without an [`Access`], and passes it to [`serve`]. A handler
+//! parses the request with the extractors of this crate, makes one call, and returns a response. Only this crate
+//! turns errors into RFC 9457 problems.
 
 mod access;
 mod app;

@@ -1,9 +1,9 @@
-//! Where a caller's limit stands, in headers.
+//! Response headers with the state of a rate limit.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use domain::rate::Verdict;
 
-/// `RateLimit` (IETF draft), `X-RateLimit-*`, and `Retry-After` when refused.
+/// Sets `RateLimit` and `RateLimit-Policy` (IETF draft), `X-RateLimit-*`, and `Retry-After` for a refused request.
 pub(crate) fn rate_headers(headers: &mut HeaderMap, verdict: &Verdict) {
     let Verdict { allowed, limit, remaining, reset, retry_after } = verdict;
     let mut set = |name: &'static str, value: String| {

@@ -7,18 +7,20 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::Problem;
 
-/// The parameters of every list.
+/// Query parameters of every list.
 #[derive(Clone, Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct PageQuery {
-    /// Where to go on: `next_cursor` of the page before.
+    /// Position at which the page begins: `next_cursor` of the previous page. Leave it out for the first page.
     pub cursor: Option<String>,
-    /// Entries in a page, 1–100; 20 when left out.
+    /// Maximum number of entries in the page, 1–100. The default is 20.
     #[param(minimum = 1, maximum = 100)]
     pub limit: Option<u32>,
 }
 
 impl PageQuery {
+    /// Parses the cursor.
+    ///
     /// # Errors
     /// A problem that names the parameter.
     pub fn cursor(&self) -> Result<Option<Cursor>, Problem> {
@@ -27,6 +29,8 @@ impl PageQuery {
         self.cursor.as_ref().map(parse).transpose()
     }
 
+    /// Returns the size of the page.
+    ///
     /// # Errors
     /// A problem that names the parameter.
     pub fn limit(&self) -> Result<usize, Problem> {
@@ -37,16 +41,18 @@ impl PageQuery {
     }
 }
 
+/// A page of a list.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct List<T> {
+    /// Entries of the page.
     pub data: Vec<T>,
-    /// Where the next page begins; `null` at the end.
+    /// Cursor of the next page; `null` on the last page.
     #[schema(required)]
     pub next_cursor: Option<String>,
 }
 
 impl<T> List<T> {
-    /// A list that has one page.
+    /// Returns a list with a single page.
     pub fn whole(data: impl IntoIterator<Item = T>) -> Self {
         Self { data: data.into_iter().collect(), next_cursor: None }
     }

@@ -1,16 +1,16 @@
-//! Measurements in CloudWatch's embedded metric format: lines in the log, from which CloudWatch makes
-//! metrics by itself, in the namespace `Groundswell`, by environment and function.
+//! Measurements in CloudWatch's embedded metric format: log lines from which CloudWatch creates metrics, in the
+//! namespace `Groundswell`, by environment and function.
 //!
 //! Source: the format's specification,
 //! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>.
-//! Outside Lambda nobody reads them, and nothing is written.
+//! Nothing is written outside Lambda.
 
 use std::sync::OnceLock;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-/// Environment and function of this process; unset outside Lambda.
+/// Environment and function of this process. Unset outside Lambda.
 static DIMENSIONS: OnceLock<[String; 2]> = OnceLock::new();
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,17 +28,16 @@ impl Unit {
     }
 }
 
-/// Where the measurements of this process belong to.
+/// Sets the dimensions of this process's measurements.
 pub(crate) fn init(env: &aws::Env) {
     if let (Some(environment), Some(function)) = (env.get("ENVIRONMENT"), env.get("AWS_LAMBDA_FUNCTION_NAME"))
     {
-        // A second initialisation changes nothing.
+        // A second initialisation has no effect.
         let _ = DIMENSIONS.set([environment.to_owned(), function.to_owned()]);
     }
 }
 
-/// Writes measurements that belong together, with properties that the log can be searched by and
-/// no metric is made of.
+/// Writes measurements that belong together. The properties are searchable in the log and create no metrics.
 pub fn record(metrics: &[(&'static str, Unit, f64)], properties: &[(&'static str, Value)]) {
     if let Some(dimensions) = DIMENSIONS.get() {
         println!("{}", line(dimensions, metrics, properties, Timestamp::now()));

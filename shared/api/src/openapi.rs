@@ -1,4 +1,4 @@
-//! The OpenAPI document of all families together.
+//! OpenAPI document of all families.
 
 use utoipa::{
     OpenApi as _,
@@ -18,7 +18,7 @@ fn name_of(reference: &Ref) -> Option<String> {
     reference.ref_location.rsplit('/').next().map(str::to_owned)
 }
 
-/// Merges the families' descriptions and adds what they have in common.
+/// Merges the descriptions of the families and adds the common parts.
 pub fn document(families: impl IntoIterator<Item = Routes>) -> OpenApi {
     let mut document = Common::openapi();
     document.info = Info::new("Groundswell", env!("CARGO_PKG_VERSION"));
@@ -30,7 +30,7 @@ pub fn document(families: impl IntoIterator<Item = Routes>) -> OpenApi {
         document.merge(family.openapi());
     }
     let components = document.components.get_or_insert_default();
-    // What a schema is extended by it can't forbid.
+    // A schema that others extend (`allOf`) can't forbid additional properties.
     let mut extended = Vec::new();
     for schema in components.schemas.values() {
         if let RefOr::T(Schema::AllOf(all)) = schema {
@@ -43,7 +43,7 @@ pub fn document(families: impl IntoIterator<Item = Routes>) -> OpenApi {
     while let Some(name) = extended.pop() {
         match components.schemas.get_mut(&name) {
             Some(RefOr::T(Schema::Object(object))) => object.additional_properties = None,
-            // Another name of it.
+            // Alias of another schema.
             Some(RefOr::Ref(reference)) => extended.extend(name_of(reference)),
             _ => {}
         }

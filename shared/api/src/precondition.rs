@@ -1,4 +1,4 @@
-//! ETag and If-Match: nobody overwrites what they have not seen.
+//! `ETag` and `If-Match`: a caller can't overwrite a revision that it has not read.
 
 use axum::{
     extract::{FromRequestParts, OptionalFromRequestParts},
@@ -7,17 +7,19 @@ use axum::{
 
 use crate::{Problem, problems};
 
-/// The ETag header of a revision.
+/// Returns the `ETag` header for a revision.
 pub fn etag(rev: u64) -> [(HeaderName, String); 1] {
     [(header::ETAG, format!("\"{rev}\""))]
 }
 
-/// The `If-Match` header; required where this is extracted.
+/// `If-Match` header. Required where a handler extracts it without `Option`.
 pub struct IfMatch(String);
 
 impl IfMatch {
+    /// Checks that the header names this revision, or `*`.
+    ///
     /// # Errors
-    /// [`problems::PRECONDITION_FAILED`] when the revision is not the one that was seen.
+    /// [`problems::PRECONDITION_FAILED`] if it names other revisions only.
     pub fn check(&self, rev: u64) -> Result<(), Problem> {
         let current = format!("\"{rev}\"");
         let seen = self.0.split(',').map(str::trim).any(|tag| tag == "*" || tag == current);
@@ -25,7 +27,7 @@ impl IfMatch {
     }
 }
 
-/// The header where it may be left out.
+/// Reads the header where it is optional.
 impl<S: Sync> OptionalFromRequestParts<S> for IfMatch {
     type Rejection = std::convert::Infallible;
 

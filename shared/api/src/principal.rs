@@ -1,4 +1,4 @@
-//! Who is asking, as the authorizer found out.
+//! Authenticated caller, as the authorizer reports it.
 
 use domain::{
     id::AccountId,
@@ -13,17 +13,18 @@ pub enum PrincipalKind {
     Member(Role),
 }
 
-/// An authenticated caller. Exists only behind the authorizer.
+/// Authenticated caller of a request. Routes without the authorizer have none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
     pub account_id: AccountId,
-    /// Id of the key or the member.
+    /// Id of the API key or the member.
     pub id: String,
     pub kind: PrincipalKind,
 }
 
 impl Principal {
-    /// Reads the authorizer's context; `None` when there is none, or it is not complete.
+    /// Reads the context that the authorizer adds to a request. Returns `None` if there is none or a field is
+    /// missing.
     pub(crate) fn of<B>(request: &http::Request<B>) -> Option<Self>
     where
         http::Request<B>: RequestExt,

@@ -1,8 +1,7 @@
-//! RFC 9457 problems: every error that a caller sees.
+//! RFC 9457 problems: the errors that callers see.
 //!
-//! A [`ProblemKind`] is a page in `docs/problems/`; its `type` is the page's
-//! address. The public text is separate from the cause, which is logged once,
-//! here, and never sent.
+//! Each [`ProblemKind`] has a page in `docs/problems/`, and the `type` of a problem is the URL of that page. The
+//! public text is separate from the cause. The cause is logged once, here, and never sent.
 
 use axum::{
     http::{HeaderValue, StatusCode, header},
@@ -17,47 +16,54 @@ use utoipa::ToSchema;
 
 use crate::{limits, problems, request_id};
 
-/// A field that was refused.
+/// A field, parameter or header that was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FieldError {
-    /// Where in the body (`reward_tiers[0].name`), or the name of a parameter or header.
+    /// Path of the field in the body (`reward_tiers[0].name`), or name of the parameter or header. Empty for the
+    /// body as a whole.
     pub path: String,
+    /// Reason for the refusal, in words.
     pub detail: String,
 }
 
-/// An error on its way to the caller.
+/// Error that is returned to the caller.
 #[derive(Debug)]
 pub struct Problem {
     pub kind: ProblemKind,
-    /// Public.
+    /// Public text that explains this occurrence of the problem.
     pub detail: Option<String>,
     pub errors: Vec<FieldError>,
-    /// Where the limit of a refused request stands.
+    /// State of the rate limit that refused the request.
     pub rate: Option<Box<Verdict>>,
-    /// When the same request will be taken.
+    /// Time from which the same request can succeed.
     pub retry_at: Option<Timestamp>,
-    /// Whether nothing was written because somebody else changed the same at the same time.
+    /// True if nothing was written because another writer changed the same items at the same time.
     pub(crate) contended: bool,
-    /// For the log only.
+    /// Cause of the error. Logged, never sent.
     pub(crate) cause: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
-/// The body of every error.
+/// Error in the format of RFC 9457 (`application/problem+json`). Every error response has this body.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Problem)]
 pub struct ProblemBody {
-    /// The problem's page.
+    /// URL of the page that describes this kind of problem. Programs tell problems apart by this URL.
     #[serde(rename = "type")]
     kind: String,
+    /// Short summary of the kind of problem. For people; the text may change.
     title: String,
+    /// HTTP status code of the response.
     status: u16,
+    /// Explanation of this occurrence of the problem. For people; the text may change.
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
+    /// Fields, parameters or headers that were refused.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<FieldError>,
-    /// When the same request will be taken.
+    /// Time from which the same request can succeed.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_at: Option<Timestamp>,
+    /// Id that identifies the request in the logs.
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<String>,
 }
@@ -81,22 +87,24 @@ impl Problem {
         Self { detail: Some(detail.into()), ..kind.into() }
     }
 
-    /// Says when the same request will be taken.
+    /// Returns a problem that tells the caller from which time the same request can succeed.
     pub fn until(kind: ProblemKind, at: Timestamp) -> Self {
         Self { retry_at: Some(at), ..Self::because(kind, format!("Possible again at {at}.")) }
     }
 
-    /// What is said to a machine that asks again by itself, a till or a provider, when others keep changing the same.
+    /// Turns a conflict with other writers into [`problems::UNAVAILABLE`], for callers that retry by themselves,
+    /// such as tills and providers. Returns other problems unchanged.
     pub fn or_unavailable(self) -> Self {
         if self.contended { problems::UNAVAILABLE.into() } else { self }
     }
 
-    /// Somebody else changed the same at the same time, and nothing was written: [`retried`](crate::retried) tries again.
+    /// Returns the problem for a conflict with another writer. Nothing was written, and [`retried`](crate::retried)
+    /// makes another attempt.
     pub fn contended() -> Self {
         Self { contended: true, ..problems::CONFLICT.into() }
     }
 
-    /// A refused field, parameter or header.
+    /// Returns the problem for a refused field, parameter or header.
     pub fn field(path: impl Into<String>, detail: impl Into<String>) -> Self {
         let error = FieldError { path: path.into(), detail: detail.into() };
         Self {
@@ -110,7 +118,7 @@ impl Problem {
         Self::field(path, invalid.to_string())
     }
 
-    /// Something failed that should not have: logged, not shown.
+    /// Returns the problem for an unexpected failure. The cause is logged and not shown.
     pub fn unexpected(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::internal(problems::INTERNAL_ERROR, cause)
     }
@@ -132,7 +140,7 @@ impl From<TableError> for Problem {
 }
 
 impl From<CommitError> for Problem {
-    /// A condition that the handler did not look for means that somebody else was faster.
+    /// Converts a failed condition that the handler does not expect into a conflict: another writer was faster.
     fn from(error: CommitError) -> Self {
         match error {
             CommitError::Condition(_) => Self::contended(),
@@ -142,13 +150,13 @@ impl From<CommitError> for Problem {
 }
 
 impl From<serde_json::Error> for Problem {
-    /// Writing an answer failed: reading a body is the extractors' business.
+    /// Converts a failure to write a response. The extractors handle failures to read a body.
     fn from(error: serde_json::Error) -> Self {
         Self::internal(problems::INTERNAL_ERROR, error)
     }
 }
 
-/// Marks a response whose body the outermost layer completes with the request's id.
+/// Marks the response to a problem, so that the layers around the handler know the kind of the problem.
 #[derive(Clone, Copy)]
 pub(crate) struct IsProblem(pub ProblemKind);
 

@@ -1,4 +1,4 @@
-//! Problems that any function may answer with.
+//! Problems that any function may return.
 
 domain::problem_kinds! {
     BAD_REQUEST "bad-request" 400 "Bad request";

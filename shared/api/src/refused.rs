@@ -1,4 +1,4 @@
-//! Callers who were refused a moment ago, as far as this process knows.
+//! Callers that a rate limit refuses at present, as far as this process knows.
 
 use std::{
     collections::BTreeMap,
@@ -7,10 +7,10 @@ use std::{
 
 use jiff::Timestamp;
 
-/// Callers that are kept in mind at most.
+/// Maximum number of refused callers that a process remembers.
 const CALLERS: usize = 1000;
 
-/// Limits of callers, each with when its allowance comes back. Cheap to clone.
+/// Refused callers, each with the time from which the limit allows another request. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Refused(Arc<Mutex<BTreeMap<String, Timestamp>>>);
 

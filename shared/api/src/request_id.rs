@@ -1,4 +1,4 @@
-//! The id of a request: the gateway's, in answers and logs.
+//! Request id that API Gateway assigns, for responses and logs.
 
 use lambda_http::{RequestExt, request::RequestContext};
 
@@ -6,12 +6,12 @@ tokio::task_local! {
     pub(crate) static REQUEST_ID: Option<String>;
 }
 
-/// The id of the request being served.
+/// Returns the id of the current request.
 pub(crate) fn current() -> Option<String> {
     REQUEST_ID.try_with(Clone::clone).ok().flatten()
 }
 
-/// The gateway's id of a request.
+/// Returns the id that API Gateway assigned to a request.
 pub(crate) fn of<B>(request: &http::Request<B>) -> Option<String>
 where
     http::Request<B>: RequestExt,

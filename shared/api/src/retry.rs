@@ -1,15 +1,18 @@
-//! Optimistic concurrency: read, decide, write on the condition that nothing has changed; and again when it has.
+//! Optimistic concurrency: read, decide, write on the condition that nothing has changed, and retry after a
+//! conflict.
 
 use crate::Problem;
 
-/// Before somebody who keeps losing is told so. Twenty who change the same thing at once all get through.
+/// Attempts before the caller gets the conflict. In each round one of the concurrent writers succeeds, so 20
+/// writers of the same item all get through.
 const ATTEMPTS: u32 = 20;
 
-/// Does it, and again as long as somebody else changes the same things at the same time. It has to read anew what it
-/// decides by, and must do nothing outside of its commit that can't be done twice.
+/// Calls `act` again, with back-off, while another writer changes the same items at the same time. Each call of
+/// `act` must read anew the items that it decides by. Effects outside its commit must be idempotent.
 ///
 /// # Errors
-/// Its own; [`problems::CONFLICT`](crate::problems::CONFLICT) when others keep changing the same.
+/// The problem of `act`, or [`problems::CONFLICT`](crate::problems::CONFLICT) if other writers still conflict at
+/// the last attempt.
 pub async fn retried<T, F>(mut act: impl FnMut() -> F) -> Result<T, Problem>
 where
     F: Future<Output = Result<T, Problem>>,
@@ -31,7 +34,7 @@ mod tests {
     use super::*;
     use crate::{ProblemKind, problems};
 
-    /// The outcome, and how often it was tried.
+    /// Returns the outcome and the number of attempts.
     async fn tried(outcome: impl Fn(u32) -> Result<u32, Problem>) -> (Result<u32, ProblemKind>, u32) {
         let (times, outcome) = (&Cell::new(0), &outcome);
         let found = retried(|| async move {

@@ -1,7 +1,7 @@
-//! A family's routes, and the OpenAPI description of them.
+//! Routes of a family, and their OpenAPI description.
 //!
-//! The description is made when it is asked for: making it takes longer than everything else
-//! that a function does before its first request.
+//! The description is built only on demand, because building it takes longer than everything else that a function
+//! does before its first request.
 
 use axum::{Router, extract::DefaultBodyLimit, handler::Handler, middleware, routing::MethodRouter};
 use utoipa::openapi::{
@@ -17,7 +17,7 @@ use crate::{Access, App, Problem, access::guard, extract, problems};
 
 type Description = fn() -> UtoipaMethodRouter<App>;
 
-/// The handlers of one path, as [`routes!`](crate::routes!) gives them.
+/// Handlers of one path. [`routes!`](crate::routes!) builds this value.
 pub struct Route {
     path: String,
     methods: MethodRouter<App>,
@@ -25,12 +25,12 @@ pub struct Route {
 }
 
 impl Route {
-    /// A path without handlers yet.
+    /// Returns a path without handlers.
     pub fn described_by(description: Description) -> Self {
         Self { path: String::new(), methods: MethodRouter::new(), description }
     }
 
-    /// Adds a handler, and what its `#[utoipa::path]` made.
+    /// Adds a handler and the path and methods that its `#[utoipa::path]` declares.
     #[must_use]
     pub fn on<P: utoipa::Path, H: Handler<T, App>, T: 'static>(self, _: P, handler: H) -> Self {
         let methods = P::methods()
@@ -40,8 +40,9 @@ impl Route {
     }
 }
 
-/// The handlers of one path, for [`Routes::route`]: `routes!(list)`, or `routes!(pools::patch, pools::delete)`.
-/// What `utoipa_axum::routes!` does at once this leaves for later.
+/// Collects the handlers of one path for [`Routes::route`]: `routes!(list)`, or
+/// `routes!(pools::patch, pools::delete)`. Unlike `utoipa_axum::routes!`, builds the OpenAPI description only on
+/// demand.
 #[macro_export]
 macro_rules! routes {
     ($($handler:ident),+ $(,)?) => {
@@ -58,7 +59,7 @@ macro_rules! routes {
     };
 }
 
-/// Builds a family's router. A route can't be added without saying who may call it.
+/// Builder of a family's router. Every route needs an [`Access`].
 #[derive(Default)]
 pub struct Routes {
     router: Router<App>,
@@ -70,7 +71,7 @@ impl Routes {
         Self::default()
     }
 
-    /// Adds handlers of one path: `routes!(list)`, with the same access for all of them.
+    /// Adds the handlers of one path, e.g. `routes!(list)`, with the same access for all of them.
     #[must_use]
     pub fn route(mut self, access: Access, route: Route) -> Self {
         let methods = route.methods.route_layer(middleware::from_fn_with_state(access, guard));
@@ -78,7 +79,7 @@ impl Routes {
         Self { router: self.router.route(&route.path, methods), ..self }
     }
 
-    /// The description alone.
+    /// Builds the OpenAPI description.
     pub fn openapi(self) -> OpenApi {
         let described =
             self.descriptions.into_iter().fold(OpenApiRouter::default(), |router, (access, describe)| {
@@ -87,7 +88,7 @@ impl Routes {
         described.into_openapi()
     }
 
-    /// The router alone.
+    /// Builds the router.
     pub fn into_router(self, app: App) -> Router {
         self.router
             .fallback(not_found)
@@ -99,7 +100,7 @@ impl Routes {
     }
 }
 
-/// Adds what each operation has: who may call it, and the problems that it answers with.
+/// Adds the parts that all operations have: the access, and the problem response.
 fn with_common(
     (schemas, mut paths, methods): UtoipaMethodRouter<App>,
     access: Access,

@@ -1,4 +1,4 @@
-//! Subscribers acting for themselves, through a page that holds a publishable key.
+//! Requests of subscribers for themselves, from a page that holds a publishable key.
 
 use domain::{
     id::SubscriberId,
@@ -7,11 +7,10 @@ use domain::{
 
 use crate::{App, Client, Principal, Problem, problems};
 
-/// Lets secret keys and members pass, and of the others only the subscriber itself,
-/// by its `X-Subscriber-Token`.
+/// Allows secret keys and members. Allows a publishable key only with the `X-Subscriber-Token` of this subscriber.
 ///
 /// # Errors
-/// [`problems::SUBSCRIBER_TOKEN_REQUIRED`], whether or not there is such a subscriber.
+/// [`problems::SUBSCRIBER_TOKEN_REQUIRED`], whether or not the subscriber exists.
 pub async fn require_subscriber(
     app: &App,
     principal: &Principal,
@@ -25,16 +24,16 @@ pub async fn require_subscriber(
     }
 }
 
-/// Whose the `X-Subscriber-Token` says that it is. That proves nothing: it is for reads that go on while
-/// [`acting_subscriber`] finds out.
+/// Returns the subscriber that the `X-Subscriber-Token` names, without verifying the token. Use it only to start
+/// reads while [`acting_subscriber`] verifies the token.
 pub fn claimed_subscriber(client: &Client) -> Option<SubscriberId> {
     token::claimed_subject(client.header("x-subscriber-token")?)
 }
 
-/// Who acts: the owner of the `X-Subscriber-Token`, whatever key comes with it.
+/// Returns the owner of the `X-Subscriber-Token`, whichever API key the request has.
 ///
 /// # Errors
-/// [`problems::SUBSCRIBER_TOKEN_REQUIRED`] without one that holds.
+/// [`problems::SUBSCRIBER_TOKEN_REQUIRED`] if the token is missing or invalid.
 pub async fn acting_subscriber(
     app: &App,
     principal: &Principal,

@@ -1,4 +1,4 @@
-//! From API Gateway's event to the router and back.
+//! Conversion of API Gateway events to requests for the router, and of responses back.
 
 use std::convert::Infallible;
 
@@ -17,7 +17,7 @@ type LambdaService = BoxCloneService<lambda_http::Request, axum::response::Respo
 /// Runs a family's router as a Lambda function.
 ///
 /// # Errors
-/// When the environment is incomplete or the runtime's API is out of reach.
+/// When the environment is incomplete, or the runtime API is unreachable.
 pub async fn serve(app: fn(&Env) -> Result<Router, StartError>) -> Result<(), StartError> {
     let env = Env::from_process()?;
     telemetry::init(&env);
@@ -27,16 +27,17 @@ pub async fn serve(app: fn(&Env) -> Result<Router, StartError>) -> Result<(), St
     lambda_runtime::run(adapter).await.map_err(|error| StartError::Runtime(error.to_string()))
 }
 
-/// Answers one API Gateway event, both as JSON: what [`serve`] does, one request at a time.
+/// Answers one API Gateway event. Event and response are JSON. [`serve`] does the same for each event of a Lambda
+/// function.
 ///
 /// # Errors
-/// When the event is not one of API Gateway's REST API.
+/// When the event is not from an API Gateway REST API.
 pub async fn handle(
     router: &Router,
     event: serde_json::Value,
 ) -> Result<serde_json::Value, serde_json::Error> {
     let request = without_address(serde_json::from_value(event)?);
-    // The adapter itself must not live across the await: it can't change threads.
+    // The adapter is not `Send`, so it must not live across the await.
     let answer = Adapter::from(service(router.clone())).call(LambdaEvent::new(request, Context::default()));
     let response = match answer.await {
         Ok(response) => response,
@@ -45,8 +46,8 @@ pub async fn handle(
     serde_json::to_value(response)
 }
 
-/// The event without the headers that say how the API was addressed. Nothing of ours asks for them, and the
-/// adapter panics over those that no URL can be made of.
+/// Removes the headers with the host and the scheme of the request. No handler reads them, and the adapter panics
+/// if they do not form a valid URL.
 fn without_address(mut request: LambdaRequest) -> LambdaRequest {
     if let LambdaRequest::ApiGatewayV1(event) = &mut request {
         event.headers.remove(http::header::HOST);
@@ -55,8 +56,8 @@ fn without_address(mut request: LambdaRequest) -> LambdaRequest {
     request
 }
 
-/// The router, given the path as the caller wrote it: without the stage, which
-/// the adapter puts in front.
+/// Wraps the router, so that it sees the path as the caller sent it. The adapter puts the stage in front of the
+/// path.
 fn service(router: Router) -> LambdaService {
     service_fn(move |request: lambda_http::Request| {
         let router = router.clone();

@@ -1,4 +1,4 @@
-//! Structured logs, one line a request, with nothing personal in it.
+//! Structured logs: one line per request, without personal data.
 
 use std::fmt;
 
@@ -26,18 +26,18 @@ use crate::{
     request_id,
 };
 
-/// Writes logs as JSON lines to the standard output, at the level of `LOG_LEVEL`
-/// (default `info`), each with Lambda's request id and trace. The SDK stays quiet: its
-/// debug output shows requests.
+/// Writes logs as JSON lines to the standard output, at the level of `LOG_LEVEL` (default `info`), each with
+/// Lambda's request id and trace. The SDK logs warnings and errors only, because its debug output contains
+/// requests.
 ///
-/// Each line says which version of which function wrote it: all write to one log group, and a
-/// canary deployment is judged by the errors of the new version alone.
+/// Each line names the function and its version. All functions write to one log group, and a canary deployment is
+/// judged by the errors of the new version alone.
 pub fn init(env: &Env) {
     metrics::init(env);
     let level = env.get("LOG_LEVEL").unwrap_or("info");
     let filter = EnvFilter::try_new(format!("warn,lambda_runtime::layers=info,{}", own_crates(level)))
         .unwrap_or_else(|_| EnvFilter::new("info"));
-    // A second initialisation in one process (tests) changes nothing.
+    // A second initialisation in one process (tests) has no effect.
     let _ = tracing_subscriber::fmt()
         .event_format(Signed::of(env))
         .fmt_fields(JsonFields::new())
@@ -45,8 +45,8 @@ pub fn init(env: &Env) {
         .try_init();
 }
 
-/// A line of JSON that begins with the name and the version of the function. Without its time Lambda takes a line for
-/// one of the level `INFO`, whatever it says.
+/// Format of a log line: JSON that begins with the name and the version of the function. The timestamp is required:
+/// Lambda gives a line without one the level `INFO`, whatever level the line names.
 struct Signed {
     signature: String,
     format: Format<Json>,
@@ -81,12 +81,12 @@ where
     }
 }
 
-/// A filter that has the platform's own crates log at a level.
+/// Returns a filter that sets the log level of the product's own crates.
 pub fn own_crates(level: &str) -> String {
     env!("OWN_CRATES").split(',').map(|name| format!("{name}={level}")).collect::<Vec<_>>().join(",")
 }
 
-/// Logs the request by its route, never by its path or query, and sends back its id.
+/// Logs the request with its route, never with its path or query, and returns the request id in a header.
 pub(crate) async fn observe(request: Request, next: Next) -> Response {
     let id = request_id::of(&request);
     let method = request.method().clone();
@@ -124,7 +124,7 @@ mod tests {
 
     use super::*;
 
-    /// Keeps what is written.
+    /// Writer that keeps the output.
     #[derive(Clone, Default)]
     struct Kept(Arc<Mutex<Vec<u8>>>);
 
@@ -155,12 +155,12 @@ mod tests {
             tracing::error!(cause = "a \"reason\"", "job failed")
         });
         let line: serde_json::Value = serde_json::from_slice(&kept.0.lock().unwrap()).unwrap();
-        // The metric filter in `infra/monitoring.yaml` looks for these three.
+        // The metric filter in `infra/monitoring.yaml` matches these three fields.
         assert_eq!(line["level"], "ERROR");
         assert_eq!(line["function"], "groundswell-dev-jobs");
         assert_eq!(line["version"], "7");
         assert_eq!((&line["message"], &line["cause"]), (&"job failed".into(), &"a \"reason\"".into()));
-        // Lambda looks for it.
+        // Lambda requires this field.
         line["timestamp"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
     }
 

@@ -1,8 +1,8 @@
-//! How every function reaches AWS: one HTTP client, settings from the environment.
+//! AWS clients of all functions: one HTTP client, settings from the environment.
 //!
-//! Nothing is probed at start. Region and credentials come from the variables
-//! that Lambda sets, the trust store holds the Amazon roots, and a service's
-//! endpoint may be moved with `AWS_ENDPOINT_URL` or `AWS_ENDPOINT_URL_<SERVICE>`.
+//! Start-up makes no requests. The region and the credentials come from the variables that Lambda sets. The trust
+//! store holds the Amazon roots. `AWS_ENDPOINT_URL` or `AWS_ENDPOINT_URL_<SERVICE>` changes the endpoint of a
+//! service.
 
 mod meter;
 mod outcome;
@@ -24,14 +24,14 @@ pub use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
 pub use meter::Meter;
 pub use outcome::Outcome;
 
-/// Of every binary that links this crate (see `docs/adr/0017-mimalloc.md`).
+/// Allocator of every binary that links this crate (see `docs/adr/0017-mimalloc.md`).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// The roots that all AWS endpoints chain to (Amazon Trust Services).
+/// Root certificates of all AWS endpoints (Amazon Trust Services).
 const AMAZON_ROOTS: &[u8] = include_bytes!("amazon-trust-services.pem");
 
-/// A required setting is missing, or unfit.
+/// Environment variable that is missing or has an invalid value.
 #[derive(Debug, thiserror::Error)]
 #[error("environment variable {name} {problem}")]
 pub struct EnvError {
@@ -39,7 +39,7 @@ pub struct EnvError {
     problem: &'static str,
 }
 
-/// The environment of one function: its variables and its HTTP client.
+/// Environment of one function: its variables, its HTTP client and its meter.
 #[derive(Clone)]
 pub struct Env {
     variables: Arc<HashMap<String, String>>,
@@ -48,7 +48,7 @@ pub struct Env {
 }
 
 impl Env {
-    /// The environment of this process.
+    /// Reads the environment of this process.
     ///
     /// # Errors
     /// When `AWS_CA_BUNDLE` names a file that can't be read or holds no certificate.
@@ -58,31 +58,34 @@ impl Env {
         Ok(Self::new(variables, http))
     }
 
-    /// An environment of other making: the embedded platform runs many functions in one process.
+    /// Builds an environment from other variables and another HTTP client. The embedded platform runs many
+    /// functions in one process and builds their environments in this way.
     pub fn new(variables: HashMap<String, String>, http: SharedHttpClient) -> Self {
         Self { variables: Arc::new(variables), http, meter: Meter::default() }
     }
 
-    /// The same, counting its calls on a meter that others share.
+    /// Returns the environment with a meter that it shares with others.
     pub fn with_meter(self, meter: Meter) -> Self {
         Self { meter, ..self }
     }
 
+    /// Returns the value of a variable.
+    ///
     /// # Errors
     /// When the variable is unset or empty.
     pub fn require(&self, name: &str) -> Result<&str, EnvError> {
         self.get(name).ok_or_else(|| EnvError { name: name.to_owned(), problem: "is not set" })
     }
 
-    /// The variable's value, unless it is unset or empty.
+    /// Returns the value of a variable. `None` if the variable is unset or empty.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
-    /// The variable as what it stands for; an unset one is an empty text.
+    /// Parses the value of a variable. An unset variable is parsed as an empty string.
     ///
     /// # Errors
-    /// When it is not of the form that is expected.
+    /// When the value does not have the expected form.
     pub fn parse<T: FromStr>(&self, name: &str) -> Result<T, EnvError> {
         let value = self.get(name).unwrap_or_default().parse();
         value.map_err(|_| EnvError { name: name.to_owned(), problem: "is not of the form that is expected" })
@@ -100,11 +103,13 @@ impl Env {
         self.get("AWS_REGION").or(self.get("AWS_DEFAULT_REGION")).unwrap_or("us-east-1").to_owned()
     }
 
-    /// Where a service is reached, when not at its public address.
+    /// Returns the endpoint of a service, if it is not the public one.
     pub fn endpoint(&self, service: &str) -> Option<&str> {
         self.get(&format!("AWS_ENDPOINT_URL_{service}")).or(self.get("AWS_ENDPOINT_URL"))
     }
 
+    /// Returns the credentials that Lambda sets.
+    ///
     /// # Errors
     /// When Lambda's credential variables are missing.
     pub fn credentials(&self) -> Result<Credentials, EnvError> {
@@ -118,7 +123,7 @@ impl Env {
     }
 }
 
-/// A client that trusts the Amazon roots, or those of `AWS_CA_BUNDLE`.
+/// Builds an HTTP client that trusts the Amazon roots, or the roots in `AWS_CA_BUNDLE`.
 fn http_client(variables: &HashMap<String, String>) -> Result<SharedHttpClient, EnvError> {
     let unfit = |problem| EnvError { name: "AWS_CA_BUNDLE".to_owned(), problem };
     let roots = match variables.get("AWS_CA_BUNDLE").filter(|path| !path.is_empty()) {
@@ -132,14 +137,13 @@ fn http_client(variables: &HashMap<String, String>) -> Result<SharedHttpClient, 
     Ok(Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).tls_context(tls).build_https())
 }
 
-/// A plain-text client, for endpoints on this machine.
+/// Builds an HTTP client without TLS, for endpoints on this machine.
 pub fn plain_http_client() -> SharedHttpClient {
     Builder::new().build_http()
 }
 
-/// A connector to servers that are not Amazon's, e.g. an OIDC issuer: it trusts what
-/// the system trusts. Reading the system's roots takes milliseconds, so make it when
-/// it is needed, not at start.
+/// Builds a connector to servers outside AWS, e.g. an OIDC issuer, which trusts the roots of the system. Reading
+/// these roots takes milliseconds, so build the connector when it is first needed, not at start.
 pub fn web_connector(uri: &str) -> SharedHttpConnector {
     SharedHttpConnector::new(if uri.starts_with("http://") {
         web_connector_builder().build_http()
@@ -149,12 +153,13 @@ pub fn web_connector(uri: &str) -> SharedHttpConnector {
 }
 
 fn web_connector_builder() -> ConnectorBuilder {
-    // Whoever can't be reached was sent nothing: that has to be told from an answer that doesn't come.
+    // A request that could not connect was never sent, unlike a request whose response is missing. The time-out for
+    // connecting tells the two apart.
     let settings = HttpConnectorSettings::builder().connect_timeout(Duration::from_secs(3)).build();
     Connector::builder().connector_settings(settings)
 }
 
-/// Whether a request that failed certainly never left: there was no connection to send it over.
+/// True if a failed request was certainly never sent, because there was no connection.
 pub fn was_never_sent(error: &ConnectorError) -> bool {
     let first: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(error);
     let mut causes = std::iter::successors(first, |error| error.source());
@@ -164,7 +169,8 @@ pub fn was_never_sent(error: &ConnectorError) -> bool {
         })
 }
 
-/// How patient every SDK client is: a stuck connection must not outlive the request it serves.
+/// Returns the time-outs of all SDK clients: 1 s to connect, 5 s per attempt. A stuck connection must not outlast
+/// the request that needs it.
 pub fn timeouts() -> TimeoutConfig {
     TimeoutConfig::builder()
         .connect_timeout(Duration::from_secs(1))
@@ -172,10 +178,10 @@ pub fn timeouts() -> TimeoutConfig {
         .build()
 }
 
-/// The settings of an SDK crate's client: `config!(aws_sdk_sqs, env, "SQS")`.
+/// Returns the configuration of an SDK crate's client: `config!(aws_sdk_sqs, env, "SQS")`.
 ///
-/// Evaluates to a `Result<Config, EnvError>`. A macro, because each SDK has its
-/// own `Config`, and a function should link no SDK but its own.
+/// The value is a `Result<Config, EnvError>`. `config!` is a macro because each SDK crate has its own `Config`, and
+/// a function links only the SDK crates that it uses.
 #[macro_export]
 macro_rules! config {
     ($sdk:ident, $env:expr, $service:literal $(, $set:ident = $value:expr)*) => {{
@@ -196,7 +202,7 @@ macro_rules! config {
     }};
 }
 
-/// Builds the client of an SDK crate: a `Result<Client, EnvError>` of what [`config!`] takes.
+/// Builds the client of an SDK crate as a `Result<Client, EnvError>`. Takes the arguments of [`config!`].
 #[macro_export]
 macro_rules! client {
     ($sdk:ident, $($rest:tt)*) => { $crate::config!($sdk, $($rest)*).map($sdk::Client::from_conf) };

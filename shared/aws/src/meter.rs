@@ -1,12 +1,12 @@
-//! Counts calls to AWS by name, so that tests and benchmarks can state costs in operations,
-//! and notes which operations they made, so that tests can state permissions.
+//! Meter of AWS calls. Counts calls by name, so that tests and benchmarks can state costs in operations, and
+//! records the operations of each call, so that tests can state permissions.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// Shared by all clones.
+/// Meter whose readings all clones share.
 #[derive(Clone, Debug, Default)]
 pub struct Meter {
     readings: Arc<Mutex<Readings>>,
@@ -20,12 +20,12 @@ struct Readings {
 }
 
 impl Meter {
-    /// A meter of its own, whose calls are counted on this one as well.
+    /// Returns a new meter whose calls are counted on this one as well.
     pub fn part(&self) -> Self {
         Self { readings: Arc::default(), whole: Some(Arc::new(self.clone())) }
     }
 
-    /// Counts one call, which makes these operations.
+    /// Counts one call that makes these operations.
     pub fn count(&self, name: &'static str, operations: impl Iterator<Item = &'static str> + Clone) {
         if let Some(whole) = &self.whole {
             whole.readings().add(name, operations.clone());
@@ -33,12 +33,12 @@ impl Meter {
         self.readings().add(name, operations);
     }
 
-    /// The calls so far, by name.
+    /// Returns the number of calls so far, by name.
     pub fn snapshot(&self) -> BTreeMap<&'static str, u64> {
         self.readings().calls.clone()
     }
 
-    /// The operations so far, each with the name of the call that made it.
+    /// Returns the operations so far, each with the name of the call that made it.
     pub fn operations(&self) -> BTreeSet<(&'static str, &'static str)> {
         self.readings().operations.clone()
     }

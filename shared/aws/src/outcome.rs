@@ -1,4 +1,4 @@
-//! Whether a call that failed may have been carried out.
+//! Detection of failed calls that AWS may have executed.
 
 use std::sync::{
     Arc,
@@ -14,15 +14,15 @@ use aws_smithy_runtime_api::{
 };
 use aws_smithy_types::config_bag::ConfigBag;
 
-/// Watches all attempts of one call, as an interceptor of it.
+/// Interceptor that observes all attempts of one call.
 ///
-/// The SDK repeats a call and shows the error of the last attempt only. An attempt whose answer was lost may have been
-/// carried out, also when a later one was throttled.
+/// The SDK retries a call and returns only the error of the last attempt. An attempt whose response was lost may
+/// have been executed, even if a later attempt was throttled.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome(Arc<AtomicBool>);
 
 impl Outcome {
-    /// Whether an attempt that was not answered, or failed within the service, may have been carried out.
+    /// True if an attempt may have been executed: it had no response, or failed inside the service.
     pub fn is_unknown(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }

@@ -1,15 +1,16 @@
-//! Consent to mail and messages.
+//! Consent to mails and messages.
 
 use jiff::Timestamp;
 
 use crate::text::Line;
 
-/// What the subscriber agreed to, and when.
+/// Consent that a subscriber gave or refused.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct Consent {
-    /// Whether mail beyond what joining needs may be sent.
+    /// True if the subscriber may receive mails other than those needed for joining.
     pub granted: bool,
-    /// The words that were agreed to, or their version.
+    /// Text that the subscriber agreed to, or its version.
     pub text: Option<Line>,
+    /// Time at which the subscriber agreed or refused.
     pub at: Timestamp,
 }

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use crate::{Invalid, phone::Phone};
 
-/// Regions with the digits that their numbers begin with. The longest prefix decides: `+1876…` is Jamaica, other
-/// `+1…` the United States. Regions whose numbers can't be told from a neighbour's by a prefix (BL and MF from GP, EH from MA)
-/// count as the neighbour. Non-geographic codes (satellites, international premium rate) are no country's.
+/// Countries with the digits that their numbers begin with. The longest matching prefix decides: `+1876…` is
+/// Jamaica, other `+1…` the United States. A country whose numbers can't be told from a neighbour's by a prefix (BL
+/// and MF from GP, EH from MA) counts as the neighbour. Non-geographic codes (satellites, international premium
+/// rate) belong to no country.
 ///
 /// Source: ITU-T E.164 assigned country codes, and the regions of libphonenumber 9.0.43.
 const PREFIXES: &[(&str, &[&str])] = &[
@@ -263,13 +264,13 @@ const PREFIXES: &[(&str, &[&str])] = &[
     ("ZW", &["263"]),
 ];
 
-/// A country that has telephone numbers of its own, written as its ISO 3166-1 code, such as `DE`. Within, the position
-/// in the table, which is in the order of the codes.
+/// Country or territory with telephone numbers of its own, written as its ISO 3166-1 code, such as `DE`.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
 )]
 #[serde(try_from = "String", into = "String")]
 #[schema(value_type = String, example = "DE")]
+// Index into `PREFIXES`, which is sorted by code.
 pub struct Country(usize);
 
 impl Country {
@@ -277,7 +278,7 @@ impl Country {
         PREFIXES[self.0].0
     }
 
-    /// The country that a number belongs to; `None` for a code that is no country's.
+    /// Returns the country of a number. `None` if the country code belongs to no country.
     pub fn of(phone: &Phone) -> Option<Self> {
         let digits = phone.as_str().trim_start_matches('+');
         let matching = PREFIXES.iter().enumerate().flat_map(|(country, (_, prefixes))| {
@@ -304,7 +305,7 @@ impl From<Country> for String {
     }
 }
 
-/// Countries whose numbers are served; all numbers, when there is none.
+/// Countries whose numbers are accepted. An empty list accepts all numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(try_from = "Vec<Country>", into = "Vec<Country>")]
 pub struct Countries(BTreeSet<Country>);
@@ -352,7 +353,7 @@ mod tests {
             ("+393123456789", Some("IT")),
             ("+390669812345", Some("VA")),
             ("+3726123456", Some("EE")),
-            // Satellites, international premium rate, and a code that nobody has.
+            // Satellites, international premium rate, and an unassigned code.
             ("+881612345678", None),
             ("+979123456789", None),
             ("+9991234567", None),

@@ -1,16 +1,16 @@
-//! Email addresses: kept as typed, compared by identity.
+//! Email addresses: stored as typed, compared by identity.
 
 use std::cmp::Ordering;
 
 use crate::Invalid;
 
-/// Domains of throw-away mailboxes, sorted, one a line: the list of `mailchecker` 6.0.21 (MIT licence), without
-/// what lies below another of them. As one text it costs a process nothing to have; a table of its lines would
+/// Domains of disposable mailboxes, sorted, one per line: the list of `mailchecker` 6.0.21 (MIT licence), without
+/// the subdomains of listed domains. One text adds nothing to the start-up of a process; a table of lines would
 /// have to be relocated at each start.
 const DISPOSABLE: &str = include_str!("disposable-domains.txt");
 
 fn is_listed(domain: &str) -> bool {
-    // Both at the beginning of a line, or the end.
+    // Both bounds are the start of a line, or the end of the text.
     let (mut low, mut high) = (0, DISPOSABLE.len());
     while low < high {
         let middle = low + (high - low) / 2;
@@ -25,10 +25,10 @@ fn is_listed(domain: &str) -> bool {
     false
 }
 
-/// A deliverable address as its owner typed it, less surrounding space.
+/// Email address as its owner typed it, without surrounding spaces.
 ///
-/// The local part is a dot-atom of RFC 5322 in ASCII (what Amazon SES accepts);
-/// the domain may be international. At most 254 bytes, 64 before the `@`.
+/// The local part is a dot-atom of RFC 5322 in ASCII (the form that Amazon SES accepts). The domain may be
+/// internationalised. The address has at most 254 bytes, of which at most 64 before the `@`.
 #[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Email {
@@ -42,13 +42,12 @@ impl Email {
         &self.typed
     }
 
-    /// The domain in lower-case ASCII (international names in Punycode).
+    /// Returns the domain in lower-case ASCII. Internationalised names are in Punycode.
     pub fn domain(&self) -> &str {
         &self.domain
     }
 
-    /// What two spellings of one mailbox have in common: case, plus-tags and, at
-    /// Gmail, dots don't tell people apart.
+    /// Returns the form that all spellings of one mailbox share. Ignores case, plus-tags and, at Gmail, dots.
     pub fn identity(&self) -> String {
         let local = self.local.to_ascii_lowercase();
         let local = local.split('+').next().unwrap_or_default();
@@ -58,25 +57,25 @@ impl Email {
         }
     }
 
-    /// The mailbox as an issuer vouches for it: case doesn't count, tags and dots do,
-    /// because not everybody's mail server ignores them.
+    /// Returns the mailbox that an issuer of tokens vouches for. Ignores case, but keeps tags and dots, because not
+    /// every mail server ignores those.
     pub fn mailbox(&self) -> String {
         format!("{}@{}", self.local.to_ascii_lowercase(), self.domain)
     }
 
-    /// The address as SES takes it: as typed, with the domain in ASCII.
+    /// Returns the address in the form that SES accepts: as typed, with the domain in ASCII.
     pub fn deliverable(&self) -> String {
         format!("{}@{}", self.local, self.domain)
     }
 
-    /// Whether the domain, or one that it is below, is known for throw-away mailboxes.
+    /// True if the domain, or a parent domain, is on the list of disposable mailboxes.
     pub fn is_disposable(&self) -> bool {
         let mut domains =
             std::iter::successors(Some(&*self.domain), |domain| Some(domain.split_once('.')?.1));
         domains.any(is_listed)
     }
 
-    /// `a•••@e•••.com`: enough to recognise the own address by.
+    /// Returns the address in the form `a•••@e•••.com`, in which owners recognise their own address.
     pub fn masked(&self) -> String {
         let first = |text: &str| text.chars().next().map(String::from).unwrap_or_default();
         let (name, suffix) = self.domain.rsplit_once('.').unwrap_or((&self.domain, ""));
@@ -198,7 +197,7 @@ mod tests {
         let lines: Vec<_> = DISPOSABLE.lines().collect();
         assert!(lines.is_sorted() && lines.len() > 50_000);
         assert!(lines.iter().all(|line| is_listed(line)));
-        // The crate looks through its list each time: a sample has to do.
+        // The crate scans its list on every call, so the test takes a sample.
         for line in lines.iter().step_by(1000) {
             assert!(!mailchecker::is_valid(&format!("a@{line}")), "{line}");
             assert!(mailchecker::is_valid(&format!("a@{line}x")), "{line}x");

@@ -1,13 +1,13 @@
-//! Kinds of events: what happens, under which name, and which ids and data tell of it.
+//! Kinds of events: their names, ids and data fields.
 //!
-//! Each family declares its own with [`event_kinds!`](crate::event_kinds!). An event of a kind always has the fields that the
-//! kind names: feeds, webhooks and their documents follow from that.
+//! Each family declares its kinds with [`event_kinds!`](crate::event_kinds!). Every event of a kind has the fields
+//! that the kind declares; feeds, webhooks and their documentation are built from the declarations.
 
 use serde::{Deserialize, Serialize};
 
 use crate::money::Amount;
 
-/// Who does it, or to whom it happens.
+/// Person who caused the event, or to whom the event happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Person {
     Subscriber,
@@ -15,7 +15,7 @@ pub enum Person {
     Nobody,
 }
 
-/// What a field of an event's data holds.
+/// Type of a data field of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DataType {
     Number,
@@ -23,7 +23,7 @@ pub enum DataType {
     Amount,
 }
 
-/// A field of an event's data. Texts are names and codes of things, never anything personal.
+/// Value of a data field of an event. Texts are names and codes of objects, never personal data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Datum {
@@ -76,25 +76,25 @@ impl From<Amount> for Datum {
     }
 }
 
-/// A kind of events, as its family declares it.
+/// Kind of events, as its family declares it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventKind {
-    /// As it is called in the API: `subscriber.joined`.
+    /// Name in the API, such as `subscriber.joined`.
     pub name: &'static str,
-    /// In words, a sentence.
+    /// Description, one sentence.
     pub about: &'static str,
-    /// The field of the id of what it happens to, or in: `waitlist_id`.
+    /// Name of the field with the id of the object that the event happened to or in, such as `waitlist_id`.
     pub topic: &'static str,
     pub person: Person,
-    /// The field of the id of what else it is about, if it is.
+    /// Name of the field with the id of a further object, if the event has one.
     pub object: Option<&'static str>,
-    /// What else it tells, by name.
+    /// Data fields, by name.
     pub data: &'static [(&'static str, DataType)],
-    /// Whether it leads from a visit to a redemption, and is counted for the whole account as well.
+    /// True for a step from a visit to a redemption. Steps are also counted for the whole account.
     pub is_step: bool,
 }
 
-/// The name of a kind, as it is stored.
+/// Name of a kind, as stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct EventName(String);
@@ -111,9 +111,9 @@ impl From<EventKind> for EventName {
     }
 }
 
-/// Declares kinds of events as constants, and `ALL` of them: the constant, the name, `step` for what leads from a visit to a
-/// redemption and `count` for the rest, the field of the topic, the person, the field of the object, the fields of its data,
-/// and what it is about.
+/// Declares kinds of events as constants, and `ALL` as the list of them. The arguments are the constant, the name,
+/// `step` for a step from a visit to a redemption or `count` for any other kind, the field of the topic, the
+/// person, the field of the further object, the data fields, and the description.
 #[macro_export]
 macro_rules! event_kinds {
     (@is_step step) => { true };
@@ -129,7 +129,7 @@ macro_rules! event_kinds {
             is_step: $crate::event_kinds!(@is_step $step),
         };)*
 
-        /// All of them, in the order of the documents.
+        /// All kinds of this list, in the order of the documentation.
         pub static ALL: &[$crate::event::EventKind] = &[$($name),*];
     };
 }

@@ -1,10 +1,10 @@
-//! Prefixed, time-sortable identifiers: `wl_01k…` names a waitlist and nothing else.
+//! Prefixed identifiers that sort by time. `wl_01k…` can only be a waitlist.
 //!
-//! An id is its prefix, an underscore and a ULID in lower case. Two ids made in
-//! different milliseconds sort in the order in which they were made.
+//! An id is its prefix, an underscore and a ULID in lower case. Two ids created in different milliseconds sort in
+//! the order of their creation.
 //!
-//! A family declares its ids with [`ids!`](crate::ids!) and [`ids_within!`](crate::ids_within!). Those that are named by
-//! families which don't know that family are here.
+//! A family declares its ids with [`ids!`](crate::ids!) and [`ids_within!`](crate::ids_within!). Ids that other
+//! families use without depending on that family are declared here.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -13,15 +13,15 @@ use ulid::Ulid;
 
 use crate::{Invalid, secret};
 
-/// Characters of a number.
+/// Number of characters of an encoded number.
 pub const NUMBER_LEN: usize = 26;
 
-/// A new number, unique without coordination.
+/// Returns a new number, unique without coordination.
 pub fn fresh(now: Timestamp) -> String {
     text_of(fresh_ulid(now))
 }
 
-/// This number as ids have it.
+/// Encodes a number as in ids.
 pub fn number(number: u128) -> String {
     text_of(Ulid(number))
 }
@@ -35,7 +35,8 @@ fn fresh_ulid(now: Timestamp) -> Ulid {
     Ulid::from_parts(millis, u128::from_be_bytes(secret::random()))
 }
 
-/// A number after all others that this process made in order, for what happened within one millisecond.
+/// Returns a number greater than all numbers that this process has created in order before, for ids of the same
+/// millisecond.
 fn fresh_in_order(now: Timestamp) -> Ulid {
     static LAST: Mutex<Ulid> = Mutex::new(Ulid::nil());
     let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
@@ -47,10 +48,10 @@ fn malformed(prefix: &str) -> Invalid {
     Invalid::new(format!("is not an id of the form {prefix}_…"))
 }
 
-/// Checks that a text is the id with this prefix.
+/// Checks that a text is an id with this prefix.
 ///
 /// # Errors
-/// It is not.
+/// When the text is not such an id.
 pub fn check(text: &str, prefix: &str) -> Result<(), Invalid> {
     let encoded = text.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('_'));
     match encoded.is_some_and(is_number) {
@@ -59,10 +60,10 @@ pub fn check(text: &str, prefix: &str) -> Result<(), Invalid> {
     }
 }
 
-/// Checks that a text is an id with this prefix of something that lies in something else.
+/// Checks that a text is an id with this prefix that was declared with [`ids_within!`](crate::ids_within!).
 ///
 /// # Errors
-/// It is not.
+/// When the text is not such an id.
 pub fn check_within(text: &str, prefix: &str) -> Result<(), Invalid> {
     let at = text.len().checked_sub(NUMBER_LEN).filter(|at| text.is_char_boundary(*at));
     let (parent, own) = at.map(|at| text.split_at(at)).ok_or_else(|| malformed(prefix))?;
@@ -70,13 +71,13 @@ pub fn check_within(text: &str, prefix: &str) -> Result<(), Invalid> {
     if is_number(own) { Ok(()) } else { Err(malformed(prefix)) }
 }
 
-/// Ids are compared as text everywhere, so there is exactly one spelling of each.
+/// Ids are compared as text everywhere, so each id has exactly one spelling.
 fn is_number(text: &str) -> bool {
     let is_upper = text.bytes().any(|byte| byte.is_ascii_uppercase());
     !is_upper && Ulid::from_string(&text.to_ascii_uppercase()).is_ok_and(|ulid| text_of(ulid) == text)
 }
 
-/// An id as text: a struct of one string, checked where it comes in.
+/// Declares an id: a struct with one string, which is checked when it is parsed.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! id_text {
@@ -93,12 +94,12 @@ macro_rules! id_text {
                 &self.0
             }
 
-            /// The part after the prefix.
+            /// Returns the part after the prefix.
             pub fn suffix(&self) -> &str {
                 &self.0[$prefix.len() + 1..]
             }
 
-            /// The id with this part after the prefix, which comes from another id.
+            /// Builds the id from the suffix of another id.
             #[doc(hidden)]
             pub fn with_suffix(suffix: &str) -> Self {
                 Self(format!("{}_{suffix}", $prefix))
@@ -140,7 +141,7 @@ macro_rules! ids {
         $crate::id_text! { $(#[$doc])* $name = $prefix, check }
 
         impl $name {
-            /// A new id, unique without coordination.
+            /// Creates an id, unique without coordination.
             pub fn new(now: ::jiff::Timestamp) -> Self {
                 Self::with_suffix(&$crate::id::fresh(now))
             }
@@ -148,15 +149,16 @@ macro_rules! ids {
     )*};
 }
 
-/// Declares ids of what lies in something else: `CodeId = "code", CodePoolId pool;`. They are made of the other's own id and
-/// a number, so the id says where it is.
+/// Declares ids of objects that lie in another object: `CodeId = "code", CodePoolId pool;`. Such an id consists of
+/// the suffix of the other object's id and a number, so the id names the object that it lies in.
 #[macro_export]
 macro_rules! ids_within {
     ($($(#[$doc:meta])* $name:ident = $prefix:literal, $parent:ident $owner:ident;)*) => {$(
         $crate::id_text! { $(#[$doc])* $name = $prefix, check_within }
 
         impl $name {
-            /// Of this number, as [`fresh`]($crate::id::fresh) or [`number`]($crate::id::number) gives it.
+            /// Builds the id from a number that [`fresh`]($crate::id::fresh) or [`number`]($crate::id::number)
+            /// returned.
             fn within(parent: &$parent, number: &str) -> Self {
                 Self(format!("{}_{}{number}", $prefix, parent.suffix()))
             }
@@ -165,7 +167,7 @@ macro_rules! ids_within {
                 $parent::with_suffix(&self.0[$prefix.len() + 1..self.0.len() - $crate::id::NUMBER_LEN])
             }
 
-            /// The number as text; its first character is one of eight.
+            /// Returns the number as text. The first character has eight possible values.
             pub fn number(&self) -> &str {
                 &self.0[self.0.len() - $crate::id::NUMBER_LEN..]
             }
@@ -174,34 +176,35 @@ macro_rules! ids_within {
 }
 
 ids! {
-    /// An account: it owns everything else.
+    /// Id of an account, which owns all other objects.
     AccountId = "acct";
-    /// A domain event.
+    /// Id of an event.
     EventId = "evt";
+    /// Id of a subscriber of a waitlist.
     SubscriberId = "sub";
-    /// A stamp program.
+    /// Id of a stamp-card program.
     ProgramId = "prog";
-    /// Somebody who collects stamps.
+    /// Id of a customer, who collects stamps.
     CustomerId = "cust";
-    /// A message campaign.
+    /// Id of a message campaign.
     CampaignId = "camp";
-    /// Who is told of events.
+    /// Id of a webhook endpoint.
     WebhookEndpointId = "we";
 }
 
 ids_within! {
-    /// One message of a campaign.
+    /// Id of a send: one message of a campaign to one customer.
     SendId = "send", CampaignId campaign;
 }
 
 impl EventId {
-    /// Sorts after all that this process has made before.
+    /// Creates an id that sorts after all ids that this process has created in order before.
     pub fn in_order(now: Timestamp) -> Self {
         Self::with_suffix(&text_of(fresh_in_order(now)))
     }
 
-    /// The event of a fact: the same fact is the same event. Of what happened within one millisecond, that of
-    /// a lower rank comes first.
+    /// Returns the id of the event of a fact. The same fact always has the same id. Among events of the same
+    /// millisecond, lower ranks sort first.
     pub fn of_fact(at: Timestamp, rank: u8, fact: &[&str]) -> Self {
         let millis = u64::try_from(at.as_millisecond()).unwrap_or(0);
         let hash = secret::number(fact) >> 56;
@@ -210,7 +213,7 @@ impl EventId {
 }
 
 impl SendId {
-    /// The message to this customer on this occasion: there is one.
+    /// Returns the id of the message to this customer on this occasion. The same arguments always give the same id.
     pub fn of(campaign: &CampaignId, customer: &CustomerId, occasion: &str) -> Self {
         let hash = secret::number(&["send", campaign.as_str(), customer.as_str(), occasion]);
         Self::within(campaign, &number(hash))

@@ -1,8 +1,7 @@
-//! The rules of Groundswell as pure types and functions.
+//! Rules of Groundswell as pure types and functions.
 //!
-//! Nothing here knows AWS, HTTP or the clock: a rule takes the time it needs as
-//! an argument, and a value that exists is valid, because its constructor has
-//! checked it.
+//! The crate does not depend on AWS, HTTP or the clock: a rule takes the current time as an argument. A constructor
+//! validates its value, so every value that exists is valid.
 
 pub mod consent;
 pub mod country;
@@ -21,7 +20,7 @@ pub mod series;
 pub mod text;
 pub mod token;
 
-/// Why a value was refused, in words that may be shown to the caller.
+/// Reason why a value was refused, in words that may be shown to the caller.
 ///
 /// The text never repeats the value, which may be personal data.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Invalid;
 
-/// A currency by its ISO 4217 code, `EUR`.
+/// Currency as its ISO 4217 code, such as `EUR`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct Currency(String);
@@ -29,11 +29,11 @@ impl std::fmt::Display for Currency {
     }
 }
 
-/// So much of a currency.
+/// Amount of money in a currency.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Amount {
-    /// In the currency's smallest unit: cents of `EUR`, yen of `JPY`.
+    /// Amount in the smallest unit of the currency: cents for `EUR`, yen for `JPY`.
     pub amount: u64,
     pub currency: Currency,
 }

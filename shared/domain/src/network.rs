@@ -1,7 +1,8 @@
-//! Which addresses the platform may call on somebody's behalf.
+//! Networks that the platform may call on behalf of a user.
 //!
-//! Whoever names a URL must not reach what only the platform can reach: its own machine, its network, the cloud's
-//! metadata. So only addresses of the public internet are called, and those networks that an operator allows.
+//! A user who configures a URL must not reach what only the platform can reach: its own machine, its network, the
+//! metadata service of the cloud. The platform therefore calls only addresses of the public internet, and networks
+//! that the operator allows.
 //!
 //! Source: the IANA registries of special-purpose addresses (RFC 6890), where "globally reachable" is false.
 
@@ -22,10 +23,10 @@ const fn v6(first: u16, second: u16, third: u16, prefix: u8) -> Ipv6Net {
 const NOT_PUBLIC_V4: [Ipv4Net; 15] = [
     v4(0, 0, 0, 0, 8),
     v4(10, 0, 0, 0, 8),
-    // Carriers' own, which some clouds have their metadata in.
+    // Shared address space of carriers. Some clouds have their metadata service here.
     v4(100, 64, 0, 0, 10),
     v4(127, 0, 0, 0, 8),
-    // Link-local: the metadata of most clouds.
+    // Link-local addresses. Most clouds have their metadata service here.
     v4(169, 254, 0, 0, 16),
     v4(172, 16, 0, 0, 12),
     v4(192, 0, 0, 0, 24),
@@ -35,24 +36,25 @@ const NOT_PUBLIC_V4: [Ipv4Net; 15] = [
     v4(198, 18, 0, 0, 15),
     v4(198, 51, 100, 0, 24),
     v4(203, 0, 113, 0, 24),
-    // To many, and to nobody yet; broadcast is among them.
+    // Multicast, and reserved addresses including broadcast.
     v4(224, 0, 0, 0, 4),
     v4(240, 0, 0, 0, 4),
 ];
 
-/// All that is handed out to anybody; the rest is loopback, link-local, local, to many, or carries IPv4 addresses.
+/// Block that all public unicast addresses come from. The other blocks are loopback, link-local, unique local,
+/// multicast, or embed IPv4 addresses.
 const UNICAST_V6: Ipv6Net = v6(0x2000, 0, 0, 3);
 
 const NOT_PUBLIC_V6: [Ipv6Net; 4] = [
-    // Protocols' own, Teredo among them, which carries IPv4 addresses.
+    // Protocol assignments, including Teredo, which embeds IPv4 addresses.
     v6(0x2001, 0, 0, 23),
     v6(0x2001, 0xdb8, 0, 32),
-    // 6to4 carries IPv4 addresses.
+    // 6to4 embeds IPv4 addresses.
     v6(0x2002, 0, 0, 16),
     v6(0x3fff, 0, 0, 20),
 ];
 
-/// Whether an address belongs to the public internet.
+/// True if an address belongs to the public internet.
 pub fn is_public(address: IpAddr) -> bool {
     // `::ffff:10.0.0.1` is 10.0.0.1.
     match address.to_canonical() {
@@ -63,8 +65,8 @@ pub fn is_public(address: IpAddr) -> bool {
     }
 }
 
-/// The line that a caller has: an IPv4 address, or the /64 of an IPv6 address. Each line is given a /64 at least, whose
-/// 2^64 addresses are one caller's.
+/// Returns the network that identifies one caller: an IPv4 address, or the /64 of an IPv6 address. Providers assign
+/// at least a /64 to each connection, so all its 2^64 addresses belong to one caller.
 pub fn line(address: IpAddr) -> String {
     match address.to_canonical() {
         IpAddr::V4(address) => address.to_string(),
@@ -72,24 +74,24 @@ pub fn line(address: IpAddr) -> String {
     }
 }
 
-/// The networks that are called besides the public internet.
+/// Networks that the operator allows besides the public internet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Networks(Vec<IpNet>);
 
 impl Networks {
-    /// Whether this one is among those that an operator allows.
+    /// True if the operator allows the address.
     pub fn allow(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.0.iter().any(|network| network.contains(&address))
     }
 
-    /// Whether this address may be called.
+    /// True if the platform may call the address.
     pub fn permit(&self, address: IpAddr) -> bool {
         is_public(address) || self.allow(address)
     }
 }
 
-/// In CIDR notation, with commas between; empty for none.
+/// Parses networks in CIDR notation, separated by commas. An empty text means no networks.
 impl std::str::FromStr for Networks {
     type Err = Invalid;
     fn from_str(text: &str) -> Result<Self, Invalid> {
@@ -99,7 +101,7 @@ impl std::str::FromStr for Networks {
     }
 }
 
-/// The network that an address belongs to: /24 of IPv4, /48 of IPv6.
+/// Returns the network that an address belongs to: /24 of IPv4, /48 of IPv6.
 pub fn coarse(address: IpAddr) -> String {
     match address.to_canonical() {
         IpAddr::V4(address) => {

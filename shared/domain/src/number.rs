@@ -1,4 +1,4 @@
-//! Whole numbers within bounds.
+//! Whole numbers with bounds.
 
 /// Declares types of whole numbers, each with its bounds.
 #[macro_export]

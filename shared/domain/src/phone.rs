@@ -1,10 +1,12 @@
-//! Telephone numbers: read as people type and copy them, and recognised in every form of the same number.
+//! Telephone numbers: parsed as people type and copy them, and recognised in every form of the same number.
 //!
 //! Invariants:
 //!
-//! - A [`Phone`] keeps the form that was typed, without separators and trunk prefix: messages go there.
-//! - Numbers are compared by [`identity`](Phone::identity) only. It never changes: customers are found by it.
-//! - Whatever has been stored as a number is read.
+//! - A [`Phone`] keeps the form that was typed, without separators and trunk prefix. Messages are sent to this
+//!   form.
+//! - Numbers are compared by [`identity`](Phone::identity) only. The identity of a number never changes, because
+//!   customers are looked up by it.
+//! - Every number that was ever stored can be parsed.
 //!
 //! Sources: ITU-T Recommendation E.164, 11/2010; national trunk prefixes, lengths of numbers and separators by
 //! libphonenumber 9.0.43, which the tests hold the rules against (`vectors/phone-numbers.py`, ADR 20).
@@ -13,10 +15,11 @@ use icu_properties::{CodePointMapData, CodePointSetData, props};
 
 use crate::Invalid;
 
-/// A number in E.164 form: `+`, a country code that doesn't begin with 0, 7–15 digits in all.
+/// Telephone number in E.164 form: `+`, a country code that does not begin with 0, 7–15 digits in all.
 ///
-/// Spaces, hyphens, dots, slashes, brackets and invisible characters are left out, as is a trunk prefix after the
-/// country code (`+44 (0)7911 …`); digits of all scripts are read. Whether anybody answers is not known.
+/// Spaces, hyphens, dots, slashes, brackets and invisible characters are removed, and so is a trunk prefix after
+/// the country code (`+44 (0)7911 …`). Digits of all scripts are accepted. The API does not check whether the
+/// number is in service.
 #[derive(
     Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
 )]
@@ -28,20 +31,20 @@ impl Phone {
         &self.0
     }
 
-    /// `+44•••••••67`: enough to recognise the own number by.
+    /// Returns the number in the form `+44•••••••67`, in which owners recognise their own number.
     pub fn masked(&self) -> String {
         let (head, rest) = self.0.split_at(3);
         let (hidden, tail) = rest.split_at(rest.len() - 2);
         format!("{head}{}{tail}", "•".repeat(hidden.len()))
     }
 
-    /// The form that all forms of this number have in common.
+    /// Returns the form that all forms of this number share.
     pub fn identity(&self) -> String {
         let (code, national) = self.parts();
         format!("+{code}{}", forms(code, national).0)
     }
 
-    /// The other form in which the number is in use, if there are two.
+    /// Returns the second form of the number, if two forms are in use.
     pub fn other_form(&self) -> Option<Self> {
         let (code, national) = self.parts();
         let (first, second) = forms(code, national);
@@ -49,8 +52,8 @@ impl Phone {
         Some(Self(format!("+{code}{other}")))
     }
 
-    /// All texts by which this number may be known: as it is, by its identity, in its other form, and each of
-    /// these with the trunk prefix that once was kept. The first one fits best.
+    /// Returns all texts under which this number may be stored: the number itself, its identity, its other form,
+    /// and each of these with the trunk prefix that numbers were once stored with. The best match comes first.
     pub fn spellings(&self) -> Vec<String> {
         let (code, national) = self.parts();
         let (first, second) = forms(code, national);
@@ -74,7 +77,7 @@ impl Phone {
     }
 }
 
-/// A country code, and the number in that country.
+/// Splits digits into the country code and the national number.
 fn split(digits: &str) -> (&str, &str) {
     let length = match digits.get(..2).unwrap_or(digits) {
         code if code.starts_with(['1', '7']) => 1,
@@ -87,7 +90,8 @@ fn split(digits: &str) -> (&str, &str) {
     digits.split_at_checked(length).unwrap_or((digits, ""))
 }
 
-/// The lengths of a country's numbers where some begin with 0, and a 0 that is there is no trunk prefix.
+/// Returns the lengths of national numbers in a country where some numbers begin with 0. A leading 0 is no trunk
+/// prefix if the number has one of these lengths.
 fn zero_belongs(code: &str) -> Option<&'static [usize]> {
     Some(match code {
         "39" => &[6, 7, 8, 9, 10, 11, 12],
@@ -113,8 +117,8 @@ fn zero_belongs(code: &str) -> Option<&'static [usize]> {
     })
 }
 
-/// Trunk prefixes other than 0, with the lengths of the numbers that are dialled behind them. One that is no longer
-/// in use is still typed.
+/// Returns the trunk prefixes other than 0, with the lengths of the numbers that follow them. Prefixes that are no
+/// longer in use are included, because people still type them.
 fn trunk_prefixes(code: &str) -> &'static [(&'static str, &'static [usize])] {
     match code {
         "1" => &[("1", &[10])],
@@ -128,7 +132,7 @@ fn trunk_prefixes(code: &str) -> &'static [(&'static str, &'static [usize])] {
     }
 }
 
-/// The trunk prefix that numbers of a country were stored with until it was left out.
+/// Returns the trunk prefix with which numbers of a country were stored before trunk prefixes were removed.
 fn trunk_once_kept(code: &str) -> Option<&'static str> {
     match code {
         "1" | "692" => None,
@@ -138,7 +142,7 @@ fn trunk_once_kept(code: &str) -> Option<&'static str> {
     }
 }
 
-/// The number in its country without trunk prefixes: what is left has none, so that it is read as it is.
+/// Removes all trunk prefixes from a national number, so that parsing the result again changes nothing.
 fn without_trunk<'a>(code: &str, mut national: &'a str) -> &'a str {
     loop {
         let bare = without_one_trunk(code, national);
@@ -165,12 +169,13 @@ fn without_one_trunk<'a>(code: &str, national: &'a str) -> &'a str {
     }
 }
 
-/// The form that identifies a number in its country, and the other one if two are in use: a network, above all
-/// WhatsApp, may know a number by either.
+/// Returns the form that identifies a national number, and the second form if two are in use. A network, above all
+/// WhatsApp, may know a number by either form.
 ///
 /// - Argentina: mobile numbers have a 9 before the area code when they are called from abroad.
 /// - Benin: 01 before all numbers since 2024.
-/// - Brazil: a ninth digit, 9, before mobile numbers since 2012–2016. Landlines, which begin with 2–5, have none.
+/// - Brazil: a ninth digit, 9, before mobile numbers since 2012–2016. Landline numbers begin with 2–5 and do not
+///   have the digit.
 /// - Mexico: mobile numbers had a 1 before the area code until 2019.
 fn forms(code: &str, national: &str) -> (String, Option<String>) {
     let same = |form: &str| form.to_owned();
@@ -182,7 +187,7 @@ fn forms(code: &str, national: &str) -> (String, Option<String>) {
         ("55", 10 | 11) => {
             let (area, subscriber) = national.split_at(2);
             let eight = subscriber.strip_prefix('9').filter(|rest| rest.len() == 8).unwrap_or(subscriber);
-            // No area code ends in 0: 800 and the like are numbers of services.
+            // No area code contains a 0. Numbers such as 800 are service numbers.
             if eight.len() != 8 || eight.starts_with(['2', '3', '4', '5']) || area.contains('0') {
                 return (same(national), None);
             }
@@ -194,13 +199,13 @@ fn forms(code: &str, national: &str) -> (String, Option<String>) {
     }
 }
 
-/// Whether a number begins with the digit for mobile numbers, and an area code follows. None begins with 0: a 0 that
-/// stood first without that digit would be read as a trunk prefix.
+/// True if the number begins with the digit for mobile numbers and an area code follows. No area code begins with
+/// 0: without the digit, a leading 0 would be parsed as a trunk prefix.
 fn mobile_before_area(digit: &str, national: &str) -> bool {
     national.strip_prefix(digit).is_some_and(|rest| !rest.starts_with('0'))
 }
 
-/// Separators between the digits of a number, and characters that come along when one is copied.
+/// True for separators between the digits of a number, and for characters that are copied along with a number.
 fn is_separator(character: char) -> bool {
     type Category = props::GeneralCategory;
     if character.is_whitespace() || ".()/[]~\u{2053}\u{2212}\u{223c}．（）／［］～".contains(character)
@@ -212,7 +217,7 @@ fn is_separator(character: char) -> bool {
         || CodePointSetData::new::<props::DefaultIgnorableCodePoint>().contains(character)
 }
 
-/// The value of a decimal digit of any script.
+/// Returns the value of a decimal digit of any script.
 fn digit(character: char) -> Option<char> {
     type Category = props::GeneralCategory;
     if character.is_ascii() {
@@ -221,7 +226,8 @@ fn digit(character: char) -> Option<char> {
     let digits = CodePointMapData::<Category>::new();
     let mut runs = digits.iter_ranges_for_value(Category::DecimalNumber);
     let run = runs.find(|run| run.contains(&u32::from(character)))?;
-    // Unicode encodes them in ascending order from 0, without a gap; of some scripts several times over.
+    // Unicode encodes the digits of a script in ascending order from 0, without a gap. Some scripts have several
+    // such runs.
     char::from_digit((u32::from(character) - run.start()) % 10, 10)
 }
 
@@ -229,11 +235,11 @@ impl TryFrom<String> for Phone {
     type Error = Invalid;
     fn try_from(text: String) -> Result<Self, Invalid> {
         let malformed = || Invalid::new("is not a phone number with its country code, e.g. +4915112345678");
-        // What was pasted is longer than any number.
+        // Text of more than 256 bytes is no telephone number, however the number is formatted.
         if text.len() > 256 {
             return Err(malformed());
         }
-        // RFC 3966: what a link to a number is copied as.
+        // RFC 3966: the form in which a link to a number is copied.
         let uri =
             text.trim_start().split_at_checked(4).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("tel:"));
         let mut typed = uri.map_or(text.as_str(), |(_, rest)| rest).chars().filter(|c| !is_separator(*c));
@@ -243,7 +249,7 @@ impl TryFrom<String> for Phone {
         let digits: String = typed.map(digit).collect::<Option<_>>().ok_or_else(malformed)?;
         let (code, national) = split(&digits);
         let digits = match format!("{code}{}", without_trunk(code, national)) {
-            // Nothing but zeros: nobody's number, and no reason to lose what is stored.
+            // Only zeros are left. No subscriber has such a number, but numbers that are stored must stay readable.
             bare if bare.len() < 7 => digits,
             bare => bare,
         };
@@ -373,7 +379,7 @@ mod tests {
                 );
             }
         }
-        // Landlines, services, and numbers of other countries that look alike.
+        // Landline and service numbers, and numbers of other countries that look similar.
         for alone in [
             "+551123456789",
             "+551155556789",
@@ -389,7 +395,8 @@ mod tests {
             let Ok(phone) = phone(alone) else { continue };
             assert_eq!((phone.identity().as_str(), phone.other_form()), (alone, None));
         }
-        // A mobile number of a block that came after the ninth digit is no landline without it.
+        // A mobile number of a block that was assigned after the ninth digit was introduced is no landline number
+        // without that digit.
         let (mobile, landline) = (phone("+5511923456789").unwrap(), phone("+551123456789").unwrap());
         assert_ne!(mobile.identity(), landline.identity());
         assert!(!mobile.spellings().contains(&landline.0));
@@ -409,7 +416,7 @@ mod tests {
         assert_eq!(phone("+390612345678").unwrap().spellings(), ["+390612345678"]);
     }
 
-    /// By libphonenumber's data: see `vectors/phone-numbers.py`.
+    /// Compares with the data of libphonenumber: see `vectors/phone-numbers.py`.
     #[test]
     fn what_libphonenumber_reads_is_read_alike() {
         let vectors: serde_json::Value =
@@ -442,8 +449,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever was stored is read, and read again is the same. Half of the numbers are made of the digits
-        /// that a country's rules look at.
+        /// Every stored number can be parsed, and parsing the result again changes nothing. Half of the numbers
+        /// consist of the digits that the rules of a country look at.
         #[test]
         fn what_was_stored_is_read(
             digits in "[1-9][0-9]{7,14}|(1|7|36|39|52|54|55|225|229|375|692|993)[01489]{6,12}",
@@ -453,7 +460,8 @@ mod tests {
             let identity = phone(&read.identity()).unwrap();
             prop_assert_eq!(identity.identity(), read.identity());
             for spelling in read.spellings() {
-                // Only a trunk prefix before a number that has no place for one makes it another number.
+                // With a trunk prefix, a number that has no room for one may become a different number or no
+                // number.
                 if let Ok(spelling) = phone(&spelling) {
                     prop_assert!(spelling.as_str().len() <= 16);
                 }

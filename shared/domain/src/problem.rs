@@ -1,15 +1,16 @@
-//! Kinds of problems: the errors that callers see, by RFC 9457.
+//! Kinds of problems: the errors that callers see, in the format of RFC 9457.
 //!
-//! Each family declares its own with [`problem_kinds!`](crate::problem_kinds!). A kind has a page in `docs/problems/`.
+//! Each family declares its kinds with [`problem_kinds!`](crate::problem_kinds!). Each kind has a page in
+//! `docs/problems/`.
 
-/// Where the pages are published.
+/// URL under which the pages are published.
 const BASE: &str = "https://groundswell.dev/problems/";
 
-/// A kind of problems, on which a caller may act.
+/// Kind of problems, by which a caller decides how to react.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProblemKind(&'static Declared);
 
-/// What [`problem_kinds!`](crate::problem_kinds!) says of a kind.
+/// Declaration of a kind by [`problem_kinds!`](crate::problem_kinds!).
 #[doc(hidden)]
 #[derive(Debug, PartialEq, Eq)]
 pub struct Declared {
@@ -24,12 +25,12 @@ impl ProblemKind {
         Self(declared)
     }
 
-    /// The name of its page: `slug-taken`.
+    /// Returns the name of the kind's page, such as `slug-taken`.
     pub fn slug(self) -> &'static str {
         self.0.slug
     }
 
-    /// The HTTP status.
+    /// Returns the HTTP status.
     pub fn status(self) -> u16 {
         self.0.status
     }
@@ -38,13 +39,14 @@ impl ProblemKind {
         self.0.title
     }
 
-    /// The address of the kind's page.
+    /// Returns the URL of the kind's page.
     pub fn uri(self) -> String {
         format!("{BASE}{}", self.0.slug)
     }
 }
 
-/// Declares kinds of problems as constants, and `ALL` of them: the constant, the slug, the HTTP status and the title.
+/// Declares kinds of problems as constants, and `ALL` as the list of them. The arguments are the constant, the
+/// slug, the HTTP status and the title.
 #[macro_export]
 macro_rules! problem_kinds {
     ($($name:ident $slug:literal $status:literal $title:literal;)*) => {
@@ -52,7 +54,7 @@ macro_rules! problem_kinds {
             &$crate::problem::Declared { slug: $slug, status: $status, title: $title },
         );)*
 
-        /// All of them.
+        /// All kinds of this list.
         pub static ALL: &[$crate::problem::ProblemKind] = &[$($name),*];
     };
 }

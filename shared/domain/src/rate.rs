@@ -1,30 +1,30 @@
 //! Rate limits by the generic cell rate algorithm (GCRA).
 //!
-//! A caller may come `limit` times at once, and then as often as its allowance comes back:
-//! once in `60 s / limit`. All there is to remember is one time, the theoretical arrival
-//! time: when the whole allowance will be back. Times are microseconds since the epoch.
+//! A caller may make `limit` requests at once. After that, the allowance for one request comes back every
+//! `60 s / limit`. The only state is one time, the theoretical arrival time, at which the whole allowance is back.
+//! Times are in microseconds since the epoch.
 
 use jiff::Timestamp;
 
 const MINUTE: i64 = 60_000_000;
 const SECOND: i64 = 1_000_000;
 
-/// So many requests a minute.
+/// Limit of requests per minute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
     limit: u64,
 }
 
-/// The state of a limit after a request.
+/// State of a limit after a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict {
     pub allowed: bool,
     pub limit: u64,
-    /// Requests still allowed now.
+    /// Number of requests that are allowed now.
     pub remaining: u64,
     /// Seconds until the whole allowance is back.
     pub reset: u64,
-    /// Seconds after which another request will be allowed.
+    /// Seconds until another request is allowed.
     pub retry_after: u64,
 }
 
@@ -33,27 +33,27 @@ impl Rate {
         Self { limit }
     }
 
-    /// What a request adds to the arrival time.
+    /// Returns the microseconds that a request adds to the arrival time.
     pub fn interval(self) -> i64 {
         MINUTE.unsigned_abs().div_ceil(self.limit.max(1)).cast_signed()
     }
 
-    /// How long it takes until the whole allowance is back.
+    /// Returns the microseconds until a used-up allowance is back.
     fn period(self) -> i64 {
         self.interval().saturating_mul(i64::try_from(self.limit).unwrap_or(i64::MAX))
     }
 
-    /// The last arrival time from which a request is allowed now.
+    /// Returns the latest arrival time at which a request is allowed now.
     pub fn latest(self, now: Timestamp) -> i64 {
         now.as_microsecond().saturating_add(self.period() - self.interval())
     }
 
-    /// The verdict on a request that left the arrival time at this.
+    /// Returns the verdict on an allowed request. `arrival` is the arrival time after the request.
     pub fn allowed(self, arrival: i64, now: Timestamp) -> Verdict {
         self.verdict(true, arrival, now)
     }
 
-    /// The verdict on a request that found the arrival time at this, and left it there.
+    /// Returns the verdict on a refused request, which leaves the arrival time unchanged.
     pub fn refused(self, arrival: i64, now: Timestamp) -> Verdict {
         self.verdict(false, arrival, now)
     }
@@ -71,7 +71,7 @@ impl Rate {
     }
 }
 
-/// Whole seconds, none too few.
+/// Converts microseconds to seconds, rounded up.
 fn seconds(micros: i64) -> u64 {
     micros.max(0).unsigned_abs().div_ceil(SECOND.unsigned_abs())
 }
@@ -84,7 +84,7 @@ mod tests {
         Timestamp::from_microsecond(1_700_000_000_000_000 + micros).unwrap()
     }
 
-    /// Counts a request as the store does.
+    /// Counts a request in the same way as the store.
     fn request(rate: Rate, arrival: &mut i64, now: Timestamp) -> Verdict {
         let before = (*arrival).max(now.as_microsecond());
         if before > rate.latest(now) {

@@ -1,13 +1,13 @@
-//! What a secret key or a member may do.
+//! Permissions of secret keys and members.
 
 use crate::Invalid;
 
-/// An area of the API, as its family declares it.
+/// Area of the API, as its family declares it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Area {
-    /// As scopes name it: `waitlists`.
+    /// Name in scopes, such as `waitlists`.
     pub name: &'static str,
-    /// What [`Role::Staff`] may do there.
+    /// Permission of [`Role::Staff`] in the area.
     pub staff: Option<Action>,
 }
 
@@ -21,7 +21,7 @@ impl Area {
     }
 }
 
-/// A permission on an area, e.g. `waitlists:write`. Write includes read.
+/// Permission on an area, e.g. `waitlists:write`. Write includes read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scope {
     pub area: Area,
@@ -44,7 +44,7 @@ impl std::fmt::Display for Scope {
     }
 }
 
-/// What a key was given: `*`, or a scope as text.
+/// Permission of an API key: `*` for everything, or a scope such as `waitlists:read`. `write` includes `read`.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct Grant(String);
@@ -54,22 +54,22 @@ impl Grant {
         Self("*".to_owned())
     }
 
-    /// Why a text is refused that names no scope.
+    /// Returns the error for a text that is not a scope.
     pub fn refused() -> Invalid {
         Invalid::new("is not a scope; e.g. `*`, `waitlists:read`, `subscribers:write`")
     }
 
-    /// The grant of exactly this scope.
+    /// Returns the grant for exactly this scope.
     pub fn of(scope: Scope) -> Self {
         Self(scope.to_string())
     }
 
-    /// Whether the grant covers the scope.
+    /// True if the grant covers the scope.
     pub fn covers(&self, scope: Scope) -> bool {
         self.includes(&Self::of(scope))
     }
 
-    /// Whether whoever has this grant may give the other one.
+    /// True if the holder of this grant may give the other grant to a key.
     pub fn includes(&self, other: &Self) -> bool {
         self.0 == "*"
             || self == other
@@ -83,7 +83,7 @@ impl Grant {
 
 impl TryFrom<String> for Grant {
     type Error = Invalid;
-    /// Takes what has the form of a scope. Which scopes there are is known to the list of the families.
+    /// Accepts any text in the form of a scope. The list of families knows which scopes exist.
     fn try_from(text: String) -> Result<Self, Invalid> {
         let is_scope = text.split_once(':').is_some_and(|(area, action)| {
             let is_name =
@@ -100,15 +100,17 @@ impl From<Grant> for String {
     }
 }
 
-/// What a member may do in an account.
+/// Role of a member in an account. `owner` may do everything. `admin` may do everything except grant or revoke the
+/// role of owner. `staff` may stamp and redeem at a till and may read, except for the settings, members and keys of
+/// the account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// Everything; an account always has one.
+    /// May do everything. An account always has an owner.
     Owner,
-    /// Everything but naming owners.
+    /// May do everything except grant or revoke the role of owner.
     Admin,
-    /// Stamps and redeems at a till, and reads, except for the account's own settings, members and keys.
+    /// May stamp and redeem at a till and may read, except for the settings, members and keys of the account.
     Staff,
 }
 

@@ -1,4 +1,4 @@
-//! Randomness, hashing and constant-time comparison, all by `ring`.
+//! Random bytes, hashes and constant-time comparison, all from `ring`.
 
 use base64::{
     Engine,
@@ -9,11 +9,10 @@ use ring::{
     rand::{SecureRandom, SystemRandom},
 };
 
-/// Bytes from the operating system's random source.
+/// Returns bytes from the operating system's random source.
 ///
 /// # Panics
-/// When the operating system has no randomness to give, in which case nothing
-/// that follows would be safe.
+/// When the operating system has no random bytes. No key would be safe then.
 pub fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     #[expect(clippy::expect_used, reason = "without randomness no key may be made")]
@@ -21,7 +20,7 @@ pub fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
-/// Unpadded base64url.
+/// Encodes bytes as unpadded base64url.
 pub fn encode(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
@@ -30,12 +29,12 @@ pub fn decode(text: &str) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(text).ok()
 }
 
-/// SHA-256, as unpadded base64url (43 characters).
+/// Returns the SHA-256 as unpadded base64url (43 characters).
 pub fn sha256(bytes: &[u8]) -> String {
     encode(digest::digest(&digest::SHA256, bytes).as_ref())
 }
 
-/// The first 128 bits of the SHA-256 of these texts.
+/// Returns the first 128 bits of the SHA-256 of these texts.
 pub fn number(parts: &[&str]) -> u128 {
     first_bits(digest::digest(&digest::SHA256, join(parts).as_bytes()).as_ref())
 }
@@ -44,18 +43,17 @@ fn first_bits(digest: &[u8]) -> u128 {
     digest.iter().take(16).fold(0, |number, byte| number << 8 | u128::from(*byte))
 }
 
-/// Padded base64.
+/// Encodes bytes as padded base64.
 pub fn base64(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
 }
 
-/// SHA-256 in padded base64, as a Content-Security-Policy names scripts.
+/// Returns the SHA-256 as padded base64, the form in which a Content-Security-Policy names scripts.
 pub fn sha256_base64(bytes: &[u8]) -> String {
     base64(digest::digest(&digest::SHA256, bytes).as_ref())
 }
 
-/// The 256-bit key that an account's tokens are signed with and its
-/// pseudonyms are derived from.
+/// Key of an account, 256 bits. Signs the account's tokens and derives its pseudonyms.
 #[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SigningKey([u8; 32]);
@@ -69,23 +67,24 @@ impl SigningKey {
         hmac::Key::new(hmac::HMAC_SHA256, &self.0)
     }
 
-    /// HMAC-SHA-256 of the parts, joined so that no two lists of parts collide.
+    /// Returns the HMAC-SHA-256 of the parts. Each part is joined with its length, so that no two lists of parts
+    /// collide.
     pub fn sign(&self, parts: &[&str]) -> hmac::Tag {
         hmac::sign(&self.hmac(), join(parts).as_bytes())
     }
 
-    /// Compares in constant time.
+    /// Verifies a signature in constant time.
     pub fn verify(&self, parts: &[&str], tag: &[u8]) -> bool {
         hmac::verify(&self.hmac(), join(parts).as_bytes(), tag).is_ok()
     }
 
-    /// A stable stand-in for a value that must not be kept (an IP network, a
-    /// device), comparable only within this account.
+    /// Returns a stable substitute for a value that must not be stored (an IP network, a device). Pseudonyms are
+    /// comparable only within one account and purpose.
     pub fn pseudonym(&self, purpose: &str, value: &str) -> String {
         encode(&self.sign(&["pseudonym", purpose, value]).as_ref()[..12])
     }
 
-    /// A number that follows from these texts and from nothing else, to whoever has the key.
+    /// Returns a number that depends on these texts and the key only.
     pub fn number(&self, parts: &[&str]) -> u128 {
         first_bits(self.sign(parts).as_ref())
     }
@@ -117,9 +116,9 @@ impl From<SigningKey> for String {
     }
 }
 
-/// Compares two secrets in time that depends on nothing but their length.
+/// Compares two secrets. The time depends only on their lengths.
 pub fn equal(left: &[u8], right: &[u8]) -> bool {
-    // A keyed digest of both sides makes the comparison's time independent of the content.
+    // The keyed digests of both sides make the time of the comparison independent of the content.
     let key = hmac::Key::new(hmac::HMAC_SHA256, &[0; 32]);
     hmac::verify(&key, left, hmac::sign(&key, right).as_ref()).is_ok()
 }

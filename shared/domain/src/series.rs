@@ -1,37 +1,37 @@
-//! Time series: a range of time in steps of an hour or a day, as a clock on the wall of a time zone shows them.
+//! Time series: a range of time in steps of an hour or a day, in the local time of a time zone.
 //!
-//! What happens is counted by quarter hours. Every offset from UTC in use is a multiple of that, so that the hours and
-//! days of any zone are made of whole quarters, also on the days when its clocks change.
+//! Facts are counted per quarter hour. Every offset from UTC in use is a multiple of a quarter hour, so the hours
+//! and days of any zone consist of whole quarters, even on days with a clock change.
 
 use jiff::{SignedDuration, Timestamp, ToSpan, Unit, Zoned, ZonedRound, civil::Date, tz::TimeZone};
 
 use crate::{Invalid, text::TimeZoneName};
 
-/// What is counted together.
+/// Length of a quarter hour.
 const QUARTER: SignedDuration = SignedDuration::from_mins(15);
-/// Days of a series by the hour.
+/// Maximum number of days in a series by the hour.
 const MOST_DAYS_BY_HOUR: i64 = 31;
-/// Days of a series by the day.
+/// Maximum number of days in a series by the day.
 const MOST_DAYS: i64 = 366;
 
-/// A quarter hour, named by its start.
+/// Quarter hour, identified by its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Quarter(Timestamp);
 
 impl Quarter {
-    /// The one in which this happens.
+    /// Returns the quarter hour that contains this time.
     pub fn of(at: Timestamp) -> Self {
         let seconds = at.as_second();
         let start = seconds - seconds.rem_euclid(QUARTER.as_secs());
         Self(Timestamp::from_second(start).unwrap_or(at))
     }
 
-    /// The quarter `number`, 0–3, of the hour, in UTC, in which this happens.
+    /// Returns the quarter hour `number`, 0–3, of the UTC hour that begins at `hour`.
     pub fn of_hour(hour: Timestamp, number: u8) -> Self {
         Self::of(hour + QUARTER * i32::from(number))
     }
 
-    /// Which of its hour's it is, 0–3.
+    /// Returns the number of the quarter within its hour, 0–3.
     pub fn number(self) -> u8 {
         let within = self.0.as_second().rem_euclid(3600) / QUARTER.as_secs();
         u8::try_from(within).unwrap_or_default()
@@ -42,6 +42,7 @@ impl Quarter {
     }
 }
 
+/// Length of the steps in a time series.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
 )]
@@ -53,7 +54,7 @@ pub enum Granularity {
 }
 
 impl Granularity {
-    /// The start of the step in which this happens.
+    /// Returns the start of the step that contains this time.
     fn floor(self, at: &Zoned) -> Option<Zoned> {
         match self {
             Self::Hour => at.round(ZonedRound::new().smallest(Unit::Hour).mode(jiff::RoundMode::Trunc)).ok(),
@@ -61,12 +62,12 @@ impl Granularity {
         }
     }
 
-    /// The start of the step after the one that begins here.
+    /// Returns the start of the next step.
     fn next(self, start: &Zoned) -> Option<Zoned> {
         match self {
             Self::Hour => {
                 let later = start.checked_add(1.hour()).ok()?;
-                // Where clocks change by half an hour, one hour of the day is shorter or longer.
+                // Where clocks change by half an hour, one hour of that day is shorter or longer.
                 Some(self.floor(&later).filter(|floor| floor > start).unwrap_or(later))
             }
             Self::Day => start.tomorrow().ok()?.start_of_day().ok(),
@@ -81,7 +82,7 @@ impl Granularity {
     }
 }
 
-/// An end of a range: a moment, or a day of the time zone.
+/// Start or end of a range: a time, or a day in the time zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bound {
     At(Timestamp),
@@ -99,24 +100,25 @@ impl std::str::FromStr for Bound {
     }
 }
 
-/// Steps of time, one after the other without a gap.
+/// Consecutive steps of time without gaps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Series {
     zone: TimeZone,
-    /// Where each step begins.
+    /// Start of each step.
     starts: Vec<Timestamp>,
     end: Timestamp,
 }
 
-/// Which end of a range can't be as it was given, and why.
+/// End of the range (`from` or `to`) that is invalid, with the reason.
 pub type Unfit = (&'static str, Invalid);
 
 impl Series {
-    /// The steps from the one that holds `from` up to the one that holds the moment before `to`, or the whole day `to`.
-    /// Without `to` up to the one that holds `now`; without `from` 24 hours, or 30 days, in all.
+    /// Returns the steps from the one that contains `from` to the one that contains the last moment before `to`. If
+    /// `to` is a day, that whole day is included. Without `to`, the series ends with the step that contains `now`.
+    /// Without `from`, it has 24 steps of an hour or 30 steps of a day.
     ///
     /// # Errors
-    /// When an end is beyond the years 1970–2999, or the range is empty or too long.
+    /// When an end is outside the years 1970–2999, or the range is empty or too long.
     pub fn new(
         from: Option<Bound>,
         to: Option<Bound>,
@@ -157,22 +159,22 @@ impl Series {
         Ok(Self { end: start.timestamp(), zone, starts })
     }
 
-    /// Where the first step begins.
+    /// Returns the start of the first step.
     pub fn start(&self) -> Timestamp {
         self.starts.first().copied().unwrap_or(self.end)
     }
 
-    /// Where the last step ends.
+    /// Returns the end of the last step.
     pub fn end(&self) -> Timestamp {
         self.end
     }
 
-    /// Where the steps begin, with the zone's offset at that moment.
+    /// Returns the start of each step, with the offset of the zone at that time.
     pub fn starts(&self) -> impl ExactSizeIterator<Item = Zoned> {
         self.starts.iter().map(|start| start.to_zoned(self.zone.clone()))
     }
 
-    /// The step that this quarter belongs to.
+    /// Returns the index of the step that contains this quarter hour.
     pub fn step(&self, quarter: Quarter) -> Option<usize> {
         let at = quarter.start();
         (at < self.end).then(|| self.starts.partition_point(|start| *start <= at).checked_sub(1)).flatten()
@@ -219,7 +221,7 @@ mod tests {
         assert_eq!(hours_of_days("2026-03-28", "2026-03-30", "Europe/Berlin"), [24, 23, 24]);
         assert_eq!(hours_of_days("2026-10-24", "2026-10-26", "Europe/Berlin"), [24, 25, 24]);
         assert_eq!(hours_of_days("2026-10-24", "2026-10-26", "UTC"), [24, 24, 24]);
-        // The day that Samoa left out, and one that began at one o'clock.
+        // Samoa skipped one of these days. In São Paulo, a day began at one o'clock.
         assert_eq!(hours_of_days("2011-12-29", "2011-12-31", "Pacific/Apia"), [24, 24]);
         assert_eq!(hours_of_days("2018-11-03", "2018-11-05", "America/Sao_Paulo"), [24, 23, 24]);
     }
@@ -242,7 +244,7 @@ mod tests {
             clocks("2026-11-22T00:00:00Z", "2026-11-22T01:00:00Z", "Asia/Kathmandu"),
             ["05:00+05:45", "06:00+05:45"]
         );
-        // Half an hour is left out, and comes back.
+        // Half an hour is skipped, and repeated.
         let howe = |from, to| clocks(from, to, "Australia/Lord_Howe");
         assert_eq!(
             howe("2026-10-03T14:30:00Z", "2026-10-03T17:00:00Z"),
@@ -294,7 +296,7 @@ mod tests {
         }
         assert!("yesterday".parse::<Bound>().unwrap_err().to_string().contains("neither"));
         assert!(series("2024-01-01", "2024-12-31", Granularity::Day, "UTC").is_ok(), "a leap year");
-        // A month that is an hour longer.
+        // A month that is one hour longer.
         assert!(series("2026-10-01", "2026-10-31", Granularity::Hour, "Europe/Berlin").is_ok());
     }
 

@@ -1,4 +1,4 @@
-//! Bounded texts. Lengths are in characters unless stated.
+//! Texts with a maximum length. Lengths are in characters unless stated otherwise.
 
 use crate::Invalid;
 
@@ -13,8 +13,8 @@ thread_local! {
     static STORED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Reads what the platform has stored: its texts are taken as they are. They were checked when they came, and must be
-/// readable under whatever rules there are by now.
+/// Reads stored data without validating its texts. The texts were validated when they were received, and must stay
+/// readable if the rules change.
 pub fn stored<T>(read: impl FnOnce() -> T) -> T {
     struct Reset(bool);
     impl Drop for Reset {
@@ -26,12 +26,12 @@ pub fn stored<T>(read: impl FnOnce() -> T) -> T {
     read()
 }
 
-/// Whether [`stored`] is reading.
+/// True while [`stored`] is reading.
 pub fn is_stored() -> bool {
     STORED.get()
 }
 
-/// Texts with what makes them legal.
+/// Declares types of text, each with the function that validates it.
 #[macro_export]
 macro_rules! texts {
     ($($(#[$doc:meta])* $name:ident($parse:expr);)*) => {$(
@@ -63,27 +63,28 @@ macro_rules! texts {
 }
 
 texts! {
-    /// A name of a person or a thing, 1–200 characters.
+    /// Name of a person or an object, 1–200 characters on one line.
     Name(|text| clean(text, Lines::One, 200));
     /// One line of free text, 1–500 characters.
     Line(|text| clean(text, Lines::One, 500));
-    /// Free text, 1–2,000 characters, line breaks among them.
+    /// Free text, 1–2,000 characters. May contain line breaks.
     Prose(|text| clean(text, Lines::Many, 2000));
-    /// A machine-readable word such as a traffic source, 1–64 characters.
+    /// Short label on one line, such as a traffic source, 1–64 characters.
     Word(|text| clean(text, Lines::One, 64));
-    /// An opaque device fingerprint, 1–512 characters.
+    /// Opaque device fingerprint, 1–512 characters.
     Fingerprint(|text| clean(text, Lines::One, 512));
     /// Part of a URL: lower-case letters, digits and single hyphens, 1–64 characters.
     Slug(slug);
-    /// A browser origin, `https://host[:port]`, `http://` for local development only.
+    /// Origin of a web page: `https://host[:port]`, at most 300 bytes. `http://` is accepted for `localhost` and
+    /// `127.0.0.1` only.
     Origin(origin);
-    /// An absolute `https://` URL (or `http://localhost`) of at most 2,000 bytes.
+    /// Absolute `https://` URL of at most 2,000 bytes. `http://` is accepted for `localhost` and `127.0.0.1` only.
     HttpUrl(http_url);
-    /// A BCP 47 language tag such as `en` or `pt-BR`.
+    /// BCP 47 language tag such as `en` or `pt-BR`, at most 35 characters.
     Locale(locale);
-    /// A name of the IANA time zone database, e.g. `Europe/Berlin`.
+    /// Name of a time zone in the IANA database, e.g. `Europe/Berlin`.
     TimeZoneName(time_zone);
-    /// `#rrggbb`.
+    /// Colour in the form `#rrggbb`.
     Color(color);
 }
 
@@ -100,7 +101,7 @@ fn slug(text: &str) -> Result<String, Invalid> {
 }
 
 impl Slug {
-    /// The slug that a name suggests, or `waitlist` when it has no ASCII letter or digit.
+    /// Returns a slug made from a name, or `waitlist` if the name has no ASCII letter or digit.
     pub fn suggest(name: &Name) -> Self {
         let mut slug = String::new();
         for character in name.as_str().chars() {
@@ -121,14 +122,15 @@ impl Slug {
 }
 
 impl Slug {
-    /// The same with four random digits behind it.
+    /// Returns the slug with a hyphen and four random digits appended.
     pub fn with_suffix(&self) -> Self {
         let number = u16::from_be_bytes(crate::secret::random());
         Self(format!("{}-{:04}", self.0.get(..59).unwrap_or(&self.0).trim_end_matches('-'), number % 10_000))
     }
 }
 
-/// The scheme and the rest, when the scheme is fit for the host.
+/// Splits a URL into the host with its port and the rest. Returns `None` if the host is invalid or the scheme is
+/// not allowed for the host.
 fn web_address(text: &str) -> Option<(&str, &str)> {
     let (scheme, rest) = text.split_once("://")?;
     let host = rest.split(['/', '?', '#']).next()?;
@@ -182,7 +184,7 @@ impl TimeZoneName {
         Self("UTC".to_owned())
     }
 
-    /// The zone, with its rules.
+    /// Returns the zone with its rules.
     pub fn zone(&self) -> jiff::tz::TimeZone {
         jiff::tz::db().get(&self.0).unwrap_or(jiff::tz::TimeZone::UTC)
     }
@@ -197,7 +199,7 @@ fn color(text: &str) -> Result<String, Invalid> {
     }
 }
 
-/// Origins whose pages may call the API, at most 20.
+/// Origins whose pages may call the API, at most 20. An empty list allows all origins.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(try_from = "Vec<Origin>", into = "Vec<Origin>")]
 pub struct AllowedOrigins(Vec<Origin>);
@@ -224,8 +226,8 @@ impl From<AllowedOrigins> for Vec<Origin> {
     }
 }
 
-/// What a caller keeps with an object for its own use: a JSON object of at most
-/// 4,096 bytes when written out.
+/// Additional data that the caller stores with an object for its own use: a JSON object of at most 4,096 bytes when
+/// serialised.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(
     try_from = "serde_json::Map<String, serde_json::Value>",
@@ -250,8 +252,8 @@ impl From<Metadata> for serde_json::Map<String, serde_json::Value> {
     }
 }
 
-/// Metadata is kept as JSON text: DynamoDB's numbers are narrower than JSON's. What was small enough when it came is kept
-/// however it is written out.
+/// Stores metadata as JSON text, because DynamoDB's numbers have a smaller range than JSON's. The limit of 4,096
+/// bytes is checked only when metadata is received, because a stored number may be written out longer.
 pub mod as_text {
     use serde::{Deserialize, Deserializer, Serializer, de, ser};
 
@@ -270,7 +272,7 @@ pub mod as_text {
 mod tests {
     use super::*;
 
-    /// A number may be written out longer than it came: `1e-45` once came back as `1.0000000000000001e-45`.
+    /// A number may be written out longer than it was received: `1e-45` was returned as `1.0000000000000001e-45`.
     #[test]
     fn metadata_that_was_taken_is_read_as_it_was() {
         #[derive(serde::Serialize, serde::Deserialize)]

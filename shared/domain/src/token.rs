@@ -1,8 +1,7 @@
-//! Signed tokens that subscribers and customers carry: nothing about them is stored.
+//! Signed tokens of subscribers and customers. The tokens are not stored.
 //!
-//! A token is `purpose.subject.expiry.signature`. The signature is an
-//! HMAC-SHA-256 under the account's own key and covers the purpose, so that a
-//! token for one thing is worthless for another.
+//! A token is `purpose.subject.expiry.signature`. The signature is an HMAC-SHA-256 with the account's key. It
+//! covers the purpose, so a token for one purpose is invalid for every other purpose.
 
 use std::{fmt::Display, str::FromStr};
 
@@ -13,18 +12,18 @@ use crate::{
     secret::{self, SigningKey},
 };
 
-/// What a token lets its holder do.
+/// Permission that a token gives its holder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// Act as the subscriber: read the own position, vote.
+    /// Act as the subscriber, e.g. read the subscriber's position or vote.
     Subscriber,
-    /// Prove that the address is read by who joined with it.
+    /// Prove that the subscriber receives mail at the address.
     Verify,
-    /// Confirm to get mail again after unsubscribing.
+    /// Confirm that the subscriber wants mails again after unsubscribing.
     Return,
-    /// Stop all mail.
+    /// Unsubscribe from all mails.
     Unsubscribe,
-    /// A customer's: stop all messages of campaigns.
+    /// Opt a customer out of all campaign messages.
     OptOut,
 }
 
@@ -48,7 +47,8 @@ pub enum TokenError {
     Expired,
 }
 
-/// Signs a token of a subscriber or customer. `expires` of `None` means that it holds as long as its subject does.
+/// Signs a token of a subscriber or customer. With `expires` of `None`, the token is valid as long as its subject
+/// exists.
 pub fn issue(
     key: &SigningKey,
     purpose: Purpose,
@@ -61,16 +61,16 @@ pub fn issue(
     format!("{}.{subject}.{expiry}.{}", purpose.code(), secret::encode(tag.as_ref()))
 }
 
-/// Whom an unverified token speaks of, to find the key that verifies it.
+/// Returns the subject that an unverified token names, to find the key that verifies the token.
 pub fn claimed_subject<Id: FromStr>(token: &str) -> Option<Id> {
     token.split('.').nth(1)?.parse().ok()
 }
 
-/// Whom the token speaks for.
+/// Verifies a token and returns its subject.
 ///
 /// # Errors
-/// [`TokenError::Forged`] for anything that this key did not sign for this
-/// purpose, [`TokenError::Expired`] for what it did sign, too long ago.
+/// [`TokenError::Forged`] if this key did not sign the token for this purpose, [`TokenError::Expired`] if the token
+/// has expired.
 pub fn verify<Id: FromStr>(
     key: &SigningKey,
     purpose: Purpose,
@@ -90,22 +90,22 @@ pub fn verify<Id: FromStr>(
     subject.parse().map_err(|_| TokenError::Forged)
 }
 
-/// How long a customer's QR code can be used after it was shown.
+/// Time for which a customer's QR code is valid after it was shown.
 pub const SHOWN_FOR: SignedDuration = SignedDuration::from_secs(120);
-/// What a customer's tokens begin with.
+/// Prefix of the tokens in customers' QR codes.
 const SHOWN: &str = "qr";
 
-/// What a customer shows at a till: good for one stamp, for [`SHOWN_FOR`].
+/// Content of the QR code that a customer shows at a till. Valid for one stamp, for [`SHOWN_FOR`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shown {
     pub customer_id: CustomerId,
     pub program_id: ProgramId,
-    /// Different in each token.
+    /// Random text, different in each token.
     pub nonce: String,
 }
 
 impl Shown {
-    /// A new one.
+    /// Returns a token content with a new nonce.
     pub fn new(customer_id: CustomerId, program_id: ProgramId) -> Self {
         Self { customer_id, program_id, nonce: secret::encode(&secret::random::<12>()) }
     }
@@ -117,15 +117,17 @@ impl Shown {
         format!("{SHOWN}.{customer_id}.{program_id}.{nonce}.{expiry}.{}", secret::encode(tag.as_ref()))
     }
 
-    /// What an unverified token says, to find the key that verifies it.
+    /// Returns the customer and the program that an unverified token names, to find the key that verifies the
+    /// token.
     pub fn claimed(token: &str) -> Option<(CustomerId, ProgramId)> {
         let mut parts = token.split('.').skip(1);
         Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
     }
 
+    /// Verifies a token and returns its content.
+    ///
     /// # Errors
-    /// [`TokenError::Forged`] for anything that this key did not sign, [`TokenError::Expired`] for what it did
-    /// sign, too long ago.
+    /// [`TokenError::Forged`] if this key did not sign the token, [`TokenError::Expired`] if the token has expired.
     pub fn verify(key: &SigningKey, token: &str, now: Timestamp) -> Result<Self, TokenError> {
         let [kind, customer, program, nonce, expiry, tag] =
             token.split('.').collect::<Vec<_>>().try_into().map_err(|_| TokenError::Forged)?;

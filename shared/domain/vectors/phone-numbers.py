@@ -51,7 +51,7 @@ for code, regions in sorted(util.COUNTRY_CODE_TO_REGION_CODE.items()):
 characters = [chr(c) for c in range(sys.maxunicode) if not 0xD800 <= c < 0xE000]
 separators = []
 for c in characters:
-    # Letters, and the star of service codes, are no part of a number here.
+    # Letters, and the star of service codes, are not part of a phone number here.
     if c in "+*" or c.isalnum():
         continue
     try:

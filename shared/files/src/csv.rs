@@ -1,9 +1,9 @@
-//! CSV as people and their spreadsheets write it: one reader for all files that the platform takes, and what makes a
-//! cell of a file that it gives harmless.
+//! CSV files as people and spreadsheets write them: one reader for all files that the platform accepts, and
+//! escaping for the cells of the files that it returns.
 //!
-//! The reader takes everything unambiguous: any of four delimiters, a line `sep=`, blanks before a quoted cell, a byte order mark,
-//! column names in any case and with any separators. What is not as it seems is named in a [`Report`], and what
-//! can't be meant is refused.
+//! The reader accepts every unambiguous file: four delimiters, a first line `sep=`, blanks before a quoted cell, a
+//! byte order mark, and column names in any case with any separators. A [`Report`] names everything that was read
+//! differently from how it is written. Cells and columns that can't be meant as they are written are refused.
 
 mod cells;
 mod header;
@@ -17,7 +17,7 @@ pub use opening::{HEAD, NotCsv, Opening, open};
 pub use records::{Cells, Content, MAX_FIELDS, MAX_RECORD, Position, Record, Records};
 pub use report::{Remark, Report};
 
-/// The separator between the cells of a row.
+/// Separator between the cells of a row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Delimiter {
     #[default]
@@ -30,7 +30,7 @@ pub enum Delimiter {
 impl Delimiter {
     pub const ALL: [Self; 4] = [Self::Comma, Self::Semicolon, Self::Tab, Self::Bar];
 
-    /// The delimiter that the character is, if it is one.
+    /// Returns the delimiter with this character, if there is one.
     pub fn new(character: char) -> Option<Self> {
         Self::ALL.into_iter().find(|delimiter| char::from(*delimiter) == character)
     }

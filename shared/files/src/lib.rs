@@ -1,4 +1,4 @@
-//! The bucket: links that need no credentials, and objects read and written.
+//! Access to the S3 bucket: presigned links, and objects that are read and written.
 
 pub mod csv;
 
@@ -17,14 +17,15 @@ use aws_sdk_s3::{
     types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart},
 };
 
-/// How long links work.
+/// Time for which a download link is valid.
 pub const DOWNLOAD_LIFETIME: Duration = Duration::from_secs(600);
+/// Time for which an upload link is valid.
 pub const UPLOAD_LIFETIME: Duration = Duration::from_secs(900);
 
-/// S3 takes no smaller part of an object, except for the last one.
+/// Minimum size of a part of a multipart upload in bytes. Only the last part may be smaller.
 pub const PART: usize = 5 * 1024 * 1024;
 
-/// The type of the files that are taken and given.
+/// Media type of the files that are uploaded and downloaded.
 pub const CSV: &str = "text/csv";
 const CSV_UTF8: &str = "text/csv; charset=utf-8";
 
@@ -32,7 +33,7 @@ const CSV_UTF8: &str = "text/csv; charset=utf-8";
 pub enum FilesError {
     #[error("there is no such object")]
     NotFound,
-    /// The object's content is no longer the one that was asked for.
+    /// The object's content has changed since the ETag was read.
     #[error("the object has changed")]
     Changed,
     #[error("the object has no such byte")]
@@ -61,7 +62,7 @@ impl From<SdkError<GetObjectError>> for FilesError {
     }
 }
 
-/// The bucket, as one function sees it. Cheap to clone.
+/// The bucket, with the client of one function. Cheap to clone.
 #[derive(Clone)]
 pub struct Bucket {
     client: Arc<LazyLock<Client, Box<dyn FnOnce() -> Client + Send>>>,
@@ -69,21 +70,23 @@ pub struct Bucket {
 }
 
 impl Bucket {
+    /// Opens the bucket that `BUCKET_NAME` names.
+    ///
     /// # Errors
     /// When `BUCKET_NAME` or the credentials are missing.
     pub fn from_env(env: &Env) -> Result<Self, EnvError> {
-        // Path style when the endpoint is not Amazon's: a bucket is no host name there.
+        // Other endpoints than Amazon's need path style, because the bucket is not part of their host name.
         let config = aws::config!(aws_sdk_s3, env, "S3", force_path_style = env.endpoint("S3").is_some())?;
         let client = Box::new(|| Client::from_conf(config)) as Box<dyn FnOnce() -> Client + Send>;
         Ok(Self { client: Arc::new(LazyLock::new(client)), name: env.require("BUCKET_NAME")?.to_owned() })
     }
 
-    /// Made when it is first needed: most requests need no object, and it takes its time.
+    /// Returns the client. Built on first use, because building it takes time and most requests need no object.
     pub fn client(&self) -> &Client {
         &self.client
     }
 
-    /// A link under which a CSV is downloaded, for [`DOWNLOAD_LIFETIME`], under this name.
+    /// Signs a link for downloading a CSV file under this file name. The link is valid for [`DOWNLOAD_LIFETIME`].
     ///
     /// # Errors
     /// When the link can't be signed.
@@ -102,7 +105,8 @@ impl Bucket {
         Ok(request.uri().to_owned())
     }
 
-    /// A link to which a CSV is put, for [`UPLOAD_LIFETIME`]; with [`CSV`] as its `Content-Type`.
+    /// Signs a link for uploading a CSV file with [`CSV`] as its `Content-Type`. The link is valid for
+    /// [`UPLOAD_LIFETIME`].
     ///
     /// # Errors
     /// When the link can't be signed.
@@ -112,11 +116,11 @@ impl Bucket {
         Ok(put.presigned(signing).await.map_err(FilesError::s3)?.uri().to_owned())
     }
 
-    /// The object from this byte on, as long as it is still the one with this ETag.
+    /// Opens an object from byte `from` on. With an ETag, the object must still have that ETag.
     ///
     /// # Errors
-    /// [`FilesError::NotFound`] or [`FilesError::Changed`] when it isn't, and
-    /// [`FilesError::PastEnd`] when it ends before that byte.
+    /// [`FilesError::NotFound`] if there is no such object, [`FilesError::Changed`] if its ETag is different, and
+    /// [`FilesError::PastEnd`] if it has no byte `from`.
     pub async fn open(
         &self,
         key: &str,
@@ -131,43 +135,43 @@ impl Bucket {
             .set_range((from > 0).then(|| format!("bytes={from}-")))
             .set_if_match(etag.map(|etag| format!("\"{etag}\"")));
         let object = request.send().await?;
-        // Not every S3 knows If-Match.
+        // Not every implementation of S3 supports If-Match.
         let found = object.e_tag().map(|etag| etag.trim_matches('"'));
         if etag.is_some() && found != etag { Err(FilesError::Changed) } else { Ok(object) }
     }
 
-    /// Some bytes of an object.
+    /// Reads `length` bytes of an object from `offset` on.
     ///
     /// # Errors
-    /// [`FilesError::NotFound`] when there is no such object.
+    /// [`FilesError::NotFound`] if there is no such object.
     pub async fn read(&self, key: &str, offset: u64, length: u64) -> Result<Vec<u8>, FilesError> {
         let range = format!("bytes={offset}-{}", offset + length.saturating_sub(1));
         let object = self.client.get_object().bucket(&self.name).key(key).range(range).send().await?;
         Ok(object.body.collect().await.map_err(FilesError::s3)?.to_vec())
     }
 
-    /// All of an object.
+    /// Reads a whole object.
     ///
     /// # Errors
-    /// [`FilesError::NotFound`] when there is no such object.
+    /// [`FilesError::NotFound`] if there is no such object.
     pub async fn read_all(&self, key: &str) -> Result<Vec<u8>, FilesError> {
         let object = self.open(key, 0, None).await?;
         Ok(object.body.collect().await.map_err(FilesError::s3)?.to_vec())
     }
 
-    /// Writes a CSV in one piece.
+    /// Writes a CSV file in one request.
     ///
     /// # Errors
-    /// When S3 is out of reach.
+    /// When S3 is unavailable.
     pub async fn write(&self, key: &str, csv: Vec<u8>) -> Result<(), FilesError> {
         let put = self.client.put_object().bucket(&self.name).key(key).content_type(CSV_UTF8);
         put.body(ByteStream::from(csv)).send().await.map(drop).map_err(FilesError::s3)
     }
 
-    /// Begins a CSV that is written in parts.
+    /// Begins a multipart upload of a CSV file.
     ///
     /// # Errors
-    /// When S3 is out of reach.
+    /// When S3 is unavailable.
     pub async fn begin(&self, key: &str) -> Result<Upload, FilesError> {
         let create = self.client.create_multipart_upload().bucket(&self.name).key(key);
         let create = create.content_type(CSV_UTF8).checksum_algorithm(Upload::CHECKSUM);
@@ -175,19 +179,19 @@ impl Bucket {
         Ok(Upload { bucket: self.clone(), key: key.to_owned(), id, parts: Vec::new() })
     }
 
-    /// Deletes an object, if it is there.
+    /// Deletes an object if it exists.
     ///
     /// # Errors
-    /// When S3 is out of reach.
+    /// When S3 is unavailable.
     pub async fn delete(&self, key: &str) -> Result<(), FilesError> {
         let request = self.client.delete_object().bucket(&self.name).key(key);
         request.send().await.map(drop).map_err(FilesError::s3)
     }
 
-    /// Deletes everything whose key begins so.
+    /// Deletes all objects whose keys begin with `prefix`.
     ///
     /// # Errors
-    /// When S3 is out of reach.
+    /// When S3 is unavailable.
     pub async fn delete_all(&self, prefix: &str) -> Result<(), FilesError> {
         loop {
             let list = self.client.list_objects_v2().bucket(&self.name).prefix(prefix);
@@ -203,7 +207,8 @@ impl Bucket {
     }
 }
 
-/// An object that is written in parts of at least [`PART`] bytes. Readers see nothing of it before it is finished.
+/// Multipart upload of an object, in parts of at least [`PART`] bytes. The object becomes visible when the upload
+/// is finished.
 pub struct Upload {
     bucket: Bucket,
     key: String,
@@ -212,15 +217,15 @@ pub struct Upload {
 }
 
 impl Upload {
-    /// The SDK sends a checksum with each part. S3 keeps a part's checksum only if the upload has declared the
-    /// algorithm, and refuses to complete an upload by checksums that it doesn't have (`InvalidPart`). So all three
-    /// calls name the same one.
+    /// Checksum algorithm of the upload, which all three calls must name. The SDK sends a checksum with each part.
+    /// S3 keeps a part's checksum only if the upload was created with the algorithm, and refuses to complete an
+    /// upload by checksums that it does not have (`InvalidPart`).
     const CHECKSUM: ChecksumAlgorithm = ChecksumAlgorithm::Crc32;
 
-    /// Adds the next part.
+    /// Uploads the next part.
     ///
     /// # Errors
-    /// When S3 is out of reach.
+    /// When S3 is unavailable.
     pub async fn part(&mut self, bytes: Vec<u8>) -> Result<(), FilesError> {
         let number = i32::try_from(self.parts.len() + 1).map_err(FilesError::s3)?;
         let Self { bucket, key, id, .. } = &*self;
@@ -233,10 +238,10 @@ impl Upload {
         Ok(())
     }
 
-    /// Makes the parts one object.
+    /// Completes the upload: the parts become one object.
     ///
     /// # Errors
-    /// When S3 is out of reach.
+    /// When S3 is unavailable.
     pub async fn finish(&mut self) -> Result<(), FilesError> {
         let Self { bucket, key, id, parts } = self;
         let parts = CompletedMultipartUpload::builder().set_parts(Some(std::mem::take(parts))).build();
@@ -245,10 +250,10 @@ impl Upload {
         completed.map(drop).map_err(FilesError::s3)
     }
 
-    /// Gives the upload up.
+    /// Aborts the upload.
     ///
     /// # Errors
-    /// When S3 is out of reach. Then a rule of the bucket removes the parts after a day.
+    /// When S3 is unavailable. A lifecycle rule of the bucket then deletes the parts after one day.
     pub async fn abort(self) -> Result<(), FilesError> {
         let Self { bucket, key, id, .. } = self;
         let abort = bucket.client.abort_multipart_upload().bucket(&bucket.name).key(key).upload_id(id);

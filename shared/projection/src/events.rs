@@ -1,4 +1,4 @@
-//! The event log: what happened, for feeds and webhooks.
+//! Event log: the published facts, for feeds and webhooks.
 
 use std::collections::BTreeMap;
 
@@ -12,31 +12,32 @@ use table::{Cursor, Entity, Key, LIST_SHARDS, Page, REPLAYED_WITHIN, Table, Tabl
 
 use crate::patterns;
 
-/// Something that happened; names only ids, nothing personal. Kept for [`REPLAYED_WITHIN`].
+/// Published fact. Contains ids only, no personal data. Expires [`REPLAYED_WITHIN`] after it was recorded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     pub id: EventId,
     pub account_id: AccountId,
-    /// The id of what it happened to, or in.
+    /// Id of the object that the event happened to or in, such as a waitlist.
     pub topic: String,
     #[serde(rename = "event_type")]
     pub kind: EventName,
     pub subscriber_id: Option<SubscriberId>,
     #[serde(default)]
     pub customer_id: Option<CustomerId>,
-    /// The id of what else it is about.
+    /// Id of a further object that the event is about.
     pub object_id: Option<String>,
-    /// What else it tells, by name, as its kind says.
+    /// Further fields, by name, as the kind of the event declares them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub data: BTreeMap<String, Datum>,
     pub at: Timestamp,
-    /// It is kept from then on: nothing is noted twice as long as its record may come again.
+    /// Time at which the event was recorded. The expiry counts from this time, so that a replayed stream record
+    /// finds the event and records nothing twice.
     pub noted_at: Timestamp,
 }
 
 impl Event {
-    /// Where the events of a topic lie: a partition takes 1,000 write units a second, what happens to something
-    /// sought-after takes more.
+    /// Returns the partitions that hold the events of a topic. A partition takes 1,000 write units a second, and
+    /// the events of a popular topic need more.
     pub fn partitions(topic: &str) -> [String; LIST_SHARDS as usize] {
         std::array::from_fn(|shard| join(&["EVENTS", topic, &shard.to_string()]))
     }
@@ -68,10 +69,11 @@ impl Entity for Event {
     }
 }
 
-/// Something that was counted and that nobody is told of, so that it is not counted again; kept for [`REPLAYED_WITHIN`].
+/// Record that a fact without an event was counted, so that a replayed stream record does not count the fact again.
+/// Expires [`REPLAYED_WITHIN`] after it was recorded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
-    /// The id that its event would have.
+    /// Id that the event of the fact would have.
     pub fact: EventId,
     pub noted_at: Timestamp,
 }
@@ -86,7 +88,7 @@ impl Entity for Tally {
     }
 }
 
-/// Newest first.
+/// Reads a page of the events of a topic, newest first.
 pub async fn list(
     table: &Table,
     topic: &str,

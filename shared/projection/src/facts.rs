@@ -1,7 +1,8 @@
-//! What happened, noted and counted once.
+//! Facts: things that happened, recorded and counted once.
 //!
-//! Each fact leaves an item whose id follows from the fact: an event, or a [`Tally`] when nobody has to be told. The
-//! transaction that writes it counts it: a stream record that comes again counts nothing.
+//! Each fact is recorded as one item: an event, or a [`Tally`] if the fact is not published. The id of the item is
+//! derived from the fact, and the transaction that creates the item also counts the fact. A replayed stream record
+//! finds the item and counts nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,10 +18,10 @@ use crate::{
     rollups::{Measure, Sums},
 };
 
-/// How often others may have counted meanwhile.
+/// Attempts to count before giving up, because other writers change the same numbers.
 const ATTEMPTS: u32 = 50;
 
-/// The person who did something, or to whom it happened.
+/// Person who did something, or to whom something happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Actor {
     Customer(CustomerId),
@@ -38,14 +39,15 @@ impl Actor {
     }
 }
 
-/// What a fact is called, and who hears of it.
+/// Name of a fact, and whether the fact is published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Everybody who asks for events. It is counted in its quarter hour.
+    /// Writes an event and counts it in the roll-up of its quarter hour.
     Event(EventKind),
-    /// Nobody; it is counted in its quarter hour.
+    /// Writes a tally, no event, and counts it in the roll-up of its quarter hour.
     Counted(Measure<'static>),
-    /// Nobody; it is counted only where it says itself.
+    /// Writes a tally, no event, and has no roll-up of its own: only the fact's `counts`, `also` and
+    /// `extra_counters` are counted.
     Quiet(&'static str),
 }
 
@@ -59,7 +61,7 @@ impl Kind {
     }
 }
 
-/// Something that happens once.
+/// Something that happened, recorded once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fact {
     pub kind: Kind,
@@ -67,20 +69,20 @@ pub struct Fact {
     pub object_id: Option<String>,
     pub data: Vec<(&'static str, Datum)>,
     pub at: Timestamp,
-    /// Of what happens at the same moment, what comes first.
+    /// Order among events of the same millisecond: lower ranks sort first.
     pub rank: u8,
-    /// Of what happens to the same again and again, which time it is.
+    /// Revision of the object; distinguishes repeats of the same fact. Ignored if the fact has `data`.
     pub rev: u64,
-    /// What it adds to the numbers.
+    /// Additions to the [`Numbers`], by name.
     pub counts: Vec<(&'static str, i64)>,
-    /// What else it counts for in its quarter hour.
+    /// Additions to further measures of the same quarter hour.
     pub also: Vec<(Measure<'static>, i64)>,
-    /// What it adds to the counters of other items.
+    /// Additions to counters of other items.
     pub extra_counters: Vec<(Key, String, i64)>,
 }
 
 impl Fact {
-    /// A fact that happens once to this, and adds nothing to any numbers.
+    /// Returns a fact without object, data and additions.
     pub fn new(kind: Kind, actor: Actor, at: Timestamp) -> Self {
         Self {
             kind,
@@ -97,7 +99,7 @@ impl Fact {
     }
 }
 
-/// What facts add, by name.
+/// Sums of the facts' additions, by name.
 #[derive(Clone, Debug, Default)]
 pub struct Counts<'a>(BTreeMap<&'a str, i64>);
 
@@ -106,25 +108,26 @@ impl Counts<'_> {
         self.0.get(name).copied().unwrap_or_default()
     }
 
-    /// Whether they add nothing.
+    /// True if all sums are zero.
     pub fn are_zero(&self) -> bool {
         self.0.values().all(|by| *by == 0)
     }
 }
 
-/// The label of the write whose failure says that the numbers are not any more as they were read.
+/// Label of the write that fails if the numbers have changed since they were read.
 pub const NUMBERS: &str = "numbers";
-/// Writes that [`Numbers`] may add to a transaction, with the hour in which an event of theirs is counted.
+/// Writes reserved in each transaction for [`Numbers`], including the roll-up items of its events.
 const ROOM: usize = 12;
 
-/// Where facts are counted besides their quarter hours. A commit that notes facts counts them there too.
+/// Numbers that facts are counted in, besides the roll-ups. The same transaction records the facts and counts them
+/// here.
 pub trait Numbers: Send + Sync {
-    /// Adds the write, under the label [`NUMBERS`] if it has a condition, and events that follow from it: in all as many
-    /// writes as there is room for.
+    /// Adds the writes to the commit, at most as many as are reserved. A conditional write has the label
+    /// [`NUMBERS`]. May add events that follow from the new numbers.
     fn count(&self, log: &FactLog<'_>, counts: &Counts<'_>, sums: &mut Sums, commit: Commit) -> Commit;
 }
 
-/// Nowhere.
+/// No numbers.
 impl Numbers for () {
     fn count(&self, _: &FactLog<'_>, _: &Counts<'_>, _: &mut Sums, commit: Commit) -> Commit {
         commit
@@ -141,7 +144,7 @@ impl Numbers for Key {
     }
 }
 
-/// Notes the facts of one topic of an account, each once.
+/// Log of the facts of one topic of an account. Records each fact once.
 pub struct FactLog<'a> {
     pub pattern: &'static Pattern,
     pub account: &'a AccountId,
@@ -176,11 +179,11 @@ impl FactLog<'_> {
         }
     }
 
-    /// Notes and counts those facts of which this has not been done before. `numbers` are read anew when others count
-    /// at the same time; without any there is nothing to count for.
+    /// Records and counts the facts that are not recorded yet. `numbers` reads the current numbers and is called
+    /// again when another writer has changed them; if it returns `None`, nothing is recorded.
     ///
     /// # Errors
-    /// When the table is out of reach, or others keep counting.
+    /// When the table is unavailable, or other writers keep changing the numbers.
     pub async fn note<N, F>(
         &self,
         table: &Table,
@@ -210,7 +213,8 @@ impl FactLog<'_> {
         Ok(())
     }
 
-    /// The same in one transaction; `false` when the numbers are not any more as they were read.
+    /// Records and counts facts in one transaction, and repeats it without the facts that are recorded already.
+    /// Returns `false` if the numbers have changed since they were read.
     async fn note_some(
         &self,
         table: &Table,
@@ -221,7 +225,7 @@ impl FactLog<'_> {
             let mut commit = Commit::new(self.pattern);
             let mut counts = Counts::default();
             let mut sums = Sums::default();
-            // DynamoDB refuses what is twice in one transaction.
+            // DynamoDB refuses a transaction that writes an item twice.
             let mut ids = BTreeSet::new();
             facts.retain(|fact| ids.insert(self.id(fact)));
             for fact in facts.iter() {
@@ -264,7 +268,8 @@ impl FactLog<'_> {
     }
 }
 
-/// As many facts at a time as fit a transaction, which also holds the numbers and what may have to be said of them.
+/// Splits the facts into slices that fit one transaction each, with the roll-ups, the extra counters and the
+/// reserved writes.
 fn transactions(facts: &[Fact]) -> impl Iterator<Item = &[Fact]> {
     let mut rest = facts;
     std::iter::from_fn(move || {
@@ -272,7 +277,7 @@ fn transactions(facts: &[Fact]) -> impl Iterator<Item = &[Fact]> {
         let fit = rest.iter().enumerate().take_while(|(before, fact)| {
             hours.insert(fact.at.as_second().div_euclid(3600));
             others.extend(fact.extra_counters.iter().map(|(key, _, _)| key));
-            // An hour is counted for the topic and for the account.
+            // Each hour takes up to two roll-up items: the topic's and the account's.
             ROOM + before + 1 + 2 * hours.len() + others.len() <= MAX_WRITES
         });
         let (now, later) = rest.split_at(fit.count().max(1).min(rest.len()));

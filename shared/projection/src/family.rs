@@ -1,24 +1,25 @@
-//! What a family says of itself.
+//! Declaration of a family.
 
 use domain::{problem::ProblemKind, scope::Area};
 use table::Pattern;
 
-/// One family of the product. What follows from its changes, its jobs and its events are statics beside it: a function
-/// links only those that it works with.
+/// One family of the product. Its projections, jobs and events are separate statics, so that a function links only
+/// the families that it uses.
 pub struct Family {
     pub name: &'static str,
-    /// Its areas of the API, which scopes are given on.
+    /// Areas of the API that scopes refer to.
     pub areas: &'static [Area],
-    /// What it refuses.
+    /// Problems that the family's routes return.
     pub problems: &'static [ProblemKind],
-    /// What it asks of the table.
+    /// Access patterns of the family.
     pub patterns: &'static [&'static Pattern],
-    /// What its functions ask besides: patterns of the engine and of other families, with the functions.
+    /// Further access patterns that the family's functions use, of the engine and of other families, each with the
+    /// names of these functions.
     pub asks: &'static [(&'static Pattern, &'static [&'static str])],
 }
 
-/// Declares a family, in its `lib.rs`: everything that `families/all` makes its lists from. What a family doesn't have is
-/// left out; what it has is in this order.
+/// Declares a family, in its `lib.rs`. `families/all` builds its lists from these declarations. Parts that a family
+/// does not have are left out; the others are given in this order.
 #[macro_export]
 macro_rules! family {
     (@or [$default:expr]) => { $default };
@@ -35,23 +36,23 @@ macro_rules! family {
         patterns: $patterns:expr,
         $(asks: [$($asks:expr),+ $(,)?],)?
     ) => {
-        /// What it tells of.
+        /// Kinds of events that the family publishes.
         pub static EVENTS: &[::domain::event::EventKind] = $crate::family!(@or [&[]] $($events)?);
 
-        /// What follows from changes of its items, in the order in which it follows within a lane.
+        /// Projections of the family's items, in the order in which they run within a lane.
         pub static PROJECTIONS: &[$crate::Projection] =
             $crate::family!(@or [&[]] $(&[$($crate::Projection::of::<$change>()),+])?);
 
-        /// Its jobs, and who does them.
+        /// Kinds of jobs of the family, each with its worker.
         pub static JOBS: &[$crate::job::Jobs] = $crate::family!(@or [&[]] $($jobs)?);
 
-        /// How the jobs function does its part of them.
+        /// Runners of the family's jobs in the jobs function.
         pub static RUNNERS: &[$crate::job::Runner] = $crate::family!(@or [&[]] $($runners)?);
 
-        /// What it does about things of other families that are gone.
+        /// Cleanup for an object of another family that is deleted.
         pub static FORGET: Option<$crate::job::Forget> = $crate::family!(@or [None] $(Some($forget))?);
 
-        /// What it says of itself.
+        /// Declaration of the family.
         pub static FAMILY: $crate::Family = $crate::Family {
             name: $name,
             areas: $crate::family!(@or [&[]] $(&[$($area),+])?),

@@ -1,8 +1,8 @@
-//! Work that outlasts a request.
+//! Jobs: work that outlasts a request.
 //!
-//! A [`Job`] lies in the table from the transaction that makes the work necessary; the stream brings it to the queue of
-//! whoever does it. It may come twice and may be cut off at any point: doing it again goes on where it stands, or from
-//! the start, with the same result.
+//! The transaction that makes the work necessary writes a [`Job`] to the table. The projector reads the job from
+//! the stream and sends its task to the queue of its worker. A worker may receive a task twice, and may be
+//! interrupted at any point. Tasks are idempotent: a repeated task continues, or starts again with the same result.
 
 use files::{Bucket, FilesError};
 use futures_util::{FutureExt as _, future::BoxFuture};
@@ -12,16 +12,16 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use table::{CommitError, Entity, Key, Table, TableError};
 
-/// The variable with the address of the jobs function's queue.
+/// Environment variable with the URL of the jobs function's queue.
 pub const QUEUE: &str = "JOBS_QUEUE_URL";
 
-/// What is to be done, as it is stored and queued: a JSON object whose `kind` says which of a family's tasks it is.
+/// Task as stored and queued: a JSON object whose `kind` names one of a family's tasks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Task(Map<String, Value>);
 
 impl Task {
-    /// One of a family's tasks: an enum that Serde tags by `kind`.
+    /// Converts a task of a family, which is an enum that Serde tags by `kind`.
     pub fn of<T: Serialize>(task: &T) -> Self {
         match serde_json::to_value(task) {
             Ok(Value::Object(fields)) => Self(fields),
@@ -33,17 +33,19 @@ impl Task {
         self.0.get("kind").and_then(Value::as_str).unwrap_or_default()
     }
 
+    /// Reads the task as one of a family's tasks.
+    ///
     /// # Errors
-    /// When it isn't one of these tasks.
+    /// When the task is none of them.
     pub fn read<T: DeserializeOwned>(self) -> Result<T, serde_json::Error> {
         serde_json::from_value(Value::Object(self.0))
     }
 }
 
-/// Asks for work, in the transaction that makes it necessary.
+/// Stored request for work, written in the transaction that makes the work necessary.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
-    /// The id of what it works on: the same work is asked for once.
+    /// Id of the object that the job works on. The id is the key of the job, so the same work is requested once.
     pub id: String,
     pub job: Task,
     pub at: Timestamp,
@@ -75,7 +77,8 @@ pub enum JobError {
     Files(#[from] FilesError),
     #[error(transparent)]
     Queue(#[from] QueueError),
-    /// Acknowledged, nobody would do it: it ends among the dead letters, which somebody is told of.
+    /// No worker here does tasks of this kind. An acknowledged task would be lost, so the task fails and ends in
+    /// the dead-letter queue, which raises an alarm.
     #[error("a job that nobody does here: {0}")]
     Misrouted(String),
     #[error("a job can't be read, or a file written: {0}")]
@@ -84,39 +87,39 @@ pub enum JobError {
     Written(#[from] std::io::Error),
 }
 
-/// Something that is gone, or about to be.
+/// Object that is deleted, or is being deleted.
 #[derive(Clone, Copy, Debug)]
 pub struct Gone<'a> {
-    /// The `_type` of its item.
+    /// `_type` of the object's item.
     pub kind: &'a str,
     pub id: &'a str,
 }
 
-/// Removes some of what a family keeps of it; whether that was all.
+/// Deletes part of what a family stores about the object. Returns true if nothing is left.
 pub type Forget = for<'a> fn(&'a Table, Gone<'a>) -> BoxFuture<'a, Result<bool, JobError>>;
 
-/// What jobs are done with.
+/// Resources of the jobs function.
 pub struct Workshop {
     pub table: Table,
     pub bucket: Bucket,
     pub queue: Queue,
-    /// What each family does about things that are gone.
+    /// Cleanup functions of the families, for objects that are deleted.
     pub forget: Vec<Forget>,
 }
 
 impl Workshop {
-    /// Asks for a job, in so many seconds.
+    /// Queues a task for this function again, with a delay in seconds.
     ///
     /// # Errors
-    /// When the queue does not say that it has it.
+    /// When the queue does not confirm the message.
     pub async fn again<T: Serialize>(&self, task: &T, delay: i32) -> Result<(), JobError> {
         Ok(self.queue.send_in(delay, task).await?)
     }
 
-    /// Has all families remove some of what they keep of something that is gone; whether that was all.
+    /// Lets every family delete part of what it stores about a deleted object. Returns true if nothing is left.
     ///
     /// # Errors
-    /// When one of them could not.
+    /// When one of the families fails.
     pub async fn forget(&self, kind: &str, id: &str) -> Result<bool, JobError> {
         let mut all = true;
         for forget in &self.forget {
@@ -126,47 +129,49 @@ impl Workshop {
     }
 }
 
-/// In how many seconds what is being emptied is looked at again: at once while there is as much as fits a round,
-/// otherwise when everything has come that may still come, and the projector has counted what went.
+/// Returns the delay, in seconds, before the next round of a deletion. 0 if this round removed `most` items,
+/// because more may be left. Otherwise `stragglers`: by then, late writes have arrived and the projector has
+/// counted the removed items.
 pub fn pause(removed: usize, most: usize, stragglers: i32) -> i32 {
     if removed < most { stragglers } else { 0 }
 }
 
-/// How a task is done by the jobs function.
+/// Function that does a task in the jobs function.
 pub type Run = for<'a> fn(&'a Workshop, Task) -> BoxFuture<'a, Result<(), JobError>>;
-/// Tasks of a family that the jobs function does, as Serde reads them.
+/// Tasks of a family that the jobs function does, as an enum that Serde reads.
 pub trait Work: DeserializeOwned + Send {
-    /// Does one of them, or goes on with it.
+    /// Does the task, or continues it.
     fn work(self, workshop: &Workshop) -> impl Future<Output = Result<(), JobError>> + Send;
 }
 
-/// Reads a task as one of a family's, and does it: the [`Run`] of a [`Runner`].
+/// Reads a task as one of a family's tasks and does it. Used as the [`Run`] of a [`Runner`].
 pub fn run<T: Work>(workshop: &Workshop, task: Task) -> BoxFuture<'_, Result<(), JobError>> {
     async move { task.read::<T>()?.work(workshop).await }.boxed()
 }
 
-/// A task as its worker is told of it.
+/// Converts a task to the message that its worker receives.
 pub type Message = fn(Task) -> Result<Grouped<Value>, serde_json::Error>;
 
-/// How tasks of a family are done; apart from who does them, so that whoever only passes them on doesn't link it.
+/// Implementation of tasks of a family. Separate from [`Jobs`], so that a function which only forwards tasks does
+/// not link their implementation.
 pub struct Runner {
-    /// The values of `kind`.
+    /// Values of `kind`.
     pub kinds: &'static [&'static str],
     pub run: Run,
 }
 
-/// Tasks of a family.
+/// Kinds of tasks with the same worker.
 pub struct Jobs {
-    /// The values of `kind`.
+    /// Values of `kind`.
     pub kinds: &'static [&'static str],
     pub by: Worker,
 }
 
-/// Who does them.
+/// Worker of a task.
 #[derive(Clone, Copy)]
 pub enum Worker {
-    /// The jobs function.
+    /// Jobs function.
     Jobs,
-    /// Whoever takes from the queue whose address this variable has.
+    /// Function that reads the queue whose URL is in this environment variable.
     Other { queue: &'static str, message: Message },
 }

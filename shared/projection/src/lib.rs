@@ -1,10 +1,11 @@
-//! What follows from a write: the engine over the table's stream, and over the jobs that outlast a request.
+//! The projection engine: processes the changes in the table's stream, and the jobs that outlast a request.
 //!
-//! * A [`Change`] is what a family reads from stream records, and what it does about them: [`facts`] are noted and
-//!   counted exactly once, [`rollups`] count by the quarter hour, [`events`] tell what happened.
-//! * A [`Job`](job::Job) is asked for in the transaction that makes it necessary, and done by a worker.
-//! * A [`Family`] is what one family of the product brings. The list of all of them is not this crate's: nothing here
-//!   names one.
+//! * A [`Change`] is what a family reads from a stream record, with the effects that follow from it: [`facts`] are
+//!   recorded and counted exactly once, [`rollups`] hold the sums per quarter hour, [`events`] are the published
+//!   facts.
+//! * A [`Job`](job::Job) is written in the transaction that makes the work necessary, and is done by a worker.
+//! * A [`Family`] is the declaration of one family of the product. This crate does not depend on any family; the
+//!   list of all families lies elsewhere.
 
 use domain::scope::{Action, Area};
 
@@ -20,10 +21,10 @@ pub use family::Family;
 pub use job::Gone;
 pub use stream::{Change, Context, Projection, Record};
 
-/// The area of what is counted of all families.
+/// Area of the API for the numbers of all families.
 pub const ANALYTICS: Area = Area { name: "analytics", staff: Some(Action::Read) };
 
-/// What the engine asks of the table.
+/// Access patterns of the engine.
 pub mod patterns {
     table::patterns! {
         EVENTS "event.list" "" [Query] None, "`EVENTS#topic#shard` / `evt_…`, 4 shards merged, newest first", "What happened on this waitlist, to this feature, in this code pool, program, campaign?";

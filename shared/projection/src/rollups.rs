@@ -1,8 +1,8 @@
-//! What happens, counted by the quarter hour.
+//! Roll-ups: sums per quarter hour.
 //!
-//! The counters of an hour of a topic are one item, added to in the transactions that note the events: a stream record
-//! that comes again counts nothing. So a series costs a read of as many small items as it has hours, whatever
-//! happened in them.
+//! All counters of one topic in one hour are attributes of one item. The transactions that record the facts add to
+//! them, so a replayed stream record counts nothing. Reading a series takes one small item per hour, however much
+//! happened in that hour.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,21 +20,21 @@ use table::{
 
 use crate::{events::Event, patterns};
 
-/// What is counted by the quarter hour.
+/// Measure that is counted per quarter hour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Measure<'a> {
     pub name: &'a str,
-    /// Whether it is counted for the whole account as well: it leads from a visit to a redemption.
+    /// True for a step from a visit to a redemption. Steps are also counted for the whole account.
     pub is_step: bool,
 }
 
 impl<'a> Measure<'a> {
-    /// Counted where it happens.
+    /// Returns a measure that is counted for its topic only.
     pub const fn of(name: &'a str) -> Self {
         Self { name, is_step: false }
     }
 
-    /// Counted for the whole account as well.
+    /// Returns a measure that is also counted for the whole account.
     pub const fn step(name: &'a str) -> Self {
         Self { name, is_step: true }
     }
@@ -46,17 +46,18 @@ impl From<EventKind> for Measure<'static> {
     }
 }
 
-/// The counter of a source, and what says that it is one.
+/// Prefix of the counters of traffic sources.
 const SOURCE: &str = "source ";
-/// Sources that an hour tells apart, and the bytes of their names.
+/// Maximum number of sources that an hour counts separately, and maximum total length of their names in bytes.
 const SOURCES: usize = 20;
 const SOURCE_BYTES: usize = 400;
-/// Hours read for one round of purging.
+/// Hours that one round of a deletion reads.
 const PURGED_AT_ONCE: usize = 500;
-/// All the others of that hour.
+/// Name under which all further sources of an hour are counted.
 const OTHER: &str = "(other)";
 
-/// The account's own topic: one of a few, because all that happens in it is counted there.
+/// Returns a topic of the account itself. The account has several, because every step in the account is counted in
+/// one of them.
 fn topic_of(account: &AccountId, shard: u8) -> String {
     join(&[account.as_str(), &shard.to_string()])
 }
@@ -77,7 +78,7 @@ fn attribute(quarter: Quarter, name: &str) -> String {
     format!("{}{name}", quarter.number())
 }
 
-/// Additions to counters, those to one item together: a transaction touches an item once.
+/// Additions to counters, grouped by item: a transaction writes an item only once.
 #[derive(Clone, Debug, Default)]
 pub struct Sums(BTreeMap<Key, BTreeMap<String, i64>>);
 
@@ -86,7 +87,7 @@ impl Sums {
         *self.0.entry(key).or_default().entry(name.into()).or_default() += by;
     }
 
-    /// Counts something in the quarter hour in which it happened.
+    /// Adds to a measure in the quarter hour of `at`.
     pub fn happened(
         &mut self,
         account: &AccountId,
@@ -121,12 +122,12 @@ impl Sums {
     }
 }
 
-/// Tells sources apart, as many as an hour has room for.
+/// Names under which sources are counted. Each hour has room for a limited number of sources.
 #[derive(Clone, Debug, Default)]
 pub struct Sources(BTreeMap<Key, BTreeSet<String>>);
 
 impl Sources {
-    /// The item that names those of an hour.
+    /// Returns the key of the item that holds the sources of the hour.
     pub fn key(topic: &str, at: Timestamp) -> Key {
         hour_key(topic, Quarter::of(at))
     }
@@ -136,7 +137,7 @@ impl Sources {
         self.0.insert(key, names.map(str::to_owned).collect());
     }
 
-    /// The name under which a source is counted.
+    /// Returns the name of the counter for a source: the source's own, or `(other)` if the hour has no room.
     pub fn name(&mut self, topic: &str, source: &str, at: Timestamp) -> String {
         let known = self.0.entry(Self::key(topic, at)).or_default();
         let bytes = known.iter().map(String::len).sum::<usize>() + source.len();
@@ -151,7 +152,7 @@ impl Sources {
 /// Counters by name.
 pub type Counts = BTreeMap<String, i64>;
 
-/// What happened in each step of a series.
+/// Counters of each step of a series.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Activity {
     pub steps: Vec<Counts>,
@@ -172,7 +173,7 @@ impl Activity {
         }
     }
 
-    /// All steps together.
+    /// Returns the sums over all steps.
     pub fn total(&self) -> Counts {
         let mut total = Counts::new();
         for (name, by) in self.steps.iter().flatten() {
@@ -182,7 +183,8 @@ impl Activity {
     }
 }
 
-/// The sources among the counts, those of most first, and what each brought; what is beyond so many is one of them.
+/// Returns the sources among the counters with their counts, largest first. Sources beyond the first `most` are
+/// added up as `(other)`.
 pub fn sources(counts: &Counts, most: usize) -> Vec<(&str, i64)> {
     let mut sources: Vec<(&str, i64)> = counts
         .iter()
@@ -196,24 +198,24 @@ pub fn sources(counts: &Counts, most: usize) -> Vec<(&str, i64)> {
     sources
 }
 
-/// What happened to, or in, something.
+/// Reads the roll-ups of a topic.
 ///
 /// # Errors
-/// When the table is out of reach.
+/// When the table is unavailable.
 pub async fn of_topic(table: &Table, topic: &str, series: &Series) -> Result<Activity, TableError> {
     happened(table, &patterns::ROLLUP, &[topic.to_owned()], series).await
 }
 
-/// What happened in a whole account, of those things that lead from a visit to a redemption.
+/// Reads the roll-ups of a whole account, which hold the steps from a visit to a redemption.
 ///
 /// # Errors
-/// When the table is out of reach.
+/// When the table is unavailable.
 pub async fn of_account(table: &Table, account: &AccountId, series: &Series) -> Result<Activity, TableError> {
     let shards: Vec<_> = (0..LIST_SHARDS).map(|shard| topic_of(account, shard)).collect();
     happened(table, &patterns::FUNNEL, &shards, series).await
 }
 
-/// It follows what happens within a second anyway, so that it needn't be read consistently.
+/// Roll-ups lag the facts by about a second in any case, so the reads are not consistent.
 async fn happened(
     table: &Table,
     pattern: &'static Pattern,
@@ -231,10 +233,10 @@ async fn happened(
     Ok(activity)
 }
 
-/// Removes what was counted of a topic that is deleted.
+/// Deletes the roll-ups of a deleted topic.
 ///
 /// # Errors
-/// When the table is out of reach.
+/// When the table is unavailable.
 pub async fn forget(table: &Table, topic: &str) -> Result<(), TableError> {
     let query = Query { limit: Some(PURGED_AT_ONCE), consistent: true, ..Query::partition(partition(topic)) };
     loop {

@@ -1,4 +1,4 @@
-//! Stream records, and what follows from them.
+//! Stream records, and the projections that process them.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use table::{Entity, Table, TableError, keys::TYPE};
 
 use crate::job::{self, Job, JobError, Jobs, Task, Worker};
 
-/// Why what follows from a batch is not done.
+/// Failure to process a batch of changes.
 #[derive(Debug, thiserror::Error)]
 pub enum FollowError {
     #[error(transparent)]
@@ -25,14 +25,14 @@ pub enum FollowError {
     Job(#[from] JobError),
     #[error("an event of a kind that nobody knows: {0}")]
     UnknownEvent(String),
-    /// Others keep counting the same.
+    /// Other writers keep changing the same numbers.
     #[error("its {0} keep changing")]
     Contended(&'static str),
 }
 
-/// A record of the table's stream: an item before a write and after it.
+/// Stream record: an item before and after a write.
 pub struct Record {
-    /// The value of `_type`.
+    /// Value of `_type`.
     pub kind: String,
     before: Option<Item>,
     after: Option<Item>,
@@ -40,7 +40,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// `None` for an item without a type.
+    /// Reads a stream record. Returns `None` for an item without a type.
     pub fn new(record: EventRecord) -> Option<Self> {
         let written_at = record.change.approximate_creation_date_time.timestamp_millis();
         let written_at = Timestamp::from_millisecond(written_at).unwrap_or_default();
@@ -55,23 +55,23 @@ impl Record {
         Some(Self { kind: kind.clone(), before, after, written_at })
     }
 
-    /// The item as it was; `None` when it was not there.
+    /// Returns the item before the write. `None` if the item did not exist.
     ///
     /// # Errors
-    /// When it isn't of this type.
+    /// When the item has another type.
     pub fn before<E: Entity>(&self) -> Result<Option<Box<E>>, TableError> {
         read(self.before.as_ref())
     }
 
-    /// The item as it is; `None` when it was removed.
+    /// Returns the item after the write. `None` if the item was removed.
     ///
     /// # Errors
-    /// When it isn't of this type.
+    /// When the item has another type.
     pub fn after<E: Entity>(&self) -> Result<Option<Box<E>>, TableError> {
         read(self.after.as_ref())
     }
 
-    /// Whether the item is of this type.
+    /// True if the item has this type.
     pub fn is<E: Entity>(&self) -> bool {
         self.kind == E::TYPE
     }
@@ -85,7 +85,7 @@ fn read<E: Entity + DeserializeOwned>(item: Option<&Item>) -> Result<Option<Box<
     Ok(Some(Box::new(read.map_err(malformed)?)))
 }
 
-/// What those work with who follow the stream.
+/// Resources of the functions that process changes: the table, the queues, the jobs and the kinds of events.
 pub struct Context {
     pub table: Table,
     queues: BTreeMap<&'static str, Queue>,
@@ -94,10 +94,10 @@ pub struct Context {
 }
 
 impl Context {
-    /// For these projections, jobs and kinds of events: the queues are those that they send to.
+    /// Builds the context for these projections, jobs and kinds of events, with the queues that they send to.
     ///
     /// # Errors
-    /// When a variable is missing.
+    /// When an environment variable is missing.
     pub fn from_env(
         env: &Env,
         table: Table,
@@ -116,19 +116,19 @@ impl Context {
         Ok(Self { table, queues: queues.collect::<Result<_, EnvError>>()?, jobs, events: events.collect() })
     }
 
-    /// The kind of events with this name.
+    /// Returns the kind of events with this name.
     ///
     /// # Errors
-    /// When no family tells of such events: a later version wrote the event.
+    /// When no family declares the kind: a later version of the product wrote the event.
     pub fn kind(&self, name: &EventName) -> Result<EventKind, FollowError> {
         let found = self.events.iter().find(|kind| kind.name == name.as_str());
         found.copied().ok_or_else(|| FollowError::UnknownEvent(name.as_str().to_owned()))
     }
 
-    /// Sends messages to the queue whose address this variable has.
+    /// Sends messages to the queue whose URL is in this environment variable.
     ///
     /// # Errors
-    /// When the queue does not say that it has all of them.
+    /// When the queue does not confirm all messages.
     pub async fn send_all<T: Serialize>(
         &self,
         queue: &'static str,
@@ -141,37 +141,38 @@ impl Context {
     }
 }
 
-/// A change of items, and what follows from it.
+/// Change of an item, and the effects that follow from the change.
 ///
-/// Every effect is conditional on not having happened: records may come twice, late, split over batches, or from several
-/// shards of the stream.
+/// Every effect is conditional on not having been applied before: a record may arrive twice, late, split over
+/// batches, or from several shards of the stream.
 pub trait Change: Sized + Send + Sync + 'static {
-    /// The types of the items that it reads.
+    /// Types of the items that the change is read from.
     const READS: &'static [&'static str];
-    /// The variables with the addresses of the queues that it sends to.
+    /// Environment variables with the URLs of the queues that the change sends to.
     const SENDS_TO: &'static [&'static str] = &[];
 
-    /// What a record says; `None` when nothing follows from it.
+    /// Reads the change from a stream record. Returns `None` if no effect follows.
     ///
     /// # Errors
-    /// When the item does not have the shape that its type promises.
+    /// When the item does not have the shape of its type.
     fn read(record: &Record) -> Result<Option<Self>, TableError>;
 
-    /// Whatever may count in the same items has the same lane, and waits for each other: as a rule that of the account.
+    /// Returns the lane of the change. Changes that may count in the same items share a lane. The groups of a lane
+    /// are processed one after another. Usually, all changes of an account share a lane.
     fn lane(&self) -> String;
 
-    /// What is worked on together within a lane.
+    /// Returns the group of the change. Changes of one group in a lane are processed together.
     fn group(&self) -> String;
 
-    /// Does what follows from the changes of a group, in the order in which they came.
+    /// Applies the effects of the changes of a group, in the order of their arrival.
     fn follow(context: &Context, changes: &[Self]) -> impl Future<Output = Result<(), FollowError>> + Send;
 }
 
-/// A kind of [`Change`] whose type is not named.
+/// Kind of [`Change`], without its type.
 pub struct Projection {
     pub reads: &'static [&'static str],
     pub sends_to: &'static [&'static str],
-    /// An empty collection of such changes.
+    /// Creates an empty collection of such changes.
     pub collection: fn() -> Box<dyn Changes>,
 }
 
@@ -183,17 +184,17 @@ impl Projection {
 
 /// Changes of one kind, sorted by lane and group.
 pub trait Changes: Send + Sync {
-    /// Adds what the record says, and returns its lane; `None` when nothing follows from it.
+    /// Adds the change in a record and returns its lane. Returns `None` if no effect follows.
     ///
     /// # Errors
-    /// When the item does not have the shape that its type promises.
+    /// When the item does not have the shape of its type.
     fn add(&mut self, record: &Record) -> Result<Option<String>, TableError>;
 
-    /// Does what follows from the changes in this lane, group after group.
+    /// Applies the effects of the changes in this lane, group by group.
     fn follow<'a>(&'a self, lane: &'a str, context: &'a Context) -> BoxFuture<'a, Result<(), FollowError>>;
 }
 
-/// Groups in the order in which their first changes came, each with its lane.
+/// Groups with their lanes, in the order in which their first changes arrived.
 struct Collection<C>(Vec<Group<C>>);
 
 struct Group<C> {
@@ -224,7 +225,7 @@ impl<C: Change> Changes for Collection<C> {
     }
 }
 
-/// Jobs go to the queues of those who do them.
+/// Sends the tasks of jobs to the queues of their workers.
 impl Change for Job {
     const READS: &'static [&'static str] = &[<Job as Entity>::TYPE];
 
@@ -253,11 +254,11 @@ impl Change for Job {
 }
 
 impl Context {
-    /// The queue that a task goes to, and what is said there.
+    /// Returns the queue of a task, and the message to send.
     fn message(&self, task: Task) -> Result<(&'static str, Grouped<serde_json::Value>), JobError> {
         let jobs = self.jobs.iter().find(|jobs| jobs.kinds.contains(&task.kind()));
         match jobs.map(|jobs| jobs.by) {
-            // A kind that this version doesn't know: the jobs function refuses it by name.
+            // This version does not know the kind. The jobs function refuses the task and names its kind.
             None | Some(Worker::Jobs) => Ok((job::QUEUE, (None, serde_json::to_value(task)?))),
             Some(Worker::Other { queue, message }) => Ok((queue, message(task)?)),
         }

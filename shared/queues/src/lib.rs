@@ -1,4 +1,4 @@
-//! The one door to SQS: messages as JSON, sent alone or ten at a time, and worked off batch by batch.
+//! Access to SQS: messages as JSON, sent one by one or in batches of ten, and batches of received messages.
 
 use aws::{Env, EnvError};
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
@@ -11,10 +11,10 @@ use aws_sdk_sqs::{
 use futures_util::{StreamExt as _, future::try_join_all, stream};
 use serde::{Serialize, de::DeserializeOwned};
 
-/// What SQS takes in one call.
+/// Maximum number of messages that SQS takes in one call.
 const AT_ONCE: usize = 10;
 
-/// A message did not get into its queue, or perhaps did.
+/// Failure to send a message. The message may be in the queue all the same.
 #[derive(Debug, thiserror::Error)]
 #[error("SQS: {0}")]
 pub struct QueueError(String);
@@ -23,17 +23,17 @@ fn failed(error: impl std::fmt::Display) -> QueueError {
     QueueError(error.to_string())
 }
 
-/// A message, and whose it is: one that has many messages doesn't hold up the others.
+/// Message with the group that it belongs to, if any. A group with many messages does not delay other groups.
 pub type Grouped<T> = (Option<String>, T);
 
-/// A queue that messages are put into. Cheap to clone.
+/// Queue that messages are sent to. Cheap to clone.
 #[derive(Clone)]
 pub struct Queue {
     client: Client,
     url: String,
 }
 
-/// A client of SQS, for all queues of a function.
+/// Builds the SQS client for all queues of a function.
 ///
 /// # Errors
 /// When the credentials are missing.
@@ -51,27 +51,29 @@ impl Queue {
         Ok(self.client.send_message().queue_url(&self.url).message_body(body))
     }
 
+    /// Sends one message.
+    ///
     /// # Errors
-    /// When SQS does not say that it has the message.
+    /// When SQS does not confirm the message.
     pub async fn send<T: Serialize>(&self, message: &T) -> Result<(), QueueError> {
         self.send_in(0, message).await
     }
 
-    /// The same; it can be received in so many seconds, 900 at the most.
+    /// Sends one message that can be received after a delay of `seconds`, at most 900.
     ///
     /// # Errors
-    /// When SQS does not say that it has the message.
+    /// When SQS does not confirm the message.
     pub async fn send_in<T: Serialize>(&self, seconds: i32, message: &T) -> Result<(), QueueError> {
         let delay = (seconds > 0).then_some(seconds);
         let sent = self.message(message)?.set_delay_seconds(delay).send().await;
         sent.map(drop).map_err(|error| failed(DisplayErrorContext(error)))
     }
 
-    /// Sends any number of messages, each with its group if it has one: a group that keeps its receivers busy doesn't
-    /// hold up another (SQS's fair queues).
+    /// Sends any number of messages, each with its group if it has one. With SQS fair queues, a group that keeps
+    /// its receivers busy does not delay other groups.
     ///
     /// # Errors
-    /// When SQS does not say that it has all of them.
+    /// When SQS does not confirm all messages.
     pub async fn send_all<T: Serialize>(&self, messages: Vec<Grouped<T>>) -> Result<(), QueueError> {
         let entry = |(group, message)| {
             let body = serde_json::to_string::<T>(&message).map_err(failed)?;
@@ -93,7 +95,7 @@ impl Queue {
     }
 }
 
-/// Takes those messages out of a batch that were received before, and were not dealt with.
+/// Removes from a batch the messages that were received before without success, and returns them.
 pub fn take_repeated(event: &mut SqsEvent) -> SqsEvent {
     let is_repeated = |message: &SqsMessage| {
         let count = message.attributes.get("ApproximateReceiveCount");
@@ -104,8 +106,8 @@ pub fn take_repeated(event: &mut SqsEvent) -> SqsEvent {
     repeated
 }
 
-/// Does what each message of a batch asks for, so many at a time, in their order. What can't be read or fails is
-/// reported, and comes again.
+/// Processes the messages of a batch in their order, at most `at_a_time` concurrently. Reports each message that
+/// can't be read or fails as a batch item failure, so that SQS delivers it again.
 pub async fn work_off<T, E, F>(event: SqsEvent, at_a_time: usize, work: impl Fn(T) -> F) -> SqsBatchResponse
 where
     T: DeserializeOwned,

@@ -1,8 +1,9 @@
-//! The one policy of waiting between attempts.
+//! Back-off between attempts, the same for all retries.
 
 use std::time::Duration;
 
-/// Waits before the next attempt: full jitter under an exponential bound, at most 800 ms.
+/// Waits a random time (full jitter) before the next attempt. The bound is 25 ms after the first attempt and
+/// doubles up to 800 ms.
 pub async fn back_off(attempt: u32) {
     let bound = 10u64 << attempt.min(6).saturating_sub(1);
     let [byte] = domain::secret::random::<1>();

@@ -1,8 +1,7 @@
-//! Writes that happen together or not at all.
+//! Writes in one transaction: DynamoDB applies all of them or none.
 //!
-//! A [`Commit`] collects writes and applies them in one `TransactWriteItems` (or
-//! the equivalent single write). Conflicts with other transactions and throttles
-//! are retried with jitter; a failed condition is the caller's to judge.
+//! A [`Commit`] collects writes and applies them in one `TransactWriteItems`. Conflicts with other transactions and
+//! throttled writes are retried with jitter. A failed condition is returned to the caller.
 
 use std::collections::HashMap;
 
@@ -24,32 +23,34 @@ use crate::{
     keys::{EXPIRES_AT, Key, PK, REV},
 };
 
-/// DynamoDB's limit on one transaction.
+/// Maximum number of writes in one DynamoDB transaction.
 pub const MAX_WRITES: usize = 100;
 const ATTEMPTS: u32 = 12;
 
-/// Why a commit is not known to have happened.
+/// Failure of a commit.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
     /// A condition did not hold. Nothing was written.
     #[error("{} no longer as expected", labels(.0))]
     Condition(Vec<Failed>),
-    /// The table did not do it, or with [`TableError::Unknown`] did not say whether it did.
+    /// The table failed. Nothing was written, except that with [`TableError::Unknown`] the writes may have been
+    /// applied.
     #[error(transparent)]
     Table(#[from] TableError),
 }
 
-/// A write whose condition did not hold.
+/// Write whose condition did not hold.
 pub struct Failed {
-    /// The name that the caller gave the write.
+    /// Label that the caller gave the write.
     pub label: &'static str,
-    /// Which of the commit's writes it was, counted from 0.
+    /// Index of the write in the commit, counted from 0.
     pub position: usize,
-    /// What is there instead, if anything.
+    /// Item that exists under the key of a refused put. `None` if there is none, and for all writes other than
+    /// puts.
     pub found: Option<Item>,
 }
 
-/// Without what was found: that may be about people, and errors get into logs.
+/// Omits `found`: the item may hold personal data, and errors are logged.
 impl std::fmt::Debug for Failed {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { label, position, .. } = self;
@@ -61,7 +62,7 @@ impl std::fmt::Debug for Failed {
     }
 }
 
-/// Leaves out the items at these positions: those whose writes were refused.
+/// Removes the items at these positions: the items whose writes were refused.
 pub fn leave_out<T>(items: &mut Vec<T>, positions: &[usize]) {
     let mut position = 0..;
     items.retain(|_| !position.next().is_some_and(|position| positions.contains(&position)));
@@ -72,7 +73,7 @@ fn labels(failed: &[Failed]) -> String {
 }
 
 impl CommitError {
-    /// The failed write with this label, if that is why.
+    /// Returns the failed write with this label, if a condition failed there.
     pub fn failed(&self, label: &str) -> Option<&Failed> {
         match self {
             Self::Condition(failed) => failed.iter().find(|failed| failed.label == label),
@@ -84,22 +85,22 @@ impl CommitError {
         matches!(self, Self::Condition(_))
     }
 
-    /// Whether the writes may have been made all the same.
+    /// True if the writes may have been applied although the commit failed.
     pub fn may_be_applied(&self) -> bool {
         matches!(self, Self::Table(error) if error.may_be_applied())
     }
 }
 
-/// A condition on a counter.
+/// Condition on a counter.
 #[derive(Clone, Copy, Debug)]
 pub enum CounterIs {
-    /// Less than this, or absent.
+    /// The counter is less than this bound, or absent.
     Below(i64),
     Absent,
     At(i64),
 }
 
-/// Writes to be made together, each with a label to recognise its failure by.
+/// Writes of one transaction. Each write has a label that identifies it if its condition fails.
 #[must_use = "a commit does nothing until it is applied"]
 pub struct Commit {
     pattern: &'static Pattern,
@@ -130,7 +131,7 @@ impl Commit {
         Self { pattern, writes: Vec::new(), attempts: ATTEMPTS }
     }
 
-    /// Gives up as soon as somebody else is changing the same items.
+    /// Makes only one attempt: a conflict with another transaction fails the commit instead of being retried.
     pub fn once(self) -> Self {
         Self { attempts: 1, ..self }
     }
@@ -152,7 +153,7 @@ impl Commit {
                 .set_expression_attribute_values((!values.is_empty()).then_some(values))
                 .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         }
-        // The table's name is filled in when the commit is applied.
+        // `apply` fills in the name of the table.
         let put = put.table_name("").build();
         self.push(label, put.map(|put| TransactWriteItem::builder().put(put).build()));
         self
@@ -168,7 +169,7 @@ impl Commit {
         self.put(label, entity, Some(absent()))
     }
 
-    /// Writes an item that must not exist yet, or whose time must be over: DynamoDB deletes late.
+    /// Writes an item that must not exist yet or must have expired: DynamoDB deletes an expired item late.
     pub fn create_or_renew<E: Entity>(self, label: &'static str, entity: &E, now: Timestamp) -> Self {
         let (absent, mut names, mut values) = absent();
         names.insert("#expires".to_owned(), EXPIRES_AT.to_owned());
@@ -176,7 +177,7 @@ impl Commit {
         self.put(label, entity, Some((format!("{absent} OR #expires <= :now"), names, values)))
     }
 
-    /// Requires an item to be as it was read.
+    /// Requires that an item still has this revision, without writing the item.
     pub fn expect(mut self, label: &'static str, key: &Key, rev: u64) -> Self {
         let (expression, names, values) = at_rev(rev);
         let check = ConditionCheck::builder()
@@ -190,12 +191,12 @@ impl Commit {
         self
     }
 
-    /// Writes an item over the revision that was read.
+    /// Replaces an item that must still have this revision.
     pub fn replace<E: Entity>(self, label: &'static str, entity: &E, rev: u64) -> Self {
         self.put(label, entity, Some(at_rev(rev)))
     }
 
-    /// Writes an item whatever was there.
+    /// Writes an item unconditionally.
     pub fn overwrite<E: Entity>(self, label: &'static str, entity: &E) -> Self {
         self.put(label, entity, None)
     }
@@ -213,18 +214,18 @@ impl Commit {
         self
     }
 
-    /// Removes the revision that was read.
+    /// Deletes an item that must still have this revision.
     pub fn delete(self, label: &'static str, key: &Key, rev: u64) -> Self {
         self.remove(label, key, Some(at_rev(rev)))
     }
 
-    /// Removes an item if it is there.
+    /// Deletes an item if it exists.
     pub fn purge(self, label: &'static str, key: &Key) -> Self {
         self.remove(label, key, None)
     }
 
-    /// Pads the commit with [`Filler`]s to as many writes as another request makes, where the time of the answer must
-    /// not tell the two apart.
+    /// Pads the commit with [`Filler`]s up to `writes` writes, so that the response time does not reveal which of
+    /// two requests was made.
     pub fn filled(mut self, writes: usize) -> Self {
         while self.len() < writes {
             self = self.create("filler", &Filler::random());
@@ -232,12 +233,12 @@ impl Commit {
         self
     }
 
-    /// Adds to counters of one item, creating it when absent.
+    /// Adds to counters of one item. DynamoDB creates an absent item.
     pub fn add(self, label: &'static str, key: &Key, counters: &[(&str, i64)]) -> Self {
         self.update(label, key, UpdateExpression::add(counters))
     }
 
-    /// Adds to a counter that must be as this says.
+    /// Adds to a counter if the counter meets the condition.
     pub fn add_when(self, label: &'static str, key: &Key, counter: &str, by: i64, is: CounterIs) -> Self {
         let mut update = UpdateExpression::add(&[(counter, by)]);
         update.condition = Some(match is {
@@ -268,10 +269,10 @@ impl Commit {
         self
     }
 
-    /// Makes all writes, or none: `false` when a condition of one of them did not hold.
+    /// Applies all writes or none. Returns `false` if a condition did not hold.
     ///
     /// # Errors
-    /// When the table can't say.
+    /// [`TableError`] if the table fails; with [`TableError::Unknown`] the writes may have been applied.
     pub async fn applies(self, table: &Table) -> Result<bool, TableError> {
         match self.apply(table).await {
             Ok(()) => Ok(true),
@@ -280,12 +281,12 @@ impl Commit {
         }
     }
 
-    /// Makes the writes.
+    /// Applies the writes.
     ///
     /// # Errors
-    /// [`CommitError::Condition`] with the writes that were refused, or [`CommitError::Table`]: with
-    /// [`TableError::Unavailable`] when nothing was written, with [`TableError::Unknown`] when the writes may
-    /// have been made.
+    /// [`CommitError::Condition`] with the writes whose conditions failed, or [`CommitError::Table`]: with
+    /// [`TableError::Unavailable`] nothing was written, with [`TableError::Unknown`] the writes may have been
+    /// applied.
     pub async fn apply(self, table: &Table) -> Result<(), CommitError> {
         if self.writes.is_empty() {
             return Ok(());
@@ -297,8 +298,8 @@ impl Commit {
         for attempt in 1.. {
             table.count(self.pattern, &operations);
             let outcome = Outcome::default();
-            // A fresh token for each attempt: the SDK repeats it only when it repeats a call
-            // whose outcome is unknown, which must not be applied twice.
+            // Each attempt has a new client request token. The SDK sends the same token again only when it retries
+            // a call whose outcome is unknown; the token keeps DynamoDB from applying that call twice.
             let error = match table
                 .client
                 .transact_write_items()
@@ -344,10 +345,10 @@ impl Commit {
     }
 }
 
-/// Does it again while somebody else changes the same things.
+/// Calls `act` again, with back-off, while its commit fails on a condition. At most 24 attempts.
 ///
 /// # Errors
-/// When the table is out of reach, or it keeps changing.
+/// The error of the table, or [`TableError::Unavailable`] if the condition still fails after the last attempt.
 pub async fn retried<F: Future<Output = Result<(), CommitError>>>(
     operation: &'static str,
     mut act: impl FnMut() -> F,
@@ -362,10 +363,10 @@ pub async fn retried<F: Future<Output = Result<(), CommitError>>>(
     Err(TableError::Unavailable { operation, detail: "it keeps changing".to_owned() })
 }
 
-/// Removes what lies at these keys, if it is there.
+/// Deletes the items with these keys, if they exist.
 ///
 /// # Errors
-/// When the table is out of reach.
+/// [`TableError`] if the table is unavailable.
 pub async fn purge(table: &Table, pattern: &'static Pattern, keys: Vec<Key>) -> Result<(), TableError> {
     for keys in keys.chunks(MAX_WRITES) {
         let commit = keys.iter().fold(Commit::new(pattern), |commit, key| commit.purge("item", key));

@@ -1,4 +1,4 @@
-//! Counters and clocks: items to which numbers are added.
+//! Counters and clocks: items with numbers that are added to.
 
 use std::collections::HashMap;
 
@@ -18,7 +18,7 @@ use crate::{
 };
 
 impl Table {
-    /// Reads the counters of one item; an absent item has none.
+    /// Reads the counters of one item. An absent item has no counters.
     pub async fn counters(
         &self,
         pattern: &'static Pattern,
@@ -27,11 +27,12 @@ impl Table {
         Ok(self.get_item(pattern, key, true).await?.as_ref().map(counters_of).unwrap_or_default())
     }
 
-    /// Takes the next number of a counter, counted from 1, outside any transaction.
+    /// Takes the next number of a counter, starting at 1, outside any transaction.
     ///
-    /// The SDK repeats a call whose answer was lost, and adding is not idempotent. So each call leaves a mark beside
-    /// the counter, with the number that it took: the repetition finds the mark and takes no second number. There are
-    /// [`MARKS`] of them. Only when another call has overwritten the mark meanwhile, a number is skipped.
+    /// The SDK retries a call whose response was lost, and an addition is not idempotent. Each call therefore
+    /// stores a random mark and the number that it took in one of [`MARKS`] slots of the item. A retry finds its
+    /// mark and takes no second number. If another call has overwritten the slot in the meantime, the retry takes a
+    /// second number and the first one is skipped.
     pub async fn next_number(
         &self,
         pattern: &'static Pattern,
@@ -54,16 +55,16 @@ impl Table {
             .ok_or_else(|| TableError::Malformed { entity: "counter", detail: "it has no number".to_owned() })
     }
 
-    /// Where a clock stands; `None` when there is none.
+    /// Reads the time of a clock. Returns `None` if there is no clock.
     pub async fn clock(&self, pattern: &'static Pattern, key: &Key) -> Result<Option<Timestamp>, TableError> {
         Ok(self.get_item(pattern, key, true).await?.as_ref().and_then(clock_of))
     }
 
-    /// Moves a clock by `step`; both are in microseconds. A clock is forgotten three minutes after the
-    /// latest time that it may show.
+    /// Advances a clock by `step` and returns where the clock stands. `step` and the times are in microseconds. The
+    /// clock expires three minutes after the latest time that the call may set.
     ///
-    /// When the SDK repeats the call because its answer was lost, the clock may move twice: its owner then has one
-    /// turn less for as long as the clock is ahead, and never one too many.
+    /// If the SDK retries the call because its response was lost, the clock may advance twice. Its owner then has
+    /// one turn less while the clock is ahead, and never one too many.
     pub async fn move_clock(
         &self,
         pattern: &'static Pattern,
@@ -116,7 +117,7 @@ impl Table {
         let (mut attempt, watch) = (0, Outcome::default());
         let outcome = loop {
             match request.clone().customize().interceptor(watch.clone()).send().await {
-                // A transaction holds the item: the SDK leaves that to the caller.
+                // A transaction holds the item. The SDK does not retry this error.
                 Err(error)
                     if attempt < 8
                         && error.as_service_error().and_then(ProvideErrorMetadata::code)
@@ -142,40 +143,40 @@ impl Table {
 
 enum Updated {
     To(Item),
-    /// The condition didn't hold, and the item is still this.
+    /// The condition did not hold. The item is unchanged.
     Not(Item),
 }
 
-/// Calls whose numbers a counter remembers: few enough for the item to cost one write unit.
+/// Number of calls that a counter remembers. The item with eight marks still costs one write unit.
 const MARKS: u8 = 8;
-/// The attribute of a clock.
+/// Attribute that holds the time of a clock.
 const CLOCK: &str = "arrival";
-/// How long a clock is kept after it was moved, in seconds.
+/// Seconds that a clock is kept after the latest time that it may show.
 const CLOCK_KEPT: i64 = 180;
 
-/// Where a clock stands.
+/// Returns the time of a clock.
 pub fn clock_of(item: &Item) -> Option<Timestamp> {
     counters_of(item).get(CLOCK).and_then(|micros| Timestamp::from_microsecond(*micros).ok())
 }
 
-/// From where a clock is moved.
+/// Starting point of an advance, in microseconds.
 #[derive(Clone, Copy)]
 pub enum Clock {
-    /// From now, when it isn't ahead.
+    /// The clock starts again from this time. Requires that the clock is absent or not later than this time.
     Restarted { at: i64 },
-    /// From where it stands, when that is not later than this.
+    /// The clock advances from where it stands. Requires that the clock is not later than this time.
     GoesOn { latest: i64 },
 }
 
 pub enum Moved {
     To(i64),
-    /// It doesn't stand where it would have to; 0 when there is none.
+    /// The condition did not hold. `stands` is the time of the clock, or 0 if there is no clock.
     Not {
         stands: i64,
     },
 }
 
-/// An update expression with its names and values.
+/// Update expression with its names, values and condition.
 pub struct UpdateExpression {
     pub expression: String,
     pub names: HashMap<String, String>,
@@ -188,7 +189,7 @@ impl UpdateExpression {
         Self { expression: expression.into(), names: HashMap::new(), values: HashMap::new(), condition: None }
     }
 
-    /// Adds to counters.
+    /// Returns an update that adds to counters.
     pub fn add(counters: &[(&str, i64)]) -> Self {
         let clauses: Vec<_> = (0..counters.len()).map(|n| format!("#a{n} :a{n}")).collect();
         let mut update = Self::of(format!("ADD {}", clauses.join(", ")));
@@ -209,7 +210,7 @@ impl UpdateExpression {
     }
 }
 
-/// The attributes of an item that are whole numbers.
+/// Returns the attributes of an item that are whole numbers.
 pub fn counters_of(item: &Item) -> HashMap<String, i64> {
     item.iter().filter_map(|(name, value)| Some((name.clone(), value.as_n().ok()?.parse().ok()?))).collect()
 }

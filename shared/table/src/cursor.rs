@@ -1,18 +1,18 @@
-//! Opaque cursors: where a list goes on.
+//! Opaque cursors: the position at which a list continues.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use domain::Invalid;
 
-/// One page of a list.
+/// Page of a list.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Page<T> {
     pub data: Vec<T>,
-    /// Where the next page begins; `None` at the end.
+    /// Cursor of the next page, or `None` if this page is the last one.
     pub next: Option<Cursor>,
 }
 
 impl<T> Page<T> {
-    /// Cuts a page of `limit` from entries of which one more than `limit` was read.
+    /// Cuts a page of `limit` entries from up to `limit + 1` entries that were read.
     pub fn cut(mut data: Vec<T>, limit: usize, key: impl Fn(&T) -> String) -> Self {
         let more = data.len() > limit;
         data.truncate(limit);
@@ -25,7 +25,7 @@ impl<T> Page<T> {
     }
 }
 
-/// The sort key after which a page begins. Opaque to callers, and versioned.
+/// Sort key after which a page begins. Callers see it as opaque text with a version number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor(pub String);
 
@@ -38,7 +38,7 @@ impl std::fmt::Display for Cursor {
 impl std::str::FromStr for Cursor {
     type Err = Invalid;
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        // An index sort key is at most 1,024 bytes.
+        // The sort key of an index has at most 1,024 bytes.
         Some(text)
             .filter(|text| text.len() <= 1400)
             .and_then(|text| URL_SAFE_NO_PAD.decode(text).ok())

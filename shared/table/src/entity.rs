@@ -1,4 +1,4 @@
-//! Items: what is stored under one key.
+//! Entities: types that are stored as one item each.
 
 use std::collections::HashMap;
 
@@ -13,16 +13,17 @@ use crate::{
 
 pub type Item = HashMap<String, AttributeValue>;
 
-/// A change may be given to the projector again within this time, as may a task to a worker. Whatever tells that a change
-/// was counted, or a message sent, is kept that long after it was noted, and so are the events that say so in public.
+/// Time within which a change may be replayed to the projector, or a task to a worker: 30 days. Records that a
+/// change was counted or a message was sent, and the published events, are kept at least this long after they were
+/// written.
 ///
-/// The stream reaches back 24 hours and an incremental export of the table 35 days, but what has to be replayed is
-/// known from a dead-letter queue, which keeps it for 14 days.
+/// A stream holds 24 hours and an incremental export of the table 35 days. Changes are replayed only after their
+/// failure was found in a dead-letter queue, which keeps its messages for 14 days.
 pub const REPLAYED_WITHIN: SignedDuration = SignedDuration::from_hours(30 * 24);
 
-/// Something that is stored as one item.
+/// Type that is stored as one item.
 pub trait Entity: Serialize + DeserializeOwned + Send {
-    /// The value of `_type`.
+    /// Value of the attribute `_type`.
     const TYPE: &'static str;
 
     fn key(&self) -> Key;
@@ -31,12 +32,13 @@ pub trait Entity: Serialize + DeserializeOwned + Send {
         Vec::new()
     }
 
-    /// When DynamoDB may delete the item. It does so late, so that readers check too.
+    /// Time from which DynamoDB may delete the item. DynamoDB deletes expired items late, so readers check this
+    /// time as well.
     fn expires(&self) -> Option<Timestamp> {
         None
     }
 
-    /// The full stored item. Absent values are left out.
+    /// Returns the stored item, with its keys. Attributes without a value are left out.
     fn to_item(&self) -> Item {
         #[expect(clippy::expect_used, reason = "entities are plain structs of strings, numbers and lists")]
         let mut item: Item = serde_dynamo::to_item(self).expect("an entity serialises");
@@ -56,8 +58,10 @@ pub trait Entity: Serialize + DeserializeOwned + Send {
         item
     }
 
+    /// Reads an entity from its stored item.
+    ///
     /// # Errors
-    /// [`TableError::Malformed`] when the item is of another type or shape.
+    /// [`TableError::Malformed`] if the item has another type or another shape.
     fn from_item(item: Item) -> Result<Self, TableError> {
         let malformed = |detail: String| TableError::Malformed { entity: Self::TYPE, detail };
         let found = item.get(TYPE).and_then(|value| value.as_s().ok()).map(String::as_str);
@@ -69,8 +73,8 @@ pub trait Entity: Serialize + DeserializeOwned + Send {
     }
 }
 
-/// The sort key of what is due at this time, in a partition that [`Table::due`](crate::Table::due) reads: everything due
-/// before it is less.
+/// Returns the sort key for an item that is due at this time, in a partition that [`Table::due`](crate::Table::due)
+/// reads. Sort keys of items that are due earlier are less.
 pub fn due_at(at: Timestamp) -> String {
     format!("{:015}", at.as_millisecond())
 }

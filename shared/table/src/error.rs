@@ -1,20 +1,20 @@
-//! Why the table could not answer.
+//! Errors of the table.
 
 use aws::{EnvError, Outcome};
 use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 
-/// Why the table could not answer.
+/// Error of a call to the table.
 #[derive(Debug, thiserror::Error)]
 pub enum TableError {
-    /// DynamoDB is overloaded or out of reach, and nothing was written: the same call may work later.
+    /// DynamoDB is overloaded or unreachable, and nothing was written. A retry may succeed.
     #[error("DynamoDB is not available for {operation}: {detail}")]
     Unavailable { operation: &'static str, detail: String },
-    /// A write was sent and its outcome is unknown: DynamoDB may have applied it.
+    /// A write was sent and its outcome is unknown: DynamoDB may have applied the write.
     #[error("DynamoDB may have applied {operation}: {detail}")]
     Unknown { operation: &'static str, detail: String },
     #[error("DynamoDB refused {operation}: {detail}")]
     Refused { operation: &'static str, detail: String },
-    /// An item does not have the shape that its type promises.
+    /// The item does not have the type or the shape of the entity.
     #[error("an item of type {entity} is malformed: {detail}")]
     Malformed { entity: &'static str, detail: String },
     #[error(transparent)]
@@ -22,18 +22,18 @@ pub enum TableError {
 }
 
 impl TableError {
-    /// Whether what failed may have been written all the same.
+    /// True if the write may have been applied although the call failed.
     pub fn may_be_applied(&self) -> bool {
         matches!(self, Self::Unknown { .. })
     }
 
-    /// Why a write failed, all of whose attempts `outcome` watched.
+    /// Returns the error of a failed write. `outcome` has observed all attempts of the call.
     pub fn of_write<E>(operation: &'static str, error: SdkError<E>, outcome: &Outcome) -> Self
     where
         E: std::error::Error + ProvideErrorMetadata + 'static,
         SdkError<E>: std::error::Error,
     {
-        // An earlier call with the same token is still being carried out.
+        // DynamoDB is still processing an earlier attempt with the same token.
         let in_progress = error.as_service_error().and_then(ProvideErrorMetadata::code)
             == Some("TransactionInProgressException");
         if in_progress || outcome.is_unknown() {
@@ -42,7 +42,7 @@ impl TableError {
         Self::sdk(operation, error)
     }
 
-    /// Why a read failed, or a write that was not applied.
+    /// Returns the error of a failed read, or of a write that was not applied.
     pub fn sdk<E>(operation: &'static str, error: SdkError<E>) -> Self
     where
         E: std::error::Error + ProvideErrorMetadata + 'static,

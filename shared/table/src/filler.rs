@@ -1,4 +1,4 @@
-//! Writes that only take time.
+//! Filler items, which make a response take longer.
 
 use domain::secret;
 use jiff::{Timestamp, ToSpan};
@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Entity, keys::Key};
 
-/// An item that nobody reads; kept an hour.
+/// Item that nothing reads. Expires after one hour.
 ///
-/// A request about something that is there already writes fillers in place of what it would have made, where the time
-/// that it takes must not tell.
+/// If the object that a request would create exists already, the request writes fillers instead. The response time
+/// then does not reveal that the object exists.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Filler {
     pub id: String,
@@ -17,7 +17,7 @@ pub struct Filler {
 }
 
 impl Filler {
-    /// One with an id of its own.
+    /// Returns a filler with a random id.
     pub fn random() -> Self {
         Self { id: secret::encode(&secret::random::<16>()), at: Timestamp::now() }
     }

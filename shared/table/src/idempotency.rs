@@ -1,8 +1,8 @@
-//! `Idempotency-Key`: the answer is kept in the transaction that makes it true.
+//! `Idempotency-Key`: the response is stored in the same transaction as the writes of the request.
 //!
-//! Because the record rides along with the effects, a request either happened
-//! with its answer on record or did not happen. Two at once conflict, and the
-//! later one finds the earlier one's answer.
+//! A request has therefore either been applied with its response stored, or not been applied at all. Of two
+//! concurrent requests with the same key, the later one fails its condition and returns the response of the earlier
+//! one.
 
 use domain::id::AccountId;
 use jiff::{Timestamp, ToSpan};
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Commit, CommitError, Entity, Table, TableError, keys::Key, patterns};
 
-/// What a caller was, or is about to be, answered.
+/// Response to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     pub status: u16,
@@ -19,7 +19,7 @@ pub struct Answer {
     pub location: Option<String>,
 }
 
-/// A request's key, if it has one, with what it was asked for.
+/// `Idempotency-Key` of a request, with the caller and a hash of the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Idempotency {
     pub account_id: AccountId,
@@ -29,22 +29,22 @@ pub struct Idempotency {
     pub request: String,
 }
 
-/// What the record of a key says of a new request with it.
+/// Result of looking up the key of a new request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Replay {
-    /// Never seen: go on.
+    /// No record exists: the request is new.
     Fresh,
-    /// The same request: answer as before.
+    /// The same request was answered before, with this response.
     Answered(Answer),
-    /// The key belongs to a different request.
+    /// The key was used for a different request.
     Mismatch,
 }
 
-/// What was answered to a request that carried an `Idempotency-Key`; kept 24 hours.
+/// Stored response to a request with an `Idempotency-Key`. Expires after 24 hours.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IdempotencyRecord {
     pub account_id: AccountId,
-    /// Who asked: two callers' keys are unrelated.
+    /// Caller of the request. The same key from another caller is a different key.
     pub principal: String,
     pub idempotency_key: String,
     /// Hash of method, path and body.
@@ -75,7 +75,7 @@ impl Entity for IdempotencyRecord {
 const LABEL: &str = "idempotency";
 
 impl Commit {
-    /// Keeps the answer under the request's key.
+    /// Adds the record of the response to the commit. Adds nothing if the request has no key.
     pub fn answering(self, idempotency: Option<&Idempotency>, answer: &Answer, now: Timestamp) -> Self {
         let Some(idempotency) = idempotency else { return self };
         let Idempotency { account_id, principal, key, request } = idempotency.clone();
@@ -94,7 +94,7 @@ impl Commit {
 }
 
 impl CommitError {
-    /// Whether another request with the same key was first.
+    /// True if the commit failed because another request with the same key was applied first.
     pub fn lost_idempotency_race(&self) -> bool {
         self.failed(LABEL).is_some()
     }
@@ -113,7 +113,7 @@ impl Idempotency {
         }
     }
 
-    /// Looks the key up.
+    /// Looks up the record of the key.
     pub async fn replay(&self, table: &Table) -> Result<Replay, TableError> {
         let key = IdempotencyRecord::key_of(&self.account_id, &self.principal, &self.key);
         Ok(self.judge(table.get(&patterns::IDEMPOTENCY, &key).await?))

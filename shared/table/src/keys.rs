@@ -1,7 +1,7 @@
-//! Primary keys and index keys, built from typed segments.
+//! Primary keys and index keys, built from segments.
 //!
-//! A key is its segments joined by `#`. A `#` or `%` inside a segment is
-//! percent-encoded, so that no value can pose as the boundary between two.
+//! A key is its segments joined by `#`. A `#` or `%` inside a segment is percent-encoded, so a value can't contain
+//! a segment boundary.
 
 use std::fmt::Write as _;
 
@@ -10,21 +10,23 @@ pub const PK: &str = "PK";
 pub const SK: &str = "SK";
 pub const GSI1: &str = "GSI1";
 pub const GSI2: &str = "GSI2";
-/// Which entity an item is.
+/// Attribute that holds the type of the entity.
 pub const TYPE: &str = "_type";
-/// Optimistic concurrency: counts the changes of an item.
+/// Attribute that holds the revision of an item, for optimistic concurrency. Each change of the item increments the
+/// revision.
 pub const REV: &str = "rev";
-/// Seconds since the epoch after which DynamoDB may delete the item.
+/// Attribute that holds the expiry of an item, in seconds since the epoch. DynamoDB may delete the item after that
+/// time.
 pub const EXPIRES_AT: &str = "expires_at";
 
-/// The key of an item.
+/// Primary key of an item.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {
     pub pk: String,
     pub sk: String,
 }
 
-/// An item's place in a secondary index.
+/// Key of an item in a secondary index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IndexKey {
     pub index: &'static str,
@@ -32,7 +34,7 @@ pub struct IndexKey {
     pub sk: String,
 }
 
-/// Joins segments; escapes what is inside them.
+/// Joins segments with `#`. Percent-encodes `#` and `%` inside a segment.
 pub fn join(segments: &[&str]) -> String {
     let mut key = String::new();
     for (position, segment) in segments.iter().enumerate() {
@@ -64,11 +66,11 @@ impl IndexKey {
     }
 }
 
-/// How many partitions of an index the entries of one list are spread over: an
-/// index partition takes 1,000 writes a second, a popular one more.
+/// Number of partitions over which the entries of one list are spread: a partition takes 1,000 writes a second, and
+/// a popular list needs more.
 pub const LIST_SHARDS: u8 = 4;
 
-/// The partition that an id's list entry lives in.
+/// Returns the number of the partition that holds the list entry of this id.
 pub fn list_shard(id: &str) -> u8 {
     id.bytes().fold(0u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte)) % LIST_SHARDS
 }

@@ -1,14 +1,17 @@
-//! The one table: the only door to DynamoDB.
+//! Access to DynamoDB: one table, which the functions use only through this crate.
 //!
-//! * A [`Pattern`] is one question that is asked of the table. Every method of [`Table`] and every [`Commit`] names the
-//!   pattern that it serves, and is refused what the pattern does not list.
-//! * An [`Entity`] is a type that is stored as one item, and owns its keys.
-//! * A [`Commit`] writes items together or not at all.
+//! * A [`Pattern`] is one declared access pattern. Every method of [`Table`] and every [`Commit`] names the pattern
+//!   that it serves. A debug build panics if the pattern does not list the operation.
+//! * An [`Entity`] is a type that is stored as one item and builds its own keys.
+//! * A [`Commit`] is a set of writes in one transaction: DynamoDB applies all of them or none.
 //!
-//! Nothing here knows what is stored: entities, patterns and what they are for belong to those who use the table.
+//! The crates that use the table declare the entities and patterns of the product.
 //!
-//! Invariants: an item is changed only under the condition that its `rev` is still the one that was read; whatever
-//! belongs together is written in one transaction; nothing scans.
+//! Invariants:
+//!
+//! * An item that was read is replaced only if its `rev` is still the one that was read (optimistic concurrency).
+//! * Writes that belong together are made in one transaction.
+//! * No operation scans the table.
 
 mod back_off;
 mod commit;
@@ -24,7 +27,7 @@ mod query;
 pub mod rates;
 mod table;
 
-/// A value as DynamoDB has it: who writes a condition of its own names those that it compares with.
+/// DynamoDB attribute value, re-exported for callers that write their own conditions.
 pub use aws_sdk_dynamodb::types::AttributeValue;
 pub use back_off::back_off;
 pub use commit::{Commit, CommitError, CounterIs, Failed, MAX_WRITES, leave_out, purge, retried};
@@ -38,7 +41,7 @@ pub use pattern::{Operation, Pattern};
 pub use query::{Filter, Query, Range};
 pub use table::Table;
 
-/// What is asked of the table for whoever uses it.
+/// Access patterns of this crate.
 pub mod patterns {
     crate::patterns! {
         PING "health.ping" "" [Get] None, "`PING` / `PING`", "Does the table answer?";

@@ -1,13 +1,13 @@
-//! Access patterns: what may be asked of the table, and how.
+//! Access patterns: the operations that functions perform on the table.
 
-/// What is asked of DynamoDB. Writes are named one by one, because a function needs the
-/// permission for each kind that its transactions hold.
+/// DynamoDB operation. The writes of a transaction are listed one by one, because a function needs the permission
+/// for each kind of write in its transactions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
     Get,
     BatchGet,
     Query,
-    /// Alone; the others are parts of a transaction.
+    /// `UpdateItem` outside a transaction. The variants below are parts of a transaction.
     Update,
     Add,
     Check,
@@ -16,7 +16,7 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// The name of the permission.
+    /// Name of the IAM permission, without the `dynamodb:` prefix.
     pub fn name(self) -> &'static str {
         match self {
             Self::Get => "GetItem",
@@ -34,7 +34,7 @@ impl Operation {
     }
 }
 
-/// One access pattern.
+/// Declared access pattern.
 #[derive(Debug)]
 pub struct Pattern {
     pub id: &'static str,
@@ -46,12 +46,13 @@ pub struct Pattern {
 }
 
 impl Pattern {
-    /// The functions that ask it as far as the pattern itself says, by the names of their crates.
+    /// Returns the names of the crates of the functions that use the pattern, as far as the pattern itself names
+    /// them.
     pub fn callers(&self) -> impl Iterator<Item = &'static str> {
         self.caller.split(", ").filter(|name| !name.is_empty())
     }
 
-    /// The calls as the document puts them.
+    /// Returns the calls in the form that the document of access patterns shows.
     fn calls(&self) -> String {
         let names = |in_transaction| {
             let all = self.operations.iter().filter(move |one| one.is_in_transaction() == in_transaction);
@@ -64,7 +65,7 @@ impl Pattern {
         }
     }
 
-    /// Base-table reads are strongly consistent, index reads can't be.
+    /// Returns the consistency of the reads: strong in the table, eventual in an index.
     fn consistency(&self) -> &'static str {
         match (self.index, self.operations) {
             (Some(_), _) => "eventual",
@@ -75,7 +76,7 @@ impl Pattern {
         }
     }
 
-    /// The pattern's row in the document: id, question, callers, operation, index, keys, consistency.
+    /// Returns the row of the pattern in the document: id, question, callers, operations, index, keys, consistency.
     pub fn row(&self, callers: &[&str]) -> String {
         format!(
             "| {} | {} | {} | {} | {} | {} | {} |\n",
@@ -90,8 +91,8 @@ impl Pattern {
     }
 }
 
-/// Declares access patterns as statics, and `ALL` of them in the order in which they are written: the name, the id, the
-/// functions that ask, the operations, the index, the keys, and the question.
+/// Declares access patterns as statics, and `ALL` as the list of them in the order of declaration. The arguments
+/// are the name, the id, the functions that use the pattern, the operations, the index, the keys and the question.
 #[macro_export]
 macro_rules! patterns {
     ($($name:ident $id:literal $caller:literal [$($operation:ident)+] $index:expr, $keys:literal, $question:literal;)*) => {
@@ -99,7 +100,7 @@ macro_rules! patterns {
             id: $id, question: $question, caller: $caller,
             operations: &[$($crate::Operation::$operation),+], index: $index, keys: $keys,
         };)*
-        /// All of them, in the order of the document.
+        /// All patterns of this list, in the order of the document.
         pub static ALL: &[&$crate::Pattern] = &[$(&$name),*];
     };
 }

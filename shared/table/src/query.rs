@@ -1,4 +1,4 @@
-//! Queries of one partition, and pages of lists that lie in several.
+//! Queries of one partition, and pages of lists that are spread over several partitions.
 
 use aws_sdk_dynamodb::{
     operation::query::builders::QueryFluentBuilder,
@@ -15,22 +15,22 @@ use crate::{
     table::is_current,
 };
 
-/// Which items of a partition a query wants, by sort key.
+/// Range of sort keys that a query reads.
 #[derive(Clone, Debug)]
 pub enum Range {
     All,
     BeginsWith(String),
-    /// Exclusive.
+    /// Sort keys greater than this one.
     After(String),
-    /// Exclusive.
+    /// Sort keys less than this one.
     Before(String),
-    /// Inclusive.
+    /// Sort keys up to and including this one.
     AtMost(String),
-    /// Both inclusive.
+    /// Sort keys from the first one to the second one, both included.
     Between(String, String),
 }
 
-/// A query of one partition.
+/// Query of one partition.
 #[derive(Clone, Debug)]
 pub struct Query {
     pub pk: String,
@@ -46,7 +46,7 @@ impl Query {
     }
 }
 
-/// What a query's items have to fulfil besides their keys.
+/// Condition on attributes that are not part of the key. DynamoDB applies the condition after reading the items.
 #[derive(Clone, Debug)]
 pub struct Filter {
     pub expression: &'static str,
@@ -91,7 +91,7 @@ impl Table {
         request
     }
 
-    /// Reads items of mixed types from one partition, following pages up to the limit.
+    /// Reads items of mixed types from one partition. Follows pages until `limit` items are read or the range ends.
     pub async fn query_items(
         &self,
         pattern: &'static Pattern,
@@ -106,7 +106,8 @@ impl Table {
         Ok(items)
     }
 
-    /// The same, each item as it comes; whether it counts for the limit is the answer.
+    /// Calls `act` for each item of a query. Follows pages until `limit` items count or the range ends. `act`
+    /// returns true if the item counts towards the limit.
     pub async fn each_item(
         &self,
         pattern: &'static Pattern,
@@ -133,7 +134,7 @@ impl Table {
         }
     }
 
-    /// Reads what is current of one partition, following pages up to the limit: what has expired stays for days.
+    /// Reads at most `limit` items of one partition. Skips expired items, which stay in the table for days.
     pub async fn query<E: Entity>(
         &self,
         pattern: &'static Pattern,
@@ -157,8 +158,8 @@ impl Table {
         Ok(found)
     }
 
-    /// Reads into a partition until some items pass the filter, or so many pages were read. Also says whether any
-    /// item was passed over.
+    /// Reads a partition with a filter until at least one item passes the filter or `pages` pages were read. The
+    /// second value is true if the filter rejected any item.
     pub async fn query_until(
         &self,
         pattern: &'static Pattern,
@@ -188,16 +189,17 @@ impl Table {
             if !found.is_empty() || start.is_none() || page == pages {
                 return Ok((found, passed_over));
             }
-            // What was passed over once is a sign of more. A page of 1 MB has some 3,000 codes.
+            // Items that fail the filter tend to lie together, so each further page is eight times as large, up to
+            // 4,096 items. DynamoDB ends a page at 1 MB, which is about 3,000 codes.
             query.limit = query.limit.map(|limit| limit.saturating_mul(8).min(4096));
         }
         unreachable!("the loop ends by returning")
     }
 
-    /// A page of the list that lies in these partitions, ordered by sort key.
+    /// Reads a page of the list that lies in these partitions, ordered by sort key.
     ///
-    /// Popular lists are spread over several partitions, which are read at once: each gives a page, and the first of
-    /// all of them is the page.
+    /// A list with many writes is spread over several partitions. All partitions are queried concurrently for
+    /// `limit + 1` items each; the items are merged by sort key and cut to `limit`.
     pub async fn page<E: Entity>(
         &self,
         pattern: &'static Pattern,
@@ -236,8 +238,8 @@ impl Table {
         Ok(try_join_all(queries).await?.into_iter().flatten().collect())
     }
 
-    /// What is due by now in a partition, the most overdue first. What can't be read is passed over, since the rest
-    /// would wait behind it for ever.
+    /// Reads the items of a partition that are due before `now`, the most overdue first. An item that can't be read
+    /// is logged and skipped; otherwise it would block the items behind it for ever.
     pub async fn due<E: Entity>(
         &self,
         pattern: &'static Pattern,
@@ -291,7 +293,7 @@ impl Table {
     }
 }
 
-/// What orders an entity in the table or an index.
+/// Returns the sort key of an entity in the table, or in this index.
 fn sort_key<E: Entity>(entity: &E, index: Option<&str>) -> String {
     match index {
         None => entity.key().sk,

@@ -1,4 +1,4 @@
-//! Counts requests a minute; see [`domain::rate`].
+//! Rate limits: counts requests per minute; see [`domain::rate`].
 
 use domain::{
     id::AccountId,
@@ -13,15 +13,16 @@ use crate::{
     patterns,
 };
 
-/// The clock of one caller's limit.
+/// Returns the key of the clock for one limit of one caller.
 pub fn rate_key(account: &AccountId, limit: &str, caller: &str) -> Key {
     Key::new(&["RATE", account.as_str(), limit, caller], &["META"])
 }
 
-/// Counts a request of `caller` against `limit` a minute and says whether it may go on.
-/// Refused requests are not counted.
+/// Counts a request of `caller` against a limit of `limit` requests a minute, and returns whether the request is
+/// allowed. A refused request is not counted.
 ///
-/// One write for a caller who was at rest, a second one for others.
+/// Makes one conditional write if the caller's whole allowance is available or the request is refused, otherwise
+/// two. Concurrent requests of the same caller may cause more.
 pub async fn count(
     table: &Table,
     account: &AccountId,

@@ -1,7 +1,7 @@
-//! The one door to DynamoDB.
+//! The table and its single-item and batch reads.
 //!
-//! Every method takes the [`Pattern`] it serves and checks that the pattern
-//! allows the operation; the pattern's calls are counted on the meter.
+//! Every method takes the [`Pattern`] that it serves and checks that the pattern lists the operation. The meter
+//! counts the calls of each pattern.
 
 use std::collections::{HashMap, HashSet};
 
@@ -19,7 +19,7 @@ use crate::{
     keys::{EXPIRES_AT, Key, PK, SK},
 };
 
-/// The table, as one function sees it. Cheap to clone.
+/// The table, with the client and the meter of one function. Cheap to clone.
 #[derive(Clone)]
 pub struct Table {
     pub(crate) client: Client,
@@ -28,11 +28,13 @@ pub struct Table {
 }
 
 impl Table {
+    /// Opens the table that `TABLE_NAME` names.
+    ///
     /// # Errors
-    /// When `TABLE_NAME` or the credentials are missing.
+    /// [`TableError::Environment`] if `TABLE_NAME` or the credentials are missing.
     pub fn from_env(env: &Env) -> Result<Self, TableError> {
-        // Nothing is streamed to or from DynamoDB: an attempt's time-out covers its bodies, and watching
-        // their throughput as well is paid for by every call.
+        // No DynamoDB request or response is a stream. The time-out of an attempt covers the bodies, so
+        // stalled-stream protection would only add work to every call.
         let client = aws::client!(
             aws_sdk_dynamodb,
             env,
@@ -43,7 +45,8 @@ impl Table {
         Ok(Self { client, name: env.require("TABLE_NAME")?.to_owned(), meter: env.meter().clone() })
     }
 
-    /// Counts one call, which makes these operations.
+    /// Counts one call that makes these operations. Panics in debug builds if the pattern does not list one of
+    /// them.
     pub(crate) fn count(&self, pattern: &'static Pattern, operations: &[Operation]) {
         for operation in operations {
             debug_assert!(
@@ -55,10 +58,10 @@ impl Table {
         self.meter.count(pattern.id, operations.iter().map(|operation| operation.name()));
     }
 
-    /// Whether the table answers.
+    /// Checks that the table answers, with a read of an item that need not exist.
     ///
     /// # Errors
-    /// When it does not.
+    /// [`TableError`] if the read fails.
     pub async fn ping(&self) -> Result<(), TableError> {
         self.get_item(&crate::patterns::PING, &Key::new(&["PING"], &["PING"]), false).await.map(drop)
     }
@@ -82,7 +85,7 @@ impl Table {
         Ok(output.item)
     }
 
-    /// Reads one item, consistently.
+    /// Reads one item with a consistent read. Returns `None` for an absent or expired item.
     pub async fn get<E: Entity>(
         &self,
         pattern: &'static Pattern,
@@ -92,8 +95,8 @@ impl Table {
         found.filter(|item| is_current(item, Timestamp::now())).map(E::from_item).transpose()
     }
 
-    /// Reads items of mixed types in one call, consistently; absent ones are left out.
-    /// More than 100 keys take several calls.
+    /// Reads items of mixed types with consistent reads. The result has no entry for an absent item. More than 100
+    /// keys take several calls.
     pub async fn batch_get(
         &self,
         pattern: &'static Pattern,
@@ -102,7 +105,8 @@ impl Table {
         self.batch_get_only(pattern, keys, &[]).await
     }
 
-    /// The same, but of each item only its key and these attributes; all when none is named.
+    /// Reads only these attributes and the key of each item, like [`batch_get`](Self::batch_get). An empty list of
+    /// attributes reads whole items.
     pub async fn batch_get_only(
         &self,
         pattern: &'static Pattern,
@@ -111,7 +115,7 @@ impl Table {
     ) -> Result<HashMap<Key, Item>, TableError> {
         let projection = (!attributes.is_empty()).then(|| format!("{PK}, {SK}, {}", attributes.join(", ")));
         let mut found = HashMap::new();
-        // DynamoDB takes each key once.
+        // DynamoDB refuses a batch that names a key twice.
         let mut known = HashSet::new();
         let mut pending: Vec<Item> = keys.iter().filter(|key| known.insert(*key)).map(key_item).collect();
         let mut attempt = 0;
@@ -156,7 +160,8 @@ impl Table {
     }
 }
 
-/// DynamoDB deletes what has expired within days; until then it is not there for us.
+/// Returns false for an expired item. DynamoDB deletes an expired item only within days; until then, reads treat
+/// the item as absent.
 pub(crate) fn is_current(item: &Item, now: Timestamp) -> bool {
     let expires = item.get(EXPIRES_AT).and_then(|value| value.as_n().ok()?.parse().ok());
     expires.is_none_or(|at: i64| at > now.as_second())

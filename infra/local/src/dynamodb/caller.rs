@@ -1,4 +1,4 @@
-//! Calls of DynamoDB over HTTP, without an SDK.
+//! DynamoDB calls over HTTP, without an SDK.
 
 use std::time::Duration;
 
@@ -12,17 +12,17 @@ use crate::{
     error::PlatformError,
 };
 
-/// Longer than any call takes.
+/// Time-out of a call; longer than any call takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub fn failed(reason: impl ToString) -> PlatformError {
     PlatformError::Part { part: "DynamoDB", reason: reason.to_string() }
 }
 
-/// Why a call came to nothing.
+/// Reason why a call failed.
 #[derive(Debug)]
 pub struct Refusal {
-    /// The kind of exception, without its namespace; empty when there was no answer.
+    /// Type of the exception without its namespace; empty if there was no answer.
     pub code: String,
     pub detail: String,
 }
@@ -33,8 +33,7 @@ impl From<Refusal> for PlatformError {
     }
 }
 
-/// Calls DynamoDB as the functions do, though without an SDK: there is none for streams among what
-/// the functions need.
+/// Client of DynamoDB and of its streams. The SDKs that the functions use include none for streams.
 #[derive(Clone)]
 pub struct Caller {
     http: legacy::Client<legacy::connect::HttpConnector, Full<Bytes>>,
@@ -79,7 +78,7 @@ impl Caller {
     }
 }
 
-/// An error with its causes, which the HTTP client leaves out.
+/// Returns the text of an error and of its causes, which the HTTP client's own text omits.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))

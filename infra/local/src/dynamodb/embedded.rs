@@ -1,13 +1,12 @@
-//! dynoxide, an emulator over SQLite, on a thread of its own.
+//! dynoxide, an emulator of DynamoDB over SQLite, on a thread of its own.
 //!
-//! The file is in WAL mode with `synchronous=NORMAL`: a commit is in the operating
-//! system's hands before it is acknowledged, so that it survives the death of the
-//! process at any moment, but the last ones may be lost when the machine loses
-//! power. `FULL`, the emulator's default, syncs each write and is ten times slower.
+//! The file is in WAL mode with `synchronous=NORMAL`. Each commit is with the operating system before it is
+//! acknowledged, so a commit survives the death of the process at any moment. A power failure of the machine may
+//! lose the last commits. `FULL`, the emulator's default, syncs each write and is ten times slower.
 //!
-//! Two gaps of the emulator are worked round through a second connection to the
-//! file: it finds a stream's next sequence number by a scan, for which there is an
-//! index here, and it never trims a stream, which [`Embedded::trim`] does.
+//! A second connection to the file works around two gaps of the emulator. The emulator finds a stream's next
+//! sequence number by a scan; an index speeds this up. The emulator never trims a stream; [`Embedded::trim`]
+//! does.
 
 use std::{
     path::{Path, PathBuf},
@@ -21,10 +20,11 @@ use super::caller::failed;
 use crate::error::PlatformError;
 
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
-/// A sweep reads the whole table: of a large one so rarely that it takes a twentieth of the time.
+/// Minimum pause between two sweeps, as a multiple of the time that the last sweep took. A sweep reads the whole
+/// table, so sweeps of a large table take about a twentieth of the time.
 const SWEEP_SHARE: u32 = 20;
 
-/// The emulator's database. Cheap to clone.
+/// Database of the emulator. Cheap to clone.
 #[derive(Clone)]
 pub struct Embedded {
     database: Database,
@@ -50,8 +50,8 @@ impl Embedded {
         Ok(embedded)
     }
 
-    /// Runs the emulator's HTTP server on a port of its own until the process ends, and deletes what
-    /// has expired, now and then, as DynamoDB does.
+    /// Runs the emulator's HTTP server on a free port until the process ends, and returns its endpoint. A second
+    /// thread deletes expired items at intervals, as DynamoDB does.
     pub fn serve(&self) -> Result<String, PlatformError> {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
@@ -87,15 +87,15 @@ impl Embedded {
         Ok(endpoint)
     }
 
-    /// Drops a table's stream records before a sequence number that all readers have passed. The
-    /// last one stays: the emulator numbers on from it.
+    /// Deletes a table's stream records before a sequence number that all readers have passed. The record with
+    /// that number stays, because the emulator derives the next number from the last record.
     pub fn trim(&self, table: &str, before: &str) -> Result<(), PlatformError> {
-        // The emulator shows its numbers plus 10^20. Should that ever change, nothing is
-        // trimmed, because the record that is to stay is not found.
+        // The emulator adds 10^20 to the numbers that it shows. If that changes, no record has the number `?2`,
+        // and nothing is trimmed.
         let stored: i64 = before
             .strip_prefix('1')
             .and_then(|digits| digits.parse().ok())
-            .ok_or_else(|| failed(format!("a sequence number of another form: {before}")))?;
+            .ok_or_else(|| failed(format!("a sequence number of an unknown form: {before}")))?;
         self.connect()?
             .execute(
                 "DELETE FROM _stream_records

@@ -1,4 +1,4 @@
-//! A table's stream, as DynamoDB Streams shows it.
+//! Stream of a table, read through the API of DynamoDB Streams.
 
 use serde_json::{Value, json};
 
@@ -8,10 +8,10 @@ use super::{
 };
 use crate::error::PlatformError;
 
-/// The most records that one call gives.
+/// Maximum number of records that one call returns.
 const MOST: u32 = 1000;
 
-/// The stream of one table.
+/// Stream of one table.
 pub struct Stream {
     caller: Caller,
     table: String,
@@ -19,7 +19,7 @@ pub struct Stream {
     embedded: Option<Embedded>,
 }
 
-/// A part of the stream. Its records are in order, and come after those of its parent.
+/// Shard of the stream. The records of a shard are in order and come after those of its parent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shard {
     pub id: String,
@@ -42,7 +42,7 @@ impl Stream {
         Ok(Self { caller, table: table.to_owned(), arn, embedded })
     }
 
-    /// The shards whose records are not all trimmed.
+    /// Returns the shards whose records are not all trimmed.
     pub async fn shards(&self) -> Result<Vec<Shard>, PlatformError> {
         let mut shards = Vec::new();
         let mut request = json!({ "StreamArn": self.arn });
@@ -59,7 +59,8 @@ impl Stream {
         }
     }
 
-    /// Where to read a shard from: after a sequence number, or from the oldest record that it still has.
+    /// Returns an iterator over a shard that starts after a sequence number, or at the oldest record that the
+    /// shard still has.
     pub async fn iterator(&self, shard: &str, after: Option<&str>) -> Result<String, PlatformError> {
         let mut request = json!({
             "StreamArn": self.arn, "ShardId": shard, "ShardIteratorType": "TRIM_HORIZON",
@@ -70,7 +71,7 @@ impl Stream {
             request["SequenceNumber"] = json!(sequence_number);
         }
         let answer = match call(&self.caller, "GetShardIterator", request).await {
-            // Nobody read for longer than records are kept.
+            // The last read was longer ago than records are kept.
             Err(refusal) if refusal.code == "TrimmedDataAccessException" => {
                 tracing::warn!(shard, after, "records were trimmed before they were read");
                 call(&self.caller, "GetShardIterator", oldest).await?
@@ -80,8 +81,8 @@ impl Stream {
         text(&answer["ShardIterator"]).ok_or_else(|| failed("an iterator is missing"))
     }
 
-    /// Up to `limit` records, in the form of a Lambda event's records, and where to read on:
-    /// nowhere when the shard is at its end.
+    /// Reads up to `limit` records in the form of a Lambda event's records. Returns the records and the iterator
+    /// for the next read, which is `None` at the end of the shard.
     pub async fn read(
         &self,
         iterator: &str,
@@ -102,7 +103,7 @@ impl Stream {
         Ok((records, text(&answer["NextShardIterator"])))
     }
 
-    /// All records that are left.
+    /// Reads all records that are left.
     pub async fn all(&self) -> Result<Vec<Value>, PlatformError> {
         let mut all = Vec::new();
         for shard in self.shards().await? {
@@ -116,13 +117,14 @@ impl Stream {
         Ok(all)
     }
 
-    /// Drops records before a sequence number that all readers have passed, where nobody else does.
+    /// Deletes records before a sequence number that all readers have passed. Does nothing with an external
+    /// emulator.
     pub fn trim(&self, before: &str) -> Result<(), PlatformError> {
         self.embedded.as_ref().map_or(Ok(()), |embedded| embedded.trim(&self.table, before))
     }
 }
 
-/// DynamoDB Local gives an empty map as a value of no type: `{}` for `{"M": {}}`.
+/// Replaces `{}` by `{"M": {}}`: DynamoDB Local returns an empty map as a value without a type.
 fn restore_empty_maps(container: &mut Value) {
     let values: Vec<&mut Value> = match container {
         Value::Object(attributes) => attributes.values_mut().collect(),

@@ -1,13 +1,14 @@
-//! The outbox's pages: its messages for people and as JSON, and on a message for Twilio the forms that
-//! simulate what follows from it.
+//! Pages of the outbox: its messages as HTML and as JSON, and, on a message for Twilio, forms that simulate
+//! replies and status reports.
 //!
 //! Invariants:
 //!
-//! - All that a message says is escaped. A mail's HTML is shown in a frame without scripts, and by
-//!   the pages' policy it loads nothing, so that looking at a mail tells nobody.
-//! - The forms are these pages' and those of programs like curl: what another site's page has its
-//!   reader's browser post is refused. So is whoever calls this machine by another name than its own: a site
-//!   whose name leads here for once would be of the same origin, and read along.
+//! - All text of a message is escaped. A mail's HTML is shown in a frame without scripts. The pages' policy keeps
+//!   the frame from loading anything, so that nobody learns that a mail was viewed.
+//! - The forms accept posts of these pages and of programs such as curl. A post that another site's page makes in
+//!   the reader's browser is refused.
+//! - A request that addresses this machine by another name than its own is refused. A site whose name resolves to
+//!   this machine for a moment (DNS rebinding) would have the same origin and could read the pages.
 
 use std::fmt::{self, Display, Write as _};
 
@@ -27,8 +28,8 @@ use serde_json::json;
 use super::{Channel, Filter, Kind, Message, Outbox, OutboxError};
 use crate::twilio::{self, CallbackError, Envelope, Status};
 
-/// No scripts, nothing from elsewhere; only the styles, the frame and the forms of the page itself, which
-/// no other page may put in a frame of its own.
+/// Content security policy: no scripts and nothing from other sites, only the styles, the frame and the forms of
+/// the page itself. No other page may show this page in a frame.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-src 'self'; form-action 'self'; \
                       frame-ancestors 'none'";
 
@@ -78,12 +79,12 @@ struct Reply {
 #[serde(deny_unknown_fields)]
 struct Report {
     status: Status,
-    /// Empty when its field was left so.
+    /// Empty if the field was left empty.
     #[serde(default)]
     error_code: String,
 }
 
-/// Why nothing was simulated, or why what was came to nothing.
+/// Reason why nothing was simulated, or why the simulation failed.
 enum Failure {
     Refused(StatusCode, String),
     Outbox(OutboxError),
@@ -124,7 +125,7 @@ async fn list_page(State(outbox): State<Outbox>, filter: Query<Filter>) -> Resul
     let mut body = String::from("<h1>Outbox</h1>");
     let messages = outbox.list(&filter)?;
     if messages.is_empty() {
-        body += "<p class=empty>Nothing yet. What the platform sends appears here and goes nowhere else.</p>";
+        body += "<p class=empty>Nothing yet. The platform's messages appear here and are sent nowhere.</p>";
     }
     for message in messages {
         let Message { id, at, .. } = &message;
@@ -160,7 +161,7 @@ async fn message_page(outbox: State<Outbox>, UrlPath(id): UrlPath<String>) -> Re
     }
     match &message.kind {
         Kind::Mail { html: Some(html), .. } => {
-            // A link opens in a tab of its own, because the policy lets the frame load nothing.
+            // A link opens in a new tab, because the policy lets the frame load nothing.
             let html = Escaped(html);
             body += &format!(
                 "<iframe title=HTML sandbox='allow-popups allow-popups-to-escape-sandbox' \
@@ -170,13 +171,13 @@ async fn message_page(outbox: State<Outbox>, UrlPath(id): UrlPath<String>) -> Re
         Kind::Mail { html: None, .. } => {}
         Kind::Twilio { status_callback: Some(_), .. } => body += &forms(&id),
         Kind::Twilio { status_callback: None, .. } => {
-            body += "<p class=empty>It was sent without a StatusCallback: nothing can follow from it.</p>";
+            body += "<p class=empty>The message has no StatusCallback: replies and statuses cannot be simulated.</p>";
         }
     }
     Ok(page(message.title(), "", &body))
 }
 
-/// What simulates an answer and the ways of a message for Twilio.
+/// Returns the forms that simulate a reply to a message for Twilio and its statuses.
 fn forms(id: &str) -> String {
     let id = Escaped(id);
     format!(
@@ -208,7 +209,7 @@ async fn reply(
     }
     let envelope = envelope(&outbox, &id)?;
     let Some(url) = envelope.inbound_url() else {
-        let reason = "Where replies go is not known: the message has no StatusCallback that ends in /status.";
+        let reason = "Replies have no address: the message has no StatusCallback that ends in /status.";
         return Err(Failure::refused(StatusCode::NOT_FOUND, reason));
     };
     envelope.reply(outbox.caller(), &url, &text).await?;
@@ -240,7 +241,7 @@ async fn status(
     Ok(Redirect::to(&format!("/outbox/{id}")))
 }
 
-/// The fields of a form that may be taken from whoever posts it.
+/// Parses the fields of a form. Refuses a form that another site's page posts.
 fn form<T: DeserializeOwned>(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<T, Failure> {
     if !of_these_pages(headers) {
         return Err(Failure::refused(StatusCode::FORBIDDEN, "A page of another site may not do this."));
@@ -250,7 +251,8 @@ fn form<T: DeserializeOwned>(headers: &HeaderMap, body: Result<Bytes, BytesRejec
     serde_urlencoded::from_bytes(&body).map_err(|error| invalid(error.to_string()))
 }
 
-/// Whether nothing says that the request comes from elsewhere. Only browsers have pages, and say so.
+/// Returns false if a header says that the request comes from another site's page. Browsers send these headers;
+/// programs such as curl do not.
 fn of_these_pages(headers: &HeaderMap) -> bool {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
     let here = text("host").map(|host| format!("http://{host}"));
@@ -272,7 +274,7 @@ impl Message {
         }
     }
 
-    /// Its text, or the template that Twilio would fill with these variables.
+    /// Returns the message's text as HTML, or its Twilio template with the template's variables.
     fn said(&self) -> Option<String> {
         if let Kind::Twilio { content_sid: Some(template), variables, .. } = &self.kind {
             let template = [("Content template".to_owned(), template.as_str())];
@@ -299,11 +301,11 @@ fn page(title: &str, head: &str, body: &str) -> Response {
          <meta name=viewport content='width=device-width'><title>{title}</title>\
          <style>{STYLE}</style><body>{body}</body></html>"
     );
-    // With `no-referrer`, browsers would keep from the forms whose they are.
+    // With `no-referrer`, browsers would hide the origin of the forms' posts.
     ([("content-security-policy", POLICY), ("referrer-policy", "same-origin")], Html(html)).into_response()
 }
 
-/// Text for HTML, between tags and in quotes of either kind.
+/// Text that is escaped for HTML, between tags and in either kind of quotes.
 struct Escaped<'a>(&'a str);
 
 impl Display for Escaped<'_> {

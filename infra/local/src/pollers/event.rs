@@ -1,8 +1,8 @@
-//! Lambda's asynchronous invocation: events wait in a queue of the function's own, and one that
-//! fails too often leaves a record in the queue that the function names for that.
+//! Lambda's asynchronous invocation. Events wait in a queue of the function. An event whose retries are exhausted
+//! is recorded in the queue that the function declares for failures.
 //!
-//! An event leaves its queue after it was dealt with, so a process that is killed meanwhile delivers
-//! it, or records its failure, once more.
+//! An event is deleted from its queue after it was delivered or recorded. A process that is killed in between
+//! delivers or records the event once more.
 
 use std::{sync::Arc, time::Duration};
 
@@ -55,7 +55,7 @@ impl EventPoller {
             Err(reason) => self.failed(message, &event, &reason),
         };
         if let Err(error) = settled {
-            tracing::warn!(queue = self.queue, cause = %error, "event not settled; it comes again");
+            tracing::warn!(queue = self.queue, cause = %error, "event not settled; it is delivered again");
         }
     }
 
@@ -63,7 +63,8 @@ impl EventPoller {
         let attempt = message.receive_count();
         if attempt <= self.config.max_retries {
             tracing::warn!(function = self.function, attempt, cause = reason, "event failed");
-            // Lambda waits for a minute and then for two, which are long at one's desk.
+            // Lambda waits for one minute before the first retry and for two before the second, which is long
+            // during development.
             let delay = Duration::from_secs(attempt.into());
             return self.sqs.give_back(&self.queue, &message.receipt_handle, delay);
         }
@@ -101,9 +102,9 @@ mod tests {
     use super::*;
     use crate::sqs::{Depth, QueueDeclaration};
 
-    /// Longer than any test takes: what was in flight can't come back by its timeout.
+    /// Longer than any test takes, so that no message in flight returns by its visibility timeout.
     const HOUR: Duration = Duration::from_secs(3600);
-    /// Longer than anything that is waited for takes.
+    /// Time-out of the tests' waits.
     const LONG: Duration = Duration::from_secs(20);
     const EMPTY: Depth = Depth { visible: 0, in_flight: 0, delayed: 0 };
 
@@ -118,7 +119,7 @@ mod tests {
         Sqs::open(&directory.path().join("queues.db"), "http://127.0.0.1:1", queues.into()).unwrap()
     }
 
-    /// The running poller, which dies with what is returned.
+    /// Starts the poller, which stops when the returned value is dropped.
     fn poll(sqs: &Sqs, functions: &Functions, max_retries: u32) -> Dying {
         let poller = EventPoller {
             sqs: sqs.clone(),
@@ -154,7 +155,7 @@ mod tests {
         );
         let sqs = open(&directory);
         sqs.send("Import.events", &event.to_string()).unwrap();
-        // More often than there are attempts.
+        // More crashes than the event has attempts.
         for _ in 0..3 {
             let sqs = open(&directory);
             let _running = poll(&sqs, &hanging, 1);

@@ -11,10 +11,10 @@ use crate::{
     sqs::{Received, Sqs},
 };
 
-/// The longest pause before a message that failed comes again.
+/// Maximum delay before a failed message is retried.
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(60);
 
-/// Feeds a queue to one function.
+/// Feeds the messages of a queue to one function.
 #[derive(Clone)]
 pub struct QueuePoller {
     pub sqs: Sqs,
@@ -27,7 +27,7 @@ pub struct QueuePoller {
 }
 
 impl QueuePoller {
-    /// Runs for ever, in as many tasks as the function may have invocations at once.
+    /// Runs for ever, in as many tasks as the function may have concurrent invocations, at most 8.
     pub fn spawn(self, max_concurrency: u32) -> Vec<AbortHandle> {
         let task = |_| {
             let poller = self.clone();
@@ -59,20 +59,21 @@ impl QueuePoller {
         };
         for message in &messages {
             let settled = if failed.contains(&&*message.message_id) {
-                // Lambda waits for the visibility timeout; minutes are long at one's desk.
+                // Lambda waits for the visibility timeout, which is minutes long; that is long during
+                // development.
                 let delay = Duration::from_millis(250 << message.receive_count().min(8)).min(MAX_RETRY_DELAY);
                 self.sqs.give_back(&self.queue, &message.receipt_handle, delay)
             } else {
                 self.sqs.delete(&self.queue, &message.receipt_handle)
             };
             if let Err(error) = settled {
-                tracing::warn!(queue = self.queue, cause = %error, "message not settled; it comes again");
+                tracing::warn!(queue = self.queue, cause = %error, "message not settled; it is delivered again");
             }
         }
     }
 }
 
-/// The messages that the function reported as failed.
+/// Returns the ids of the messages that the function reported as failed.
 fn failures<'m>(answer: &Value, ids: &[&'m str]) -> Vec<&'m str> {
     let entries = answer["batchItemFailures"].as_array().into_iter().flatten();
     let failed = entries.map(|entry| {

@@ -1,8 +1,8 @@
-//! EventBridge Scheduler: a function is invoked every so often, by the clock on the wall.
+//! EventBridge Scheduler: invokes a function at intervals of wall-clock time.
 //!
-//! The time of the last firing is kept in a file and moves on when the function has succeeded. So a
-//! restart doesn't fire by itself, and what became due while the process was down, or was cut off
-//! when it was killed, fires at the next start; once, however often it was due.
+//! A file stores the time of the last successful firing. A restart by itself fires nothing. A firing that became
+//! due while the process was down, or that was cut off when the process was killed, happens at the next start,
+//! and only once even if several were missed.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -13,10 +13,9 @@ use tokio::sync::Notify;
 use super::{read_checkpoint, write_checkpoint};
 use crate::{PlatformError, functions::Functions};
 
-/// The longest sleep: the clock that one sleeps by stands still in a suspended laptop.
+/// Maximum sleep. The clock that measures sleeps stops while a laptop is suspended.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
-/// After a failure. Lambda tries twice more and then leaves it to the next firing, which may be a day
-/// away.
+/// Pause after a failure. Lambda retries twice and then waits for the next firing, which may be a day away.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
 
 pub struct SchedulePoller {
@@ -25,7 +24,7 @@ pub struct SchedulePoller {
     pub interval: Duration,
     pub input: Value,
     pub written: Arc<Notify>,
-    /// Where the time of the last firing is kept.
+    /// File that stores the time of the last firing.
     pub checkpoint: PathBuf,
 }
 
@@ -44,7 +43,7 @@ impl SchedulePoller {
         }
     }
 
-    /// Fires if it is time; how long it is until the next firing.
+    /// Fires if the interval has passed. Returns the time until the next firing.
     async fn step(&self, now: Timestamp) -> Result<Duration, PlatformError> {
         let last = read_checkpoint(&self.checkpoint).and_then(|time| time.parse().ok());
         if let Some(last) = last {
@@ -62,7 +61,7 @@ impl SchedulePoller {
     }
 }
 
-/// Never more than the interval, though the clock was put back.
+/// Returns the rest of an interval. The rest is never longer than the interval, even if the clock was set back.
 fn remaining(interval: Duration, last: Timestamp, now: Timestamp) -> Duration {
     let elapsed = Duration::try_from(now.duration_since(last)).unwrap_or_default();
     interval.saturating_sub(elapsed)
@@ -120,7 +119,7 @@ mod tests {
         answer(Ok(Value::Null));
         assert_eq!(poller().step(at(60)).await.unwrap(), HOUR);
         assert!(fired());
-        // A restart by itself is no reason.
+        // A restart by itself fires nothing.
         assert_eq!(poller().step(at(61)).await.unwrap(), 59 * HOUR / 60);
 
         answer(Err("throttled"));

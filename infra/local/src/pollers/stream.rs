@@ -15,11 +15,11 @@ use self::progress::{Progress, Reader};
 use super::{read_checkpoint, write_checkpoint};
 use crate::{PlatformError, dynamodb::Stream, functions::Functions, pattern::Pattern, sqs::Sqs};
 
-/// How long the stream's poller sleeps when nobody tells it of a write.
+/// Pause between two reads of the stream if no write is reported.
 const IDLE: Duration = Duration::from_millis(200);
-/// And when the stream's shards are unknown.
+/// Pause after the stream could not be described or read.
 const AGAIN: Duration = Duration::from_secs(1);
-/// Consumed records are trimmed when there are so many of them.
+/// Number of consumed records after which they are trimmed.
 const TRIM_EVERY: u64 = 2000;
 
 /// Feeds the table's stream to one function, in order.
@@ -34,9 +34,9 @@ pub struct StreamPoller {
     pub dead_letters: Option<String>,
     pub sqs: Sqs,
     pub written: Arc<Notify>,
-    /// Where the last consumed sequence numbers are kept.
+    /// File that stores the sequence number of the last consumed record of each shard.
     pub checkpoint: PathBuf,
-    /// Keep consumed records, so that the stream can be replayed.
+    /// True if consumed records are kept, so that the stream can be replayed.
     pub keep: bool,
 }
 
@@ -57,7 +57,7 @@ impl StreamPoller {
                 }
             }
             let readable = progress.readable();
-            // There are new shards only where one has ended.
+            // New shards appear only when a shard has ended.
             listed = !readable.is_empty();
             let (mut consumed, began) = (0, Instant::now());
             for place in readable {
@@ -77,7 +77,7 @@ impl StreamPoller {
         }
     }
 
-    /// One shard's turn; the number of records consumed.
+    /// Reads and delivers one batch of a shard. Returns the number of records consumed.
     async fn turn(&self, progress: &mut Progress, place: usize) -> u64 {
         let (records, next) = match self.read(progress.reader(place)).await {
             Ok(read) => read,
@@ -100,13 +100,13 @@ impl StreamPoller {
             reader.size = reader.size.map(|size| size * 2).filter(|size| *size < self.batch_size);
         }
         if reader.ended {
-            // Without it the shard's end is read once more.
+            // If this write fails, the end of the shard is read once more after a restart.
             let _ = write_checkpoint(&self.checkpoint, &progress.checkpoint());
         }
         records.len() as u64
     }
 
-    /// The next records of a shard, and where to read on.
+    /// Reads the next records of a shard. Returns them with the iterator of the next read.
     async fn read(&self, reader: &Reader) -> Result<(Vec<Value>, Option<String>), PlatformError> {
         let iterator = match &reader.iterator {
             Some(iterator) => iterator.clone(),
@@ -115,7 +115,7 @@ impl StreamPoller {
         self.stream.read(&iterator, reader.size.unwrap_or(self.batch_size)).await
     }
 
-    /// Hands one batch to the function.
+    /// Delivers one batch to the function.
     async fn deliver(&self, progress: &mut Progress, place: usize, records: &[Value]) -> Result<(), Failure> {
         let Some(last) = records.last().map(sequence_number) else { return Ok(()) };
         let wanted = records.iter().filter(|record| self.filters.is_empty() || self.wants(record));
@@ -128,7 +128,7 @@ impl StreamPoller {
                 .map_err(|reason| PlatformError::Function { name: self.function.clone(), reason })?;
             let numbers: Vec<_> = wanted.into_iter().map(sequence_number).collect();
             if let Some(failed) = first_failure(&answer, &numbers) {
-                // What came before the failed record is done.
+                // The records before the failed one are done.
                 if failed > 0 {
                     self.advance(progress, place, numbers[failed - 1].clone())?;
                 }
@@ -153,8 +153,8 @@ impl StreamPoller {
         written
     }
 
-    /// Has a batch, or what is left of it, come again: in halves if they are wanted and the function didn't say itself
-    /// where to begin, and not for ever.
+    /// Retries a batch, or the rest of it. The batch is halved if the function asks for bisection and did not
+    /// report the failed record itself. Records whose retries are exhausted are given up.
     async fn put_back(
         &self,
         progress: &mut Progress,
@@ -179,8 +179,8 @@ impl StreamPoller {
         tokio::time::sleep(Duration::from_millis(20 << attempt.min(8))).await;
     }
 
-    /// Puts aside what failed for good, as Lambda does: the dead-letter queue gets
-    /// where the records were, not the records.
+    /// Skips records whose retries are exhausted, as Lambda does. The dead-letter queue gets the records'
+    /// sequence numbers, not the records.
     fn give_up(&self, progress: &mut Progress, place: usize, records: &[Value], error: &PlatformError) {
         let Some(last) = records.last().map(sequence_number) else { return };
         tracing::error!(function = self.function, cause = %error, last, "stream records given up");
@@ -195,12 +195,12 @@ impl StreamPoller {
                 },
             });
             if let Err(error) = self.sqs.send(queue, &body.to_string()) {
-                tracing::error!(cause = %error, "dead letter not kept");
+                tracing::error!(cause = %error, "dead letter not stored");
                 return;
             }
         }
         if let Err(error) = self.advance(progress, place, last) {
-            tracing::error!(cause = %error, "checkpoint not kept");
+            tracing::error!(cause = %error, "checkpoint not stored");
         }
     }
 
@@ -216,10 +216,10 @@ fn sequence_number(record: &Value) -> String {
     record["dynamodb"]["SequenceNumber"].as_str().unwrap_or_default().to_owned()
 }
 
-/// Why a batch comes again.
+/// Reason why a batch is retried.
 struct Failure {
     error: PlatformError,
-    /// The function named the record, instead of failing.
+    /// True if the function reported the failed record instead of failing itself.
     reported: bool,
 }
 
@@ -229,12 +229,12 @@ impl From<PlatformError> for Failure {
     }
 }
 
-/// The first record that the function reported as failed.
+/// Returns the index of the first record that the function reported as failed.
 fn first_failure(answer: &Value, numbers: &[String]) -> Option<usize> {
     answer["batchItemFailures"]
         .as_array()?
         .iter()
-        // An entry without a known number fails the whole batch.
+        // An entry without a known sequence number fails the whole batch.
         .map(|failure| {
             let id = failure["itemIdentifier"].as_str().unwrap_or_default();
             numbers.iter().position(|number| number == id).unwrap_or(0)

@@ -1,4 +1,4 @@
-//! The checksums of S3: which one comes with a request, and whether its content has it.
+//! Checksums of S3: finds the checksum that comes with a request and compares it with the content.
 
 use std::sync::{Arc, Mutex};
 
@@ -24,7 +24,7 @@ pub enum Algorithm {
 impl Algorithm {
     const ALL: [Self; 5] = [Self::Crc32, Self::Crc32c, Self::Crc64Nvme, Self::Sha1, Self::Sha256];
 
-    /// In lower case, as it ends the name of a header.
+    /// Returns the algorithm's name in lower case, as it ends the name of a header.
     pub fn name(self) -> &'static str {
         match self {
             Self::Crc32 => "crc32",
@@ -49,7 +49,7 @@ impl Algorithm {
         }
     }
 
-    /// The checksum that comes with a request, before its body or after it.
+    /// Returns the algorithm of the checksum that comes with a request, in a header or in a trailer.
     pub fn of(headers: &HeaderMap) -> Option<Self> {
         let announced = headers.get("x-amz-trailer").and_then(|trailer| trailer.to_str().ok());
         Self::ALL.into_iter().find(|algorithm| {
@@ -70,7 +70,7 @@ impl Algorithm {
         hasher
     }
 
-    /// The text of the checksum that a hasher of this algorithm has come to.
+    /// Returns the checksum of a finished hasher of this algorithm as text.
     pub fn sum(self, hasher: ChecksumHasher) -> String {
         let Checksum {
             checksum_crc32,
@@ -84,7 +84,8 @@ impl Algorithm {
         sums.into_iter().flatten().next().unwrap_or_default()
     }
 
-    /// The checksum of an object in parts: of CRC-64 it is that of the content, of the others one of the parts' checksums.
+    /// Returns the checksum of an object in parts. CRC-64 covers the content; the other algorithms cover the
+    /// checksums of the parts.
     pub fn of_parts(self, whole: ChecksumHasher, parts: &[String]) -> String {
         if self == Self::Crc64Nvme {
             return self.sum(whole);
@@ -96,7 +97,7 @@ impl Algorithm {
         format!("{}-{}", self.sum(hasher), parts.len())
     }
 
-    /// The checksum by this algorithm, in the fields of an answer.
+    /// Returns the checksum in the fields of a response.
     pub fn filled(self, sum: String) -> Checksum {
         let mut checksum = Checksum::default();
         match self {
@@ -109,7 +110,7 @@ impl Algorithm {
         checksum
     }
 
-    /// The checksums that a part of a completed upload is listed with.
+    /// Returns the checksums that a completed upload lists for a part.
     pub fn listed(part: &CompletedPart) -> Vec<(Self, &str)> {
         let sums = [
             &part.checksum_crc32,
@@ -123,7 +124,7 @@ impl Algorithm {
     }
 }
 
-/// The verdict on a body, known at its end: its checksum, or why it is refused.
+/// Verdict on a body, known at the body's end: its checksum, or the reason for a refusal.
 #[derive(Clone, Default)]
 pub struct Verdict(Arc<Mutex<Option<Result<String, S3Error>>>>);
 
@@ -133,8 +134,8 @@ impl Verdict {
     }
 }
 
-/// The body, which fails at its end unless it has the checksum that came with the request. So content that is refused
-/// is never put in the place of an object.
+/// Returns a body that fails at its end unless its content has the checksum that came with the request. Refused
+/// content therefore never replaces an object.
 pub fn verified(
     body: StreamingBlob,
     algorithm: Algorithm,

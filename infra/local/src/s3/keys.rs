@@ -1,7 +1,7 @@
-//! Keys of up to 1,024 bytes, as S3 has them, on the files of `s3s-fs`.
+//! Keys of up to 1,024 bytes, as S3 allows, on the files of `s3s-fs`.
 //!
-//! `s3s-fs` names files after keys, and no file's name has more than 255 bytes. An object whose key is longer than
-//! [`LONGEST`] is kept under the hash of its key, and a file beside the bucket says what the key is.
+//! `s3s-fs` names files after keys, and a file name has at most 255 bytes. An object whose key is longer than
+//! [`LONGEST`] is stored under the hash of its key, and a file beside the bucket stores the key.
 
 use std::{
     io,
@@ -15,18 +15,19 @@ use s3s_fs::FileSystem;
 
 use super::{Answer, forwarded};
 
-/// In bytes. The longest name is that of an upload's metadata, with the key in base64 among 95 other characters.
+/// Maximum length in bytes of a key that names its own file. The longest file name is that of an upload's
+/// metadata, which has the key in base64 and 95 other characters.
 const LONGEST: usize = 118;
-/// Objects with longer keys are in this folder of their bucket.
+/// Folder of the bucket for objects with longer keys.
 const FOLDER: &str = ".long-keys/";
 
 pub struct Files {
     files: FileSystem,
-    /// A file for each long key, named after its hash.
+    /// Directory with a file for each long key, named after the key's hash.
     keys: PathBuf,
 }
 
-/// Operations on one object, with what is done before if they create it.
+/// Defines operations on one object. The method after `after` runs first if the operation creates the object.
 macro_rules! on_an_object {
     ($($method:ident($input:ident) -> $output:ident $(after $first:ident)?;)*) => {$(
         fn $method<'s, 'f>(&'s self, mut request: S3Request<$input>) -> Answer<'f, $output>
@@ -43,7 +44,7 @@ macro_rules! on_an_object {
     )*};
 }
 
-/// Operations whose answer names the object.
+/// Defines operations whose response contains the object's key.
 macro_rules! naming_an_object {
     ($($method:ident($input:ident) -> $output:ident;)*) => {$(
         fn $method<'s, 'f>(&'s self, mut request: S3Request<$input>) -> Answer<'f, $output>
@@ -165,7 +166,7 @@ impl S3 for Files {
             let keys: Vec<String> = objects.iter().map(|object| object.key.clone()).collect();
             objects.iter_mut().for_each(|object| object.key = name(&object.key));
             let mut response = self.files.delete_objects(request).await?;
-            // In their order.
+            // The response lists the objects in the order of the request.
             for (deleted, key) in response.output.deleted.iter_mut().flatten().zip(keys) {
                 self.forget(&key)?;
                 deleted.key = Some(key);
@@ -205,7 +206,7 @@ impl S3 for Files {
         Self: 'f,
     {
         Box::pin(async move {
-            // As long as all keys are as they are called, `s3s-fs` lists them itself.
+            // While no object has a long key, `s3s-fs` lists the bucket itself.
             if !self.keys.exists() {
                 return self.files.list_objects_v2(request).await;
             }
@@ -227,7 +228,7 @@ impl S3 for Files {
     }
 }
 
-/// The name of a key in the file system.
+/// Returns the name of a key in the file system.
 pub fn name(key: &str) -> String {
     if key.len() <= LONGEST && !key.starts_with(FOLDER) {
         return key.to_owned();
@@ -246,14 +247,14 @@ impl Files {
         Ok(Self { files: FileSystem::new(root)?, keys: root.join(".long-keys") })
     }
 
-    /// The file that says what a key is, unless it is called by its key.
+    /// Returns the file that stores a long key. Returns `None` if the object's file is named by the key itself.
     fn file_of(&self, key: &str) -> Option<PathBuf> {
         Some(self.keys.join(name(key).strip_prefix(FOLDER)?))
     }
 
     fn keep(&self, key: &str) -> S3Result<()> {
         let Some(file) = self.file_of(key).filter(|file| !file.exists()) else { return Ok(()) };
-        // Renamed, so that a process that is killed leaves no half of it.
+        // Renamed, so that a process that is killed leaves no partial file.
         let part = self.keys.join(format!("{:016x}.part", u64::from_be_bytes(secret::random())));
         let written = std::fs::create_dir_all(&self.keys)
             .and_then(|()| std::fs::write(&part, key))
@@ -270,7 +271,8 @@ impl Files {
         }
     }
 
-    /// The key of an object by what it is called. There is none for what is being deleted.
+    /// Returns the key of an object by its name in the file system. Returns `None` for a long key that is being
+    /// deleted.
     fn key_of(&self, name: &str) -> Option<String> {
         match name.strip_prefix(FOLDER) {
             Some(hash) => std::fs::read_to_string(self.keys.join(hash)).ok(),
@@ -279,7 +281,7 @@ impl Files {
     }
 }
 
-/// The page of a bucket's objects that was asked for.
+/// Returns the requested page of a bucket's objects.
 fn page(asked: ListObjectsV2Input, mut objects: Vec<(String, Object)>) -> ListObjectsV2Output {
     let prefix = asked.prefix.clone().unwrap_or_default();
     let after = asked.continuation_token.clone().max(asked.start_after.clone());

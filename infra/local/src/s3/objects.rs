@@ -1,7 +1,7 @@
-//! The operations of S3 on the files of `s3s-fs`, with what S3 does besides: the event of an object
-//! that was created, nothing left of one that was deleted, and the checksums of content and parts.
+//! Operations of S3 on the files of `s3s-fs`, with three additions: the event of a created object, the complete
+//! deletion of an object's files, and the checksums of content and parts.
 //!
-//! Operations on buckets are left out, because the template makes the one that there is.
+//! Operations on buckets are not implemented, because the template creates the only bucket.
 
 use std::{
     io::ErrorKind,
@@ -25,21 +25,22 @@ use super::{
 };
 use crate::event_bridge::EventBridge;
 
-/// S3's message about a part that isn't there, and of one that isn't what it is listed as.
+/// S3's message about a part that does not exist or does not match the list of parts.
 const NO_SUCH_PART: &str = "One or more of the specified parts could not be found. The part may not have been uploaded, \
                             or the specified entity tag may not match the part's entity tag.";
 
-/// Clones share the files.
+/// Objects of one bucket. Clones share the files.
 #[derive(Clone)]
 pub struct Objects {
     files: Arc<Files>,
-    /// Where the files are.
+    /// Directory of the files.
     root: Arc<Path>,
     events: EventBridge,
 }
 
-/// Each with the reason that S3 gives for its event. Once begun it is done to its end: a client that hangs
-/// up with its last byte must not leave an object without its event.
+/// Defines operations that create an object, each with the reason that S3 gives in its event. The operation runs
+/// in a task of its own, which continues if the client disconnects: a client that disconnects after its last byte
+/// must not leave an object without its event.
 macro_rules! creating_an_object {
     ($($method:ident($input:ident) -> $output:ident by $act:ident: $reason:literal;)*) => {$(
         fn $method<'s, 'f>(&'s self, request: S3Request<$input>) -> Answer<'f, $output>
@@ -59,7 +60,7 @@ macro_rules! creating_an_object {
     )*};
 }
 
-/// Answers with an object's checksums, if they are asked for.
+/// Defines operations that return an object's checksums if the request asks for them.
 macro_rules! showing_an_object {
     ($($method:ident($input:ident) -> $output:ident;)*) => {$(
         fn $method<'s, 'f>(&'s self, request: S3Request<$input>) -> Answer<'f, $output>
@@ -172,10 +173,10 @@ impl Objects {
         Ok(Self { files: Arc::new(Files::new(root)?), root: root.into(), events })
     }
 
-    /// Puts the event of an object that is there now. Whoever created it is answered afterwards, so
-    /// that no object is acknowledged whose event a killed process could lose.
+    /// Puts the event of a created object. The client is answered afterwards, so that an acknowledged object has
+    /// its event even if the process is killed.
     async fn created(&self, bucket: String, key: String, reason: &str) -> S3Result<()> {
-        // To `s3s-fs` a folder, and no object.
+        // `s3s-fs` stores this key as a folder, not as an object.
         if key.ends_with('/') {
             return Ok(());
         }
@@ -188,7 +189,7 @@ impl Objects {
                 "key": key,
                 "size": object.content_length,
                 "etag": object.e_tag.as_ref().map(ETag::value),
-                // Of two events of one key the later has the greater.
+                // The later of two events of one key has the greater sequencer.
                 "sequencer": format!("{:018X}", jiff::Timestamp::now().as_nanosecond()),
             },
             "request-id": format!("{:016X}", u64::from_be_bytes(secret::random())),
@@ -200,14 +201,15 @@ impl Objects {
         put.map_err(S3Error::internal_error)
     }
 
-    /// Where `s3s-fs` keeps something about an object.
+    /// Returns the file in which `s3s-fs` stores data about an object.
     fn beside(&self, bucket: &str, key: &str, kind: &str) -> PathBuf {
         let (bucket, key) = (URL_SAFE_NO_PAD.encode(bucket), URL_SAFE_NO_PAD.encode(keys::name(key)));
         self.root.join(format!(".bucket-{bucket}.object-{key}.{kind}.json"))
     }
 
-    /// Removes what `s3s-fs` keeps beside an object. Before the object goes or is replaced: a process that is killed in
-    /// between leaves one that can still be deleted, and none with another's checksum, which no SDK would read.
+    /// Removes the files that `s3s-fs` stores about an object, before the object itself is deleted or replaced.
+    /// If the process is killed in between, the object can still be deleted, and no object has the checksum of
+    /// another one, which would make SDKs refuse to read it.
     fn forget(&self, bucket: &str, key: &str, kinds: &[&str]) -> S3Result<()> {
         for kind in kinds {
             match std::fs::remove_file(self.beside(bucket, key, kind)) {
@@ -255,7 +257,8 @@ impl Objects {
         self.files.copy_object(request).await
     }
 
-    /// Where the algorithm is kept that an upload has declared; `s3s-fs` removes the file when the upload is aborted.
+    /// Returns the file that stores the checksum algorithm which an upload declared. `s3s-fs` removes the file
+    /// when the upload is aborted.
     fn declaration(&self, upload: &str) -> S3Result<PathBuf> {
         if !upload.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-') {
             return Err(s3_error!(NoSuchUpload));
@@ -338,13 +341,14 @@ impl Objects {
         if let Some((algorithm, sum)) = checksum {
             self.note(&bucket, &key, algorithm, sum).map_err(S3Error::internal_error)?;
         }
-        // Only left behind, were it not removed.
+        // A failure only leaves an unused file behind.
         let _ = tokio::fs::remove_file(self.declaration(&upload)?).await;
         Ok(response)
     }
 
-    /// Refuses what S3 refuses: parts that are not there or are others, and lists of them that are without the
-    /// checksum that was declared or with one that wasn't. The answer is the object's checksum, if one was declared.
+    /// Refuses the completions that S3 refuses: those that list missing or different parts, that lack a declared
+    /// checksum, or that have a checksum which was not declared. Returns the object's checksum if one was
+    /// declared.
     async fn checked(
         &self,
         upload: &str,
@@ -399,7 +403,7 @@ impl Objects {
         Ok(declared.map(|algorithm| (algorithm, algorithm.of_parts(whole, &sums))))
     }
 
-    /// Puts the checksum of an object beside it, where `s3s-fs` finds it.
+    /// Writes the checksum of an object to the file in which `s3s-fs` looks for it.
     fn note(&self, bucket: &str, key: &str, algorithm: Algorithm, sum: String) -> std::io::Result<()> {
         let file = self.beside(bucket, key, "internal");
         let mut known: Map<String, Value> = serde_json::from_slice(&std::fs::read(&file)?)?;
@@ -409,7 +413,7 @@ impl Objects {
         std::fs::rename(fresh, file)
     }
 
-    /// Deletes the objects under a prefix that are of some age by now.
+    /// Deletes the objects under a prefix that are older than `age`.
     pub async fn expire(&self, bucket: &str, prefix: &str, age: Duration, now: SystemTime) -> S3Result<()> {
         let Some(until) = now.checked_sub(age).map(Timestamp::from) else { return Ok(()) };
         let input = ListObjectsV2Input {
@@ -431,7 +435,7 @@ impl Objects {
     }
 }
 
-/// A request of the platform's own.
+/// Makes a request of the platform itself.
 fn request<T>(input: T) -> S3Request<T> {
     S3Request {
         input,

@@ -34,7 +34,7 @@ fn open(directory: &TempDir) -> S3 {
     open_with_events(directory).0
 }
 
-/// With the queue of a function that wants each object that is created.
+/// Opens S3 with the queue of a function that gets an event for each created object.
 fn open_with_events(directory: &TempDir) -> (S3, Sqs) {
     let pattern = json!({ "source": ["aws.s3"], "detail-type": ["Object Created"] });
     let function = Function {
@@ -53,7 +53,7 @@ fn open_with_events(directory: &TempDir) -> (S3, Sqs) {
     (S3::open(&directory.path().join("s3"), "local", "secret", BUCKET, events).unwrap(), sqs)
 }
 
-/// The events that are there now, without waiting for any.
+/// Returns the events that are in the queue now, without waiting for more.
 async fn events(sqs: &Sqs) -> Vec<Value> {
     let messages = sqs.receive("Import.events", 100, Duration::ZERO).await.unwrap();
     messages
@@ -71,14 +71,14 @@ async fn event(sqs: &Sqs) -> Value {
     events.remove(0)
 }
 
-/// The names of the files beside the bucket.
+/// Returns the names of the files beside the bucket.
 fn beside_the_bucket(directory: &TempDir) -> Vec<String> {
     let entries = std::fs::read_dir(directory.path().join("s3")).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     names.filter(|name| name != BUCKET).collect()
 }
 
-/// The SDK with its default checksums, against the router on a port of its own.
+/// Returns an SDK client with default checksums that calls the router on a port of its own.
 async fn client(s3: &S3, secret: &str) -> Client {
     let (router, listener) = (s3.router(), TcpListener::bind("127.0.0.1:0").await.unwrap());
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -135,7 +135,7 @@ async fn objects_are_put_in_one_piece_or_many_and_outlive_the_process() {
     assert!(gone.into_service_error().is_no_such_key());
 }
 
-/// The code of a refusal.
+/// Returns the code of a refusal.
 fn code<T: std::fmt::Debug, E, R>(outcome: Result<T, aws_sdk_s3::error::SdkError<E, R>>) -> String
 where
     aws_sdk_s3::error::SdkError<E, R>: aws_sdk_s3::error::ProvideErrorMetadata,
@@ -143,7 +143,7 @@ where
     outcome.map(drop).err().and_then(|error| error.code().map(str::to_owned)).unwrap_or_default()
 }
 
-/// Clients that send a checksum only where one is required send parts without.
+/// Clients that send checksums only where one is required send parts without any.
 #[tokio::test]
 async fn a_part_needs_no_checksum() {
     let directory = TempDir::new().unwrap();
@@ -162,14 +162,16 @@ async fn a_part_needs_no_checksum() {
     assert_eq!(get(&s3).await, b"a part");
 }
 
-/// The parts that are listed must be those that were declared and sent, as S3 requires by its clients' reports.
+/// Listed parts must have the checksums that the upload declared and the parts were sent with. Reports of clients
+/// show that S3 requires this.
 #[tokio::test]
 async fn parts_are_listed_with_the_checksums_that_their_upload_declared() {
     let directory = TempDir::new().unwrap();
     let s3 = client(&open(&directory), "secret").await;
     let crc32 = Some(ChecksumAlgorithm::Crc32);
     let sha256 = Some(ChecksumAlgorithm::Sha256);
-    // What the upload declares, what its part is sent with, what the list has: the part's checksum, none, another's.
+    // Algorithm that the upload declares, algorithm that the part is sent with, and checksum in the list: the
+    // part's own, none, or another.
     for (declared, sent, listed, upload, completion) in [
         (&crc32, &crc32, "sent", "", ""),
         (&crc32, &crc32, "none", "", "InvalidRequest"),
@@ -356,7 +358,7 @@ async fn whatever_creates_an_object_is_the_reason_of_its_event() {
     assert_eq!(summary(event(&sqs).await), created("POST Object", "imports/from a browser.csv", 6));
 }
 
-/// What a browser sends for a form with a signed policy.
+/// Makes the request that a browser sends for a form with a signed policy.
 fn form(key: &str, content: &str) -> Request<Body> {
     let date = &jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
     let credential = &format!("local/{}/us-east-1/s3/aws4_request", &date[..8]);
@@ -462,7 +464,7 @@ async fn keys_may_be_as_long_as_those_of_s3() {
     let too_long =
         client.put_object().bucket(BUCKET).key("x".repeat(1025)).body(vec![b'x'].into()).send().await;
     assert!(too_long.is_err());
-    // In many pieces, and copied.
+    // A multipart upload and a copy.
     let key = &keys[4];
     let upload = client.create_multipart_upload().bucket(BUCKET).key(key).send().await.unwrap();
     assert_eq!(upload.key(), Some(key.as_str()));
@@ -479,7 +481,7 @@ async fn keys_may_be_as_long_as_those_of_s3() {
     client.copy_object().bucket(BUCKET).key(&keys[5]).copy_source(source).send().await.unwrap();
     assert_eq!(event(&sqs).await["detail"]["object"]["size"], 4);
 
-    // All of it outlives the process, and is listed as S3 does.
+    // All objects outlive the process and are listed as S3 lists them.
     let client = self::client(&open(&directory), "secret").await;
     for (key, length) in keys.iter().zip([1, 2, 3, 4, 9, 4]) {
         let object = client.get_object().bucket(BUCKET).key(key).send().await.unwrap();

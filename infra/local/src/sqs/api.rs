@@ -1,4 +1,4 @@
-//! The operations as the API has them, and what their requests say.
+//! Operations of the SQS API and their requests.
 
 use std::{
     borrow::Cow,
@@ -30,20 +30,20 @@ use super::{
 };
 
 impl Sqs {
-    /// The AWS JSON protocol, at `/`.
+    /// Returns the AWS JSON protocol, served at `/`.
     pub fn router(&self) -> Router {
         let limit = DefaultBodyLimit::max(MAX_REQUEST_BYTES);
         Router::new().route("/", post(serve)).layer(limit).with_state(self.clone())
     }
 
-    /// Adds a message; it is there for all receivers at once.
+    /// Adds a message, which all receivers can see at once.
     pub fn send(&self, queue: &str, body: &str) -> Result<(), SqsError> {
         let message = OutgoingMessage { message_body: body.to_owned(), ..OutgoingMessage::default() };
         self.send_message((self.queue(queue)?, message)).map(drop)
     }
 }
 
-/// Each from its request to the body of its response.
+/// Operations, each from its request to the body of its response.
 impl Sqs {
     pub(super) async fn dispatch(&self, operation: &str, request: &[u8]) -> Result<Value, SqsError> {
         match operation {
@@ -65,8 +65,8 @@ impl Sqs {
         }
     }
 
-    /// The queue that a request is addressed to, and the rest of the request. Only the last segment
-    /// of the URL counts, because the platform may be reached under several host names.
+    /// Returns the queue that a request addresses, and the rest of the request. Only the last segment of the URL
+    /// counts, because the platform may be reached under several host names.
     fn addressed<T: DeserializeOwned>(&self, request: &[u8]) -> Result<(&Queue, T), SqsError> {
         let Address { queue_url } = parse(request)?;
         let queue = self.queue(queue_url.rsplit('/').next().unwrap_or_default())?;
@@ -167,9 +167,9 @@ impl Sqs {
         Ok(json!({ "QueueUrls": names.map(|name| self.url(name)).collect::<Vec<_>>() }))
     }
 
-    /// Moves what is visible in a dead-letter queue, at once. Without a destination each message
-    /// goes back to where it came from; one that came from nowhere, because it was sent to the
-    /// dead-letter queue directly, stays.
+    /// Moves the visible messages of a dead-letter queue at once. Without a destination, each message moves back
+    /// to the queue that it came from. A message that was sent to the dead-letter queue directly came from no
+    /// queue and stays.
     fn start_message_move_task(&self, request: StartMessageMoveTask) -> Result<Value, SqsError> {
         let source = self.queue_of_arn(&request.source_arn)?;
         let name = &source.declaration.name;
@@ -195,7 +195,7 @@ impl Sqs {
             Ok(())
         })?;
         moves.iter().for_each(|(destination, _)| destination.arrivals.notify_waiters());
-        // No operation takes the handle: the task is over before anyone could ask about it.
+        // No operation takes the handle: the task ends before its response.
         Ok(json!({ "TaskHandle": format!("{name}-{now}") }))
     }
 
@@ -207,8 +207,8 @@ impl Sqs {
         })
     }
 
-    /// Does the `work` of a batch entry by entry. What SQS would refuse fails its entry only; a
-    /// failure of the database fails, and undoes, the whole batch.
+    /// Does the `work` of a batch entry by entry. A refusal of SQS fails only its entry. A failure of the
+    /// database fails the whole batch and rolls it back.
     fn each<T>(
         &self,
         batch: Batch<T>,
@@ -243,7 +243,7 @@ async fn serve(State(sqs): State<Sqs>, headers: HeaderMap, body: Bytes) -> Respo
     outcome.map(AmzJson).into_response()
 }
 
-/// Stores a message and answers with the response's part about it.
+/// Stores a message and returns the part of the response about it.
 fn insert(connection: &Connection, queue: &Queue, message: &OutgoingMessage) -> Result<Value, SqsError> {
     message.check()?;
     let QueueDeclaration { name, delay, .. } = &queue.declaration;
@@ -304,7 +304,7 @@ struct ReceiveMessage {
     max_number_of_messages: Option<i64>,
     wait_time_seconds: Option<i64>,
     visibility_timeout: Option<i64>,
-    /// The older name of `message_system_attribute_names`.
+    /// Older name of `message_system_attribute_names`.
     #[serde(default)]
     attribute_names: Vec<String>,
     #[serde(default)]
@@ -353,7 +353,7 @@ struct StartMessageMoveTask {
     destination_arn: Option<String>,
 }
 
-/// Sorted by name, as the digest over them demands.
+/// Message attributes, sorted by name, as their digest demands.
 type MessageAttributes = BTreeMap<String, MessageAttribute>;
 
 #[derive(Deserialize, Serialize)]
@@ -362,13 +362,14 @@ struct MessageAttribute {
     data_type: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     string_value: Option<String>,
-    /// In base64.
+    /// Value in base64.
     #[serde(skip_serializing_if = "Option::is_none")]
     binary_value: Option<String>,
 }
 
 impl MessageAttribute {
-    /// The value and the byte that stands for its kind in the digest; `None` if it is not valid.
+    /// Returns the value, and the byte that stands for its kind in the digest. Returns `None` if the value is
+    /// invalid.
     fn value(&self) -> Option<(u8, Cow<'_, [u8]>)> {
         let data_type = self.data_type.split('.').next()?;
         let (kind, value) = match (data_type, &self.string_value, &self.binary_value) {
@@ -381,8 +382,8 @@ impl MessageAttribute {
 }
 
 impl OutgoingMessage {
-    /// The size that counts against the limits. An attribute without a valid value is refused
-    /// for that, so its size does not matter.
+    /// Returns the size that counts towards the limits. An attribute without a valid value counts as if its value
+    /// were empty, because the message is refused anyway.
     fn bytes(&self) -> usize {
         let attributes = self.message_attributes.iter().map(|(name, attribute)| {
             let value = attribute.value().map_or(0, |(_, value)| value.len());
@@ -440,8 +441,8 @@ impl<T> Batch<T> {
 }
 
 impl ReceiveMessage {
-    /// The message in the API's form, with those attributes that were asked for. The digest is
-    /// over the attributes that are returned, not over those that were sent.
+    /// Returns the message in the API's form, with the requested attributes. The digest covers the returned
+    /// attributes, not all attributes that were sent.
     fn select(&self, message: Received) -> Result<Value, SqsError> {
         let mut attributes = message.attributes;
         let names = [&self.attribute_names[..], &self.message_system_attribute_names].concat();
@@ -469,9 +470,9 @@ impl ReceiveMessage {
     }
 }
 
-/// SQS's digest over message attributes: of each, in the order of the names, the name, the data
-/// type, a byte for the kind of value, and the value; with lengths as four bytes, big end first.
-/// `None` if there are none.
+/// Returns SQS's digest of message attributes; `None` if there are none. For each attribute, in the order of the
+/// names, the digest covers the name, the data type, a byte for the kind of value, and the value. Each length is
+/// four bytes, big-endian.
 fn md5_of_attributes(attributes: &MessageAttributes) -> Result<Option<String>, SqsError> {
     let mut md5 = Md5::new();
     let update = |md5: &mut Md5, bytes: &[u8]| {

@@ -44,7 +44,7 @@ async fn receive_one(sqs: &Sqs, queue: &str) -> Received {
     messages.remove(0)
 }
 
-/// Status, query error header and body, over HTTP.
+/// Calls an operation over HTTP. Returns the status, the query error header and the body.
 async fn post(sqs: &Sqs, operation: &str, request: Value) -> (StatusCode, String, Value) {
     let request = Request::post("/")
         .header("x-amz-target", format!("AmazonSQS.{operation}"))
@@ -184,7 +184,7 @@ async fn what_was_in_flight_when_the_process_died_is_there_at_once() {
     send(&sqs, "in flight").await;
     drop(sqs);
     let day = json!({ "QueueUrl": URL, "VisibilityTimeout": 43_200 });
-    // More often than `maxReceiveCount` would allow.
+    // More receives than `maxReceiveCount` allows.
     for _ in 0..3 {
         let sqs = open(&directory);
         let received = &call(&sqs, "ReceiveMessage", day.clone()).await["Messages"][0];
@@ -271,7 +271,7 @@ async fn message_attributes_are_digested_filtered_and_handed_to_lambda() {
         "VisibilityTimeout": 0,
     });
     let message = call(&sqs, "ReceiveMessage", request).await["Messages"][0].take();
-    // The digest that SQS gives for this attribute alone.
+    // Digest that SQS returns for this attribute alone.
     assert_eq!(message["MD5OfMessageAttributes"], "235c5c510d26fb653d073faed50ae77c");
     assert_eq!(message["MessageAttributes"].as_object().unwrap().len(), 1);
     assert_eq!(message["Attributes"], json!({ "ApproximateReceiveCount": "1" }));

@@ -1,7 +1,7 @@
-//! One template as CloudFormation understands it: parameters, resources and what they refer to.
+//! One template as CloudFormation interprets it: parameters, resources and references.
 //!
-//! Tags and the long forms of intrinsic functions are the same here: `!Ref X` comes out of the YAML
-//! parser as `{"!Ref": "X"}`, beside `{"Ref": "X"}`.
+//! Tags and the long forms of intrinsic functions are treated alike: the YAML parser returns `!Ref X` as
+//! `{"!Ref": "X"}`, beside `{"Ref": "X"}`.
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -12,12 +12,12 @@ const ACCOUNT: &str = "000000000000";
 const FUNCTION_ARN: &str = "arn:aws:lambda:us-east-1:000000000000:function:";
 const QUEUE_ARN: &str = "arn:aws:sqs:us-east-1:000000000000:";
 const TABLE_ARN: &str = "arn:aws:dynamodb:us-east-1:000000000000:table/";
-/// Only compared: the real stream has its table's name, and the time at which it was made.
+/// Stream ARN, only used in comparisons. The real ARN contains the table's name and the stream's creation time.
 pub const STREAM_ARN: &str = "arn:aws:dynamodb:us-east-1:000000000000:table/groundswell/stream/local";
 
 const HONOURED_TYPES: [&str; 5] = [API, BUCKET, FUNCTION, QUEUE, TABLE];
 
-/// Permissions, encryption at rest and observation: here one user owns the disk and reads the log.
+/// Types for permissions, encryption at rest and monitoring. Locally, one user owns the disk and reads the log.
 const IGNORED_TYPES: [&str; 10] = [
     "AWS::ApiGateway::Account",
     "AWS::CloudWatch::Alarm",
@@ -31,8 +31,8 @@ const IGNORED_TYPES: [&str; 10] = [
     "AWS::SQS::QueuePolicy",
 ];
 
-/// Nested stacks that have no part in what is played: there is nobody to alarm, an issuer of its own,
-/// and nothing in front of the gateway.
+/// Nested stacks without a local counterpart: nobody is alarmed, the OIDC issuer is built in, and nothing is in
+/// front of the gateway.
 const IGNORED_STACKS: [&str; 4] =
     ["./infra/alarms.yaml", "./infra/edge.yaml", "./infra/identity.yaml", "./infra/monitoring.yaml"];
 
@@ -40,13 +40,13 @@ pub struct Document<'a> {
     name: &'static str,
     root: Value,
     surroundings: &'a Surroundings,
-    /// What the resource `Storage` stands for, which only the outer template has.
+    /// Template of the nested stack `Storage`. Only the outer template has one.
     storage: Option<&'a Document<'a>>,
 }
 
 impl<'a> Document<'a> {
-    /// Refuses sections and types of resources that can't be honoured. Properties are refused when
-    /// they are read.
+    /// Parses a template. Refuses sections and types of resources that are not supported. Properties are refused
+    /// when they are read.
     pub fn read(
         name: &'static str,
         text: &str,
@@ -64,9 +64,9 @@ impl<'a> Document<'a> {
         let document = Self { name, root, surroundings, storage };
         document.part(String::new(), &document.root, |top| {
             top.ignore(&["AWSTemplateFormatVersion", "Description", "Parameters", "Globals", "Outputs"]);
-            // Deployments check the rules; a condition is evaluated where something asks for it.
+            // Deployments check the rules; a condition is evaluated where it is used.
             top.ignore(&["Conditions", "Rules"]);
-            // Other transforms put anything they like in the place of what is read here.
+            // Other transforms may replace any part of the template.
             let sam = Value::from("AWS::Serverless-2016-10-31");
             top.only("Transform", sam.clone(), sam)?;
             top.each("Resources", |id, resource| document.check_resource(id, resource))
@@ -81,12 +81,12 @@ impl<'a> Document<'a> {
 
 impl Document<'_> {
     fn check_resource(&self, id: &str, resource: &mut Fields) -> Result<()> {
-        // Everything is there before the first request, and goes with the data directory.
+        // All resources exist before the first request and are deleted with the data directory.
         resource.ignore(&["DependsOn", "DeletionPolicy", "UpdateReplacePolicy", "Metadata"]);
         let kind: String = resource.required("Type")?;
         if kind == STACK && id == "Storage" && self.storage.is_some() {
             return resource.required_part("Properties", |stack| {
-                // They name a table that was restored, and here there is none.
+                // The parameters name a restored table, and there is none locally.
                 stack.ignore(&["Parameters"]);
                 stack.only("TemplateURL", Value::from("./infra/storage.yaml"), Value::Null)
             });
@@ -103,14 +103,14 @@ impl Document<'_> {
         Ok(())
     }
 
-    /// The resources of a type, each with the document that it is in.
+    /// Returns the resources of a type, each with the document that declares it.
     pub fn all(&self, kind: &str) -> Vec<(&Document<'_>, &str)> {
         let ids = self.root["Resources"].as_object().into_iter().flat_map(Map::keys).map(String::as_str);
         let own = ids.filter(|id| self.kind(id) == kind).map(|id| (self, id));
         own.chain(self.storage.into_iter().flat_map(|storage| storage.all(kind))).collect()
     }
 
-    /// The resource of a type that there is one of on one machine.
+    /// Returns the only resource of a type. Fails if there is none or a second one.
     pub fn only(&self, kind: &str) -> Result<(&Document<'_>, &str)> {
         match self.all(kind)[..] {
             [only] => Ok(only),
@@ -134,7 +134,7 @@ impl Document<'_> {
         value.map(str::to_owned).ok_or_else(|| self.refuse(path(), "is missing"))
     }
 
-    /// The properties of a resource, with what SAM's globals add to them.
+    /// Reads the properties of a resource, merged with SAM's globals.
     pub fn properties<T>(&self, id: &str, read: impl FnOnce(&mut Fields) -> Result<T>) -> Result<T> {
         let own = self.root["Resources"][id].get("Properties").cloned();
         let mut properties = own.unwrap_or_else(|| Value::Object(Map::new()));
@@ -190,7 +190,7 @@ impl Document<'_> {
         }
     }
 
-    /// Whether a condition holds, which is that two values are the same.
+    /// Returns true if a condition holds. Only `Equals` conditions are supported.
     fn holds(&self, path: &str, name: &str) -> Result<bool> {
         let condition = self.root["Conditions"][name].as_object().and_then(intrinsic);
         let Some(("Equals", Value::Array(values))) = condition else {
@@ -223,8 +223,8 @@ impl Document<'_> {
         self.meaning(reference)?.ok_or_else(|| self.refuse(path.into(), unknown()))
     }
 
-    /// What `Name` or `Name.Attribute` stands for. SAM's `!Ref` takes attributes too, so the
-    /// intrinsic functions needn't be told apart.
+    /// Returns the value of the reference `Name` or `Name.Attribute`. SAM's `!Ref` takes attributes too, so `Ref`
+    /// and `GetAtt` are treated alike.
     fn meaning(&self, reference: &str) -> Result<Option<Value>> {
         if self.root["Parameters"].get(reference).is_some() {
             return self.parameter(reference).map(Some);
@@ -240,7 +240,7 @@ impl Document<'_> {
             (QUEUE, "Arn") => format!("{QUEUE_ARN}{}", queue_name(id)),
             (QUEUE, "QueueName") => queue_name(id),
             (API | FUNCTION, "") => id.to_owned(),
-            // The version that the alias points to is the only one.
+            // The alias points to the only version.
             (FUNCTION, "Arn" | "Alias") => format!("{FUNCTION_ARN}{id}"),
             (STACK, _) => {
                 let output = attribute.strip_prefix("Outputs.").unwrap_or_default();
@@ -262,7 +262,7 @@ impl Document<'_> {
 
     fn parameter(&self, id: &str) -> Result<Value> {
         self.part(format!("Parameters.{id}"), &self.root["Parameters"][id], |fields| {
-            // Every deployment checks these.
+            // Every deployment checks these constraints.
             fields.ignore(&["AllowedPattern", "MinLength", "MaxLength", "MinValue", "MaxValue"]);
             fields.ignore(&["Description", "ConstraintDescription", "NoEcho"]);
             let kind: String = fields.required("Type")?;
@@ -288,7 +288,7 @@ impl Document<'_> {
     }
 }
 
-/// The fields of one mapping, to be taken one by one. Those that are left over are refused.
+/// Fields of one mapping, which are taken one by one. The remaining fields are refused.
 pub struct Fields<'a> {
     document: &'a Document<'a>,
     path: String,
@@ -311,7 +311,7 @@ impl Fields<'_> {
         self.optional(name)?.ok_or_else(|| self.refuse(name, "is missing"))
     }
 
-    /// A field of which one value can be honoured; `default` is what it is on AWS when left out.
+    /// Takes a field that may only have the value `honoured`; `default` is its value on AWS if it is missing.
     pub fn only(&mut self, name: &str, honoured: Value, default: Value) -> Result<()> {
         let value = self.optional(name)?.unwrap_or(default);
         if value == honoured {
@@ -329,7 +329,7 @@ impl Fields<'_> {
         self.part(name, read)?.ok_or_else(|| self.refuse(name, "is missing"))
     }
 
-    /// Parts by name, or in a list; none if the field is left out.
+    /// Reads the parts of a mapping or a list. Returns none if the field is missing.
     pub fn each<T>(
         &mut self,
         name: &str,
@@ -350,7 +350,7 @@ impl Fields<'_> {
         entries.into_iter().map(part).collect()
     }
 
-    /// All that are left, as text.
+    /// Takes all remaining fields as text.
     pub fn texts<C: FromIterator<(String, String)>>(&mut self) -> Result<C> {
         let names: Vec<String> = self.map.keys().cloned().collect();
         let text = |name: String| match scalar(&self.required(&name)?) {
@@ -360,7 +360,7 @@ impl Fields<'_> {
         names.into_iter().map(text).collect()
     }
 
-    /// The name of the declared queue whose ARN the field has.
+    /// Returns the name of the declared queue whose ARN is the field's value.
     pub fn queue(&mut self, name: &str) -> Result<String> {
         let arn: String = self.required(name)?;
         let mut queues = self.document.all(QUEUE).into_iter().map(|(_, id)| queue_name(id));
@@ -368,7 +368,7 @@ impl Fields<'_> {
         queue.ok_or_else(|| self.refuse(name, format!("is {arn}, which is none of the declared queues")))
     }
 
-    /// The logical id of the declared function whose ARN the field has.
+    /// Returns the logical id of the declared function whose ARN is the field's value.
     pub fn function(&mut self, name: &str) -> Result<String> {
         let arn: String = self.required(name)?;
         let id = arn.strip_prefix(FUNCTION_ARN).filter(|id| self.document.kind(id) == FUNCTION);
@@ -390,7 +390,7 @@ impl Fields<'_> {
     }
 }
 
-/// `MessagesDeadLetters` is the queue `messages-dead-letters`.
+/// Returns the name of a queue by its logical id: `MessagesDeadLetters` is the queue `messages-dead-letters`.
 pub fn queue_name(id: &str) -> String {
     let mut name = String::new();
     for letter in id.chars() {
@@ -402,7 +402,7 @@ pub fn queue_name(id: &str) -> String {
     name
 }
 
-/// As CloudFormation writes it where it needs text.
+/// Returns a scalar as CloudFormation writes it in text. Returns `None` for a mapping or a list.
 fn scalar(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
@@ -417,7 +417,8 @@ fn intrinsic(map: &Map<String, Value>) -> Option<(&str, &Value)> {
     Some((name.or_else(|| (key == "Ref").then_some(key))?, argument))
 }
 
-/// SAM's way with globals: mappings are merged, lists joined, and otherwise a resource's own wins.
+/// Merges SAM's globals into a resource: mappings are merged, lists are joined, and otherwise the resource's own
+/// value takes precedence.
 fn inherit(own: &mut Value, global: &Value) {
     match (own, global) {
         (Value::Object(own), Value::Object(global)) if intrinsic(own).or(intrinsic(global)).is_none() => {

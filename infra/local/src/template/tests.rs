@@ -3,7 +3,7 @@ use super::*;
 const TEMPLATE: &str = include_str!("../../../../template.yaml");
 const STORAGE: &str = include_str!("../../../storage.yaml");
 
-/// A value of one variable, to put others in its place.
+/// Value of one variable, which tests replace by others.
 const AUDIENCE: &str = "!If [HasMemberPool, !GetAtt Identity.Outputs.Audience, !Ref OidcAudience]";
 
 fn surroundings() -> Surroundings {
@@ -25,7 +25,7 @@ fn function(declaration: Declaration, id: &str) -> Function {
     functions.find(|function| function.logical_id == id).expect("the function is declared")
 }
 
-/// The project's templates with the first occurrence of a passage replaced.
+/// Reads the project's templates with the first occurrence of a passage replaced.
 fn edited(from: &str, to: &str) -> Result<Declaration> {
     if TEMPLATE.contains(from) {
         return Declaration::read(&TEMPLATE.replacen(from, to, 1), STORAGE, &surroundings());

@@ -15,14 +15,14 @@ const FROM: &str = "+14155550100";
 
 type Form = Vec<(String, String)>;
 
-/// What a listener at this address hears.
+/// Listener for callbacks and the callbacks that it has received.
 struct Webhook {
     url: String,
     heard: mpsc::UnboundedReceiver<(String, String, Form)>,
 }
 
 impl Webhook {
-    /// One that answers with this status.
+    /// Starts a listener that answers with this status.
     async fn answering(status: StatusCode) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -42,7 +42,7 @@ impl Webhook {
         format!("{}/twilio/status?message_id=m%2B1&account_id=acct_1", self.url)
     }
 
-    /// The path and the form of the next callback, which is signed.
+    /// Returns the path and the form of the next callback. Checks the callback's signature.
     async fn next(&mut self) -> (String, BTreeMap<String, String>) {
         let heard = tokio::time::timeout(Duration::from_secs(10), self.heard.recv()).await;
         let (path, signature, form) = heard.unwrap().unwrap();
@@ -51,7 +51,7 @@ impl Webhook {
         (path, form.into_iter().collect())
     }
 
-    /// The status that it is told next.
+    /// Returns the status in the next callback.
     async fn next_status(&mut self) -> String {
         let (path, mut form) = self.next().await;
         assert_eq!(path, "/twilio/status?message_id=m%2B1&account_id=acct_1");
@@ -92,7 +92,7 @@ async fn send(outbox: &Outbox, form: &[(&str, &str)]) -> (StatusCode, Value) {
     send_as(outbox, &format!("{ACCOUNT}:{TOKEN}"), form).await
 }
 
-/// A page or what is below it, which never shows the token.
+/// Reads a page at or below `/outbox`. Checks that the page does not contain the token.
 async fn look(outbox: &Outbox, path: &str) -> String {
     let request = Request::get(path).body(Body::empty()).unwrap();
     let (_, _, text) = call(outbox.page_router(), request).await;
@@ -105,7 +105,7 @@ async fn listed(outbox: &Outbox, query: &str) -> Vec<Value> {
     found["data"].as_array().unwrap().clone()
 }
 
-/// The id of the newest message, once it has this status.
+/// Returns the id of the newest message once the message has this status.
 async fn id_when(outbox: &Outbox, status: &str) -> String {
     for _ in 0..1000 {
         let newest = &listed(outbox, "?limit=1").await[0];
@@ -117,7 +117,7 @@ async fn id_when(outbox: &Outbox, status: &str) -> String {
     panic!("never {status}");
 }
 
-/// What a form of the message's page comes to.
+/// Posts a form of the message's page and returns the response.
 async fn simulate(
     outbox: &Outbox,
     id: &str,
@@ -187,7 +187,7 @@ async fn a_template_is_shown_with_its_variables() {
     let form = [("To", &*to), ("From", &*from), ("ContentSid", TEMPLATE), ("ContentVariables", variables)];
     let (status, sent) = send(&outbox, &form).await;
     assert_eq!((status, &sent["to"], &sent["body"]), (StatusCode::CREATED, &json!(to), &Value::Null));
-    // Nobody asked to be told, and yet it is delivered.
+    // The message has no callback and is delivered all the same.
     let id = id_when(&outbox, "delivered").await;
     let listed = listed(&outbox, &format!("?to={}", TO.replace('+', "%2B"))).await;
     assert_eq!(listed[0]["channel"], "whatsapp");

@@ -1,13 +1,12 @@
-//! The policy for texts that people write and read: names, titles, comments, messages.
+//! Policy for texts that people write and read: names, titles, comments, messages.
 //!
-//! The rules are Unicode's own. An emoji is read as UTS #51 defines a possible emoji, a direction that is opened has to
-//! be closed on its line (UAX #9), and a joiner or a variation selector needs a character to act on (chapter 23 of the
-//! standard). Text is treated in one of three ways:
+//! The rules come from Unicode. An emoji is a possible emoji as UTS #51 defines it. A direction that is opened must
+//! be closed on the same line (UAX #9). A joiner or a variation selector needs a character to act on (chapter 23 of
+//! the standard). Characters are treated in one of three ways:
 //!
-//! - Characters that do something dangerous are refused, with their position: control characters and overrides of
-//!   the direction.
-//! - Characters that do nothing where they stand are removed. Nobody sees them, nobody can find them, and they come
-//!   along whenever text is copied.
+//! - Dangerous characters are refused, with their position: control characters and overrides of the direction.
+//! - Characters without effect in their place are removed. Readers can't see them, and they are copied along with
+//!   the text.
 //! - All other characters stay.
 //!
 //! Cleaning a clean text changes nothing.
@@ -18,7 +17,7 @@ use crate::Invalid;
 
 type Category = props::GeneralCategory;
 
-/// How many lines a text may have.
+/// Number of lines that a text may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lines {
     One,
@@ -40,7 +39,8 @@ fn ignorables() -> CodePointSetDataBorrowed<'static> {
     CodePointSetData::new::<props::DefaultIgnorableCodePoint>()
 }
 
-/// Characters of no width or meaning of their own: with them, one text could pass for two.
+/// True for characters without a width or meaning of their own. Two different texts could look the same because of
+/// them.
 pub fn is_invisible(character: char) -> bool {
     matches!(
         category(character),
@@ -68,8 +68,9 @@ fn is_line_break(character: char) -> bool {
     matches!(character, '\n' | '\u{b}' | '\u{c}' | '\r' | '\u{85}' | '\u{2028}' | '\u{2029}')
 }
 
-/// How many of the characters are one emoji (ED-17 of UTS #51). Digits are emoji in a keycap only, and tags spell the
-/// subdivision of a flag only, because they would hide any other text as well.
+/// Returns the number of characters that form one emoji at the beginning (ED-17 of UTS #51). Digits are part of an
+/// emoji only in a keycap. Tags are part of an emoji only as the subdivision of a flag, because they could hide any
+/// other text as well.
 fn emoji(characters: &[char]) -> Option<usize> {
     let is_indicator = |character: &&char| ('\u{1f1e6}'..='\u{1f1ff}').contains(*character);
     if characters.iter().take(2).filter(is_indicator).count() == 2 {
@@ -89,7 +90,7 @@ fn emoji(characters: &[char]) -> Option<usize> {
     Some(length)
 }
 
-/// How many of the characters are one picture with what modifies it.
+/// Returns the number of characters that form one pictograph with its modifiers.
 fn element(characters: &[char]) -> Option<usize> {
     let (&base, rest) = characters.split_first()?;
     if !CodePointSetData::new::<props::ExtendedPictographic>().contains(base) {
@@ -106,18 +107,18 @@ fn element(characters: &[char]) -> Option<usize> {
     Some(1 + modifiers)
 }
 
-/// How many tags follow the flag that name a subdivision, such as `gbeng` for England.
+/// Returns the number of tags that name a subdivision after a flag, such as `gbeng` for England.
 fn subdivision(tags: &[char]) -> usize {
     let named = |tag: &&char| matches!(tag, '\u{e0030}'..='\u{e0039}' | '\u{e0061}'..='\u{e007a}');
     let length = tags.iter().take_while(named).count();
     if (3..=6).contains(&length) && tags.get(length) == Some(&END_OF_TAGS) { length + 1 } else { 0 }
 }
 
-/// Which characters open or close a direction, and are matched on the same line by their other half.
+/// Marks the characters that open or close a direction and have their counterpart on the same line.
 fn matched_directions(characters: &[char]) -> Vec<bool> {
     let mut matched = vec![false; characters.len()];
     let mut open: Vec<usize> = Vec::new();
-    // How many of these are isolates: without any there is nothing to look for.
+    // Number of open isolates. If it is 0, the search for the opening isolate is skipped.
     let mut open_isolates = 0;
     let isolates = |at: usize| matches!(characters[at], '\u{2066}'..='\u{2068}');
     for (at, &character) in characters.iter().enumerate() {
@@ -129,7 +130,7 @@ fn matched_directions(characters: &[char]) -> Vec<bool> {
             }
             '\u{2069}' if open_isolates == 0 => None,
             '\u{202c}' => open.pop_if(|opened| !isolates(*opened)),
-            // The end of an isolate closes all that was opened within.
+            // The end of an isolate also closes the directions that were opened inside.
             '\u{2069}' => open.iter().rposition(|opened| isolates(*opened)).map(|index| {
                 let opened = open[index];
                 open.truncate(index);
@@ -152,11 +153,12 @@ fn matched_directions(characters: &[char]) -> Vec<bool> {
     matched
 }
 
-/// The text with what does nothing removed, its ends trimmed, and its line breaks as `\n`. In a text of one line, other
-/// white space that could break a line becomes a space, and places where a line may break are none.
+/// Removes characters without effect, trims the ends, and converts line breaks to `\n`. In a text of one line, a
+/// tab becomes a space, and characters that allow or prevent a line break are removed.
 ///
 /// # Errors
-/// When the text has dangerous characters, nothing visible, more than `max` characters, or a line too many.
+/// When the text has dangerous characters, no visible character, more than `max` characters, or a line break
+/// although one line is allowed.
 pub fn clean(text: &str, lines: Lines, max: usize) -> Result<String, Invalid> {
     let ends = text.len() - text.trim_start().len();
     let before = text[..ends].chars().count();
@@ -198,9 +200,9 @@ pub fn clean(text: &str, lines: Lines, max: usize) -> Result<String, Invalid> {
                     cleaned.push(character);
                 }
             }
-            // The marks of a direction act on their neighbours, whatever these are.
+            // Direction marks act on their neighbours, whichever characters these are.
             '\u{200e}' | '\u{200f}' | '\u{61c}' => cleaned.push(character),
-            // Where a line may break, or may not.
+            // Characters that allow or prevent a line break.
             '\u{ad}' | '\u{200b}' | '\u{2060}' => {
                 if lines == Lines::Many {
                     cleaned.push(character);
@@ -216,7 +218,7 @@ pub fn clean(text: &str, lines: Lines, max: usize) -> Result<String, Invalid> {
                     cleaned.push(character);
                 }
             }
-            // Annotations are for programs, and noncharacters for nobody.
+            // Annotations are meant for programs. Noncharacters have no meaning.
             '\u{fff9}'..='\u{fffb}' => {}
             _ if ignorables().contains(character) || is_noncharacter(character) => {}
             _ => cleaned.push(character),
@@ -232,17 +234,18 @@ pub fn clean(text: &str, lines: Lines, max: usize) -> Result<String, Invalid> {
     Ok(cleaned.to_owned())
 }
 
-/// Whether joiners act on what follows the character: letters and the marks on them.
+/// True if a joiner after the character has an effect: after letters and the marks on them.
 fn joins(character: char) -> bool {
     props::GeneralCategoryGroup::Letter.union(props::GeneralCategoryGroup::Mark).contains(category(character))
         && !ignorables().contains(character)
 }
 
-/// The trimmed text, when all of it can be seen: for what identifies something, where a hidden character would make
-/// two of one. Characters that are hidden in an emoji make it the emoji that it is.
+/// Returns the trimmed text if all its characters are visible, for texts that identify an object: a hidden
+/// character would make two different texts look the same. Hidden characters inside an emoji are accepted, because
+/// they determine the emoji.
 ///
 /// # Errors
-/// When the text is empty, longer than `max` characters, or has something invisible.
+/// When the text is empty, longer than `max` characters, or has an invisible character.
 pub fn visible(text: &str, max: usize) -> Result<String, Invalid> {
     let text = text.trim();
     let characters: Vec<char> = text.chars().collect();
@@ -266,31 +269,33 @@ pub fn visible(text: &str, max: usize) -> Result<String, Invalid> {
     Ok(text.to_owned())
 }
 
-/// Whether a spreadsheet may run the text. Some read full-width signs as the signs that they stand for.
+/// True if a spreadsheet may run the text as a formula. Some spreadsheets treat full-width signs like ASCII signs.
 pub fn begins_like_a_formula(text: &str) -> bool {
     let normalizer = icu_normalizer::ComposingNormalizer::new_nfkc();
     let first = text.chars().next().map(String::from).unwrap_or_default();
     matches!(first.as_str(), "\t" | "\r") || normalizer.normalize(&first).starts_with(['=', '+', '-', '@'])
 }
 
-/// The letters and digits of a name, folded in case: in what spellings of `expires_at` such as `Expires At` agree.
+/// Returns the letters and digits of a name, folded in case. All spellings of `expires_at`, such as `Expires At`,
+/// have the same key.
 pub fn name_key(name: &str) -> String {
     case_folded(name).chars().filter(|character| character.is_alphanumeric()).collect()
 }
 
-/// The form that texts of the same look share (NFKC), in any case.
+/// Returns the form that texts of the same look share (NFKC), in lower case.
 pub fn folded(text: &str) -> String {
     let normalizer = icu_normalizer::ComposingNormalizer::new_nfkc();
     normalizer.normalize(&normalizer.normalize(text).to_lowercase()).into_owned()
 }
 
-/// The same in capitals, in which `ß` is `SS` and a sigma has one form, and without variation selectors, which choose
-/// between two pictures of one character.
+/// Returns the form of [`folded`] that also unifies `ß` with `SS` and the forms of sigma, and has no variation
+/// selectors, which choose between two pictures of one character.
 pub fn case_folded(text: &str) -> String {
     let normalizer = icu_normalizer::ComposingNormalizer::new_nfkc();
     let selects = CodePointSetData::new::<props::VariationSelector>();
     let text: String = text.chars().filter(|character| !selects.contains(*character)).collect();
-    // Through small letters, because `ẞ` is a capital already. Letter by letter, because the end of a word changes none.
+    // Converts to lower case first, because `ẞ` is a capital already. Converts letter by letter, so that the
+    // position in a word changes no letter.
     let capitals = normalizer
         .normalize(&text)
         .chars()
@@ -369,7 +374,7 @@ mod tests {
             ("עדה\u{200f}!", "עדה\u{200f}!"),
             ("\u{2068}a\u{202b}b\u{2069}c\u{202c}", "\u{2068}ab\u{2069}c"),
             ("\u{2069}a\u{2068}b\u{202c}", "ab"),
-            // Alone they do nothing.
+            // Characters without effect in their place.
             ("\u{feff}a", "a"),
             (" \u{fe0f}a", "a"),
             ("a \u{200d}b", "a b"),
@@ -380,7 +385,7 @@ mod tests {
             ("👍\u{e0067}\u{e0062}\u{e0065}\u{e007f}", "👍"),
             ("\u{1f3f4}\u{e0067}\u{e0062}", "\u{1f3f4}"),
             ("a\u{180e}\u{3164}\u{115f}\u{fffa}\u{ffff}b", "ab"),
-            // What people use and nobody has forbidden.
+            // Characters that people use and that are not forbidden.
             ("\u{f8ff} \u{2800} x", "\u{f8ff} \u{2800} x"),
         ] {
             assert_eq!(one(text), Ok(cleaned.to_owned()), "{text:?}");
@@ -401,7 +406,7 @@ mod tests {
         ] {
             assert_eq!((one(text), many(text)), (Ok(in_one.to_owned()), Ok(in_many.to_owned())), "{text:?}");
         }
-        // A direction does not outlast its line.
+        // A direction ends with its line.
         assert_eq!(many("\u{2068}a\nb\u{2069}").unwrap(), "a\nb");
     }
 
@@ -468,7 +473,7 @@ mod tests {
                     || matches!(c, '\u{202d}' | '\u{202e}') || is_noncharacter(c);
                 prop_assert!(!cleaned.contains(dangerous), "{cleaned:?}");
                 prop_assert!(cleaned.chars().any(is_visible));
-                // What can be seen is all there, in its order.
+                // All visible characters are kept, in their order.
                 let seen = |text: &str| text.chars().filter(|c| is_visible(*c) && !is_noncharacter(*c)).collect::<String>();
                 prop_assert_eq!(seen(&cleaned), seen(&text));
             }

@@ -1,22 +1,27 @@
-//! API keys: `gs_pk_…` may sit in a web page, `gs_sk_…` may not.
+//! API keys: publishable keys, `gs_pk_…`, may be part of a web page; secret keys, `gs_sk_…`, may not.
 //!
-//! A key names its own record and carries 256 random bits. Only the hash of
-//! those bits is stored. They are random, so a plain SHA-256 is enough.
+//! A key contains the id of its record and a secret of 256 random bits. Only the hash of the secret is stored. The
+//! secret is random and long, so an unsalted SHA-256 hash is sufficient.
 
 use crate::id::ApiKeyId;
 use domain::secret;
 
-/// What a key may be shown to.
+/// Kind of an API key.
+///
+/// - `publishable`: the key may be part of a web page. It gives access only to the routes that pages need, such as
+///   joining, voting and public data.
+/// - `secret`: the key must stay on a server. Its scopes limit what it gives access to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyKind {
-    /// May sit in a web page: join, vote, read public data.
+    /// May be part of a web page. Gives access only to the routes that pages need, such as joining, voting and
+    /// public data.
     Publishable,
-    /// Stays on a server; what it may do is limited by its scopes.
+    /// Must stay on a server. Limited by its scopes.
     Secret,
 }
 
-/// A key in clear: exists only while it is made and while it is checked.
+/// An API key with its secret in clear text. Exists only in memory, while the key is created or checked.
 pub struct ApiKey {
     pub id: ApiKeyId,
     pub kind: KeyKind,
@@ -24,11 +29,12 @@ pub struct ApiKey {
 }
 
 impl ApiKey {
+    /// Generates a key with a random secret.
     pub fn generate(id: ApiKeyId, kind: KeyKind) -> Self {
         Self { id, kind, secret: secret::encode(&secret::random::<32>()) }
     }
 
-    /// Reads `gs_<kind>_<record>_<secret>`; `None` for anything else.
+    /// Parses a key of the form `gs_<kind>_<record>_<secret>`. Returns `None` for any other text.
     pub fn parse(text: &str) -> Option<Self> {
         let rest = text.strip_prefix("gs_")?;
         let (kind, rest) = rest.split_once('_')?;
@@ -42,22 +48,22 @@ impl ApiKey {
         (secret.len() == 43).then(|| Self { id, kind, secret: secret.to_owned() })
     }
 
-    /// What is shown of the key in lists: enough to recognise it by.
+    /// Returns the part of the key that lists show: the kind and the id, without the secret.
     pub fn prefix(&self) -> String {
         format!("gs_{}_{}", self.kind_code(), self.id.suffix())
     }
 
-    /// The whole key, to be shown once.
+    /// Returns the whole key, which is shown once.
     pub fn reveal(&self) -> String {
         format!("{}_{}", self.prefix(), self.secret)
     }
 
-    /// What is stored of the key.
+    /// Returns the hash of the secret, which is stored.
     pub fn hash(&self) -> String {
         secret::sha256(self.secret.as_bytes())
     }
 
-    /// Whether this is the key with that stored hash; in constant time.
+    /// Returns true if the stored hash is the hash of this key. Compares in constant time.
     pub fn matches(&self, hash: &str) -> bool {
         secret::equal(self.hash().as_bytes(), hash.as_bytes())
     }

@@ -1,4 +1,4 @@
-//! Accounts, who may act for them, and what they did.
+//! Table items of accounts, members, API keys and audit entries.
 
 use domain::{
     id::AccountId,
@@ -15,25 +15,34 @@ use crate::{
     id::{ApiKeyId, AuditId, MemberId},
 };
 
-/// Requests allowed within a minute.
+/// Rate limits of an account, in requests per minute.
+///
+/// Limits per IP address apply to requests with a publishable key. All IPv6 addresses of one /64 network count as
+/// one address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
+    /// Joins from one IP address. The same limit applies to enrolments, which are counted separately.
     pub joins_per_ip_per_minute: u64,
+    /// Visits through referral links from one IP address.
     #[serde(default = "clicks")]
     pub clicks_per_ip_per_minute: u64,
+    /// Claims of codes from one IP address.
     pub claims_per_ip_per_minute: u64,
+    /// Announced imports of the account.
     pub uploads_per_minute: u64,
+    /// Analytics requests of the account.
     pub analytics_per_minute: u64,
 }
 
-/// The limit of accounts from before there was such a limit.
+/// Returns the limit of accounts that were stored before this limit existed.
 fn clicks() -> u64 {
     Limits::default().clicks_per_ip_per_minute
 }
 
 impl Default for Limits {
-    /// An office or a campus shares one address, so joining is generous, and following a link as well.
+    /// Returns the default limits. Many people in an office or on a campus share one IP address, so the limits of
+    /// joins and visits are high.
     fn default() -> Self {
         Self {
             joins_per_ip_per_minute: 1000,
@@ -67,7 +76,7 @@ impl Entity for Account {
     }
 }
 
-/// The account's signing key, apart from what is shown of the account.
+/// Signing key of an account. A separate item, because the account's item is shown and the key is not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountSigning {
     pub account_id: AccountId,
@@ -93,10 +102,10 @@ pub struct Member {
     pub id: MemberId,
     pub account_id: AccountId,
     pub email: String,
-    /// What the member signs in as: hash of the address's identity.
+    /// Hash of the email address that the member signs in with; see [`crate::login_of`].
     pub login: String,
     pub role: Role,
-    /// `sub` of the issuer, bound at the first sign-in.
+    /// Claim `sub` of the issuer's token, bound at the first sign-in. `None` until then.
     pub subject: Option<String>,
     pub created_at: Timestamp,
     pub rev: u64,
@@ -115,7 +124,7 @@ impl Entity for Member {
     }
 }
 
-/// Leads from a verified address to a membership.
+/// Reference from a verified email address to a member of one account.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Login {
     pub login: String,
@@ -140,6 +149,8 @@ impl Entity for Login {
     }
 }
 
+/// Status of an API key. A rotated key stays `active` and works until its `valid_until`. A `revoked` key does not
+/// work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyStatus {
@@ -157,14 +168,14 @@ pub struct ApiKeyRecord {
     pub prefix: String,
     pub hash: String,
     pub status: KeyStatus,
-    /// After rotation: until when the old key still works.
+    /// Time until which a rotated key still works. `None` for a key that was not rotated.
     pub valid_until: Option<Timestamp>,
     pub created_at: Timestamp,
     pub rev: u64,
 }
 
 impl ApiKeyRecord {
-    /// The record of a new key: all of it but the secret.
+    /// Creates the record of a new key, with the hash of its secret.
     pub fn of(
         key: &ApiKey,
         account: &AccountId,
@@ -210,16 +221,16 @@ impl Entity for ApiKeyRecord {
     }
 }
 
-/// Who did what to what; kept 400 days.
+/// Entry of the audit log: an actor, an action and its target. Kept for 400 days.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct AuditEntry {
     pub id: AuditId,
     pub account_id: AccountId,
-    /// The id of the member or key, or `platform`.
+    /// Id of the member, API key or other actor, or `platform`.
     pub actor: String,
-    /// e.g. `api_key.revoked`.
+    /// Name of the action, e.g. `api_key.revoked`.
     pub action: String,
-    /// The id of what was acted on.
+    /// Id of the object that the action changed.
     pub target: String,
     pub at: Timestamp,
 }

@@ -1,10 +1,10 @@
-//! The ids of accounts' members, keys and audit entries.
+//! Ids of members, API keys and audit entries.
 
 domain::ids! {
-    /// A person who may act for an account.
+    /// Id of a member: a person who may act for an account.
     MemberId = "mem";
-    /// An API key, not the secret in it.
+    /// Id of an API key. It does not contain the key's secret.
     ApiKeyId = "key";
-    /// An entry of the audit log.
+    /// Id of an entry in the audit log.
     AuditId = "aud";
 }

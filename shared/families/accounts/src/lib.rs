@@ -1,4 +1,4 @@
-//! Accounts: their members, API keys, signing keys, settings and audit log.
+//! The accounts family: accounts with their members, API keys, signing keys, limits and audit log.
 
 use domain::scope::Area;
 
@@ -11,7 +11,7 @@ mod store;
 
 pub use store::*;
 
-/// The account, its members and its keys.
+/// API area of the account, its members and its API keys.
 pub const ACCOUNT: Area = Area { name: "account", staff: None };
 
 projection::family! {

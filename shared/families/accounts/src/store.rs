@@ -1,4 +1,4 @@
-//! Accounts, members, API keys and the audit log.
+//! Reads and writes of accounts, members, API keys and the audit log.
 
 use domain::{email::Email, id::AccountId, secret};
 use table::{Commit, CommitError, Cursor, Entity, Page, Query, Range, Table, TableError, join};
@@ -9,12 +9,12 @@ use crate::{
     patterns,
 };
 
-/// What a verified address signs in as.
+/// Returns the login of a verified email address: a hash of its mailbox.
 pub fn login_of(email: &Email) -> String {
     secret::sha256(email.mailbox().as_bytes())
 }
 
-/// The account with its signing key.
+/// Reads an account with its signing key.
 pub async fn read(table: &Table, id: &AccountId) -> Result<Option<(Account, AccountSigning)>, TableError> {
     let keys = [Account::key_of(id), AccountSigning::key_of(id)];
     let mut found = table.batch_get(&patterns::ACCOUNT, &keys).await?;
@@ -26,17 +26,17 @@ pub async fn read(table: &Table, id: &AccountId) -> Result<Option<(Account, Acco
     }
 }
 
-/// The account's signing key.
+/// Reads the signing key of an account.
 ///
 /// # Errors
-/// Also when there is no such account.
+/// If the account does not exist, or the table is unavailable.
 pub async fn signing_key(table: &Table, id: &AccountId) -> Result<domain::secret::SigningKey, TableError> {
     let found = read(table, id).await?;
     let missing = || TableError::Malformed { entity: "account", detail: "it has no signing key".to_owned() };
     found.map(|(_, signing)| signing.signing_key).ok_or_else(missing)
 }
 
-/// A new account with its first owner and its first keys.
+/// Creates an account with its first owner and its first API keys.
 pub async fn create(
     table: &Table,
     account: &Account,
@@ -54,7 +54,7 @@ pub async fn create(
     audit.iter().fold(commit, |commit, entry| commit.create("audit", entry)).apply(table).await
 }
 
-/// Changes the account read at `rev`.
+/// Replaces the account that was read at revision `rev`.
 pub async fn update(
     table: &Table,
     account: &Account,
@@ -72,7 +72,8 @@ fn login_item(member: &Member) -> Login {
     Login { login: member.login.clone(), account_id: member.account_id.clone(), member_id: member.id.clone() }
 }
 
-/// The writes that add a member; the label `login` fails when the address is taken in this account.
+/// Returns the writes that add a member. The write with the label `login` fails if the account has a member with the
+/// address.
 pub fn add_member(member: &Member, audit: &AuditEntry) -> Commit {
     Commit::new(&patterns::MEMBER_WRITE)
         .create("member", member)
@@ -80,7 +81,8 @@ pub fn add_member(member: &Member, audit: &AuditEntry) -> Commit {
         .create("audit", audit)
 }
 
-/// Changes the member read at `rev`, as long as the `remaining` owner stays as it was read.
+/// Replaces the member that was read at revision `rev`. Conditional on the `remaining` owner being unchanged, so that
+/// concurrent changes cannot remove the last owner.
 pub async fn update_member(
     table: &Table,
     member: &Member,
@@ -99,7 +101,8 @@ fn with_owner(commit: Commit, owner: Option<&Member>) -> Commit {
     }
 }
 
-/// Binds a membership to who signed in, for good. `None` when somebody else was faster.
+/// Binds a member permanently to the subject that signed in. Returns `None` if the member has changed since it was
+/// read.
 pub async fn bind_member(
     table: &Table,
     member: &Member,
@@ -114,7 +117,8 @@ pub async fn bind_member(
     }
 }
 
-/// Removes a member, as long as the `remaining` owner stays as it was read.
+/// Removes a member. Conditional on the `remaining` owner being unchanged, so that concurrent changes cannot remove
+/// the last owner.
 pub async fn remove_member(
     table: &Table,
     member: &Member,
@@ -128,11 +132,12 @@ pub async fn remove_member(
     with_owner(commit, remaining).apply(table).await
 }
 
+/// Reads a member.
 pub async fn member(table: &Table, account: &AccountId, id: &MemberId) -> Result<Option<Member>, TableError> {
     table.get(&patterns::MEMBER, &Member::key_of(account, id)).await
 }
 
-/// All members; an account has tens, not thousands.
+/// Returns all members. They are not paged: an account has tens of members, not thousands.
 pub async fn members(table: &Table, account: &AccountId) -> Result<Vec<Member>, TableError> {
     let query = Query {
         range: Range::BeginsWith("MEMBER#".to_owned()),
@@ -142,16 +147,18 @@ pub async fn members(table: &Table, account: &AccountId) -> Result<Vec<Member>, 
     table.query(&patterns::MEMBERS, query).await
 }
 
-/// The memberships of whoever signs in with this address.
+/// Returns the accounts and members that a login belongs to, at most 100.
 pub async fn logins(table: &Table, login: &str) -> Result<Vec<Login>, TableError> {
     let query = Query { consistent: true, limit: Some(100), ..Query::partition(Login::partition(login)) };
     table.query(&patterns::LOGINS, query).await
 }
 
+/// Reads the record of an API key, of any account.
 pub async fn api_key(table: &Table, id: &ApiKeyId) -> Result<Option<ApiKeyRecord>, TableError> {
     table.get(&patterns::API_KEY, &ApiKeyRecord::key_of(id)).await
 }
 
+/// Lists the API keys of an account, oldest first.
 pub async fn api_keys(
     table: &Table,
     account: &AccountId,
@@ -161,17 +168,18 @@ pub async fn api_keys(
     table.page(&patterns::API_KEYS, &[ApiKeyRecord::list_partition(account)], false, after, limit).await
 }
 
-/// The writes that add a key.
+/// Returns the writes that add an API key.
 pub fn add_api_key(key: &ApiKeyRecord, audit: &AuditEntry) -> Commit {
     Commit::new(&patterns::API_KEY_WRITE).create("key", key).create("audit", audit)
 }
 
-/// The writes that put a new key beside the one read at `rev`, whose time becomes limited.
+/// Returns the writes of a rotation: they add the new key, and replace the old key, read at revision `rev`, by one
+/// that expires.
 pub fn rotate_api_key(new: &ApiKeyRecord, old: &ApiKeyRecord, rev: u64, audit: &AuditEntry) -> Commit {
     add_api_key(new, audit).replace("old", old, rev)
 }
 
-/// Changes the key read at `rev`.
+/// Replaces the API key that was read at revision `rev`.
 pub async fn update_api_key(
     table: &Table,
     key: &ApiKeyRecord,
@@ -181,7 +189,7 @@ pub async fn update_api_key(
     Commit::new(&patterns::API_KEY_WRITE).replace("key", key, rev).create("audit", audit).apply(table).await
 }
 
-/// Newest first.
+/// Lists the audit log of an account, newest first.
 pub async fn audit_log(
     table: &Table,
     account: &AccountId,
@@ -191,7 +199,7 @@ pub async fn audit_log(
     table.page(&patterns::AUDIT_LOG, &[AuditEntry::partition(account)], true, after, limit).await
 }
 
-/// Whether a member was not added because the address is one's already.
+/// Returns true if the write failed because the account already has a member with the address.
 pub fn is_login_taken(error: &CommitError) -> bool {
     error.failed("login").is_some()
 }

@@ -1,4 +1,4 @@
-//! Events as the API has them: their kinds are those of all families.
+//! Events as the API shows them, of the kinds of all families.
 
 use std::{
     borrow::Cow,
@@ -20,13 +20,13 @@ use utoipa::{
 
 use crate::event_kinds;
 
-/// The name of a kind of events that there is.
+/// Name of an existing kind of events.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct EventType(EventName);
 
 impl EventType {
-    /// Their names, each once, in the order of the documents.
+    /// Returns the wanted names, each once, in the order of [`event_kinds`].
     pub fn in_order(wanted: Vec<Self>) -> Vec<EventName> {
         let known = event_kinds().map(EventName::from);
         known.filter(|name| wanted.iter().any(|kind| kind.0 == *name)).collect()
@@ -74,21 +74,26 @@ impl ToSchema for EventType {
     }
 }
 
-/// Something that happened; names only ids.
+/// An event. Identifies objects and people by ids only.
 #[derive(Serialize, ToSchema)]
 pub struct EventView {
     pub id: EventId,
+    /// Kind of the event, e.g. `subscriber.joined`.
     #[serde(rename = "type")]
     pub kind: EventType,
+    /// Subscriber that the event is about, if any.
     #[schema(required)]
     pub subscriber_id: Option<SubscriberId>,
+    /// Customer that the event is about, if any.
     #[schema(required)]
     pub customer_id: Option<CustomerId>,
-    /// The referral, reward, comment, import or stamp that it is about.
+    /// Id of the further object that the event is about, if any: for example a referral, reward, comment, import or
+    /// stamp.
     #[schema(required)]
     pub object_id: Option<String>,
     #[schema(schema_with = data_schema)]
     pub data: BTreeMap<String, Datum>,
+    /// Time at which the event happened.
     pub at: Timestamp,
 }
 
@@ -99,7 +104,7 @@ impl From<Event> for EventView {
     }
 }
 
-/// Of the types that kinds of events have in their data.
+/// Returns the schema of `data`. The values have the types that the kinds of events declare.
 fn data_schema() -> Schema {
     let types: BTreeSet<_> =
         event_kinds().flat_map(|kind| kind.data).map(|(_, data_type)| *data_type).collect();
@@ -129,7 +134,7 @@ mod tests {
 
     const ULID: &str = "01m7yhxdqhbwa008tz019wpw3d";
 
-    /// An event of this kind, with all that the kind names.
+    /// Creates an event of this kind, with every id and data field that the kind declares.
     fn example(kind: EventKind) -> Event {
         let prefixes = [
             ("card_reward_id", "crw"),
@@ -181,7 +186,7 @@ mod tests {
         }
     }
 
-    /// The part of `docs/webhooks.md` that follows from the kinds of events.
+    /// Returns the part of `docs/webhooks.md` that is generated from the kinds of events.
     fn document() -> String {
         let section = |kind: EventKind| {
             let message = message_of(&example(kind), kind);

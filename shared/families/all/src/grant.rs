@@ -1,4 +1,4 @@
-//! Grants of scopes that there are.
+//! Grants of existing scopes.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ use utoipa::{
 
 use crate::areas;
 
-/// A grant of everything, or of a scope on one of the [`areas`].
+/// A grant of everything, or of a scope on one of the [`areas`]. Any other grant is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct KnownGrant(Grant);

@@ -1,4 +1,4 @@
-//! Each stored item in full: what changes here changes tables in production.
+//! Snapshots of every type of stored item. A change of a snapshot changes what is stored in production tables.
 
 use std::collections::BTreeMap;
 
@@ -347,7 +347,7 @@ fn items_of_code_pools() {
         etag: Some("etag".to_owned()),
         ..Import::new(id("imp"), &id("acct"), &id("pool"), "imports/x.csv".to_owned(), now())
     });
-    // One that the last release has stored.
+    // An import as the last release stored it.
     let import = Import {
         progress: Progress { offset: 5, line: 2, ..Progress::default() },
         ..Import::new(id("imp"), &id("acct"), &id("pool"), "imports/x.csv".to_owned(), now())
@@ -363,7 +363,7 @@ fn items_of_code_pools() {
     golden(&Filler { id: "abc".to_owned(), at: now() });
 }
 
-/// Texts were checked when they came. Rules that came later must not make an item unreadable.
+/// Texts are checked when they enter the system. Rules that are added later must not make stored items unreadable.
 #[test]
 fn stored_texts_are_read_as_they_are() {
     for name in ["\u{115f}", "a\u{202e}b", "a\u{ffff}", ""] {
@@ -528,8 +528,8 @@ fn items_of_webhooks() {
     ));
 }
 
-/// Whatever keeps a replayed change from counting again, or a message from being sent again, is kept as long as changes
-/// may be replayed.
+/// Items that prevent a replayed change from being counted again, or a message from being sent again, are kept for
+/// as long as changes may be replayed.
 #[test]
 fn what_tells_that_something_was_done_outlasts_a_replay() {
     let event = Event {
@@ -541,7 +541,7 @@ fn what_tells_that_something_was_done_outlasts_a_replay() {
         customer_id: None,
         object_id: None,
         data: BTreeMap::new(),
-        // It happened long before it was noted.
+        // The event happened 24 hours before it was recorded.
         at: now() - SignedDuration::from_hours(24),
         noted_at: now(),
     };
@@ -567,7 +567,7 @@ fn what_tells_that_something_was_done_outlasts_a_replay() {
     }
 }
 
-/// Each document that says for how long a change may be replayed says the same.
+/// All documents name the same time within which changes may be replayed.
 #[test]
 fn the_documents_name_the_time_within_which_changes_may_be_replayed() {
     let days = REPLAYED_WITHIN.as_hours() / 24;

@@ -1,4 +1,4 @@
-//! All families: what works for every one of them takes them from [`ALL`].
+//! The list of all families. Code that works with every family takes the families from here.
 
 use std::collections::BTreeSet;
 
@@ -17,13 +17,13 @@ mod items;
 pub use events::{EventType, EventView};
 pub use grant::KnownGrant;
 
-/// Makes the lists from the crates of the families.
+/// Builds the lists from the crates of the families.
 macro_rules! families {
     ($($name:ident)*) => {
-        /// The families, in the order of the documents.
+        /// All families, in the order in which the generated documents list them.
         pub static ALL: &[&Family] = &[&ENGINE, $(&$name::FAMILY),*];
 
-        // One list for each use: who works with one of them doesn't link the others.
+        // There is one list for each use, so that a function links only the code of the lists that it uses.
         static EVENTS: &[&[EventKind]] = &[$($name::EVENTS),*];
         static PROJECTIONS: &[&[Projection]] = &[&[Projection::of::<Job>()], $($name::PROJECTIONS),*];
         static JOBS: &[&[Jobs]] = &[$($name::JOBS),*];
@@ -34,7 +34,7 @@ macro_rules! families {
 
 families! { accounts messages waitlists features codes stamps campaigns webhooks }
 
-/// What all families have in common.
+/// Patterns and areas of the engine, which belong to no single family.
 static ENGINE: Family = Family {
     name: "engine",
     areas: &[projection::ANALYTICS],
@@ -43,48 +43,49 @@ static ENGINE: Family = Family {
     asks: &[(&table::patterns::RATE, &["analytics"])],
 };
 
-/// Every question that is ever asked of the table.
+/// Returns all access patterns of the table.
 pub fn patterns() -> impl Iterator<Item = &'static Pattern> {
     table::patterns::ALL.iter().chain(ALL.iter().flat_map(|family| family.patterns)).copied()
 }
 
-/// The areas of the API.
+/// Returns all areas of the API.
 pub fn areas() -> impl Iterator<Item = Area> {
     ALL.iter().flat_map(|family| family.areas).copied()
 }
 
-/// The kinds of problems that families declare; the rest are `api::problems`.
+/// Returns the kinds of problems that families declare. The other kinds are in `api::problems`.
 pub fn problems() -> impl Iterator<Item = ProblemKind> {
     ALL.iter().flat_map(|family| family.problems).copied()
 }
 
-/// What follows from changes, in the order in which it follows within a lane.
+/// Returns the projections, in the order in which they run within a lane.
 pub fn projections() -> impl Iterator<Item = &'static Projection> {
     PROJECTIONS.iter().copied().flatten()
 }
 
-/// The kinds of events, in the order of the documents.
+/// Returns the kinds of events, in the order in which the generated documents list them.
 pub fn event_kinds() -> impl Iterator<Item = EventKind> {
     EVENTS.iter().copied().flatten().copied()
 }
 
-/// The tasks of all families.
+/// Returns the kinds of tasks of all families, with their workers.
 pub fn jobs() -> impl Iterator<Item = &'static Jobs> {
     JOBS.iter().copied().flatten()
 }
 
-/// How the jobs function does a task of this kind; `None` when it is another worker's, or nobody's.
+/// Returns the code with which the jobs function runs a task of this kind. Returns `None` if another worker runs
+/// such tasks, or the kind is unknown.
 pub fn runner(kind: &str) -> Option<Run> {
     let mut runners = RUNNERS.iter().copied().flatten();
     runners.find(|runner| runner.kinds.contains(&kind)).map(|runner| runner.run)
 }
 
-/// What the families do about things that are gone.
+/// Returns the functions with which families remove data about deleted objects of other families.
 pub fn forget() -> impl Iterator<Item = Forget> {
     FORGET.iter().copied().flatten()
 }
 
-/// The functions that ask this, by the names of their crates.
+/// Returns the functions that use this pattern, by the names of their crates.
 pub fn callers(pattern: &Pattern) -> Vec<&'static str> {
     let asks = ALL.iter().flat_map(|family| family.asks).filter(|(asked, _)| asked.id == pattern.id);
     let mut others: Vec<_> = asks.flat_map(|(_, functions)| functions.iter().copied()).collect();
@@ -92,14 +93,15 @@ pub fn callers(pattern: &Pattern) -> Vec<&'static str> {
     pattern.callers().chain(others).collect()
 }
 
-/// What a function asks of the table (`None`) and of each index, all its patterns together.
+/// Returns the permissions that a function needs for all its patterns: pairs of an index (`None` for the table
+/// itself) and an operation.
 pub fn permissions(function: &str) -> BTreeSet<(Option<&'static str>, &'static str)> {
     let own = patterns().filter(|pattern| callers(pattern).contains(&function));
     own.flat_map(|pattern| pattern.operations.iter().map(|operation| (pattern.index, operation.name())))
         .collect()
 }
 
-/// The document of the access patterns: one row a pattern.
+/// Returns the text of `docs/access-patterns.md`, with one row for each pattern.
 pub fn access_patterns() -> String {
     let mut text = String::from(
         "# Access patterns\n\nGenerated from `patterns.rs` of each family; don't edit. One table; nothing scans. \

@@ -1,4 +1,4 @@
-//! Message campaigns: to whom, when, over which channel, and what became of each message.
+//! Message campaigns: recipients, triggers, channels, and the state of each message.
 
 use std::collections::BTreeMap;
 
@@ -17,18 +17,18 @@ use jiff::{
 use stamps::{customer::Customer, stamp::Card};
 
 bounded_number! {
-    /// Days, 1–730.
+    /// Number of days, 1–730.
     Days: u32 = 1..=730;
-    /// A number of visits, 1–100,000.
+    /// Number of visits, 1–100,000.
     Visits: u32 = 1..=100_000;
 }
 
 texts! {
-    /// The id of a content template of Twilio: `HX` and 32 hexadecimal digits.
+    /// Id of a Twilio content template: `HX` and 32 hexadecimal digits.
     ContentSid(content_sid);
-    /// A subject of a mail, 1–200 characters.
+    /// Subject of a mail, 1–200 characters. May contain placeholders such as `{{name}}`.
     Subject(|text| clean(text, Lines::One, 200));
-    /// What a message says, 1–1,600 characters, line breaks among them.
+    /// Text of a message, 1–1,600 characters. May contain line breaks, and placeholders such as `{{name}}`.
     Body(|text| clean(text, Lines::Many, 1600));
 }
 
@@ -41,8 +41,8 @@ fn content_sid(text: &str) -> Result<String, Invalid> {
     }
 }
 
-/// Up to 50 variables of a content template by their names, each 1–32 letters, digits or `_`. A value is at most
-/// 500 characters and may have places as a [`Body`] does.
+/// Variables of a content template, by name: at most 50. A name is 1–32 letters, digits or `_`. A value has at most
+/// 500 characters and may contain placeholders such as `{{name}}`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(try_from = "BTreeMap<String, String>", into = "BTreeMap<String, String>")]
 pub struct Variables(BTreeMap<String, String>);
@@ -68,7 +68,7 @@ impl TryFrom<BTreeMap<String, String>> for Variables {
             if !legal {
                 return Err(Invalid::new("has a variable whose name is not 1–32 letters, digits or _"));
             }
-            // A template may want a variable blank.
+            // A blank value is stored as it is, because `clean` refuses blank text.
             if !value.trim().is_empty() {
                 *value = clean(value, Lines::One, 500)
                     .map_err(|invalid| Invalid::new(format!("has a variable {name} that {}", invalid.0)))?;
@@ -85,14 +85,14 @@ impl From<Variables> for BTreeMap<String, String> {
     }
 }
 
-/// What a place in a text stands for: `{{name}}`, `{{code}}`, `{{stamps}}`, `{{stamps_required}}`, `{{reward}}`,
-/// `{{program}}`. After a `|` is what stands there when there is nothing else: `{{name|friend}}`.
+/// Names of the placeholders that a text may contain: `{{name}}`, `{{code}}`, `{{stamps}}`, `{{stamps_required}}`,
+/// `{{reward}}`, `{{program}}`. The text after a `|` is used if the value is empty: `{{name|friend}}`.
 pub const PLACES: [&str; 6] = ["name", "code", "stamps", "stamps_required", "reward", "program"];
 
-/// The places of a text.
+/// Returns the names of the placeholders in a text.
 ///
 /// # Errors
-/// When one of them stands for nothing, or is not closed.
+/// When a placeholder is unknown or not closed.
 fn places(text: &str) -> Result<Vec<&str>, Invalid> {
     let mut found = Vec::new();
     let mut rest = text;
@@ -108,7 +108,7 @@ fn places(text: &str) -> Result<Vec<&str>, Invalid> {
     Ok(found)
 }
 
-/// A text with its places filled in. Values are taken as they are: what looks like a place in them is none.
+/// Returns a text with its placeholders replaced by their values. Placeholders within a value are not replaced.
 pub fn fill(text: &str, values: &BTreeMap<&str, String>) -> String {
     let mut filled = String::new();
     let mut rest = text;
@@ -123,7 +123,11 @@ pub fn fill(text: &str, values: &BTreeMap<&str, String>) -> String {
     filled + rest
 }
 
-/// What is sent, and over which channel.
+/// Message of a campaign, and the channel over which it is sent.
+///
+/// Texts and variables may contain the placeholders `{{name}}`, `{{code}}`, `{{stamps}}`, `{{stamps_required}}`,
+/// `{{reward}}` and `{{program}}`. The text after a `|` is used if the value is empty: `{{name|friend}}`.
+/// `{{code}}` requires a `code_pool_id`.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(tag = "channel", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Template {
@@ -133,7 +137,7 @@ pub enum Template {
         variables: Variables,
     },
     Sms {
-        /// Instead of a `text`.
+        /// Content template to send instead of a `text`. Exactly one of the two is required.
         #[serde(default)]
         content_sid: Option<ContentSid>,
         #[serde(default)]
@@ -147,6 +151,7 @@ pub enum Template {
     },
 }
 
+/// Channel over which a message is sent.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
 )]
@@ -177,8 +182,11 @@ impl Template {
         }
     }
 
+    /// Checks the content of the message.
+    ///
     /// # Errors
-    /// When it is neither a content template nor a text, or has a place that stands for nothing.
+    /// When an SMS has both a content template and a text, or neither, or when a placeholder is unknown or not
+    /// closed.
     fn check(&self) -> Result<(), Invalid> {
         if let Self::Sms { content_sid, text, .. } = self
             && content_sid.is_some() == text.is_some()
@@ -188,13 +196,13 @@ impl Template {
         self.texts().into_iter().try_for_each(|text| places(text).map(drop))
     }
 
-    /// Whether the message tells a code.
+    /// Returns true if the message contains a code.
     pub fn tells_a_code(&self) -> bool {
         self.texts().into_iter().any(|text| places(text).is_ok_and(|places| places.contains(&"code")))
     }
 }
 
-/// Whose customers a segment has, of the program's; all of what is said has to hold.
+/// Segment of the customers of a program: the customers for whom all given conditions hold.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
 )]
@@ -206,7 +214,7 @@ pub struct Segment {
     pub visits_at_least: Option<Visits>,
     #[serde(default)]
     pub visits_at_most: Option<Visits>,
-    /// Whose last visit, or enrolment, is so many days ago.
+    /// Minimum number of days since the last visit, or since the enrolment if there was no visit.
     #[serde(default)]
     pub absent_days: Option<Days>,
 }
@@ -226,24 +234,25 @@ fn days_long(days: Days) -> SignedDuration {
     SignedDuration::from_hours(24 * i64::from(days.get()))
 }
 
-/// Who gets a message, and when.
+/// Trigger of a campaign: which customers receive the message, and when.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Trigger {
-    /// All of a segment, when the campaign is activated.
+    /// Sends once to each customer of a segment, when the campaign is activated or resumed.
     Segment {
         #[serde(default)]
         segment: Segment,
     },
-    /// Whoever has not come for so many days, once an absence.
+    /// Sends to customers who have not come for this number of days, once for each absence.
     Inactivity { days: Days },
-    /// On the customer's birthday; on 28 February for those born on the 29th when there is none.
+    /// Sends on the customer's birthday. For a birthday on 29 February, sends on 28 February in years without a
+    /// 29th.
     Birthday,
-    /// At this number of visits.
+    /// Sends when a customer reaches this number of visits, which has to be one of the `milestones` of the program.
     Milestone { visits: Visits },
 }
 
-/// A time of day, `HH:MM` of 24 hours.
+/// Time of day, `HH:MM` in 24 hours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, serde::Serialize, serde::Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ClockTime(Time);
@@ -268,7 +277,8 @@ impl From<ClockTime> for String {
     }
 }
 
-/// A time of day in which nobody is sent anything, by the recipient's clock. It may go over midnight.
+/// Time of day at which no message is sent, by the recipient's clock. May extend over midnight. No hours are quiet
+/// if `from` and `until` are equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct QuietHours {
@@ -279,10 +289,10 @@ pub struct QuietHours {
 }
 
 impl QuietHours {
-    /// When it will be over, if it is quiet now; `None` if it isn't.
+    /// Returns the end of the quiet hours if `now` is within them; otherwise `None`.
     ///
-    /// Of a time that comes twice, as clocks go back, the first is the beginning and the second the end; one that
-    /// is left out, as they go forward, is as long after the change as it would have been.
+    /// When clocks go back, a time occurs twice: quiet hours begin at its first occurrence and end at its second.
+    /// When clocks go forward, a time is left out: it counts as later by the length of the gap.
     pub fn over(&self, now: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         let (ClockTime(from), ClockTime(until)) = (self.from, self.until);
         if from == until {
@@ -292,7 +302,7 @@ impl QuietHours {
         let night = |began: Date| {
             let ends = if from < until { began } else { began.tomorrow().ok()? };
             let begin = zone.to_ambiguous_zoned(began.to_datetime(from));
-            // Of a time that there isn't, the earlier reading would be before the change.
+            // For a time that is left out, the earlier reading would be before the change.
             let begin = if matches!(begin.offset(), AmbiguousOffset::Gap { .. }) {
                 begin.later()
             } else {
@@ -306,27 +316,29 @@ impl QuietHours {
     }
 }
 
-/// Everything that the owner of a campaign decides about it.
+/// Validated settings of a campaign.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(try_from = "CampaignInput", into = "CampaignInput")]
 pub struct CampaignSettings(CampaignInput);
 
-/// What is said of a campaign.
+/// Settings of a campaign.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CampaignInput {
     pub name: Name,
-    /// Whose customers it is for.
+    /// Program whose customers receive the messages. Cannot be changed after the campaign is created.
     pub program_id: ProgramId,
     pub trigger: Trigger,
     pub template: Template,
-    /// Gives each recipient a code, `{{code}}`, which is the customer's own.
+    /// Code pool from which each recipient receives a code of their own, shown by `{{code}}`. Required if the
+    /// template contains `{{code}}`.
     #[serde(default)]
     pub code_pool_id: Option<CodePoolId>,
-    /// None are kept when left out.
+    /// Quiet hours of the campaign; none if left out.
     #[serde(default)]
     pub quiet_hours: Option<QuietHours>,
-    /// For customers of whom none is known.
+    /// Time zone for quiet hours of customers whose own time zone is not known. Also the time zone in which a day
+    /// begins for birthdays. UTC if left out.
     #[serde(default = "utc")]
     pub time_zone: TimeZoneName,
 }
@@ -359,13 +371,18 @@ impl std::ops::Deref for CampaignSettings {
     }
 }
 
+/// State of a campaign.
+///
+/// - `draft`: not activated yet.
+/// - `active`: sends messages, or waits for its trigger.
+/// - `paused`: sends nothing. Messages that were not handed to the provider wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CampaignStatus {
     Draft,
-    /// Goes out, or waits for its trigger.
+    /// Sends messages, or waits for its trigger.
     Active,
-    /// Nothing is sent; what was on its way waits.
+    /// Sends nothing. Messages that were not handed to the provider wait.
     Paused,
 }
 
@@ -375,9 +392,9 @@ pub struct Campaign {
     pub account_id: AccountId,
     pub settings: CampaignSettings,
     pub status: CampaignStatus,
-    /// Counts the times that it was set going.
+    /// Number of times that the campaign was activated or resumed.
     pub run: u32,
-    /// Up to when triggers by time have been looked after.
+    /// Time up to which date triggers were processed.
     #[serde(rename = "looked_until")]
     pub swept_until: Option<Timestamp>,
     pub deleting: bool,
@@ -388,7 +405,7 @@ pub struct Campaign {
 }
 
 impl Campaign {
-    /// Whether its messages are made and sent.
+    /// Returns true if the messages of the campaign are created and sent.
     pub fn is_going(&self) -> bool {
         self.status == CampaignStatus::Active && !self.deleting
     }
@@ -409,14 +426,14 @@ impl Campaign {
         }
     }
 
-    /// The next revision.
+    /// Returns the next revision.
     #[must_use]
     pub fn next(&self, now: Timestamp) -> Self {
         Self { updated_at: now, rev: self.rev + 1, ..self.clone() }
     }
 
-    /// What makes a message to this customer another one than the last: for a segment the customer alone, for a
-    /// birthday its date.
+    /// Returns the occasion of a message. A customer receives one message for each occasion: one in all for a
+    /// segment, one for each absence, one a year for a birthday, one for a number of visits.
     pub fn occasion(&self, card: &Card, birthday: Option<Date>) -> String {
         match &self.settings.trigger {
             Trigger::Segment { .. } => "segment".to_owned(),
@@ -431,77 +448,104 @@ impl Campaign {
     }
 }
 
-/// How far a message is.
+/// State of a message.
+///
+/// - `queued`: waits to be sent.
+/// - `deferred`: waits for the end of quiet hours, or for the provider.
+/// - `sending`: being handed to the provider, whose answer is not known yet.
+/// - `unknown`: handed over, but it is not known whether the provider accepted the message. A callback of the
+///   provider tells the outcome. If none comes within 24 hours, the message is `refused`.
+/// - `refused`: not sent; `reason` says why.
+/// - `sent`: the provider accepted the message.
+/// - `failed`: the provider could not deliver the message.
+/// - `delivered`: the message was delivered.
+/// - `read`: the customer read the message.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum SendStatus {
-    /// To be sent.
+    /// Waits to be sent.
     Queued,
     /// Waits for the end of quiet hours, or for the provider.
     Deferred,
-    /// Handed to the provider; the answer is not known yet.
+    /// Being handed to the provider, whose answer is not known yet.
     Sending,
-    /// Handed over, and whether it was taken is not known: its callbacks will tell, or it counts as lost.
+    /// Handed over, but it is not known whether the provider accepted the message. A callback tells the outcome; if
+    /// none comes within 24 hours, the message is refused.
     Unknown,
-    /// Not sent, for good: `reason` says why.
+    /// Not sent; `reason` says why.
     Refused,
-    /// The provider took it.
+    /// The provider accepted the message.
     Sent,
-    /// The provider could not deliver it.
+    /// The provider could not deliver the message.
     Failed,
     Delivered,
     Read,
 }
 
 impl SendStatus {
-    /// The later of two, whatever order they are heard of in.
+    /// Returns the later of two states, in whatever order they were reported.
     #[must_use]
     pub fn later(self, other: Self) -> Self {
         self.max(other)
     }
 
-    /// Whether nothing follows but what the provider says.
+    /// Returns true if only a report of the provider can still change the state.
     pub fn is_final(self) -> bool {
         self >= Self::Refused
     }
 }
 
-/// Why a message was not sent, or not delivered.
+/// Reason why a message was not sent or not delivered.
+///
+/// - `opted_out`: the customer has not agreed to messages, or has withdrawn the consent.
+/// - `frequency_cap`: the customer received another campaign message within seven days.
+/// - `unconfirmed`: a web page enrolled the customer, and neither the customer nor the account has confirmed the
+///   data.
+/// - `country_not_served`: the number belongs to a country that the program does not serve.
+/// - `no_address`: the customer has no address for this channel.
+/// - `erased`: the customer was erased.
+/// - `campaign_ended`: the campaign or its program was deleted.
+/// - `no_code`: the code pool has no code left, or gives none at present.
+/// - `empty_variable`: a variable of the content template has no value.
+/// - `invalid_address`: the number or address does not exist.
+/// - `not_allowed`: the channel does not allow such a message to this customer at present.
+/// - `provider`: the provider refused for another reason; `provider_code` says which.
+/// - `outcome_unknown`: it is not known whether the message was sent, and no callback came within 24 hours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SendReason {
-    /// The customer did not agree, or said stop.
+    /// The customer has not agreed to messages, or has withdrawn the consent.
     OptedOut,
-    /// There was another campaign's message in the last seven days.
+    /// The customer received another campaign message within seven days.
     FrequencyCap,
-    /// A page enrolled the customer, and neither the customer nor the account has confirmed what it said.
+    /// A web page enrolled the customer, and neither the customer nor the account has confirmed the data.
     Unconfirmed,
-    /// The number is of a country that the program doesn't serve.
+    /// The number belongs to a country that the program does not serve.
     CountryNotServed,
     /// The customer has no address for this channel.
     NoAddress,
-    /// The customer is gone.
+    /// The customer was erased.
     Erased,
-    /// The campaign is gone, or its program is.
+    /// The campaign or its program was deleted.
     CampaignEnded,
-    /// The pool has no code, or gives none.
+    /// The code pool has no code left, or gives none at present.
     NoCode,
-    /// A variable of the content template has nothing to stand for it.
+    /// A variable of the content template has no value.
     EmptyVariable,
     /// The number or address does not exist.
     InvalidAddress,
-    /// The channel lets no such message through to this person at present.
+    /// The channel does not allow such a message to this customer at present.
     NotAllowed,
-    /// The provider refused for another reason: `provider_code` says which.
+    /// The provider refused for another reason; `provider_code` says which.
     Provider,
-    /// Nobody knows whether it was sent, and nothing was heard of it for a day.
+    /// The message may or may not have been sent, and no callback came within 24 hours.
     OutcomeUnknown,
 }
 
 impl SendReason {
-    /// What a provider's code of an error says.
+    /// Returns the reason for an error code of a provider.
     ///
     /// Source: Twilio's error dictionary.
     pub fn of_provider(code: u32) -> Self {
@@ -514,7 +558,7 @@ impl SendReason {
     }
 }
 
-/// One message of a campaign to one customer.
+/// Message of a campaign to one customer (a send).
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Send {
     pub id: SendId,
@@ -523,18 +567,20 @@ pub struct Send {
     pub customer_id: CustomerId,
     pub program_id: ProgramId,
     pub channel: Channel,
-    /// Asked for by hand: neither counted nor bound by caps and quiet hours.
+    /// True if the message was requested as a test. A test is not counted; the frequency cap and quiet hours do not
+    /// apply to it.
     pub test: bool,
     pub status: SendStatus,
     pub reason: Option<SendReason>,
-    /// The provider's code of an error.
+    /// Error code of the provider.
     pub provider_code: Option<u32>,
-    /// The provider's id of the message.
+    /// Id of the message at the provider.
     pub provider_id: Option<String>,
     pub claim_id: Option<ClaimId>,
-    /// When it is looked at again: to be sent, if it is deferred, or given up, if its outcome is unknown.
+    /// Time at which the scheduler looks at the message again: to queue a message that is not sent yet, to mark a
+    /// message whose worker was lost as `unknown`, or to give up a message whose outcome is unknown.
     pub due_at: Option<Timestamp>,
-    /// How often the provider put it off.
+    /// Number of times that the provider put the message off.
     pub put_off: u32,
     pub created_at: Timestamp,
     pub sent_at: Option<Timestamp>,
@@ -543,7 +589,7 @@ pub struct Send {
 }
 
 impl Send {
-    /// A message to be sent.
+    /// Returns a new message to be sent.
     pub fn new(campaign: &Campaign, card: &Card, occasion: &str, now: Timestamp) -> Self {
         Self {
             id: SendId::of(&campaign.id, &card.customer_id, occasion),
@@ -567,35 +613,35 @@ impl Send {
         }
     }
 
-    /// The next revision, in this state.
+    /// Returns the next revision, in this state.
     #[must_use]
     pub fn now(&self, status: SendStatus, now: Timestamp) -> Self {
         Self { status, due_at: None, updated_at: now, rev: self.rev + 1, ..self.clone() }
     }
 
-    /// Refused, for this reason.
+    /// Returns the next revision, refused for this reason.
     #[must_use]
     pub fn refused(&self, reason: SendReason, now: Timestamp) -> Self {
         Self { reason: Some(reason), ..self.now(SendStatus::Refused, now) }
     }
 }
 
-/// One campaign message a customer in so long, over all campaigns.
+/// Time in which a customer receives at most one campaign message, over all campaigns: seven days.
 pub const FREQUENCY_CAP: SignedDuration = SignedDuration::from_hours(7 * 24);
 
-/// Where a provider tells what became of an attempt to send a message.
+/// Returns the URL at which a provider reports the outcome of an attempt to send a message.
 pub fn status_callback(public_url: &str, account: &AccountId, send: &SendId, attempt: u32) -> String {
     format!(
         "{public_url}/api/v1/providers/twilio/status?account_id={account}&send_id={send}&attempt={attempt}"
     )
 }
 
-/// Where a provider tells what customers reply to this account's messages.
+/// Returns the URL to which a provider sends customers' replies to messages of this account.
 pub fn inbound_callback(public_url: &str, account: &AccountId) -> String {
     format!("{public_url}/api/v1/providers/twilio/inbound?account_id={account}")
 }
 
-/// The places of a template for this customer.
+/// Returns the values of the placeholders for this customer.
 pub fn values(
     customer: &Customer,
     card: Option<&Card>,
@@ -638,7 +684,7 @@ mod tests {
             (day, "UTC", "2026-11-21T11:59:00Z", None),
             (day, "UTC", "2026-11-21T12:00:00Z", Some("2026-11-21T14:00:00Z")),
             (day, "UTC", "2026-11-21T14:00:00Z", None),
-            // The same moment elsewhere.
+            // The same moment in other time zones.
             (night, "Asia/Kolkata", "2026-11-21T16:00:00Z", Some("2026-11-22T02:30:00Z")),
             (night, "America/Los_Angeles", "2026-11-21T16:00:00Z", None),
             (night, "Pacific/Auckland", "2026-11-21T16:00:00Z", Some("2026-11-21T19:00:00Z")),
@@ -646,18 +692,18 @@ mod tests {
             (night, "Europe/Berlin", "2026-12-31T22:30:00Z", Some("2027-01-01T07:00:00Z")),
             // Clocks go forward on 28 March 2027 in Berlin: the night is an hour shorter.
             (night, "Europe/Berlin", "2027-03-27T20:00:00Z", Some("2027-03-28T06:00:00Z")),
-            // From two to three there is no such time that night: nobody is kept waiting.
+            // The time from 02:00 to 03:00 does not exist that night: no message waits.
             (early, "Europe/Berlin", "2027-03-28T00:59:59Z", None),
             (early, "Europe/Berlin", "2027-03-28T01:00:00Z", None),
             // Clocks go back on 25 October 2026: the night is an hour longer, and two o'clock comes twice.
             (night, "Europe/Berlin", "2026-10-24T19:00:00Z", Some("2026-10-25T07:00:00Z")),
             (early, "Europe/Berlin", "2026-10-25T00:00:00Z", Some("2026-10-25T02:00:00Z")),
             (early, "Europe/Berlin", "2026-10-25T01:30:00Z", Some("2026-10-25T02:00:00Z")),
-            // Quiet until a time that comes twice: until it comes again.
+            // Quiet hours that end at a time that occurs twice end at its second occurrence.
             (quiet("22:00", "02:30"), "Europe/Berlin", "2026-10-24T23:00:00Z", Some("2026-10-25T01:30:00Z")),
-            // Quiet until a time that is left out: until the clocks have gone forward.
+            // Quiet hours that end at a time that is left out end after the clocks went forward.
             (quiet("22:00", "02:30"), "Europe/Berlin", "2027-03-28T00:30:00Z", Some("2027-03-28T01:30:00Z")),
-            // The hour that comes twice is quiet twice, at the end and at the beginning.
+            // The hour that occurs twice is quiet both times, at the end and at the beginning of quiet hours.
             (quiet("22:00", "02:30"), "Europe/Berlin", "2026-10-25T00:45:00Z", Some("2026-10-25T01:30:00Z")),
             (quiet("02:30", "06:00"), "Europe/Berlin", "2026-10-25T01:15:00Z", Some("2026-10-25T05:00:00Z")),
             // No hours at all.

@@ -1,4 +1,4 @@
-//! Message campaigns: settings, messages, and what keeps them apart.
+//! Stored items of message campaigns: campaigns, messages, frequency caps and accounts at Twilio.
 
 use domain::{
     id::{AccountId, CampaignId, CustomerId, ProgramId, SendId},
@@ -27,10 +27,10 @@ pub(crate) fn campaigns_of(account: &AccountId) -> String {
     join(&["ACCTCAMPS", account.as_str()])
 }
 
-/// Active campaigns that the calendar triggers.
+/// Index partition of active campaigns with a date trigger: an absence or a birthday.
 pub(crate) const TIMED: &str = "TIMED";
 
-/// A program's active campaigns that a number of visits triggers.
+/// Returns the index partition of active campaigns that a number of visits in this program triggers.
 pub(crate) fn milestone_campaigns(program: &ProgramId) -> String {
     join(&["MILESTONES", program.as_str()])
 }
@@ -59,20 +59,20 @@ impl Entity for Campaign {
     }
 }
 
-/// The counter of redeemed discount codes of a campaign's messages.
+/// Name of the counter of redeemed codes that the messages of a campaign told.
 pub const REDEEMED: &str = "redeemed";
 
-/// What became of a campaign's messages, counted by the projector.
+/// Counters of a campaign's messages, counted by the projector.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CampaignStats {
-    /// All that there ever were.
+    /// All messages that were created.
     pub audience: u64,
     pub refused: u64,
     pub sent: u64,
     pub failed: u64,
     pub delivered: u64,
     pub read: u64,
-    /// Discount codes that they told.
+    /// Redeemed codes that the messages told.
     pub redeemed: u64,
 }
 
@@ -82,7 +82,7 @@ impl CampaignStats {
     }
 }
 
-/// A campaign's messages, spread over so many partitions.
+/// Returns the partition of one shard of the messages of a campaign.
 pub(crate) fn sends_partition(campaign: &CampaignId, shard: u8) -> String {
     join(&["SENDS", campaign.as_str(), &shard.to_string()])
 }
@@ -91,12 +91,13 @@ pub fn send_key(id: &SendId) -> Key {
     Key { pk: sends_partition(&id.campaign(), list_shard(id.number())), sk: id.number().to_owned() }
 }
 
-/// Messages that have to be looked at again, by when.
+/// Returns the index partition of messages that the scheduler has to look at again, in the order of that time.
 pub(crate) fn due_partition(shard: u8) -> String {
     join(&["DUE", &shard.to_string()])
 }
 
-/// Sorts in [`due_partition`]: everything due before this time is less.
+/// Returns the beginning of a sort key in [`due_partition`]. All messages that are due before this time sort before
+/// the key.
 pub(crate) fn due_at(at: Timestamp) -> String {
     format!("{:015}", at.as_millisecond())
 }
@@ -116,13 +117,14 @@ impl Entity for Send {
     }
 }
 
-/// The campaign message that a customer had last: there is none beside it for seven days.
+/// Frequency cap of a customer: the last campaign message that the customer received. No other is sent within seven
+/// days.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cap {
     pub customer_id: CustomerId,
     pub send_id: SendId,
     pub at: Timestamp,
-    /// Tells one from the next.
+    /// Revision, made from the time, which distinguishes a cap from the next one.
     pub rev: u64,
 }
 
@@ -151,16 +153,16 @@ impl Entity for Cap {
     }
 }
 
-/// An account at Twilio, and who sends.
+/// Account at Twilio, with its senders.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TwilioAccount {
     pub account_id: AccountId,
-    /// `AC` and 32 hexadecimal digits.
+    /// Id of the account at Twilio: `AC` and 32 hexadecimal digits.
     pub account_sid: String,
     pub auth_token: AuthToken,
     pub whatsapp_sender: Option<Phone>,
     pub sms_sender: Option<Phone>,
-    /// Replies that stop messages besides those that always do.
+    /// Replies that stop messages, in addition to the built-in ones.
     #[serde(default, skip_serializing_if = "StopWords::is_empty")]
     pub stop_words: StopWords,
     pub updated_at: Timestamp,
@@ -172,7 +174,7 @@ impl TwilioAccount {
         Key::new(&["ACCT", account.as_str()], &["TWILIO"])
     }
 
-    /// One of its addresses.
+    /// Returns the sender for one of the addresses of the account.
     pub fn sender(&self, address: String) -> Sender {
         Sender::at_provider(&self.account_sid, self.auth_token.reveal(), address)
     }
@@ -185,18 +187,18 @@ impl Entity for TwilioAccount {
     }
 }
 
-/// Work that outlasts a request.
+/// Job of the campaigns family: work that outlasts a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Task {
     DeleteCampaign {
         campaign_id: CampaignId,
     },
-    /// Work of the message sender: a message that was asked for by hand.
+    /// Job of the message sender: sends a message that was requested as a test.
     SendMessage {
         send_id: SendId,
     },
-    /// Work of the campaign scheduler: a campaign was set going.
+    /// Job of the campaign scheduler: starts a campaign that was activated or resumed.
     StartCampaign {
         campaign_id: CampaignId,
         run: u32,

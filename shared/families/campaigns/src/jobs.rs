@@ -1,4 +1,4 @@
-//! The deletion of campaigns.
+//! Jobs of the campaigns family: deletion of campaigns, and work for the campaign scheduler and the message sender.
 
 use domain::id::CampaignId;
 use jiff::{Timestamp, ToSpan};
@@ -42,9 +42,9 @@ impl Work for Task {
     }
 }
 
-/// Messages of each shard that are removed before the job makes room for others.
+/// Number of messages of each shard that one run removes, before other jobs can run.
 const PURGED_AT_ONCE: usize = 500;
-/// No task that began before the mark lasts longer.
+/// Seconds to wait after a campaign was marked as being deleted. No task that began before the mark takes longer.
 const STRAGGLERS: i32 = 90;
 
 async fn delete_campaign(workshop: &Workshop, id: &CampaignId) -> Result<(), JobError> {

@@ -1,21 +1,22 @@
-//! Replies that stop an account's messages, or start them again.
+//! Keywords: replies that stop an account's messages, or start them again.
 //!
-//! Only a whole reply counts, however it is written: "Stop!" is one, "please don't stop" is not.
+//! Only a whole reply counts, in any spelling: "Stop!" is a keyword, "please don't stop" is not.
 
 use domain::{Invalid, text::Word};
 use icu_normalizer::DecomposingNormalizer;
 
-/// The request that a reply makes.
+/// Request that a reply makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keyword {
     Stop,
     Start,
 }
 
-/// By which these are understood in every account.
+/// Replies that stop messages in every account, by language.
 ///
 /// Sources: Twilio, "Twilio support for opt-out keywords" (English); 47 CFR 64.1200(a)(10), the words that always
-/// revoke a consent; Meta's button of marketing templates ("Stop promotions"); what networks of other countries use.
+/// revoke a consent; Meta's button of marketing templates ("Stop promotions"); the usage of networks in other
+/// countries.
 const STOP: [(&str, &[&str]); 20] = [
     (
         "English",
@@ -78,19 +79,20 @@ const STOP: [(&str, &[&str]); 20] = [
     ("Turkish", &["iptal", "dur", "durdur", "ret", "abonelikten çık"]),
 ];
 
-/// The same in all languages: a consent is not given by a word of which nobody was told.
+/// Replies that start messages again, the same in all languages. Only words that customers were told of give
+/// consent.
 const START: [&str; 3] = ["start", "unstop", "yes"];
 
-/// No word is longer: the length of a reply in bytes that is looked at.
+/// Longest reply that is examined, in bytes. No keyword is longer.
 const LONGEST: usize = 512;
 
 impl Keyword {
-    /// The request of a reply, by the words that are always understood and those of an account.
+    /// Returns the request of a reply, by the built-in words and the stop words of an account.
     pub fn of(text: &str, own: &StopWords) -> Option<Self> {
         let said = words(text)?;
         let listed = STOP.iter().flat_map(|(_, words)| words.iter().copied());
         let stops = listed.chain(own.0.iter().map(Word::as_str)).filter_map(words);
-        // "S T O P" and "stop-all" are as good.
+        // Words are compared without the gaps between them, so that "S T O P" and "stop-all" match.
         let together = said.concat();
         if stops.map(|words| words.concat()).any(|stop| stop == together) {
             return Some(Self::Stop);
@@ -99,15 +101,15 @@ impl Keyword {
     }
 }
 
-/// The words of a text in lower case, without punctuation, emoji, accents and what is invisible; one that is repeated,
-/// once. `None` without any, and for texts that are too long.
+/// Returns the words of a text in lower case, without punctuation, emoji, accents and invisible characters. A word
+/// that is repeated is returned once. Returns `None` if the text has no words or is too long.
 fn words(text: &str) -> Option<Vec<String>> {
     let text = text.trim();
     if text.len() > LONGEST {
         return None;
     }
     let text = DecomposingNormalizer::new_nfkd().normalize(text).to_lowercase();
-    // Lower case has accents of its own: "İ" becomes "i" with a dot.
+    // Lower case can add accents: "İ" becomes "i" with a dot.
     let plain = text.chars().filter(|character| {
         !matches!(character, '\u{300}'..='\u{36f}') && !domain::text::is_invisible(*character)
             || character.is_whitespace()
@@ -122,7 +124,7 @@ fn words(text: &str) -> Option<Vec<String>> {
     (!words.is_empty()).then_some(words)
 }
 
-/// Replies that stop messages of one account besides those that always do: at most 50, of 1–64 characters each.
+/// Replies that stop an account's messages, in addition to the built-in ones: at most 50, each 1–64 characters.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(try_from = "Vec<Word>", into = "Vec<Word>")]
 pub struct StopWords(Vec<Word>);
@@ -247,7 +249,7 @@ mod tests {
             assert_eq!(Keyword::of(text, &added), Some(Keyword::Stop), "{text}");
         }
         assert_eq!((keyword("nej tak"), Keyword::of("nej", &added)), (None, None));
-        // What stops is stronger than what starts.
+        // Stop words take precedence over start words.
         let yes = own(serde_json::json!(["yes"])).unwrap();
         assert_eq!(Keyword::of("Yes", &yes), Some(Keyword::Stop));
         let many = vec!["x"; 51];
@@ -274,7 +276,7 @@ mod tests {
             std::fs::write(path, &page).unwrap();
         }
         assert_eq!(std::fs::read_to_string(path).unwrap(), page, "run with UPDATE=1");
-        // A word that could never be said would be a word too many.
+        // Every listed word has to be recognised in a reply.
         for word in STOP.iter().flat_map(|(_, words)| words.iter()) {
             assert_eq!(keyword(word), Some(Keyword::Stop), "{word}");
         }

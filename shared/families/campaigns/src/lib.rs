@@ -1,4 +1,4 @@
-//! Message campaigns: audiences, messages and what became of them.
+//! Message campaigns: audiences, messages and their outcomes.
 
 use domain::scope::{Action, Area};
 
@@ -18,7 +18,7 @@ pub mod twilio_accounts;
 
 pub use store::*;
 
-/// Campaigns and providers.
+/// Area of the API for campaigns and messaging providers.
 pub const CAMPAIGNS: Area = Area { name: "campaigns", staff: Some(Action::Read) };
 
 ::projection::family! {

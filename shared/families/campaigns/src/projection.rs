@@ -1,4 +1,4 @@
-//! What follows from messages: events and numbers.
+//! Projections of messages and of redeemed codes: events and counters.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ use crate::{
     events, patterns, store,
 };
 
-/// A message as a stream record shows it.
+/// Change of a message, as a stream record shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     pub before: Option<Box<Send>>,
@@ -38,9 +38,9 @@ impl Change {
         &self.after.campaign_id
     }
 
-    /// One for each class that the message came into since the last record, whichever steps were passed over, and
-    /// one for those that it left: a message that the channel did not take in the end is to be sent again, and
-    /// one that was given up may be heard of.
+    /// Returns one fact for each class that the message entered since the last record, even if it skipped states in
+    /// between, and one fact for all classes that it left. A message leaves a class if the channel did not accept
+    /// it after all, so that it is sent again, or if the provider reports on a message that was given up.
     fn facts(&self) -> Vec<Fact> {
         let Self { before, after } = self;
         if after.test {
@@ -77,16 +77,16 @@ impl Change {
     }
 }
 
-/// Notes and counts what changes of one campaign amount to, as far as that has not been done before.
+/// Records and counts the facts that follow from changes of one campaign, each once.
 ///
 /// # Errors
-/// When the table is out of reach.
+/// When the table is unavailable.
 pub async fn count(table: &Table, campaign: &CampaignId, changes: &[Change]) -> Result<(), TableError> {
     let facts: Vec<Fact> = changes.iter().flat_map(Change::facts).collect();
     if facts.is_empty() {
         return Ok(());
     }
-    // Without a campaign there is nothing to count for.
+    // A deleted campaign has no counters.
     let Some(campaign) = store::find(table, campaign).await? else { return Ok(()) };
     note(table, &campaign, &facts).await
 }
@@ -101,7 +101,7 @@ async fn note(table: &Table, campaign: &Campaign, facts: &[Fact]) -> Result<(), 
     log.note(table, facts, numbers).await
 }
 
-/// A code that was redeemed. A campaign may have given it to somebody.
+/// Redemption of a code, which a message of a campaign may have told to a customer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Redemption {
     account_id: AccountId,
@@ -110,7 +110,7 @@ pub struct Redemption {
 }
 
 impl Redemption {
-    /// Notes and counts those of codes that messages told, as far as that has not been done before.
+    /// Records and counts the redemptions of codes that messages told, each once.
     async fn count(table: &Table, redemptions: &[Self]) -> Result<(), TableError> {
         let keys: Vec<_> =
             redemptions.iter().map(|redemption| CodeOrigin::key_of(&redemption.code_id)).collect();

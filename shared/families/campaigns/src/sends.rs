@@ -1,9 +1,10 @@
-//! Messages of campaigns: made once, sent once.
+//! Storage of messages of campaigns. Each message is created once and sent once.
 //!
-//! A message is an item before it is in a queue, and its status decides what is done with it: whatever the
-//! queue delivers twice, late, or after a pause, is sent when it is `queued` and by whoever makes it `sending`.
-//! That happens in one transaction with the customer as it was read, who has not said stop, and the customer's
-//! cap, which no other campaign has taken within seven days.
+//! A message is stored before it is put into a queue, and its status decides what is done with it. The queue may
+//! deliver a message twice, late, or after a pause. A worker sends the message only if its status is `queued` and
+//! the worker sets it to `sending`. That write is one transaction with two conditions. The customer is unchanged
+//! since the worker read it, so the customer has not opted out. The cap of the customer is free, so no other
+//! campaign message was sent within seven days.
 
 use std::collections::HashMap;
 
@@ -28,10 +29,10 @@ use crate::{
     patterns,
 };
 
-/// Messages made in one transaction.
+/// Number of messages created in one transaction.
 const AT_ONCE: usize = 50;
 
-/// Makes messages, of which some may be there already. Gives those that are to be sent.
+/// Creates messages, of which some may exist already. Returns the ids of those that are still to be sent.
 pub async fn create(table: &Table, sends: Vec<Send>) -> Result<Vec<SendId>, TableError> {
     let mut queued = Vec::with_capacity(sends.len());
     for sends in sends.chunks(AT_ONCE) {
@@ -57,20 +58,20 @@ pub async fn create(table: &Table, sends: Vec<Send>) -> Result<Vec<SendId>, Tabl
     Ok(queued)
 }
 
-/// The writes that make a message that is asked for by hand, and ask for it to be sent.
+/// Returns the writes that create a test message, and the job that sends it.
 pub fn ask(send: &Send, now: Timestamp) -> Commit {
     let job = Job::new(send.id.as_str().to_owned(), &Task::SendMessage { send_id: send.id.clone() }, now);
     Commit::new(&patterns::SENDS_CREATE).create("send", send).create("job", &job)
 }
 
-/// A message with what it is of.
+/// Message with its campaign.
 pub struct Sending {
     pub send: Send,
-    /// `None` when it is gone.
+    /// Campaign of the message; `None` if it no longer exists.
     pub campaign: Option<Campaign>,
 }
 
-/// `None` when there is no such message.
+/// Reads a message with its campaign. Returns `None` if there is no such message.
 pub async fn read(table: &Table, id: &SendId) -> Result<Option<Sending>, TableError> {
     let keys = [send_key(id), campaign_key(&id.campaign())];
     let mut found = table.batch_get(&patterns::SEND, &keys).await?;
@@ -79,21 +80,21 @@ pub async fn read(table: &Table, id: &SendId) -> Result<Option<Sending>, TableEr
     Ok(Some(Sending { send: Send::from_item(send)?, campaign }))
 }
 
-/// To whom a message goes, and from whom.
+/// Recipient of a message, with everything else that sending the message depends on.
 pub struct Recipient {
     pub customer: Customer,
     pub card: Option<Card>,
     pub program: Program,
     pub signing: SigningKey,
     pub twilio: Option<TwilioAccount>,
-    /// The campaign message that the customer had last.
+    /// Last campaign message that the customer received.
     pub cap: Option<Cap>,
 }
 
-/// Who gets a message.
+/// Result of reading the recipient of a message.
 pub enum Addressee {
     Found(Box<Recipient>),
-    /// There is nobody, or no program, any more.
+    /// The customer or the program no longer exists.
     Gone(SendReason),
 }
 
@@ -123,18 +124,18 @@ pub async fn addressee(table: &Table, send: &Send) -> Result<Addressee, TableErr
     })))
 }
 
-/// What became of an attempt to take a message for sending.
+/// Outcome of an attempt to take a message for sending.
 pub enum Taken {
-    /// It is ours to send. With the cap that it took, unless it is a test.
+    /// The caller sends the message. The cap is the one that the message took; a test takes none.
     Yes(Box<Send>, Option<Cap>),
-    /// The customer had a campaign's message within seven days.
+    /// The customer received a campaign message within seven days.
     Capped,
-    /// The customer, or the message, has changed meanwhile: look again.
+    /// The customer or the message has changed meanwhile. The caller reads the message again.
     Overtaken,
 }
 
-/// Takes a queued message, which may tell a code, for sending; when nothing has been heard of it until `due`, its
-/// worker is lost.
+/// Takes a queued message for sending; `code` is the code that the message tells. If the message is still `sending`
+/// at `due`, its worker counts as lost.
 pub async fn take(
     table: &Table,
     send: &Send,
@@ -167,14 +168,15 @@ pub async fn take(
     }
 }
 
-/// Writes the next state of a message over the one that was read; `false` when it has changed meanwhile.
+/// Writes the next revision of a message over the one that was read. Returns false if the message has changed
+/// meanwhile.
 pub async fn update(table: &Table, after: &Send) -> Result<bool, TableError> {
     let commit = Commit::new(&patterns::SEND_NOTE).replace("send", after, after.rev - 1);
     commit.applies(table).await
 }
 
-/// The same of a message that waits for its campaign to be resumed; `false` also when that has happened meanwhile:
-/// whoever resumes it would have looked for what waits already.
+/// Writes the next revision of a message that waits for its paused campaign to be resumed. Returns false if the
+/// message or the campaign has changed meanwhile: a resume would already have looked for the messages that wait.
 pub async fn park(table: &Table, after: &Send, paused: &Campaign) -> Result<bool, TableError> {
     let commit = Commit::new(&patterns::SEND_PARK).replace("send", after, after.rev - 1).expect(
         "campaign",
@@ -184,7 +186,8 @@ pub async fn park(table: &Table, after: &Send, paused: &Campaign) -> Result<bool
     commit.applies(table).await
 }
 
-/// The next state over the one that was read, of a message that is not sent after all, and gives back the cap that it took.
+/// Writes the next revision of a message that was not sent or not delivered, over the one that was read, and gives
+/// back the cap that the message took. Returns false if the message has changed meanwhile.
 pub async fn give_back(table: &Table, after: &Send, cap: Option<&Cap>) -> Result<bool, TableError> {
     let mut commit = Commit::new(&patterns::SEND_WRITE).replace("send", after, after.rev - 1);
     if let Some(cap) = cap {
@@ -192,7 +195,7 @@ pub async fn give_back(table: &Table, after: &Send, cap: Option<&Cap>) -> Result
     }
     match commit.apply(table).await {
         Ok(()) => Ok(true),
-        // The cap is another message's by now: it stays that one's.
+        // Another message has the cap by now and keeps it.
         Err(error) if cap.is_some() && error.failed("send").is_none() && error.is_condition() => {
             Box::pin(give_back(table, after, None)).await
         }
@@ -201,9 +204,9 @@ pub async fn give_back(table: &Table, after: &Send, cap: Option<&Cap>) -> Result
     }
 }
 
-/// Writes the next state of a message that was given up, and with it its cap, over the state that was read: the
-/// customer has got the message. A cap that another message has taken meanwhile stays. `false` when the message has
-/// changed.
+/// Writes the next revision of a message that was given up but reached the customer, over the one that was read,
+/// and takes the cap for it again. If another message has taken the cap meanwhile, that message keeps it. Returns
+/// false if the message has changed meanwhile.
 pub async fn regain(table: &Table, after: &Send, now: Timestamp) -> Result<bool, TableError> {
     let commit = Commit::new(&patterns::SEND_WRITE).replace("send", after, after.rev - 1).create_or_renew(
         "cap",
@@ -218,13 +221,13 @@ pub async fn regain(table: &Table, after: &Send, now: Timestamp) -> Result<bool,
     }
 }
 
-/// The cap that a message holds, if it does.
+/// Reads the cap that a message holds, if it holds one.
 pub async fn cap_of(table: &Table, send: &Send) -> Result<Option<Cap>, TableError> {
     let cap: Option<Cap> = table.get(&patterns::CAP, &Cap::key_of(&send.customer_id)).await?;
     Ok(cap.filter(|cap| cap.send_id == send.id))
 }
 
-/// A page of a campaign's messages, in no particular order.
+/// Reads a page of the messages of a campaign, in no particular order.
 pub async fn list(
     table: &Table,
     campaign: &CampaignId,
@@ -235,7 +238,7 @@ pub async fn list(
     table.page(&patterns::SENDS, &shards, false, after, limit).await
 }
 
-/// A page of one shard of a campaign's messages, after this one: for work on all of them.
+/// Reads a page of one shard of the messages of a campaign, after this message, for work on all of them.
 pub async fn shard(
     table: &Table,
     campaign: &CampaignId,
@@ -252,12 +255,12 @@ pub async fn shard(
     table.query(&patterns::SENDS, query).await
 }
 
-/// Messages of a shard that have to be looked at again by now, the most overdue first.
+/// Reads the messages of a shard that are due by now, the most overdue first.
 pub async fn due(table: &Table, shard: u8, now: Timestamp, limit: usize) -> Result<Vec<Send>, TableError> {
     table.due(&patterns::SENDS_DUE, due_partition(shard), now, limit).await
 }
 
-/// A page of a program's cards of one shard, after this customer's, with their customers: an audience.
+/// Reads a page of one shard of a program's cards, after the card of this customer: a part of an audience.
 pub async fn audience(
     table: &Table,
     program: &domain::id::ProgramId,
@@ -273,7 +276,7 @@ pub async fn audience(
     table.query(&stamps::patterns::PROGRAM_CUSTOMERS, query).await
 }
 
-/// These customers, as far as they are there.
+/// Reads the customers with these ids. Omits customers that do not exist.
 pub async fn customers(
     table: &Table,
     ids: &[CustomerId],

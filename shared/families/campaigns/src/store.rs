@@ -1,4 +1,4 @@
-//! Campaigns themselves.
+//! Storage of campaigns.
 
 use accounts::entities::AuditEntry;
 use domain::id::{AccountId, CampaignId, ProgramId};
@@ -12,7 +12,7 @@ use crate::{
     patterns,
 };
 
-/// The campaign, if it is this account's: another account's does not exist.
+/// Reads a campaign of this account. Returns `None` for a campaign of another account.
 pub async fn read(
     table: &Table,
     account: &AccountId,
@@ -21,12 +21,12 @@ pub async fn read(
     Ok(find(table, id).await?.filter(|campaign| campaign.account_id == *account))
 }
 
-/// The campaign, whosever it is: for the platform's own work.
+/// Reads a campaign of any account, for the platform's own work.
 pub async fn find(table: &Table, id: &CampaignId) -> Result<Option<Campaign>, TableError> {
     table.get(&patterns::CAMPAIGN, &campaign_key(id)).await
 }
 
-/// What became of a campaign's messages; up to a second behind.
+/// Reads the counters of the messages of a campaign. The counters may be up to one second behind.
 pub async fn stats(table: &Table, id: &CampaignId) -> Result<CampaignStats, TableError> {
     let counters = table.counters(&patterns::CAMPAIGN_STATS, &CampaignStats::key_of(id)).await?;
     let number = |name: &str| counters.get(name).and_then(|n| u64::try_from(*n).ok()).unwrap_or_default();
@@ -41,17 +41,18 @@ pub async fn stats(table: &Table, id: &CampaignId) -> Result<CampaignStats, Tabl
     })
 }
 
-/// The writes that add a campaign.
+/// Returns the writes that add a campaign.
 pub fn create(campaign: &Campaign, audit: &AuditEntry) -> Commit {
     Commit::new(&patterns::CAMPAIGN_WRITE).create("campaign", campaign).create("audit", audit)
 }
 
-/// The writes that change the campaign read at `rev`; the label `campaign` fails when it has changed meanwhile.
+/// Returns the writes that replace the campaign that was read at revision `rev`. The label `campaign` fails if it
+/// has changed meanwhile.
 pub fn update(campaign: &Campaign, rev: u64, audit: &AuditEntry) -> Commit {
     Commit::new(&patterns::CAMPAIGN_WRITE).replace("campaign", campaign, rev).create("audit", audit)
 }
 
-/// The same, and asks the scheduler to set it going.
+/// Returns the writes of [`update`], and the job with which the campaign scheduler starts the campaign.
 pub fn start(campaign: &Campaign, rev: u64, audit: &AuditEntry, now: Timestamp) -> Commit {
     let job = Job::new(
         format!("{}:{}", campaign.id, campaign.run),
@@ -70,24 +71,26 @@ pub async fn list(
     table.page(&patterns::CAMPAIGNS, &[campaigns_of(account)], false, after, limit).await
 }
 
-/// All active campaigns that the calendar triggers.
+/// Reads all active campaigns with a date trigger.
 pub async fn timed(table: &Table) -> Result<Vec<Campaign>, TableError> {
     table.query(&patterns::CAMPAIGNS_TRIGGERED, Query::partition(TIMED.to_owned())).await
 }
 
-/// A program's active campaigns that a number of visits triggers.
+/// Reads the active campaigns that a number of visits in this program triggers.
 pub async fn of_milestones(table: &Table, program: &ProgramId) -> Result<Vec<Campaign>, TableError> {
     table.query(&patterns::CAMPAIGNS_TRIGGERED, Query::partition(milestone_campaigns(program))).await
 }
 
-/// Notes up to when the campaign's trigger was looked after; `false` when somebody else was faster.
+/// Records the time up to which the trigger of a campaign was processed. Returns false if the campaign has changed
+/// since it was read.
 pub async fn looked(table: &Table, campaign: &Campaign, until: Timestamp) -> Result<bool, TableError> {
     let after = Campaign { swept_until: Some(until), rev: campaign.rev + 1, ..campaign.clone() };
     let commit = Commit::new(&patterns::CAMPAIGN_LOOKED).replace("campaign", &after, campaign.rev);
     commit.applies(table).await
 }
 
-/// Marks a campaign as being deleted and asks for the work; again, if it is marked already.
+/// Marks a campaign as being deleted and creates the job that deletes it. If the campaign is marked already, the
+/// job is created again.
 pub async fn begin_delete(
     table: &Table,
     campaign: &Campaign,
@@ -103,7 +106,7 @@ pub async fn begin_delete(
     update(&marked, campaign.rev, audit).overwrite("job", &job).apply(table).await
 }
 
-/// Removes up to `limit` of a campaign's messages; how many there were.
+/// Removes up to `limit` messages of each shard of a campaign. Returns how many it removed.
 pub async fn purge_some(table: &Table, id: &CampaignId, limit: usize) -> Result<usize, TableError> {
     let mut removed = 0;
     for shard in 0..table::LIST_SHARDS {
@@ -116,7 +119,7 @@ pub async fn purge_some(table: &Table, id: &CampaignId, limit: usize) -> Result<
     Ok(removed)
 }
 
-/// Removes the campaign itself, which has no messages any more.
+/// Removes the counters of a campaign and the campaign itself, once the campaign has no messages.
 pub async fn finish_delete(table: &Table, campaign: &Campaign) -> Result<(), CommitError> {
     rollups::forget(table, campaign.id.as_str()).await?;
     Commit::new(&patterns::CAMPAIGN_PURGE)

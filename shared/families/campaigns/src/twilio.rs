@@ -1,11 +1,11 @@
-//! How Twilio signs the requests that it sends.
+//! Signatures of the requests that Twilio sends.
 //!
 //! Source: Twilio, "Webhooks Security", Validating Signatures from Twilio.
 
 use domain::secret;
 use ring::{digest, hmac};
 
-/// The secret that an account shares with Twilio. Shown never, not even in logs.
+/// Secret that an account shares with Twilio. Never shown, not even in logs.
 #[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
 pub struct AuthToken(String);
@@ -17,13 +17,13 @@ impl std::fmt::Debug for AuthToken {
 }
 
 impl AuthToken {
-    /// Of 32 hexadecimal digits.
+    /// Checks a token: 32 hexadecimal digits.
     pub fn new(text: String) -> Result<Self, domain::Invalid> {
         let legal = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         if legal { Ok(Self(text)) } else { Err(domain::Invalid::new("is not an auth token of Twilio")) }
     }
 
-    /// For the one call that needs it.
+    /// Returns the text of the token, which calls to Twilio and the identity of a sender need.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -32,7 +32,7 @@ impl AuthToken {
         let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, self.0.as_bytes());
         let mut sorted: Vec<_> = parameters.iter().collect();
         sorted.sort();
-        // A value that comes twice counts once.
+        // A parameter that is repeated with the same value counts once.
         sorted.dedup();
         let mut signed = hmac::Context::with_key(&key);
         signed.update(url.as_bytes());
@@ -43,18 +43,19 @@ impl AuthToken {
         signed.sign()
     }
 
-    /// The value of `X-Twilio-Signature` for a form that is posted to this URL.
+    /// Returns the value of `X-Twilio-Signature` for a form that is posted to this URL.
     pub fn sign_form(&self, url: &str, parameters: &[(String, String)]) -> String {
         secret::base64(self.tag(url, parameters).as_ref())
     }
 
-    /// Whether Twilio signed this form for this URL: the whole one, with its query, as Twilio was told it.
+    /// Returns true if Twilio signed this form for this URL. The URL is the complete one that was given to Twilio,
+    /// with its query.
     pub fn verify_form(&self, signature: &str, url: &str, parameters: &[(String, String)]) -> bool {
         secret::equal(self.sign_form(url, parameters).as_bytes(), signature.as_bytes())
     }
 
-    /// Whether Twilio signed this body, which is no form, for this URL: the hash of the body is the parameter
-    /// `bodySHA256` of the URL, in hexadecimal digits.
+    /// Returns true if Twilio signed this body, which is not a form, for this URL. The parameter `bodySHA256` of
+    /// the URL is the SHA-256 hash of the body in hexadecimal digits.
     pub fn verify_body(&self, signature: &str, url: &str, body: &[u8]) -> bool {
         let query = url.split_once('?').map(|(_, query)| query).unwrap_or_default();
         let said = query.split('&').find_map(|pair| pair.strip_prefix("bodySHA256="));
@@ -81,7 +82,7 @@ mod tests {
         .to_vec()
     }
 
-    /// The example of Twilio's documentation, and of the tests of its helper libraries.
+    /// Example from Twilio's documentation, which the tests of its helper libraries also use.
     #[test]
     fn the_documented_example_is_signed_as_documented() {
         let token = AuthToken("12345".to_owned());
@@ -97,7 +98,7 @@ mod tests {
         assert!(!AuthToken("12346".to_owned()).verify_form(signature, url, &parameters()));
     }
 
-    /// Signed by Twilio's own library: see `vectors/twilio-signatures.py`.
+    /// Signatures made by the library of Twilio: see `vectors/twilio-signatures.py`.
     #[test]
     fn what_twilios_library_signs_is_genuine_and_nothing_else_is() {
         let cases: serde_json::Value =
@@ -126,7 +127,7 @@ mod tests {
         }
     }
 
-    /// The same, of a body that is no form.
+    /// Signature of a body that is not a form.
     #[test]
     fn a_body_is_signed_by_its_hash() {
         let token = AuthToken("12345".to_owned());

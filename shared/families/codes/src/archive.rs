@@ -1,7 +1,7 @@
-//! Codes that were claimed long ago: their text leaves the table for a file.
+//! Archive of codes that were claimed long ago: the text of a code moves from the table to a file.
 //!
-//! What stays is that there was such a code, so that no import brings it back, and that
-//! this user had it, so that asking again finds it: both say where the text lies.
+//! The code item stays, so that no import adds the code again. The claim item stays, so that the user still
+//! receives the same code. Both items hold the location of the text.
 
 use std::collections::HashMap;
 
@@ -18,7 +18,7 @@ use crate::{
     patterns,
 };
 
-/// Claims of a pool from before this time whose codes are not archived, with the codes.
+/// Reads claims of a pool that were made before this time and whose codes are not archived, with the codes.
 pub async fn due(
     table: &Table,
     pool: &CodePoolId,
@@ -47,11 +47,11 @@ pub async fn due(
     Ok(paired.collect())
 }
 
-/// A claim with its code, and where the code's text lies now.
+/// Claim with its code, and the location of the text of the code in the archive.
 pub type Used = (Claim, Code, Archived);
 
-/// Leaves of these only where their text lies. Those that have changed meanwhile stay as
-/// they are, for the next time.
+/// Replaces the texts of these codes by their locations. Items that have changed meanwhile stay as they are, for
+/// the next run.
 pub async fn settle(table: &Table, used: &[Used]) -> Result<(), TableError> {
     for used in used.chunks(MAX_WRITES / 2) {
         let mut used: Vec<_> = used.iter().collect();

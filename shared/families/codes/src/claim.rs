@@ -1,4 +1,4 @@
-//! Claims: who was given which code.
+//! Claims: which user received which code.
 
 use domain::{
     Invalid,
@@ -13,16 +13,16 @@ use crate::{
     id::{ClaimId, CodeId, CodePoolId, ImportId},
 };
 
-/// Whom a code is for, as the caller knows its users: 1–256 visible characters.
+/// Your identifier for the user who receives the code: 1–256 visible characters.
 ///
-/// An address is the same user in all its spellings, as on a waitlist; what looks like one
-/// has to be one.
+/// Email addresses are normalised: all spellings of one mailbox are the same user, as on a waitlist. A value that
+/// contains `@` must be a valid address, unless the `@` is at its beginning, as in the handle `@ada`.
 #[derive(Clone, PartialEq, Eq, serde::Deserialize, utoipa::ToSchema)]
 #[serde(try_from = "String")]
 pub struct Claimer(String);
 
 impl Claimer {
-    /// What the spellings of one user have in common.
+    /// Returns the identity that all spellings of one user share.
     pub fn identity(&self) -> &str {
         &self.0
     }
@@ -33,7 +33,7 @@ impl TryFrom<String> for Claimer {
     fn try_from(text: String) -> Result<Self, Invalid> {
         let user = text::visible(&text, 256)?;
         let folded = text::folded(&user);
-        // `@ada` is a handle.
+        // A leading `@` marks a handle such as `@ada`, not an address.
         match folded.trim_start_matches('@').contains('@') {
             true => Email::try_from(folded).map(|email| Self(email.identity())),
             false => Ok(Self(user)),
@@ -41,23 +41,23 @@ impl TryFrom<String> for Claimer {
     }
 }
 
-/// Where a text lies that has left the table: a line of a file in the bucket.
+/// Location of a text that was moved out of the table: one line of a file in the bucket.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Archived {
     pub object: String,
-    /// First byte of the line.
+    /// Offset of the first byte of the line.
     pub offset: u64,
-    /// Bytes, without the line break.
+    /// Length of the line in bytes, without the line break.
     pub length: u64,
 }
 
-/// A code of a pool. Whether it is still to be had says its place in the stock.
+/// Code of a pool. The stock says whether the code can still be claimed.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Code {
     pub id: CodeId,
     pub account_id: AccountId,
     pub pool_id: CodePoolId,
-    /// `None` once archived.
+    /// Text of the code; `None` once archived.
     pub code: Option<PromoCode>,
     pub masked: String,
     pub platform: Platform,
@@ -65,7 +65,7 @@ pub struct Code {
     pub lot: Lot,
     #[serde(with = "domain::text::as_text")]
     pub metadata: Metadata,
-    /// The import and the line of its file that brought the code.
+    /// Import that added the code; `line` is the line of its file.
     pub import_id: ImportId,
     pub line: u64,
     pub redeemed_at: Option<Timestamp>,
@@ -73,39 +73,45 @@ pub struct Code {
     pub rev: u64,
 }
 
+/// State of a claim.
+///
+/// - `reserved`: the code is held until `reserved_until` and not shown yet. A reservation that expires keeps this
+///   state.
+/// - `claimed`: the user has the code.
+/// - `released`: the reservation was given back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ClaimStatus {
-    /// Held for a while; the code is not shown yet.
+    /// The code is held for a limited time and not shown yet.
     Reserved,
-    /// The code is its user's.
+    /// The user has the code.
     Claimed,
     /// The reservation was given back.
     Released,
 }
 
-/// What one user has, or had, of one pool.
+/// Claim of one user on one pool: the code that the user has or had.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Claim {
     pub id: ClaimId,
     pub account_id: AccountId,
     pub pool_id: CodePoolId,
-    /// A pseudonym.
+    /// Pseudonym of the user.
     pub user: String,
-    /// A pseudonym of the fingerprint, if there was one.
+    /// Pseudonym of the device fingerprint, if the request had one.
     pub device: Option<String>,
     pub status: ClaimStatus,
-    /// Whether a secret key, a member or a campaign claimed or reserved the code, and not a page.
+    /// True if a secret key, a member or a campaign claimed or reserved the code; false if a web page did.
     #[serde(default)]
     pub by_server: bool,
     pub code_id: CodeId,
-    /// `None` once archived.
+    /// Text of the code; `None` once archived.
     pub code: Option<PromoCode>,
     pub masked: String,
     pub platform: Platform,
     pub valid_until: Option<Timestamp>,
     pub lot: Lot,
-    /// The revision of the code's place in the stock that holds it for this reservation.
+    /// Revision of the stock item that holds the code for this reservation.
     pub stock_rev: Option<u64>,
     pub reserved_until: Option<Timestamp>,
     pub claimed_at: Option<Timestamp>,
@@ -114,7 +120,7 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Whether the code is the user's, or held for them at this time.
+    /// Returns true if the user has the code, or if a reservation holds the code for the user at this time.
     pub fn is_current(&self, now: Timestamp) -> bool {
         match self.status {
             ClaimStatus::Claimed => true,

@@ -1,7 +1,8 @@
-//! Claiming a code: one rule for the route, the message that tells a code, and whoever else gives codes for something.
+//! Rules for claiming a code, shared by the route, by the messages that tell a code, and by other callers that give
+//! codes.
 //!
-//! An [`Offer`] comes with its writes, so that they may be part of a transaction that does more. When the writes are
-//! refused ([`is_lost`](crate::claims::is_lost)), somebody else was faster: ask again.
+//! An [`Offer`] comes with its writes, so that a larger transaction can contain them. If the writes are refused
+//! ([`is_lost`](crate::claims::is_lost)), another request was faster: the caller retries from [`look`].
 
 use domain::id::AccountId;
 use futures_util::future::try_join;
@@ -16,39 +17,40 @@ use crate::{
     id::ClaimId,
 };
 
-/// Who asks a pool for a code, and for what.
+/// Request for a code of a pool.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub id: ClaimId,
     pub account_id: AccountId,
-    /// Pseudonyms of the user and the device.
+    /// Pseudonym of the user; `device` is the pseudonym of the device.
     pub user: String,
     pub device: Option<String>,
-    /// Whether a server asks, and not a page.
+    /// True if a server sent the request; false if a web page did.
     pub by_server: bool,
     pub platform: Platform,
-    /// For how long the code is to be held; `None` to claim it for good.
+    /// Duration for which the code is held; `None` for a claim.
     pub hold: Option<SignedDuration>,
-    /// Whether a code whose text has been archived counts as none: there is another one then.
+    /// True if an existing claim whose text is archived does not count, so that the user receives another code.
     pub with_text: bool,
 }
 
-/// What a pool has for somebody.
+/// Outcome of a request for a code.
 pub enum Offer {
-    /// The claim as it is once the writes are made.
+    /// Claim as it is after the writes.
     Claim {
         claim: Box<Claim>,
         writes: Commit,
-        /// Whether the user had none.
+        /// True if the code is newly given to the user.
         is_new: bool,
     },
-    /// A server claimed or reserved the user's code, and a page asks: a page names whatever user it likes.
+    /// A server claimed or reserved the user's code, and a web page asks for it. The request is refused, because a
+    /// web page can name any user.
     OfServer,
     Closed(Closed),
-    /// There is no such pool any more.
+    /// The pool no longer exists.
     Gone,
     Exhausted,
-    /// The user got a code a moment ago, asking twice at once: ask again.
+    /// The user received a code a moment ago, through a concurrent request. The caller retries.
     Again,
 }
 
@@ -58,18 +60,19 @@ impl Offer {
     }
 }
 
-/// What was found at a first look, in at most three reads at the same time.
+/// Result of the first reads for a request: the user's earlier claim, and a code that may be free.
 pub struct Look {
     previous: Option<Claim>,
     stock: Option<Stock>,
     attempt: u32,
 }
 
-/// Looks what a pool may have for somebody. Nothing is decided by that: it may go on while a request is counted. `attempt` counts
-/// from 1, as in [`claims::pick`]; for a further one the counter is read anew.
+/// Reads the user's earlier claim and a code that the pool may give, in at most three reads. Decides nothing, so it
+/// can run while the request is counted against its rate limit. `attempt` counts from 1, as in [`claims::pick`].
+/// For each further attempt, the caller reads the counter again.
 ///
 /// # Errors
-/// When the table is out of reach.
+/// When the table is unavailable.
 pub async fn look(
     table: &Table,
     counter: &Counter,
@@ -87,10 +90,10 @@ pub async fn look(
     Ok(Look { previous, stock, attempt })
 }
 
-/// What a pool has for somebody, after a look: the code of before, or another one.
+/// Decides what a request receives, after [`look`]: the user's earlier code, or another one.
 ///
 /// # Errors
-/// When the table is out of reach.
+/// When the table is unavailable.
 pub async fn offer(
     table: &Table,
     counter: &Counter,
@@ -112,7 +115,7 @@ pub async fn offer(
         None => claims::search(table, shelf, request.platform, attempt, now).await?,
     };
     let Some(stock) = stock else {
-        // Perhaps it was this very user, asking twice at once, who took the last one.
+        // A concurrent request of the same user may have taken the last code.
         let own = claims::read(table, &request.account_id, &request.id).await?;
         let met = own.is_some_and(|claim| request.is_met_by(&claim, Timestamp::now()));
         return Ok(if met { Offer::Again } else { Offer::Exhausted });
@@ -123,7 +126,7 @@ pub async fn offer(
         user: request.user.clone(),
         device: request.device.clone(),
         by_server: request.by_server,
-        // A code can't be confirmed when it is no good any more.
+        // An expired code cannot be confirmed, so the hold ends with the validity of the code.
         reserved_until: request
             .hold
             .map(|hold| now + hold)
@@ -135,23 +138,23 @@ pub async fn offer(
 }
 
 impl Request {
-    /// Whether this claim is what is asked for.
+    /// Returns true if this claim is what the request asks for.
     fn is_met_by(&self, claim: &Claim, now: Timestamp) -> bool {
         claim.is_current(now) && (claim.code.is_some() || !self.with_text)
     }
 }
 
-/// What there is for a user who has a code, or a reservation, already.
+/// Returns the offer for a user who already has a code or a reservation.
 fn again(pool: &CodePool, request: &Request, current: &Claim, now: Timestamp) -> Offer {
     if current.by_server && !request.by_server {
         return Offer::OfServer;
     }
     let reserved = current.status == ClaimStatus::Reserved;
-    // Or else a page could reserve for somebody first, and then settle what the server reserves.
+    // Otherwise a web page could reserve for a user first, and then confirm or release what the server reserves.
     let takes_over = reserved && !current.by_server && request.by_server;
     let (claim, writes) = match (current.code.as_ref(), request.hold) {
         (_, None) if reserved => {
-            // What was reserved was promised: a pause does not take it back.
+            // A reservation is a promise: pausing the pool does not revoke it.
             if let Some(closed) = pool.closed(now).filter(|closed| *closed != Closed::Paused) {
                 return Offer::Closed(closed);
             }

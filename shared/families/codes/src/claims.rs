@@ -1,14 +1,14 @@
-//! Codes given to people: each once, and one to each user.
+//! Claims of codes. Each code is given once, and each user receives one code of a pool.
 //!
-//! A code that can be had has its place in the stock ([`Stock`]), an item of its own. To
-//! claim is one transaction: the claim is written, unless the user has one, and the place
-//! is taken away, unless somebody else was faster. To reserve holds the place instead.
-//! A hold ends by itself when its time is over: the place can be had again.
+//! A code that can be claimed has a stock item ([`Stock`]). A claim is one transaction. It writes the claim, on
+//! condition that the user's claim is as it was read, and deletes the stock item, on condition that nobody else
+//! took the code. A reservation marks the stock item as held instead. A hold expires: when its time is over, the
+//! code can be claimed again.
 //!
-//! The stock is ordered by lot, so that what has nothing to give is not read: a claimer looks at a
-//! random place in the lot that ends soonest, where many at once seldom choose the same code, and
-//! else reads where each partition begins to have something. Both reads are consistent: when nothing
-//! is found, there was nothing (see `docs/adr/0024-stock-ordered-by-end.md`).
+//! The stock is ordered by lot, so a claimer does not read lots that have nothing to give. A claimer first reads at
+//! a random position in the lot that ends soonest, where concurrent claimers seldom choose the same code. If that
+//! finds nothing, the claimer reads the first available codes of every partition. Both reads are consistent: if the
+//! second one finds nothing, the pool had nothing to give (see `docs/adr/0024-stock-ordered-by-end.md`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,21 +26,23 @@ use crate::{
     patterns,
 };
 
-/// Codes of a partition that are looked at to choose one from.
+/// Number of codes of a partition among which a claimer chooses.
 const CHOICE: usize = 8;
-/// Partitions that are read at once. A pool whose stock is all in order has at most sixteen.
+/// Number of partitions that are read at the same time. A pool whose whole stock is ordered by lot has at most 16
+/// of them for a platform.
 const AT_ONCE: usize = 32;
 
-/// The pool that is claimed from, and its account.
+/// Pool from which a request claims a code, with its account.
 pub struct Counter {
     pub account: Account,
     pub signing: AccountSigning,
     pub pool: CodePool,
-    /// What the pool may have. A pool that is being removed has none any more.
+    /// Shelf of the pool; `None` if the pool is being removed.
     pub shelf: Option<Shelf>,
 }
 
-/// `None` unless the pool is this account's.
+/// Reads a pool with its shelf and its account. Returns `None` if the pool belongs to another account or is being
+/// deleted.
 pub async fn counter(
     table: &Table,
     account: &AccountId,
@@ -58,29 +60,30 @@ pub async fn counter(
     Ok(if own { Some(Counter { account, signing: Entity::from_item(signing)?, pool, shelf }) } else { None })
 }
 
-/// The claim, whosever it is: for who computed its id.
+/// Reads a claim of any account, for callers that computed the id.
 pub(crate) async fn find(table: &Table, id: &ClaimId) -> Result<Option<Claim>, TableError> {
     table.get(&patterns::CLAIM, &claim_key(id)).await
 }
 
-/// The claim, if it is this account's.
+/// Reads a claim of this account. Returns `None` for a claim of another account.
 pub async fn read(table: &Table, account: &AccountId, id: &ClaimId) -> Result<Option<Claim>, TableError> {
     Ok(find(table, id).await?.filter(|claim| claim.account_id == *account))
 }
 
-/// The shelf of a pool, for whoever fills it.
+/// Reads the shelf of a pool, for imports that fill it.
 pub async fn shelf(table: &Table, pool: &CodePoolId) -> Result<Option<Shelf>, TableError> {
     let key = Shelf::key_of(pool);
     let mut found = table.batch_get(&patterns::SHELF, std::slice::from_ref(&key)).await?;
     found.remove(&key).map(Shelf::from_item).transpose()
 }
 
-/// A code that can be had now, of the lot that ends soonest; `None` when there is none.
+/// Returns a code that can be claimed now, from the lot that ends soonest; `None` if there is none.
 ///
-/// `attempt` counts from 1. The first goes strictly by the end of lots. Each further one chooses among twice as many
-/// lots: all that compete for a lot of few codes would otherwise meet there again.
+/// `attempt` counts from 1. The first attempt uses only the lot that ends soonest. Each further attempt chooses
+/// among twice as many lots. Otherwise all claimers that compete for a lot of few codes would meet there again.
 ///
-/// The number of reads doesn't depend on how many lots there are, except for those from before the stock was in order.
+/// The number of reads does not depend on the number of lots, except for lots from before the stock was ordered by
+/// lot.
 pub async fn pick(
     table: &Table,
     shelf: &Shelf,
@@ -94,12 +97,12 @@ pub async fn pick(
     }
 }
 
-/// How many lots are chosen among.
+/// Returns the number of lots among which an attempt chooses.
 fn reach(attempt: u32) -> usize {
     1 << attempt.saturating_sub(1).min(10)
 }
 
-/// The first part of [`pick`], in at most two reads: `None` means little.
+/// Runs the first part of [`pick`], in at most two reads. `None` does not mean that there is no code.
 pub(crate) async fn glance_at(
     table: &Table,
     shelf: &Shelf,
@@ -111,7 +114,7 @@ pub(crate) async fn glance_at(
     glance(table, &shelf.pool_id, &lots, reach(attempt), now).await
 }
 
-/// The second part of [`pick`]: `None` means that there was none.
+/// Runs the second part of [`pick`]. `None` means that there was no code.
 pub(crate) async fn search(
     table: &Table,
     shelf: &Shelf,
@@ -120,7 +123,7 @@ pub(crate) async fn search(
     now: Timestamp,
 ) -> Result<Option<Stock>, TableError> {
     let lots: Vec<Lot> = shelf.lots.serving(platform, now).collect();
-    // A code that comes back, when a hold ends, may come where we have looked already.
+    // A hold that ends during the survey may free a code in a partition that was read already: survey twice.
     for _ in 0..2 {
         let survey = Survey::of(table, &shelf.pool_id, &lots, now).await?;
         if !survey.empty.is_empty() {
@@ -135,7 +138,7 @@ pub(crate) async fn search(
     Ok(None)
 }
 
-/// Whether a code for this platform can be had now.
+/// Returns true if a code for this platform can be claimed now.
 pub async fn is_available(
     table: &Table,
     shelf: &Shelf,
@@ -149,14 +152,15 @@ pub async fn is_available(
     Ok(!Survey::of(table, &shelf.pool_id, &lots, now).await?.found.is_empty())
 }
 
-/// A number below the bound, or 0.
+/// Returns a random number below the bound; 0 if the bound is 0.
 fn random(bound: usize) -> usize {
     let number = u32::from_be_bytes(secret::random());
     usize::try_from(number).unwrap_or_default().checked_rem(bound).unwrap_or_default()
 }
 
-/// A code of one of the first lots, found by a read at a random place, or by another where a partition begins: the random
-/// place may lie behind the last of few. `None` means little.
+/// Returns a code of one of the first `reach` lots. The first read begins at a random position in a lot. If it
+/// finds nothing, a second read begins at the start of the lot in a random partition, because the random position
+/// may be behind the last of few codes. `None` does not mean that there is no code.
 async fn glance(
     table: &Table,
     pool: &CodePoolId,
@@ -168,7 +172,7 @@ async fn glance(
     let Some(lot) = within.get(random(within.len())) else { return Ok(None) };
     for anywhere in [true, false] {
         let shard = CODE_SHARDS[random(CODE_SHARDS.len())];
-        // The numbers of a partition all begin with its name.
+        // All numbers in a partition begin with the name of its shard.
         let number = match anywhere {
             true => format!("{shard}{}", secret::encode(&secret::random::<16>()).to_lowercase()),
             false => shard.to_owned(),
@@ -182,7 +186,7 @@ async fn glance(
     Ok(None)
 }
 
-/// A random one of these.
+/// Returns a random one of the codes found.
 fn choose(mut found: Vec<Place>) -> Result<Option<Stock>, TableError> {
     if found.is_empty() {
         return Ok(None);
@@ -191,14 +195,14 @@ fn choose(mut found: Vec<Place>) -> Result<Option<Stock>, TableError> {
     Stock::from_item(item).map(Some)
 }
 
-/// Where each partition of the stock begins to have codes that can be had.
+/// First codes of each partition of the stock that can be claimed.
 struct Survey {
     found: Vec<Place>,
-    /// Lots in which there is nothing, not even what is held or has expired.
+    /// Lots without any code, not even a held or an expired one.
     empty: Vec<Lot>,
 }
 
-/// A code's place in the stock, and its lot.
+/// Stock item with its lot.
 type Place = (Lot, Item);
 
 impl Survey {
@@ -219,7 +223,7 @@ impl Survey {
             let (found, passed_over): (Vec<_>, Vec<_>) = looks.by_ref().take(CODE_SHARDS.len()).unzip();
             let found: Vec<Place> = found.into_iter().flatten().collect();
             let first = found.iter().map(|(lot, _)| *lot).min();
-            // What was passed over may be of any lot.
+            // A code that was passed over may belong to any lot: then no lot counts as empty.
             if !passed_over.contains(&true) {
                 survey.empty.extend(lots.into_iter().filter(|lot| first.is_none_or(|first| *lot < first)));
             }
@@ -228,7 +232,7 @@ impl Survey {
         Ok(survey)
     }
 
-    /// A random one of the codes in the first lots that have any.
+    /// Returns a random one of the codes in the first `reach` lots that have any.
     fn choose(self, reach: usize) -> Result<Option<Stock>, TableError> {
         let lots: BTreeSet<Lot> = self.found.iter().map(|(lot, _)| *lot).collect();
         let Some(last) = lots.into_iter().take(reach).next_back() else { return Ok(None) };
@@ -236,8 +240,8 @@ impl Survey {
     }
 }
 
-/// The first codes to be had in a partition, from this lot and this beginning of a number on. Also says whether others
-/// were passed over: they are held, or have expired.
+/// Reads the first codes of a partition that can be claimed, beginning at this lot and this number. Also returns
+/// whether other codes were passed over because they are held or have expired.
 async fn look(
     table: &Table,
     pool: &CodePoolId,
@@ -269,8 +273,9 @@ async fn look(
     Ok((found.into_iter().map(place).collect::<Result<_, _>>()?, passed_over))
 }
 
-/// Takes empty lots off the shelf, unless the shelf has changed since it was read: codes may have come into them.
-/// Nothing depends on it but how soon the next claimer finds something, and it may be done by another just now.
+/// Removes empty lots from the shelf, on condition that the shelf has not changed since it was read: an import may
+/// have added codes to these lots. Best effort: the removal only saves reads for the next claimer, and another
+/// claimer may be making it at the same time.
 async fn take_off(table: &Table, shelf: &Shelf, empty: &[Lot]) -> Result<(), TableError> {
     let mut without = Shelf { rev: shelf.rev + 1, ..shelf.clone() };
     without.lots.remove(empty);
@@ -283,24 +288,24 @@ async fn take_off(table: &Table, shelf: &Shelf, empty: &[Lot]) -> Result<(), Tab
     }
 }
 
-/// Who claims.
+/// Caller that claims a code, and the terms of the claim.
 pub struct Claimant {
     pub id: ClaimId,
     pub account_id: AccountId,
-    /// Pseudonyms of the user and the device.
+    /// Pseudonym of the user; `device` is the pseudonym of the device.
     pub user: String,
     pub device: Option<String>,
-    /// Whether a server claims, and not a page.
+    /// True if a server claims the code; false if a web page does.
     pub by_server: bool,
-    /// Until when the code is held, if it is only reserved.
+    /// End of the reservation; `None` for a claim.
     pub reserved_until: Option<Timestamp>,
     pub at: Timestamp,
 }
 
-/// A claim of the code that was picked, and the writes that make it; the label `stock`
-/// fails when somebody else took the code, `claim` when the user's claim has changed.
+/// Returns a claim of the chosen code, with the writes that make it. The label `stock` fails if somebody else took
+/// the code. The label `claim` fails if the user's claim has changed.
 ///
-/// `previous` is what the user had before.
+/// `previous` is the user's earlier claim.
 pub fn take(claimant: Claimant, previous: Option<&Claim>, stock: &Stock) -> (Claim, Commit) {
     let Claimant { id, account_id, user, device, by_server, reserved_until, at } = claimant;
     let mut claim = Claim {
@@ -344,7 +349,8 @@ pub fn take(claimant: Claimant, previous: Option<&Claim>, stock: &Stock) -> (Cla
     (claim, commit)
 }
 
-/// Makes a reservation a claim; the label `stock` fails when it lapsed and somebody else has the code.
+/// Turns a reservation into a claim. The label `stock` fails if the reservation expired and somebody else has the
+/// code.
 pub fn confirm(reserved: &Claim, now: Timestamp) -> (Claim, Commit) {
     let claim = Claim {
         status: ClaimStatus::Claimed,
@@ -359,8 +365,9 @@ pub fn confirm(reserved: &Claim, now: Timestamp) -> (Claim, Commit) {
     (claim, commit)
 }
 
-/// Makes a page's reservation a server's, which holds until then; the label `stock` fails when it lapsed and somebody else has
-/// the code, `claim` when the claim has changed.
+/// Turns a web page's reservation into a server's reservation. The code is held until `until` or until the end of
+/// the present reservation, whichever is later, but no longer than the code is valid. The label `stock` fails if
+/// the reservation expired and somebody else has the code. The label `claim` fails if the claim has changed.
 pub fn take_over(reserved: &Claim, text: &PromoCode, until: Timestamp) -> (Claim, Commit) {
     let until = until.max(reserved.reserved_until.unwrap_or(until));
     let until = reserved.valid_until.map_or(until, |end| until.min(end));
@@ -376,7 +383,7 @@ pub fn take_over(reserved: &Claim, text: &PromoCode, until: Timestamp) -> (Claim
     (claim, commit)
 }
 
-/// Gives a reserved code back; the label `stock` fails when it lapsed and somebody else has the code.
+/// Gives a reserved code back. The label `stock` fails if the reservation expired and somebody else has the code.
 pub fn release(reserved: &Claim, text: &PromoCode, now: Timestamp) -> (Claim, Commit) {
     let claim = Claim {
         status: ClaimStatus::Released,
@@ -389,7 +396,7 @@ pub fn release(reserved: &Claim, text: &PromoCode, now: Timestamp) -> (Claim, Co
     (claim, commit)
 }
 
-/// The next revision of a reserved code's place, held until then or by nobody.
+/// Returns the next revision of a reserved code's stock item: held until `held_until`, or free if that is `None`.
 fn stock_of(reserved: &Claim, text: &PromoCode, held_until: Option<Timestamp>) -> Stock {
     Stock {
         code_id: reserved.code_id.clone(),
@@ -408,12 +415,13 @@ fn resettled(stock: &Stock, reserved: &Claim, claim: &Claim) -> Commit {
         .replace("claim", claim, reserved.rev)
 }
 
-/// The writes of a request that leaves the claim as it is: there is an answer to remember.
+/// Returns an empty commit, for a request that leaves the claim as it is and only stores its answer.
 pub fn unchanged() -> Commit {
     Commit::new(&patterns::CLAIM_WRITE)
 }
 
-/// Whether a claim was not written because somebody else took the code, or the same user asked twice at once.
+/// Returns true if a claim was not written because somebody else took the code, or because the same user sent two
+/// requests at once.
 pub fn is_lost(error: &CommitError) -> bool {
     error.failed("stock").is_some() || error.failed("claim").is_some()
 }

@@ -1,4 +1,4 @@
-//! Code pools: promo codes for people to claim, and what a pool may be set to.
+//! Code pools, their settings, and the lots into which their codes are divided.
 
 use crate::id::CodePoolId;
 use domain::{
@@ -8,7 +8,7 @@ use domain::{
 };
 use jiff::Timestamp;
 
-/// Where a code can be redeemed.
+/// Platform on which a code can be redeemed. A `universal` code can be redeemed on every platform.
 #[derive(
     Clone,
     Copy,
@@ -27,7 +27,7 @@ pub enum Platform {
     Ios,
     Android,
     Web,
-    /// Everywhere.
+    /// Every platform.
     Universal,
 }
 
@@ -43,7 +43,7 @@ impl Platform {
         }
     }
 
-    /// Whether a code for this platform is of use on another.
+    /// Returns true if a code for this platform can be redeemed on `wanted`.
     pub fn serves(self, wanted: Self) -> bool {
         self == wanted || self == Self::Universal
     }
@@ -51,48 +51,60 @@ impl Platform {
 
 impl std::str::FromStr for Platform {
     type Err = Invalid;
-    /// Reads any case.
+    /// Parses the name of a platform in upper or lower case.
     fn from_str(text: &str) -> Result<Self, Invalid> {
         let found = Self::ALL.into_iter().find(|platform| platform.name().eq_ignore_ascii_case(text));
         found.ok_or_else(|| Invalid::new("is not ios, android, web or universal"))
     }
 }
 
+/// State of a code pool.
+///
+/// - `active`: gives codes.
+/// - `paused`: refuses new claims and reservations until the pool is active again. Reservations can still be
+///   confirmed.
+/// - `completed`: ended. Refuses claims, reservations, confirmations and imports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CodePoolStatus {
     Active,
-    /// Gives no codes until it is active again.
+    /// Gives no codes until the pool is active again. Reservations can still be confirmed.
     Paused,
-    /// Over: gives no codes and takes none.
+    /// Ended: gives no codes and accepts no imports.
     Completed,
 }
 
-/// The callers whose claims a pool takes.
+/// Callers that may claim codes from a pool.
+///
+/// - `anyone`: web pages with a publishable key may claim for the user that they name; so may secret keys and
+///   members.
+/// - `server_only`: only secret keys and members may claim, confirm and release.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum ClaimPolicy {
-    /// Web pages with a publishable key claim for the user that they name.
+    /// Web pages with a publishable key may claim for the user that they name; so may secret keys and members.
     #[default]
     Anyone,
-    /// Only secret keys and members claim, confirm and release.
+    /// Only secret keys and members may claim, confirm and release.
     ServerOnly,
 }
 
 bounded_number! {
-    /// How long a reservation holds its code, in seconds, 1–86,400.
+    /// Duration of a reservation, in seconds, 1–86,400 (one day).
     ReservationSeconds: u32 = 1..=86_400;
 }
 
-/// Numbers of codes left at which to say so, most first; at most 10, each 0–10,000,000.
+/// Numbers of unclaimed codes at which the event `code_pool.low_stock` is published. At most 10 thresholds, each
+/// 0–10,000,000. Duplicates are removed, and the thresholds are sorted in descending order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(try_from = "Vec<u32>", into = "Vec<u32>")]
 pub struct LowStockThresholds(Vec<u32>);
 
 impl LowStockThresholds {
-    /// Those that a pool falls to, or below, when it goes from so many codes to so many.
+    /// Returns the thresholds that the number of unclaimed codes reaches or passes when it falls from `before` to
+    /// `after`.
     pub fn crossed(&self, before: u64, after: u64) -> impl Iterator<Item = u32> {
         self.0.iter().copied().filter(move |threshold| {
             let threshold = u64::from(*threshold);
@@ -122,25 +134,28 @@ impl From<LowStockThresholds> for Vec<u32> {
     }
 }
 
-/// Everything that the owner of a code pool decides about it.
+/// Settings of a code pool.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CodePoolSettings {
     pub name: Name,
-    /// What its codes are for, unless a row of an import says otherwise. Stays as it was made.
+    /// Platform of the codes of the pool, used for every row of an import that names no platform. A pool for one
+    /// platform also holds `universal` codes; a `universal` pool holds codes for every platform. Cannot be changed
+    /// after the pool is created.
     #[serde(default = "universal")]
     pub platform: Platform,
     #[serde(default = "active")]
     pub status: CodePoolStatus,
-    /// From then on it gives no codes.
+    /// Time from which the pool gives no codes. If left out, the pool does not expire.
     #[serde(default)]
     pub expires_at: Option<Timestamp>,
     #[serde(default)]
     pub low_stock_thresholds: LowStockThresholds,
-    /// How long a reservation holds, unless it asks for another time.
+    /// Duration of a reservation whose request names no duration, and the longest reservation that a web page can
+    /// make. 600 seconds if left out.
     #[serde(default = "ten_minutes")]
     pub reservation_seconds: ReservationSeconds,
-    /// Pages that may claim; all, when there is none.
+    /// Origins whose web pages may claim codes. An empty list allows every origin.
     #[serde(default)]
     pub allowed_origins: AllowedOrigins,
     #[serde(default)]
@@ -162,15 +177,15 @@ pub struct CodePool {
     pub id: CodePoolId,
     pub account_id: AccountId,
     pub settings: CodePoolSettings,
-    /// Being deleted: it gives nothing and takes nothing.
+    /// True while the pool is being deleted. Such a pool gives no codes and accepts no imports.
     pub deleting: bool,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
-    /// Counts the changes; the ETag.
+    /// Revision of the pool, which is also its ETag.
     pub rev: u64,
 }
 
-/// Why a pool gives no codes, whatever it holds.
+/// Reason why a pool gives no codes, even if it has some.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Closed {
     Paused,
@@ -191,7 +206,7 @@ impl CodePool {
         }
     }
 
-    /// The same pool with other settings.
+    /// Returns the next revision of the pool, with other settings.
     pub fn with_settings(&self, settings: CodePoolSettings, now: Timestamp) -> Self {
         Self { settings, updated_at: now, rev: self.rev + 1, ..self.clone() }
     }
@@ -206,16 +221,16 @@ impl CodePool {
         }
     }
 
-    /// Whether codes for this platform can be in the pool.
+    /// Returns true if the pool can hold codes for this platform.
     pub fn holds(&self, platform: Platform) -> bool {
         self.settings.platform == Platform::Universal || platform.serves(self.settings.platform)
     }
 }
 
-/// A code as it is given out: 1–100 visible characters, kept as they were written.
+/// Promo code: 1–100 visible characters, kept as written except for white space at both ends.
 ///
-/// Two codes that differ in case only are one code: most shops don't tell them apart,
-/// and the same code given twice is money lost.
+/// Codes that differ only in upper and lower case are the same code: most shops do not distinguish them, and the
+/// same code given twice is money lost.
 #[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct PromoCode(String);
@@ -227,14 +242,14 @@ impl PromoCode {
         &self.0
     }
 
-    /// The identity that two spellings of one code share: characters that look the same are the same (NFKC), and so are
-    /// those with the same capitals: `STRASSE` is `straße`, as it is in any shop that compares capitals.
+    /// Returns the identity that all spellings of a code share. Characters that look the same are equal (NFKC). So
+    /// are texts with the same capitals: `STRASSE` equals `straße`, as in any shop that compares capitals.
     pub fn identity(&self) -> String {
         text::case_folded(&self.0)
     }
 
-    /// `ABC•••XYZ`: enough to recognise a code by. Of short codes less is shown, and at
-    /// least half of every code is hidden.
+    /// Returns the code in masked form, such as `ABC•••XYZ`, by which the code can be recognised. Shorter codes
+    /// show fewer characters. At least half of every code is hidden.
     pub fn masked(&self) -> String {
         let characters: Vec<char> = self.0.chars().collect();
         let shown = match characters.len() {
@@ -255,7 +270,7 @@ impl TryFrom<String> for PromoCode {
             return Ok(Self(text));
         }
         let code = text::visible(&text, Self::MAX_CHARACTERS)?;
-        // It would become a command in whatever spreadsheet the code ends up in.
+        // A spreadsheet would run such a code as a formula when the code is exported.
         if text::begins_like_a_formula(&code) {
             return Err(Invalid::new("begins like a formula"));
         }
@@ -275,24 +290,25 @@ impl std::fmt::Debug for PromoCode {
     }
 }
 
-/// When a code ends, as it is shown. Imports once kept "never" as the last moment that there is.
+/// Returns the end of validity of a code as shown to callers. Older imports stored "never" as the last time that
+/// can be represented; that time counts as no end.
 pub fn end(valid_until: Option<Timestamp>) -> Option<Timestamp> {
     valid_until.filter(|at| at.as_second() < Timestamp::MAX.as_second())
 }
 
-/// Codes of one pool that are as good as each other: for the same platform, and valid
-/// until the same time, or nearly. Lots that end sooner are used up first.
+/// Lot: codes of one pool for the same platform, valid until the same time or nearly the same time. Lots that end
+/// sooner are used up first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Lot {
-    /// When the first of its codes may end, in seconds since the epoch; [`Lot::NEVER`] when
-    /// they don't.
+    /// Earliest time at which a code of the lot may end, in seconds since the epoch; [`Lot::NEVER`] if the codes do
+    /// not expire.
     until: i64,
-    /// How many seconds later the last of them may end.
+    /// Number of seconds after `until` at which the last code of the lot may end.
     span: i64,
     pub platform: Platform,
-    /// Whether its codes have their places in partitions of its own, as all had before the
-    /// platform's partitions were ordered by lot.
+    /// True if the stock of the lot is in partitions of its own. All lots were stored like this before the stock of
+    /// a platform was ordered by lot.
     apart: bool,
 }
 
@@ -303,17 +319,18 @@ impl Lot {
         Self { until: valid_until.map_or(Self::NEVER, Timestamp::as_second), span: 0, platform, apart: false }
     }
 
-    /// Whether all its codes have expired.
+    /// Returns true if all codes of the lot have expired.
     pub fn is_over(self, now: Timestamp) -> bool {
         self.until + self.span <= now.as_second()
     }
 
-    /// Names the part of the pool's stock that holds the places of its codes.
+    /// Returns the name of the part of the stock that holds the codes of the lot.
     pub fn section(self) -> String {
         if self.apart { self.into() } else { self.platform.name().to_owned() }
     }
 
-    /// The sort key of a lot within its section, in the order of [`Ord`]; `None` for one that has a section of its own.
+    /// Returns the sort key of the lot within its section, in the order of [`Ord`]; `None` if the lot has a section
+    /// of its own.
     pub fn order(self) -> Option<String> {
         (!self.apart).then(|| format!("{:012}+{:08}", self.until, self.span))
     }
@@ -346,22 +363,23 @@ impl TryFrom<String> for Lot {
     }
 }
 
-/// The lots of a pool that have codes to give, or had some a moment ago; soonest end first.
+/// Lots of a pool that have codes to give, or had some recently; soonest end first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
 pub struct Lots(std::collections::BTreeSet<Lot>);
 
 impl Lots {
-    /// How coarse ends become as lots get many: to the second, the hour, the day, the month,
-    /// the year. So a pool has a bounded number of lots, and claimers many codes to choose from,
-    /// even if each of its codes has an end of its own.
+    /// Rounding of ends of validity, by the number of lots in the pool: to the second with fewer than 20 lots, then
+    /// to the hour, the day, 30 days and 365 days. A pool therefore has a bounded number of lots, and claimers have
+    /// many codes to choose from, even if each code has an end of its own.
     const GRAIN: [(usize, i64); 5] =
         [(20, 1), (30, 3600), (40, 86_400), (60, 30 * 86_400), (usize::MAX, 365 * 86_400)];
-    /// What ends later than that, in seconds since the epoch (year 2286), might as well never end.
+    /// Latest end of validity that counts as an end, in seconds since the epoch (year 2286). A later end counts as
+    /// never.
     const FAR: i64 = 9_999_999_999;
 
-    /// The lot that a new code goes into, which is entered if it is new. The code itself says
-    /// exactly until when it is valid.
+    /// Returns the lot of a new code, and adds the lot if it is new. The code itself stores its exact end of
+    /// validity.
     pub fn place(&mut self, platform: Platform, valid_until: Option<Timestamp>) -> Lot {
         let exact = Lot::new(platform, valid_until);
         let mut lot = Lot::new(platform, None);
@@ -386,7 +404,7 @@ impl Lots {
         self.0.retain(|lot| !lots.contains(lot));
     }
 
-    /// Forgets those whose codes have all expired.
+    /// Removes the lots whose codes have all expired.
     pub fn drop_over(&mut self, now: Timestamp) {
         self.0.retain(|lot| !lot.is_over(now));
     }
@@ -395,7 +413,7 @@ impl Lots {
         self.0.iter().copied()
     }
 
-    /// Those with codes that are of use on a platform now, soonest end first.
+    /// Returns the lots whose codes can be redeemed on a platform and have not all expired, soonest end first.
     pub fn serving(&self, platform: Platform, now: Timestamp) -> impl Iterator<Item = Lot> {
         self.iter().filter(move |lot| lot.platform.serves(platform) && !lot.is_over(now))
     }
@@ -476,7 +494,7 @@ mod tests {
             }
             assert!(lots.iter().count() < 400, "{}", lots.iter().count());
         }
-        // Their names sort as they do.
+        // The sort keys are in the order of the lots.
         let ends = [1_800_000_000, 1_800_000_001]
             .into_iter()
             .flat_map(|until| [0, 3599, 86_399, 31_535_999].map(|span| (until, span)));

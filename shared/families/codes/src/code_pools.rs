@@ -1,4 +1,4 @@
-//! Code pools: settings, lists, numbers, deletion.
+//! Storage of code pools: settings, lists, counters and deletion.
 
 use accounts::entities::AuditEntry;
 use domain::id::AccountId;
@@ -19,7 +19,7 @@ use crate::{
     patterns,
 };
 
-/// The pool, if it is this account's: another account's does not exist.
+/// Reads a pool of this account. Returns `None` for a pool of another account.
 pub async fn read(
     table: &Table,
     account: &AccountId,
@@ -28,17 +28,17 @@ pub async fn read(
     Ok(find(table, id).await?.filter(|pool| pool.account_id == *account))
 }
 
-/// The pool, whosever it is: for the platform's own work.
+/// Reads a pool of any account, for the platform's own work.
 pub async fn find(table: &Table, id: &CodePoolId) -> Result<Option<CodePool>, TableError> {
     table.get(&patterns::CODE_POOL, &code_pool_key(id)).await
 }
 
-/// How many codes came in and went out; up to a second behind. `None` when there is no such pool.
+/// Reads the counters of a pool, which may be up to one second behind. Returns `None` if there is no such pool.
 pub async fn stats(table: &Table, id: &CodePoolId) -> Result<Option<CodePoolStats>, TableError> {
     table.get(&patterns::CODE_POOL_STATS, &CodePoolStats::key_of(id)).await
 }
 
-/// The writes that add a pool.
+/// Returns the writes that add a pool.
 pub fn create(pool: &CodePool, audit: &AuditEntry) -> Commit {
     let pool_id = pool.id.clone();
     let stats = CodePoolStats { pool_id: pool_id.clone(), imported: 0, claimed: 0, redeemed: 0, rev: 1 };
@@ -49,7 +49,7 @@ pub fn create(pool: &CodePool, audit: &AuditEntry) -> Commit {
         .create("audit", audit)
 }
 
-/// Changes the pool read at `rev`.
+/// Replaces the pool that was read at revision `rev`.
 pub async fn update(table: &Table, pool: &CodePool, rev: u64, audit: &AuditEntry) -> Result<(), CommitError> {
     Commit::new(&patterns::CODE_POOL_WRITE)
         .replace("pool", pool, rev)
@@ -67,12 +67,13 @@ pub async fn list(
     table.page(&patterns::CODE_POOLS, &[code_pools_of(account)], false, after, limit).await
 }
 
-/// The pools of all accounts.
+/// Reads the pools of all accounts.
 pub async fn all(table: &Table) -> Result<Vec<CodePool>, TableError> {
     table.query(&patterns::CODE_POOLS_ALL, Query::partition(ALL_CODE_POOLS.to_owned())).await
 }
 
-/// Marks a pool as being deleted and asks for the work; again, if it is marked already.
+/// Marks a pool as being deleted and creates the job that deletes it. If the pool is marked already, the job is
+/// created again.
 pub async fn begin_delete(
     table: &Table,
     pool: &CodePool,
@@ -89,7 +90,7 @@ pub async fn begin_delete(
         .await
 }
 
-/// Removes up to `limit` of a pool's codes and claims; how many there were.
+/// Deletes up to `limit` codes, claims and code origins of a pool. Returns how many it deleted.
 pub async fn purge_some(table: &Table, id: &CodePoolId, limit: usize) -> Result<usize, TableError> {
     let mut removed = 0;
     for shard in CODE_SHARDS {
@@ -113,7 +114,7 @@ pub async fn purge_some(table: &Table, id: &CodePoolId, limit: usize) -> Result<
     Ok(removed)
 }
 
-/// An item of a pool, with the place in the stock that it may have.
+/// Returns the key of an item of a pool. For a code, also returns the key of the stock item that the code may have.
 fn doomed(item: Item) -> Vec<Key> {
     let mut keys: Vec<Key> = key_of(&item).into_iter().collect();
     if let Ok(code) = Code::from_item(item) {
@@ -122,8 +123,8 @@ fn doomed(item: Item) -> Vec<Key> {
     keys
 }
 
-/// Removes the pool itself, which holds no codes any more, and its imports. The pool's
-/// own item goes last: as long as it is there, the work can be done again.
+/// Deletes the imports of a pool and the pool itself, once the pool holds no codes. The pool's own item is deleted
+/// last: as long as that item exists, the work can be repeated.
 pub async fn finish_delete(table: &Table, pool: &CodePool) -> Result<(), TableError> {
     rollups::forget(table, pool.id.as_str()).await?;
     let key = code_pool_key(&pool.id);

@@ -1,9 +1,9 @@
-//! Code pools: the pools, their stock, codes, claims and imports.
+//! Stored items of code pools: pools, stock, codes, claims and imports.
 //!
-//! A code to be had is two items: the [`Code`], for ever, and its place in the [`Stock`],
-//! which goes with the claim. So what is left of a pool can be asked consistently, and
-//! what was given is never to be had again. The numbers in the ids of codes are evenly
-//! spread: their first character, one of eight, is the partition.
+//! A code that can be claimed is two items: the [`Code`], which stays for ever, and its item in the [`Stock`],
+//! which a claim deletes. A consistent read of the stock shows what a pool can still give. The [`Code`] of a
+//! claimed code stays, so no import can add that code again. The numbers in the ids of codes are evenly
+//! distributed. The first character of a number, one of eight, names the partition.
 
 use domain::id::{AccountId, SendId};
 use jiff::Timestamp;
@@ -16,8 +16,8 @@ use crate::{
     id::{ClaimId, CodeId, CodePoolId, ImportId},
 };
 
-/// The partitions that codes, stock and claims of a pool are spread over: a partition
-/// takes 1,000 write units a second, and a sought-after pool more.
+/// Shards of the codes, stock and claims of a pool. One partition takes 1,000 write units a second; a popular pool
+/// needs more.
 pub const CODE_SHARDS: [&str; 8] = ["0", "1", "2", "3", "4", "5", "6", "7"];
 
 fn shard(number: &str) -> &str {
@@ -32,7 +32,7 @@ pub(crate) fn code_pools_of(account: &AccountId) -> String {
     join(&["ACCTPOOLS", account.as_str()])
 }
 
-/// All pools of all accounts, for work that concerns each of them.
+/// Index partition that lists the pools of all accounts, for daily work on every pool.
 pub(crate) const ALL_CODE_POOLS: &str = "POOLS";
 
 impl Entity for CodePool {
@@ -49,7 +49,7 @@ impl Entity for CodePool {
     }
 }
 
-/// What has become of a pool's codes, in numbers.
+/// Counters of a pool's codes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CodePoolStats {
     pub pool_id: CodePoolId,
@@ -64,7 +64,7 @@ impl CodePoolStats {
         Key::new(&["POOL", pool.as_str()], &["STATS"])
     }
 
-    /// Codes that nobody has claimed; among them those that are reserved or expired.
+    /// Returns the number of codes that nobody has claimed. Reserved and expired codes are included.
     pub fn remaining(&self) -> u64 {
         self.imported.saturating_sub(self.claimed)
     }
@@ -77,11 +77,11 @@ impl Entity for CodePoolStats {
     }
 }
 
-/// Which lots of a pool may have codes to give.
+/// Lots of a pool that may have codes to give.
 ///
-/// A lot is entered after codes were put into it, and taken out by a claimer who finds it empty
-/// while the shelf has not changed. So codes in a lot that isn't on the shelf are those of
-/// an import that has not come to its next checkpoint. An empty lot may stay.
+/// An import adds a lot to the shelf after it loaded codes into the lot. A claimer that finds a lot empty removes
+/// the lot, on condition that the shelf has not changed since it was read. Codes in a lot that is not on the shelf
+/// therefore belong to an import that has not reached its next checkpoint. An empty lot may stay on the shelf.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shelf {
     pub pool_id: CodePoolId,
@@ -117,27 +117,27 @@ impl Entity for Code {
     }
 }
 
-/// Names of attributes that queries of the stock filter and choose by.
+/// Names of the attributes by which queries filter the stock and claimers choose from it.
 pub(crate) const LOT: &str = "lot";
 pub(crate) const HELD_UNTIL: &str = "held_until";
 pub(crate) const VALID_UNTIL: &str = "valid_until";
 
-/// A code that can be had: now, or when the reservation that holds it lapses.
+/// Code that can be claimed now, or as soon as the reservation that holds it expires.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stock {
     pub code_id: CodeId,
     pub code: PromoCode,
     pub lot: Lot,
-    /// Milliseconds since the epoch.
+    /// End of validity, in milliseconds since the epoch; `None` if the code does not expire.
     pub valid_until: Option<i64>,
     pub held_by: Option<ClaimId>,
-    /// Milliseconds since the epoch. Later than that it can be had again.
+    /// End of the hold, in milliseconds since the epoch. After that time the code can be claimed again.
     pub held_until: Option<i64>,
     pub rev: u64,
 }
 
 impl Stock {
-    /// The place of a new code.
+    /// Returns the stock item of a new code.
     pub fn of(code: &Code, text: PromoCode) -> Self {
         Self {
             code_id: code.id.clone(),
@@ -154,7 +154,8 @@ impl Stock {
         join(&["STOCK", pool.as_str(), &lot.section(), shard])
     }
 
-    /// Sorts a code of the lot among those of its partition; with a number's beginning: before all that have it.
+    /// Returns the sort key of a code in its partition, which orders codes by lot and number. Given only the
+    /// beginning of a number, the key sorts before all numbers with that beginning.
     pub fn sort_key(lot: Lot, number: &str) -> String {
         match lot.order() {
             Some(order) => join(&[&order, number]),
@@ -191,12 +192,13 @@ pub fn claims_partition(pool: &CodePoolId, shard: &str) -> String {
     join(&["CLAIMS", pool.as_str(), shard])
 }
 
-/// The claims of a pool whose codes are not archived yet, in the order of time.
+/// Returns the index partition of the claims of a pool whose codes are not archived yet, in the order in which they
+/// were claimed.
 pub(crate) fn used_partition(pool: &CodePoolId, shard: u8) -> String {
     join(&["USED", pool.as_str(), &shard.to_string()])
 }
 
-/// Sorts claims in [`used_partition`]: everything before this time is less.
+/// Returns the beginning of a sort key in [`used_partition`]. All claims before this time sort before the key.
 pub(crate) fn used_at(at: Timestamp) -> String {
     format!("{:015}", at.as_millisecond())
 }
@@ -217,7 +219,7 @@ impl Entity for Claim {
     }
 }
 
-/// The last message that told somebody a code.
+/// Last message that told a customer this code.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CodeOrigin {
     pub code_id: CodeId,
@@ -242,58 +244,66 @@ impl Entity for CodeOrigin {
     }
 }
 
+/// State of an import.
+///
+/// - `awaiting_upload`: the file has not arrived.
+/// - `validating`: the file is being checked. No code is loaded yet.
+/// - `loading`: codes are being added to the pool.
+/// - `completed`: the whole file was processed.
+/// - `failed`: `failure` says why. Codes that were added before the failure stay in the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ImportStatus {
     /// The file has not arrived.
     AwaitingUpload,
-    /// The file is being read through; nothing of it is loaded.
+    /// The file is being checked. No code is loaded yet.
     Validating,
     Loading,
     Completed,
-    /// `failure` says why. Nothing of the file was loaded, unless it was taken away meanwhile.
+    /// `failure` says why. Codes that were added before the failure stay in the pool.
     Failed,
 }
 
-/// How far the reading of a file has come.
+/// Progress of an import through its file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
-    /// Where the next row begins: bytes, and the number of the line.
+    /// Offset in bytes at which the next row begins; `line` is the number of the line there.
     pub offset: u64,
     pub line: u64,
-    /// Rows read so far, of those added and those that were there before.
+    /// Rows processed so far: `added` and `duplicates` together.
     pub rows: u64,
     pub added: u64,
     pub duplicates: u64,
-    /// Parts of the report that name duplicates.
+    /// Number of parts of the report that list duplicates.
     #[serde(default)]
     pub reported: u32,
 }
 
-/// A file of codes on its way into a pool.
+/// Import of a file of codes into a pool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Import {
     pub id: ImportId,
     pub account_id: AccountId,
     pub pool_id: CodePoolId,
     pub status: ImportStatus,
-    /// The file's key in the bucket.
+    /// Key of the file in the bucket.
     pub object: String,
-    /// Which of the contents that the object had or will have.
+    /// ETag of the content that is imported, because the object can be overwritten. Known once the file has
+    /// arrived.
     pub etag: Option<String>,
-    /// Which column of the file is what; known once it is validated.
+    /// Names of the file's columns, in their order. Known once the file is validated.
     pub columns: Option<Vec<String>>,
-    /// The separator between them.
+    /// Separator between the columns.
     #[serde(default = "comma")]
     pub delimiter: char,
     pub progress: Progress,
-    /// Rows of the file, but for blank ones; known once it is validated.
+    /// Number of rows in the file, without blank rows and repeated headers. Known once the file is validated.
     pub rows: Option<u64>,
-    /// Rows that can't be loaded; known once it is validated.
+    /// Number of rows that cannot be loaded. Known once the file is validated.
     pub rejected: u64,
-    /// Why not all was loaded.
+    /// Reason why the import failed.
     pub failure: Option<String>,
-    /// The key of the report in the bucket, if there is anything to report.
+    /// Key of the report in the bucket, if there is anything to report.
     pub report: Option<String>,
     pub created_at: Timestamp,
     pub started_at: Option<Timestamp>,
@@ -302,12 +312,12 @@ pub struct Import {
     pub rev: u64,
 }
 
-/// The delimiter of all imports that were validated before there were others.
+/// Returns the delimiter of imports that were validated before other delimiters were supported.
 fn comma() -> char {
     ','
 }
 
-/// Sort keys of a pool's imports begin so.
+/// Beginning of the sort keys of a pool's imports.
 pub(crate) const IMPORTS: &str = "IMPORT#";
 
 impl Import {
@@ -350,14 +360,14 @@ impl Entity for Import {
     }
 }
 
-/// Work that outlasts a request.
+/// Job of the codes family: work that outlasts a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Task {
     DeleteCodePool {
         pool_id: CodePoolId,
     },
-    /// Codes that were used long ago leave the table.
+    /// Moves the texts of codes that were claimed more than 30 days ago from the table to a file.
     ArchiveCodes {
         pool_id: CodePoolId,
     },

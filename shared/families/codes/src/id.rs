@@ -1,4 +1,4 @@
-//! The ids of pools, imports, codes and claims.
+//! Ids of code pools, imports, codes and claims.
 
 use domain::{
     id,
@@ -6,34 +6,38 @@ use domain::{
 };
 
 domain::ids! {
+    /// Id of a code pool.
     CodePoolId = "pool";
-    /// One file of codes on its way into a pool.
+    /// Id of an import, which loads one file of codes into a pool.
     ImportId = "imp";
 }
 
 domain::ids_within! {
-    /// A promo code, not its text.
+    /// Id of a promo code. The id does not reveal the text of the code.
     CodeId = "code", CodePoolId pool;
-    /// What one user claimed of one pool.
+    /// Id of a claim: the code that one user received from one pool.
     ClaimId = "claim", CodePoolId pool;
 }
 
 impl ImportId {
-    /// The import of an object that nobody announced: the same object is the same import.
+    /// Derives the id of an unannounced import from the key and the ETag of the object. The same object has the
+    /// same id, so a repeated event starts no second import.
     pub fn of_object(key: &str, etag: &str) -> Self {
         Self::with_suffix(&id::number(secret::number(&[key, etag])))
     }
 }
 
 impl CodeId {
-    /// The id of the code with this text: always the same, and not to be computed, or traced back, without the account's key.
+    /// Derives the id of the code with this text. The same code always has the same id. Without the key of the
+    /// account, nobody can compute the id or trace it back to the text.
     pub fn of(key: &SigningKey, pool: &CodePoolId, code: &str) -> Self {
         Self::within(pool, &id::number(key.number(&["code", pool.as_str(), code])))
     }
 }
 
 impl ClaimId {
-    /// The id of this user's claim: always the same, and not to be computed, or traced back, without the account's key.
+    /// Derives the id of the claim of this user. The same user always has the same id. Without the key of the
+    /// account, nobody can compute the id or trace it back to the user.
     pub fn of(key: &SigningKey, pool: &CodePoolId, user: &str) -> Self {
         Self::within(pool, &id::number(key.number(&["claim", pool.as_str(), user])))
     }

@@ -1,4 +1,4 @@
-//! Imports of codes: announced, begun, noted down on the way, ended.
+//! Storage of imports of codes: announced, started, checkpointed and finished.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -15,7 +15,7 @@ use crate::{
     patterns,
 };
 
-/// The writes that announce an import.
+/// Returns the writes that announce an import.
 pub fn announce(import: &Import, audit: &AuditEntry) -> Commit {
     Commit::new(&patterns::IMPORT_WRITE).create("import", import).create("audit", audit)
 }
@@ -24,14 +24,14 @@ pub async fn read(table: &Table, pool: &CodePoolId, id: &ImportId) -> Result<Opt
     table.get(&patterns::IMPORT, &Import::key_of(pool, id)).await
 }
 
-/// By id: those that were announced oldest first.
+/// Reads a page of a pool's imports, in the order of their ids. Announced imports come oldest first.
 pub async fn list(
     table: &Table,
     pool: &CodePoolId,
     after: Option<Cursor>,
     limit: usize,
 ) -> Result<Page<Import>, TableError> {
-    // A blank sorts before whatever else could follow.
+    // A space sorts before every character that can follow in a sort key.
     let after = after.map_or_else(|| IMPORTS.to_owned(), |cursor| format!("{} ", cursor.0));
     let last = format!("{IMPORTS}~");
     if after > last {
@@ -47,22 +47,22 @@ pub async fn list(
     Ok(Page::cut(found, limit, |import| import.key().sk))
 }
 
-/// Adds an import that nobody announced. `false` when it is there already.
+/// Adds an import that was not announced. Returns false if the import exists already.
 pub async fn adopt(table: &Table, import: &Import) -> Result<bool, TableError> {
     let commit = Commit::new(&patterns::IMPORT_WRITE).create("import", import);
     finished(commit, import).applies(table).await
 }
 
-/// Changes the import read at `rev`.
+/// Replaces the import that was read at revision `rev`.
 ///
 /// # Errors
-/// [`CommitError::Condition`] when somebody else works on it.
+/// [`CommitError::Condition`] if another worker has changed the import.
 pub async fn update(table: &Table, import: &Import, rev: u64) -> Result<(), CommitError> {
     let commit = Commit::new(&patterns::IMPORT_WRITE).replace("import", import, rev);
     finished(commit, import).apply(table).await
 }
 
-/// Adds the event to the write that ends an import.
+/// Adds the event and its roll-up to a write that ends an import. Returns any other write unchanged.
 fn finished(commit: Commit, import: &Import) -> Commit {
     let kind = match import.status {
         ImportStatus::Completed => events::IMPORT_COMPLETED,
@@ -85,12 +85,12 @@ fn finished(commit: Commit, import: &Import) -> Commit {
     sums.write(commit.create("event", &event))
 }
 
-/// Notes how far the import read at `rev` has come, and makes what was `added` since the
-/// last time known: to the pool's numbers, and to claimers by its lots.
+/// Records how far the import that was read at revision `rev` has come. Adds the codes `added` since the last
+/// checkpoint to the counters of the pool, and puts their lots on the shelf, where claimers find them.
 ///
 /// # Errors
-/// [`CommitError::Condition`] with the label `import` when somebody else works on it, and
-/// without one when the pool is being deleted: nothing may come into it any more.
+/// [`CommitError::Condition`] with the label `import` if another worker has changed the import, and without a label
+/// if the pool is being deleted and accepts no more codes.
 pub async fn checkpoint(
     table: &Table,
     import: &Import,
@@ -117,8 +117,8 @@ pub async fn checkpoint(
             shelf.lots.insert(*lot);
         }
         shelf.lots.drop_over(import.checked_at.unwrap_or(import.created_at));
-        // Also when all lots are there: whoever found one empty, before these codes came into
-        // it, must not take it off any more.
+        // The revision changes even if all lots are on the shelf: a claimer that found a lot empty before these
+        // codes came must not remove that lot.
         shelf.rev += 1;
         let commit = Commit::new(&patterns::IMPORT_CHECKPOINT)
             .expect("pool", &pool.key(), pool.rev)

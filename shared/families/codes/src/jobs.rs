@@ -1,4 +1,4 @@
-//! The archive of used codes, and the deletion of code pools.
+//! Jobs of the codes family: the archive of used codes, and the deletion of code pools.
 
 use jiff::{Timestamp, ToSpan};
 use projection::job::{self, JobError, Jobs, Runner, Work, Worker, Workshop, pause};
@@ -25,12 +25,13 @@ impl Work for Task {
     }
 }
 
-/// Codes stay in the table for so long after they were claimed.
+/// Number of days after a claim at which the text of the code moves from the table to the archive.
 const ARCHIVE_AFTER_DAYS: i64 = 30;
 const ARCHIVED_AT_ONCE: usize = 1000;
-/// Codes and claims deleted before the job makes room for others.
+/// Number of codes and claims that one run deletes, before other jobs can run.
 const DELETED_AT_ONCE: usize = 2000;
-/// No import or claim that began before the mark lasts longer.
+/// Seconds to wait after a pool was marked as being deleted. No import or claim that began before the mark takes
+/// longer.
 const STRAGGLERS: i32 = 15;
 
 const HEADER: [&str; 9] = [
@@ -45,7 +46,7 @@ const HEADER: [&str; 9] = [
     "redeemed_at",
 ];
 
-/// Asks for the archiving of every pool.
+/// Queues an archive job for every pool.
 pub async fn archive_all(workshop: &Workshop) -> Result<(), JobError> {
     for pool in code_pools::all(&workshop.table).await? {
         workshop.again(&Task::ArchiveCodes { pool_id: pool.id }, 0).await?;
@@ -53,19 +54,19 @@ pub async fn archive_all(workshop: &Workshop) -> Result<(), JobError> {
     Ok(())
 }
 
-/// Moves the codes that were claimed long ago into files. First the file: cut off after
-/// that, the next time writes another one, and what was moved stays moved.
+/// Moves the texts of codes that were claimed long ago to a file. The file is written before the table. If the job
+/// is interrupted in between, the next run writes another file, and codes that were moved stay moved.
 async fn archive(workshop: &Workshop, pool: &CodePoolId) -> Result<(), JobError> {
     let before = Timestamp::now() - (ARCHIVE_AFTER_DAYS * 24).hours();
     let due = archive::due(&workshop.table, pool, before, ARCHIVED_AT_ONCE).await?;
-    // The index may lag behind, and show what has been moved already.
+    // The index is eventually consistent and may still list claims that are archived.
     let due: Vec<_> = due.into_iter().filter(|(claim, _)| claim.archived.is_none()).collect();
     if due.is_empty() {
         return Ok(());
     }
     let (csv, used) = written(pool, due)?;
-    // Whoever writes the same codes at the same time, before or after one was redeemed,
-    // writes another file.
+    // The file is named after its content. A concurrent run that reads a code before or after its redemption writes
+    // another file.
     let Some((_, _, Archived { object, .. })) = used.first() else { return Ok(()) };
     workshop.bucket.write(object, csv).await?;
     archive::settle(&workshop.table, &used).await?;
@@ -91,7 +92,7 @@ async fn delete_code_pool(workshop: &Workshop, id: &CodePoolId) -> Result<(), Jo
     Ok(code_pools::finish_delete(&workshop.table, &pool).await?)
 }
 
-/// The file, and where in it each code lies. It is named after its content.
+/// Returns the file and the location of each code in it. The file is named after its content.
 fn written(pool: &CodePoolId, due: Vec<(Claim, Code)>) -> Result<(Vec<u8>, Vec<Used>), JobError> {
     let line = |cells: [String; 9]| -> Result<Vec<u8>, JobError> {
         let mut writer = csv::Writer::from_writer(Vec::new());

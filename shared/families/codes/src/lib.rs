@@ -20,7 +20,7 @@ mod store;
 
 pub use store::*;
 
-/// Pools, codes and claims.
+/// Area of the API for code pools, codes and claims.
 pub const CODES: Area = Area { name: "codes", staff: Some(Action::Read) };
 
 ::projection::family! {

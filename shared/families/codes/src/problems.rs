@@ -1,4 +1,4 @@
-//! What code pools, codes and claims refuse.
+//! Problems with which requests about code pools, codes and claims are refused.
 
 domain::problem_kinds! {
     CODE_POOL_PAUSED "code-pool-paused" 409 "The code pool is paused";
@@ -7,8 +7,8 @@ domain::problem_kinds! {
     CODE_POOL_DELETING "code-pool-deleting" 409 "The code pool is being deleted";
     CODES_EXHAUSTED "codes-exhausted" 409 "No code is left";
     WRONG_PLATFORM "wrong-platform" 409 "The code pool is for another platform";
-    RESERVATION_LAPSED "reservation-lapsed" 409 "The reservation is over";
-    CLAIM_CONFIRMED "claim-confirmed" 409 "The claim is final";
+    RESERVATION_LAPSED "reservation-lapsed" 409 "The reservation has expired or was released";
+    CLAIM_CONFIRMED "claim-confirmed" 409 "A confirmed claim cannot be released";
     CODE_NOT_CLAIMED "code-not-claimed" 409 "Nobody has claimed the code";
     CODE_REDEEMED "code-redeemed" 409 "The code has been redeemed before";
 }

@@ -1,4 +1,4 @@
-//! What follows from claims and redemptions: events, numbers, and the word that stock is low.
+//! Projection of claims and redemptions: events, counters and the low-stock event.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ use crate::{
     patterns,
 };
 
-/// A claim or a code as a stream record shows it, before and after.
+/// Change of a claim or a code, as a stream record shows it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
     Claim { before: Option<Box<Claim>>, after: Box<Claim> },
@@ -44,7 +44,7 @@ impl Change {
         }
     }
 
-    /// The code that was redeemed by this, and when.
+    /// Returns the code that this change redeemed, and the time.
     pub fn redeemed(&self) -> Option<(&CodeId, Timestamp)> {
         let Self::Code { before, after } = self else { return None };
         let before = before.as_ref().and_then(|before| before.redeemed_at);
@@ -72,16 +72,16 @@ impl Change {
     }
 }
 
-/// Notes and counts what changes of one pool amount to, as far as that has not been done before.
+/// Records and counts the facts that follow from changes of one pool, each once.
 ///
 /// # Errors
-/// When the table is out of reach, or others keep counting.
+/// When the table is unavailable, or the counters keep changing.
 pub async fn count(table: &Table, pool: &CodePoolId, changes: &[Change]) -> Result<(), TableError> {
     let facts: Vec<Fact> = changes.iter().filter_map(Change::fact).collect();
     if facts.is_empty() {
         return Ok(());
     }
-    // Without a pool there is nothing to count for.
+    // A deleted pool has no counters.
     let Some(pool) = code_pools::find(table, pool).await? else { return Ok(()) };
     let log = FactLog { pattern: &patterns::CODES_COUNT, account: &pool.account_id, topic: pool.id.as_str() };
     let numbers = || async {
@@ -91,7 +91,8 @@ pub async fn count(table: &Table, pool: &CodePoolId, changes: &[Change]) -> Resu
     log.note(table, &facts, numbers).await
 }
 
-/// A pool's numbers as they were read. Who empties the pool below one of the thresholds says so.
+/// Counters of a pool as they were read. A change that takes the pool to one of its thresholds also writes the
+/// low-stock event.
 struct Stocktaking<'a> {
     stats: CodePoolStats,
     thresholds: &'a LowStockThresholds,

@@ -1,4 +1,4 @@
-//! The codes of a pool: loaded by imports, listed, redeemed.
+//! Storage of the codes of a pool: loading by imports, listing, redeeming and revealing.
 
 use std::collections::{HashMap, HashSet, hash_map::Entry};
 
@@ -15,10 +15,10 @@ use crate::{
     patterns,
 };
 
-/// Codes loaded in one transaction: two writes each.
+/// Number of codes that one transaction loads. Each code takes two writes.
 pub const CODES_AT_ONCE: usize = MAX_WRITES / 2;
 
-/// A row of a file.
+/// Row of a file that contains a code.
 #[derive(Clone, Debug)]
 pub struct NewCode {
     pub line: u64,
@@ -29,29 +29,29 @@ pub struct NewCode {
     pub lot: Lot,
 }
 
-/// A row whose code the pool has, or ever had.
+/// Row whose code the pool has, or once had.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Duplicate {
     pub line: u64,
-    /// The line of the same file that brought the code, if it did.
+    /// Line of the same file that added the code, if this file added it.
     pub first: Option<u64>,
 }
 
-/// What became of some rows.
+/// Result of loading some rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Loaded {
     pub added: u64,
     pub duplicates: Vec<Duplicate>,
-    /// Where they all lie. Those of duplicates too: the import that brought them may have been
-    /// cut off before it could say so.
+    /// Lots of all rows, duplicates included. The import that added a duplicate may have been interrupted before it
+    /// put the lot on the shelf.
     pub lots: HashSet<Lot>,
 }
 
-/// Loads up to [`CODES_AT_ONCE`] rows. A row that this import loaded before, before it was
-/// cut off, counts as added; any other code that the pool has, or ever had, as a duplicate.
+/// Loads up to [`CODES_AT_ONCE`] rows. A row that this import already loaded before an interruption counts as
+/// added. Any other code that the pool has, or once had, counts as a duplicate.
 ///
 /// # Errors
-/// When the table is out of reach.
+/// When the table is unavailable.
 pub async fn load(
     table: &Table,
     import: &Import,
@@ -62,7 +62,7 @@ pub async fn load(
     let mut seen = HashMap::new();
     let mut rows: Vec<(Code, &PromoCode)> =
         rows.iter().map(|row| (new_code(import, key, row), &row.code)).collect();
-    // One transaction can't write an item twice.
+    // A transaction cannot write an item twice.
     rows.retain(|(code, _)| match seen.entry(code.id.clone()) {
         Entry::Vacant(new) => {
             new.insert(code.line);
@@ -76,7 +76,8 @@ pub async fn load(
     while !rows.is_empty() {
         let mut commit = Commit::new(&patterns::CODE_LOAD);
         for (code, text) in &rows {
-            // Whoever writes the code writes its place: a code that is there has or had one.
+            // The stock item is written only together with a new code: a code that exists already has, or had, its
+            // stock item.
             commit = commit.create("code", code).overwrite("stock", &Stock::of(code, (*text).clone()));
         }
         let failed = match commit.apply(table).await {
@@ -124,8 +125,8 @@ fn new_code(import: &Import, key: &SigningKey, row: &NewCode) -> Code {
     }
 }
 
-/// What an import has loaded, by looking at all codes of the pool: for one that can't go on,
-/// and can't say itself.
+/// Counts what an import has loaded, by reading all codes of the pool. Used for an import that cannot continue and
+/// has loaded rows that it did not record.
 pub async fn loaded_by(table: &Table, import: &Import) -> Result<Loaded, TableError> {
     let mut loaded = Loaded::default();
     let mut after = None;
@@ -142,10 +143,10 @@ pub async fn loaded_by(table: &Table, import: &Import) -> Result<Loaded, TableEr
     }
 }
 
-/// A code with its place in the stock; without one, somebody has claimed it.
+/// Code with its stock item. A code without a stock item has been claimed.
 pub type Placed = (Code, Option<Stock>);
 
-/// The code, if it is this account's.
+/// Reads a code of this account with its stock item. Returns `None` for a code of another account.
 pub async fn read(table: &Table, account: &AccountId, id: &CodeId) -> Result<Option<Placed>, TableError> {
     let code: Option<Code> = table.get(&patterns::CODE, &code_key(id)).await?;
     match code.filter(|code| code.account_id == *account) {
@@ -165,7 +166,7 @@ async fn place(
     placed.map(|(code, key)| Ok((code, found.remove(&key).map(Stock::from_item).transpose()?))).collect()
 }
 
-/// A page of a pool's codes, in no order that means anything.
+/// Reads a page of a pool's codes with their stock items. The order has no meaning.
 pub async fn list(
     table: &Table,
     pool: &CodePoolId,
@@ -184,8 +185,8 @@ async fn page(
 ) -> Result<Page<Code>, TableError> {
     let after = after.map(|cursor| cursor.0);
     let mut found: Vec<Code> = Vec::new();
-    // Partitions are named by the first character of the numbers in them, so that this
-    // is the order of all numbers.
+    // The name of a shard is the first character of the numbers in it, so shard after shard gives the order of all
+    // numbers.
     let begins = after.as_ref().and_then(|after| after.get(..1)).unwrap_or_default();
     for shard in CODE_SHARDS.into_iter().filter(|shard| *shard >= begins) {
         let query = Query {
@@ -205,7 +206,7 @@ async fn page(
     Ok(Page::cut(found, limit, |code| code.id.number().to_owned()))
 }
 
-/// The writes that mark a claimed code as redeemed, once.
+/// Returns the writes that mark a claimed code as redeemed, once.
 pub fn redeem(code: &Code, audit: &AuditEntry, now: Timestamp) -> (Code, Commit) {
     let redeemed = Code { redeemed_at: Some(now), rev: code.rev + 1, ..code.clone() };
     let commit =
@@ -213,7 +214,7 @@ pub fn redeem(code: &Code, audit: &AuditEntry, now: Timestamp) -> (Code, Commit)
     (redeemed, commit)
 }
 
-/// The write that keeps who was shown a code.
+/// Returns the write that records in the audit log who was shown a code.
 pub fn reveal(audit: &AuditEntry) -> Commit {
     Commit::new(&patterns::CODE_WRITE).create("audit", audit)
 }

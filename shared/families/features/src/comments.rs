@@ -1,4 +1,4 @@
-//! Comments on features, and their moderation.
+//! Reads and writes of comments on features, and their moderation.
 
 use accounts::entities::AuditEntry;
 use domain::id::AccountId;
@@ -12,8 +12,8 @@ use crate::{
     patterns,
 };
 
-/// The writes that add a comment of this subscriber; the label `subscriber` fails when it has changed meanwhile, or
-/// is gone.
+/// Returns the writes that add a comment of a subscriber. The write with the label `subscriber` fails if the
+/// subscriber has changed since it was read, or was erased.
 pub fn create(comment: &Comment, subscriber: &Subscriber) -> Commit {
     Commit::new(&patterns::COMMENT_WRITE)
         .create("comment", comment)
@@ -21,14 +21,15 @@ pub fn create(comment: &Comment, subscriber: &Subscriber) -> Commit {
         .expect("subscriber", &subscriber.key(), subscriber.rev)
 }
 
-/// The comment, if it is this account's: another account's does not exist.
+/// Reads a comment of this account. Returns `None` if the comment does not exist or belongs to another account.
 pub async fn read(table: &Table, account: &AccountId, id: &CommentId) -> Result<Option<Comment>, TableError> {
     let found: Option<Comment> = table.get(&patterns::COMMENT, &comment_key(id)).await?;
     Ok(found.filter(|comment| comment.account_id == *account))
 }
 
-/// The writes that change a comment's status, with its author as that is from then on, if it changes. The labels
-/// `comment` and `subscriber` fail when either has changed meanwhile.
+/// Returns the writes that change a comment's status. `author` is the author with a new number of approved comments;
+/// `None` if the number stays. The write with the label `comment` or `subscriber` fails if that item has changed
+/// since it was read.
 pub fn moderate(comment: &Comment, author: Option<&Subscriber>, audit: &AuditEntry) -> Commit {
     let commit = Commit::new(&patterns::COMMENT_WRITE)
         .replace("comment", comment, comment.rev - 1)
@@ -39,7 +40,7 @@ pub fn moderate(comment: &Comment, author: Option<&Subscriber>, audit: &AuditEnt
     }
 }
 
-/// A page of a feature's comments of this status, newest first.
+/// Returns a page of a feature's comments of this status, newest first.
 pub async fn list(
     table: &Table,
     feature: &FeatureId,
@@ -50,7 +51,7 @@ pub async fn list(
     table.page(&patterns::COMMENTS, &[comments_of(feature, status)], true, after, limit).await
 }
 
-/// A page of a waitlist's comments that wait for a moderator, oldest first.
+/// Returns a page of a waitlist's comments that wait for moderation, oldest first.
 pub async fn pending(
     table: &Table,
     waitlist: &WaitlistId,
@@ -60,10 +61,11 @@ pub async fn pending(
     table.page(&patterns::COMMENTS_PENDING, &[moderation_of(waitlist)], false, after, limit).await
 }
 
-/// Removes up to `limit` of a feature's comments of each status, also from their authors' numbers; how many there were.
+/// Removes up to `limit` of a feature's comments of each status, and subtracts approved ones from their authors'
+/// numbers of comments. Returns the number of comments.
 ///
 /// # Errors
-/// When the table is out of reach, or an author keeps changing.
+/// If the table is unavailable, or an author keeps changing.
 pub async fn purge_some(table: &Table, feature: &FeatureId, limit: usize) -> Result<usize, TableError> {
     let mut removed = 0;
     for status in [CommentStatus::Pending, CommentStatus::Approved, CommentStatus::Rejected] {
@@ -80,7 +82,7 @@ pub async fn purge_some(table: &Table, feature: &FeatureId, limit: usize) -> Res
 async fn remove(table: &Table, listed: &Comment) -> Result<(), CommitError> {
     let keys = [listed.key(), subscriber_key(&listed.subscriber_id)];
     let mut found = table.batch_get(&patterns::COMMENT_PURGE, &keys).await?;
-    // The index may lag behind: the items themselves decide.
+    // The index is eventually consistent, so comment and author are read again from the table.
     let Some(comment) = found.remove(&keys[0]).map(Comment::from_item).transpose()? else { return Ok(()) };
     let author = found.remove(&keys[1]).map(Subscriber::from_item).transpose()?;
     let commit = Commit::new(&patterns::COMMENT_PURGE)

@@ -1,6 +1,7 @@
-//! Features, votes, comments.
+//! Table items of features, votes and comments.
 //!
-//! A vote lies with its voter, whose own requests bound the writes of that partition.
+//! A vote is stored in the partition of its voter. The rate of writes to that partition is bounded by the requests
+//! of one subscriber.
 
 use domain::id::SubscriberId;
 use jiff::Timestamp;
@@ -55,7 +56,7 @@ impl Entity for FeatureTally {
     }
 }
 
-/// What one subscriber voted for and said.
+/// Returns the partition of a subscriber's votes and references to comments.
 pub(crate) fn voice_partition(subscriber: &SubscriberId) -> String {
     join(&["VOICE", subscriber.as_str()])
 }
@@ -79,7 +80,7 @@ impl Entity for Vote {
         let listed = IndexKey { index: GSI1, pk, sk: voter.to_owned() };
         self.stands.then_some(listed).into_iter().collect()
     }
-    /// What was taken back is remembered for as long as it may be counted.
+    /// Keeps a withdrawn vote as a tombstone for as long as its change may be replayed.
     fn expires(&self) -> Option<Timestamp> {
         (!self.stands).then(|| self.at + REPLAYED_WITHIN)
     }
@@ -111,7 +112,7 @@ impl Entity for Comment {
     }
 }
 
-/// Leads from a subscriber to a comment.
+/// Reference from a subscriber to one of the subscriber's comments.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommentRef {
     pub subscriber_id: SubscriberId,
@@ -131,15 +132,12 @@ impl Entity for CommentRef {
     }
 }
 
-/// Work that outlasts a request.
+/// Task of a job: work that takes longer than a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Task {
-    /// A merged feature's voters go to the other one.
-    MergeFeature {
-        feature_id: FeatureId,
-    },
-    DeleteFeature {
-        feature_id: FeatureId,
-    },
+    /// Moves the votes of a merged feature to the feature that it was merged into.
+    MergeFeature { feature_id: FeatureId },
+    /// Deletes a feature with its votes and comments.
+    DeleteFeature { feature_id: FeatureId },
 }

@@ -1,4 +1,4 @@
-//! Feature voting: what people want, how many of them, and what they say about it.
+//! Features that subscribers vote for and comment on, and the demand index.
 
 use crate::id::{CommentId, FeatureId};
 use domain::{
@@ -8,6 +8,8 @@ use domain::{
 use jiff::Timestamp;
 use waitlists::{id::WaitlistId, subscriber::Subscriber};
 
+/// Status of a feature. Subscribers can vote while the status is `proposed`, `planned` or `in_progress`, and not
+/// once it is `shipped` or `declined`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FeatureStatus {
@@ -19,13 +21,13 @@ pub enum FeatureStatus {
 }
 
 impl FeatureStatus {
-    /// Whether people may still vote.
+    /// Returns true if subscribers can vote.
     pub fn is_open(self) -> bool {
         matches!(self, Self::Proposed | Self::Planned | Self::InProgress)
     }
 }
 
-/// Everything that the owner of a feature decides about it.
+/// Settings of a feature.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FeatureSettings {
@@ -40,17 +42,17 @@ fn proposed() -> FeatureStatus {
     FeatureStatus::Proposed
 }
 
-/// Something that those on a waitlist may vote for.
+/// A feature that the subscribers of a waitlist can vote for.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Feature {
     pub id: FeatureId,
     pub account_id: AccountId,
     pub waitlist_id: WaitlistId,
     pub settings: FeatureSettings,
-    /// The one that has its voters now, and since when.
+    /// Feature that this one was merged into, and that receives its votes. `merged_at` is the time of the merge.
     pub merged_into: Option<FeatureId>,
     pub merged_at: Option<Timestamp>,
-    /// Being deleted: it takes nothing.
+    /// True while the feature is being deleted. It accepts no votes and comments.
     pub deleting: bool,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
@@ -73,39 +75,40 @@ impl Feature {
         }
     }
 
-    /// The next revision, as it is.
+    /// Returns the next revision, otherwise unchanged.
     #[must_use]
     pub fn next(&self, now: Timestamp) -> Self {
         Self { updated_at: now, rev: self.rev + 1, ..self.clone() }
     }
 
-    /// The next revision: its voters are another one's.
+    /// Returns the next revision, merged into `target`.
     #[must_use]
     pub fn merged(&self, target: FeatureId, now: Timestamp) -> Self {
         Self { merged_into: Some(target), merged_at: Some(now), ..self.next(now) }
     }
 
-    /// Whether it is listed.
+    /// Returns true if the feature is listed.
     pub fn is_shown(&self) -> bool {
         self.merged_into.is_none() && !self.deleting
     }
 }
 
-/// One subscriber's vote for one feature. Taken back it stays, so that each change has a number.
+/// Vote of one subscriber for one feature. A withdrawn vote stays stored, so that each change has a revision of its
+/// own.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Vote {
     pub feature_id: FeatureId,
     pub subscriber_id: SubscriberId,
     pub waitlist_id: WaitlistId,
-    /// Whether it counts.
+    /// True if the vote counts; false if it was withdrawn.
     pub stands: bool,
-    /// When it was cast or taken back.
+    /// Time at which the vote was cast or withdrawn.
     pub at: Timestamp,
     pub rev: u64,
 }
 
 impl Vote {
-    /// The vote after this one, or the first.
+    /// Returns the next revision of the vote; the first one if there is none `before`.
     pub fn after(
         before: Option<&Self>,
         feature: &FeatureId,
@@ -124,12 +127,19 @@ impl Vote {
     }
 }
 
+/// Status of a comment.
+///
+/// - `pending`: the comment waits for moderation and is not public.
+/// - `approved`: the comment is public.
+/// - `rejected`: the comment is not public.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CommentStatus {
-    /// Waits for a moderator; nobody else sees it.
+    /// Waits for moderation; not public.
     Pending,
+    /// Public.
     Approved,
+    /// Not public.
     Rejected,
 }
 
@@ -143,7 +153,7 @@ impl CommentStatus {
     }
 }
 
-/// What a subscriber says about a feature.
+/// Comment of a subscriber on a feature.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Comment {
     pub id: CommentId,
@@ -151,19 +161,19 @@ pub struct Comment {
     pub waitlist_id: WaitlistId,
     pub feature_id: FeatureId,
     pub subscriber_id: SubscriberId,
-    /// The author as others see it; never a whole address.
+    /// Public name of the author: a first name and an initial, or a masked address.
     pub author: String,
     pub text: Prose,
     pub status: CommentStatus,
     pub created_at: Timestamp,
     pub moderated_at: Option<Timestamp>,
-    /// The key or member that moderated it.
+    /// Id of the API key or member that moderated the comment.
     pub moderated_by: Option<String>,
     pub rev: u64,
 }
 
-/// How many votes and approved comments a feature has, as far as the projector has counted: less than none, when what
-/// came first was counted last.
+/// Numbers of votes and approved comments of a feature, as counted by the projector. A number can be negative for a
+/// moment, if changes are counted out of order.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct FeatureTally {
     pub feature_id: FeatureId,
@@ -185,14 +195,15 @@ impl FeatureTally {
     }
 }
 
-/// The share of those on the list who want a feature, in percent, as far as the votes prove it: the lower bound of
-/// Wilson's 95 % interval, to one decimal. Three votes among four prove less than 300 among 400.
+/// Returns the demand index: a conservative estimate of the share of a waitlist's members who want a feature, in
+/// percent. The index is the lower bound of the Wilson score interval at 95 %, rounded to one decimal, so few votes
+/// prove less than many: 3 of 4 members give 30.1, 300 of 400 give 70.5.
 pub fn demand_index(votes: u64, members: u64) -> f64 {
     const Z: f64 = 1.96;
     if votes == 0 {
         return 0.0;
     }
-    // Who voted and left the list since is one of those who were asked.
+    // There can be more votes than members, because voters may have left the list. Such voters count as members.
     #[expect(clippy::cast_precision_loss, reason = "waitlists have fewer than 2^53 members")]
     let (votes, all) = (votes as f64, members.max(votes) as f64);
     let share = votes / all;
@@ -208,7 +219,7 @@ mod tests {
 
     #[test]
     fn demand_is_what_the_votes_prove() {
-        // As `proportion_confint(votes, members, method="wilson")` of statsmodels gives it.
+        // Expected values: `proportion_confint(votes, members, method="wilson")` of statsmodels.
         for (votes, members, index) in [
             (0, 0, 0.0),
             (0, 100, 0.0),

@@ -1,8 +1,8 @@
-//! The ids of features and comments.
+//! Ids of features and comments.
 
 domain::ids! {
-    /// Something that people may vote for.
+    /// Id of a feature that subscribers can vote for.
     FeatureId = "feat";
-    /// What somebody says about a feature.
+    /// Id of a comment on a feature.
     CommentId = "cmt";
 }

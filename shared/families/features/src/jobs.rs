@@ -1,7 +1,8 @@
-//! Merged and deleted features.
+//! Jobs of merged and deleted features.
 //!
-//! Voters are found by an index, and requests that began before the mark may still vote: the job comes again until
-//! nobody is found, and once more after a pause.
+//! A job finds voters through an index, which is eventually consistent, and requests that were in flight when the
+//! feature was marked may still add votes. Therefore a job runs again until it finds nothing, and once more after a
+//! pause.
 
 use crate::{comments, entities::Task, feature::Feature, id::FeatureId, store};
 use domain::id::SubscriberId;
@@ -26,14 +27,15 @@ impl Work for Task {
     }
 }
 
-/// Votes, or comments, of each shard or status that are worked on before the job makes room for others.
+/// Number of votes of each shard, and of comments of each status, that one run handles. The job then queues itself
+/// again and lets other jobs run.
 const AT_ONCE: usize = 250;
-/// No request that began before the mark lasts longer, and no index lags so far behind.
+/// Seconds after the mark. By then no request that began before the mark is in flight, and the index is up to date.
 const STRAGGLERS: i32 = 15;
 
 async fn merge_feature(workshop: &Workshop, id: &FeatureId) -> Result<(), JobError> {
     let Some(feature) = store::find(&workshop.table, id).await? else { return Ok(()) };
-    // Deleted since: that job's matter.
+    // The feature was deleted after the merge: the job of the deletion moves the votes.
     if feature.deleting {
         return Ok(());
     }
@@ -64,7 +66,8 @@ async fn delete_feature(workshop: &Workshop, id: &FeatureId) -> Result<(), JobEr
     Ok(store::finish_delete(&workshop.table, &feature).await?)
 }
 
-/// What erased subscribers voted for and said, and the features of waitlists that nobody is on any more.
+/// Removes the votes and comments of an erased subscriber, or some of the features of a waitlist that is being
+/// deleted and has no subscribers any more. Returns true if nothing is left.
 pub(crate) fn forget<'a>(table: &'a Table, gone: Gone<'a>) -> BoxFuture<'a, Result<bool, JobError>> {
     async move {
         match (gone.kind, gone.id.parse::<SubscriberId>(), gone.id.parse::<WaitlistId>()) {
@@ -79,17 +82,19 @@ pub(crate) fn forget<'a>(table: &'a Table, gone: Gone<'a>) -> BoxFuture<'a, Resu
     .boxed()
 }
 
-/// Removes some of a feature's votes, or moves those of a merged one, and comments; how many there were.
+/// Removes some of a feature's votes and comments. The votes of a merged feature move to the feature that it was
+/// merged into. Returns the number of votes and comments.
 async fn empty_some(table: &Table, feature: &Feature) -> Result<usize, JobError> {
     let votes = store::move_votes(table, feature, AT_ONCE, Timestamp::now()).await?;
     Ok(votes + comments::purge_some(table, &feature.id, AT_ONCE).await?)
 }
 
-/// Removes some of the features of a waitlist that nobody is on any more; whether they were all.
+/// Removes some of the features of a waitlist without subscribers. Returns true if none is left.
 async fn delete_features(table: &Table, waitlist: &WaitlistId) -> Result<bool, JobError> {
     let mut all = true;
     for feature in store::all(table, waitlist).await? {
-        // Nothing leads anywhere any more.
+        // All features of the waitlist are deleted. So votes are removed and not moved, and the feature's item is
+        // removed as well.
         let feature = Feature { merged_into: None, ..feature };
         match empty_some(table, &feature).await? {
             0 => store::finish_delete(table, &feature).await?,

@@ -1,4 +1,4 @@
-//! Features, the votes for them and comments.
+//! The features family: features, votes for features and comments on features.
 
 use domain::scope::{Action, Area};
 
@@ -15,7 +15,7 @@ mod store;
 
 pub use store::*;
 
-/// Features, votes and comments.
+/// API area of features, votes and comments.
 pub const FEATURES: Area = Area { name: "features", staff: Some(Action::Read) };
 
 ::projection::family! {

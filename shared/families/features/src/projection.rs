@@ -1,4 +1,4 @@
-//! What follows from votes and comments: events and numbers.
+//! Projection of votes and comments: events, and the numbers of each feature.
 
 use jiff::Timestamp;
 use projection::{
@@ -16,7 +16,7 @@ use crate::{
     patterns, store,
 };
 
-/// A vote or a comment as a stream record shows it, before and after.
+/// A change of a vote or a comment, read from a stream record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     Vote { before: Option<Box<Vote>>, after: Option<Box<Vote>>, written_at: Timestamp },
@@ -41,7 +41,7 @@ impl Change {
                     _ => return None,
                 };
                 let vote = after.as_ref().or(before.as_ref())?;
-                // One that was removed is gone with its time.
+                // A removed vote does not store the time of its removal, so the time of the stream record is used.
                 let at = after.as_ref().map_or(*written_at, |vote| vote.at);
                 Some(Fact {
                     rev: vote.rev + u64::from(after.is_none()),
@@ -77,16 +77,16 @@ impl Change {
     }
 }
 
-/// Notes and counts what changes of one feature amount to, as far as that has not been done before.
+/// Records and counts changes of votes and comments of one feature. A change that was counted before is left out.
 ///
 /// # Errors
-/// When the table is out of reach, or others keep counting.
+/// If the table is unavailable, or other workers keep changing the numbers.
 pub async fn count(table: &Table, feature: &FeatureId, changes: &[Change]) -> Result<(), TableError> {
     let facts: Vec<Fact> = changes.iter().filter_map(Change::fact).collect();
     if facts.is_empty() {
         return Ok(());
     }
-    // Without a feature there is nothing to count for.
+    // The feature was deleted, and its numbers with it.
     let Some(feature) = store::find(table, feature).await? else { return Ok(()) };
     let log = FactLog {
         pattern: &patterns::FEATURES_COUNT,
@@ -97,7 +97,7 @@ pub async fn count(table: &Table, feature: &FeatureId, changes: &[Change]) -> Re
     log.note(table, &facts, numbers).await
 }
 
-/// As they were read.
+/// Replaces the numbers, on the condition that they are unchanged since they were read.
 impl Numbers for FeatureTally {
     fn count(&self, _: &FactLog<'_>, counts: &Counts<'_>, _: &mut Sums, commit: Commit) -> Commit {
         if counts.are_zero() {
@@ -125,7 +125,7 @@ impl projection::Change for Change {
         }))
     }
 
-    /// Records of votes don't name their account.
+    /// Returns the feature: stream records of votes do not name their account.
     fn lane(&self) -> String {
         self.group()
     }

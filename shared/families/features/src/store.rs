@@ -1,7 +1,8 @@
-//! Features, and the votes for them.
+//! Reads and writes of features and votes.
 //!
-//! A vote and its voter's number of votes change in one transaction. The feature's number follows by the projector
-//! (see [`crate::feature_projection`]), so that thousands may vote for one feature at once.
+//! One transaction changes a vote and the voter's number of votes. The projector updates the feature's number of
+//! votes later (see [`crate::projection`]), so thousands of subscribers can vote for one feature at the same time
+//! without conflicts.
 
 use std::collections::HashSet;
 
@@ -25,27 +26,27 @@ use crate::{
     patterns,
 };
 
-/// Merges that are followed from one feature to the next.
+/// Maximum length of a chain of merged features that is followed.
 const HOPS: usize = 32;
-/// Pages read for one page of a list that is filtered.
+/// Maximum number of pages that are read to fill one page of a filtered list.
 const PAGES: usize = 10;
 
-/// The feature, if it is this account's: another account's does not exist.
+/// Reads a feature of this account. Returns `None` if the feature does not exist or belongs to another account.
 pub async fn read(table: &Table, account: &AccountId, id: &FeatureId) -> Result<Option<Feature>, TableError> {
     Ok(find(table, id).await?.filter(|feature| feature.account_id == *account))
 }
 
-/// The feature, whosever it is: for the platform's own work.
+/// Reads a feature of any account. A caller that acts for an account must check `account_id`.
 pub async fn find(table: &Table, id: &FeatureId) -> Result<Option<Feature>, TableError> {
     table.get(&patterns::FEATURE, &feature_key(id)).await
 }
 
-/// What is counted of a feature.
+/// Reads the numbers of votes and comments of a feature.
 pub async fn tally(table: &Table, id: &FeatureId) -> Result<Option<FeatureTally>, TableError> {
     table.get(&patterns::FEATURE_TALLY, &feature_tally_key(id)).await
 }
 
-/// The writes that add a feature.
+/// Returns the writes that add a feature.
 pub fn create(feature: &Feature, audit: &AuditEntry) -> Commit {
     Commit::new(&patterns::FEATURE_WRITE)
         .create("feature", feature)
@@ -53,13 +54,14 @@ pub fn create(feature: &Feature, audit: &AuditEntry) -> Commit {
         .create("audit", audit)
 }
 
-/// The writes that change the feature read at `rev`; the label `feature` fails when it has changed meanwhile.
+/// Returns the writes that replace the feature that was read at revision `rev`. The write with the label `feature`
+/// fails if the feature has changed since.
 pub fn update(feature: &Feature, rev: u64, audit: &AuditEntry) -> Commit {
     Commit::new(&patterns::FEATURE_WRITE).replace("feature", feature, rev).create("audit", audit)
 }
 
-/// The writes that note a feature as merged into another one, which must be as it was read, and ask for its voters to
-/// be given to that.
+/// Returns the writes that mark a feature as merged into `target`, and create the job that moves its votes. They are
+/// conditional on `target` being unchanged since it was read.
 pub fn begin_merge(merged: &Feature, target: &Feature, audit: &AuditEntry, now: Timestamp) -> Commit {
     let job = Task::MergeFeature { feature_id: merged.id.clone() };
     update(merged, merged.rev - 1, audit)
@@ -67,8 +69,8 @@ pub fn begin_merge(merged: &Feature, target: &Feature, audit: &AuditEntry, now: 
         .overwrite("job", &Job::new(merged.id.as_str().to_owned(), &job, now))
 }
 
-/// Where this feature's voters belong: the last one that it, and what it was merged into, were merged into. `None` when
-/// it wasn't merged, or that one is gone or going.
+/// Returns the feature that receives the votes of a merged feature: the last one in the chain of merges. Returns
+/// `None` if the feature was not merged, or the last one does not exist or is being deleted.
 async fn heir(table: &Table, feature: &Feature) -> Result<Option<Feature>, TableError> {
     let mut next = feature.merged_into.clone();
     for _ in 0..HOPS {
@@ -81,7 +83,8 @@ async fn heir(table: &Table, feature: &Feature) -> Result<Option<Feature>, Table
     Ok(None)
 }
 
-/// Marks a feature as being deleted and asks for the work; again, if it is marked already.
+/// Marks a feature as being deleted and creates the job that deletes it. A feature that is already marked gets the
+/// mark and the job again.
 pub async fn begin_delete(
     table: &Table,
     feature: &Feature,
@@ -96,20 +99,23 @@ pub async fn begin_delete(
         .await
 }
 
-/// A feature and what is counted of it.
+/// A feature with its numbers of votes and comments.
 pub struct Listed {
     pub feature: Feature,
     pub tally: FeatureTally,
 }
 
+/// Order of a list of features.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
+    /// Most votes first.
     Votes,
+    /// Newest first.
     Newest,
 }
 
-/// A page of a waitlist's features, but for those that were merged or are being deleted. Of many that are passed
-/// over a page may be short, though more follows.
+/// Returns a page of a waitlist's features, without features that were merged or are being deleted. If many features
+/// are filtered out, the page can be short although more pages follow.
 pub async fn list(
     table: &Table,
     waitlist: &WaitlistId,
@@ -136,12 +142,12 @@ pub async fn list(
                 found.map(|tally| tally.feature_id)
             }
         };
-        // An index may lag behind: the items themselves are shown.
+        // The index is eventually consistent, so the features are read again from the table.
         let listed = batch(table, &ids.data).await?;
         for listed in listed {
             let feature = &listed.feature;
             let wanted = feature.is_shown() && status.is_none_or(|status| feature.settings.status == status);
-            // Ranks may have moved since the page before.
+            // A feature's rank can change between two reads, so that it appears twice.
             let again = page.data.iter().any(|before: &Listed| before.feature.id == feature.id);
             if wanted && !again {
                 page.data.push(listed);
@@ -155,7 +161,7 @@ pub async fn list(
     Ok(page)
 }
 
-/// These features, in the order asked for; those that are gone are left out.
+/// Reads several features with their numbers, in the order of `ids`. Features that do not exist are left out.
 pub async fn batch(table: &Table, ids: &[FeatureId]) -> Result<Vec<Listed>, TableError> {
     let keys: Vec<Key> = ids.iter().flat_map(|id| [feature_key(id), feature_tally_key(id)]).collect();
     let mut found = table.batch_get(&patterns::FEATURE_BATCH, &keys).await?;
@@ -172,7 +178,7 @@ pub async fn batch(table: &Table, ids: &[FeatureId]) -> Result<Vec<Listed>, Tabl
     Ok(listed)
 }
 
-/// For which of these features the subscriber's vote stands.
+/// Returns those of the features that the subscriber votes for.
 pub async fn voted(
     table: &Table,
     subscriber: &SubscriberId,
@@ -184,17 +190,18 @@ pub async fn voted(
     Ok(votes.into_iter().filter(|vote| vote.stands).map(|vote| vote.feature_id).collect())
 }
 
-/// All that a vote depends on.
+/// Ballot: everything that a vote depends on.
 pub struct Ballot {
-    /// The one that the vote is for: where the feature was merged into, if it was.
+    /// Feature that receives the vote. If the requested feature was merged, this is the last one in the chain of
+    /// merges.
     pub feature: Feature,
     pub subscriber: Subscriber,
     vote: Option<Vote>,
-    /// Votes for features that were merged into this one, which have yet to be moved.
+    /// Votes of the subscriber for features that were merged into this one, and that the job has not moved yet.
     moving: Vec<Vote>,
 }
 
-/// Reads it; `None` unless both are there.
+/// Reads the ballot of a subscriber for a feature. Returns `None` if the feature or the subscriber does not exist.
 pub async fn ballot(
     table: &Table,
     feature: &FeatureId,
@@ -225,8 +232,8 @@ pub async fn ballot(
 }
 
 impl Ballot {
-    /// The writes that cast the vote: none when it stands. The labels `vote` and `subscriber` fail when either has
-    /// changed meanwhile.
+    /// Returns the writes that cast the vote: none if the subscriber already votes for the feature. The write with
+    /// the label `vote` or `subscriber` fails if that item has changed since it was read.
     pub fn cast(&self, now: Timestamp) -> Commit {
         let Self { feature, subscriber, vote, .. } = self;
         let commit = Commit::new(&patterns::VOTE_WRITE);
@@ -243,7 +250,8 @@ impl Ballot {
         put(commit, &after).replace("subscriber", &voter, subscriber.rev)
     }
 
-    /// The writes that take the vote back, wherever it lies; `None` when there is none. The labels are the same.
+    /// Returns the writes that withdraw the vote, including votes that a merge has not moved yet. Returns `None` if
+    /// there is no vote. The labels are those of [`Self::cast`].
     pub fn take_back(&self, now: Timestamp) -> Option<Commit> {
         let Self { subscriber, vote, moving, .. } = self;
         let standing: Vec<&Vote> = vote.iter().filter(|vote| vote.stands).chain(moving).collect();
@@ -264,7 +272,7 @@ impl Ballot {
     }
 }
 
-/// Writes a vote over the one before it.
+/// Adds the write of a vote, conditional on the revision before it.
 fn put(commit: Commit, vote: &Vote) -> Commit {
     match vote.rev {
         1 => commit.create("vote", vote),
@@ -272,7 +280,7 @@ fn put(commit: Commit, vote: &Vote) -> Commit {
     }
 }
 
-/// A page of those who vote for a feature, in no particular order.
+/// Returns a page of the standing votes for a feature, in no particular order.
 pub async fn voters(
     table: &Table,
     feature: &FeatureId,
@@ -283,7 +291,7 @@ pub async fn voters(
     table.page(&patterns::VOTES, &shards, false, after, limit).await
 }
 
-/// Some votes of a shard: for work on all of them.
+/// Returns up to `limit` votes of each shard. For work that goes through all votes.
 async fn some_votes(table: &Table, feature: &FeatureId, limit: usize) -> Result<Vec<Vote>, TableError> {
     let mut votes = Vec::new();
     for shard in 0..LIST_SHARDS {
@@ -293,11 +301,11 @@ async fn some_votes(table: &Table, feature: &FeatureId, limit: usize) -> Result<
     Ok(votes)
 }
 
-/// Gives up to `limit` votes of each shard to the feature that this one was merged into in the end, or removes them if
-/// there is none; how many there were.
+/// Moves up to `limit` votes of each shard to the feature at the end of the chain of merges, or removes them if
+/// there is none. Returns the number of votes.
 ///
 /// # Errors
-/// When the table is out of reach, or a voter keeps changing.
+/// If the table is unavailable, or a voter keeps changing.
 pub async fn move_votes(
     table: &Table,
     feature: &Feature,
@@ -319,7 +327,7 @@ async fn move_vote(
 ) -> Result<(), CommitError> {
     let voter = &listed.subscriber_id;
     let target = heir(table, source).await?;
-    // The index may lag behind: the items themselves decide.
+    // The index is eventually consistent, so vote and voter are read again from the table.
     let target_key = target.as_ref().map(|target| vote_key(voter, &target.id));
     let keys: Vec<Key> =
         [listed.key(), subscriber_key(voter)].into_iter().chain(target_key.clone()).collect();
@@ -328,7 +336,7 @@ async fn move_vote(
     let Some(vote) = vote.filter(|vote| vote.stands) else { return Ok(()) };
     let commit = Commit::new(&patterns::VOTES_MOVE);
     let Some(subscriber) = found.remove(&keys[1]) else {
-        // Whoever is being erased has no voice.
+        // The voter was erased, so the vote is removed.
         return commit.delete("vote", &vote.key(), vote.rev).apply(table).await;
     };
     let subscriber = Subscriber::from_item(subscriber)?;
@@ -340,7 +348,8 @@ async fn move_vote(
         }
         None => commit.delete("left", &vote.key(), vote.rev),
     };
-    // Who votes for both votes once, and who took the other vote back since the merge has taken back both.
+    // A subscriber who votes for both features keeps one vote. A subscriber who has withdrawn the vote for the
+    // target since the merge has withdrawn both votes.
     let taken_back = |there: &Vote| source.merged_at.is_some_and(|merged| there.at >= merged);
     let joins = |there: &Vote| !there.stands && !taken_back(there);
     commit = match target.filter(|_| there.as_ref().is_none_or(joins)) {
@@ -361,8 +370,8 @@ async fn move_vote(
     commit.apply(table).await
 }
 
-/// Removes the feature itself, which has no votes and comments any more. Of one that was merged what leads to the other
-/// stays: voters may still be on their way through it.
+/// Removes a feature that has no votes and comments any more, with its numbers and roll-ups. The item of a merged
+/// feature stays, because requests may still follow it to the feature that it was merged into.
 pub async fn finish_delete(table: &Table, feature: &Feature) -> Result<(), CommitError> {
     rollups::forget(table, feature.id.as_str()).await?;
     let commit = Commit::new(&patterns::FEATURE_PURGE).purge("tally", &feature_tally_key(&feature.id));
@@ -373,12 +382,12 @@ pub async fn finish_delete(table: &Table, feature: &Feature) -> Result<(), Commi
     commit.apply(table).await
 }
 
-/// The waitlist's features, merged and deleted ones too: for work on all of them.
+/// Returns all features of a waitlist, including merged ones and those that are being deleted.
 pub async fn all(table: &Table, waitlist: &WaitlistId) -> Result<Vec<Feature>, TableError> {
     table.query(&patterns::FEATURES, Query::partition(features_of(waitlist))).await
 }
 
-/// Removes what an erased subscriber voted for and said.
+/// Removes the votes and comments of an erased subscriber.
 pub async fn silence(table: &Table, subscriber: &SubscriberId) -> Result<(), TableError> {
     loop {
         let query =
@@ -388,7 +397,7 @@ pub async fn silence(table: &Table, subscriber: &SubscriberId) -> Result<(), Tab
             return Ok(());
         }
         let comments = found.iter().filter_map(|item| CommentRef::from_item(item.clone()).ok());
-        // What leads to a comment goes last.
+        // References are removed after their comments, so that a retry still finds the comments.
         let comments: Vec<Key> = comments.map(|comment| comment_key(&comment.comment_id)).collect();
         purge(table, &patterns::VOICE_PURGE, comments).await?;
         purge(table, &patterns::VOICE_PURGE, found.iter().filter_map(key_of).collect()).await?;

@@ -1,4 +1,5 @@
-//! What the message sender needs whatever it sends: mails that are sent at least once, and the pace of senders.
+//! The messages family: what the message sender needs for every kind of message. Contains mails that are sent at
+//! least once, and the turns of senders.
 
 pub mod entities;
 pub mod mails;

@@ -1,8 +1,9 @@
-//! Mails that somebody waits for: confirmations, invitations, word to owners. Each is sent at least once.
+//! Transactional mails: confirmations, invitations and notices to owners. Each is sent at least once.
 //!
-//! A worker takes a mail under a lease, in the mail's record, before it hands the mail over. A mail whose lease lapsed,
-//! or that is put off, lies in an index by when it is due; the schedule queues it again. So a queue message may be
-//! acknowledged as soon as there is a record: the record, not the queue, keeps the mail.
+//! A worker writes a lease into the mail's record before it hands the mail over to Amazon SES. A mail that is
+//! queued, deferred or leased is listed in an index by the time at which it is due. Once that time has passed, the
+//! schedule queues the mail again. Therefore a queue message can be acknowledged as soon as the mail has a record:
+//! the record keeps the mail, not the queue.
 
 use jiff::Timestamp;
 use table::{Commit, Entity, Table, TableError};
@@ -12,14 +13,15 @@ use crate::{
     patterns, senders,
 };
 
-/// A mail as a worker finds it.
+/// A mail's record, and the state of sending through Amazon SES.
 pub struct Found {
-    /// `None` when no worker has seen the mail yet.
+    /// Record of the mail; `None` if no worker has handled the mail yet.
     pub record: Option<MessageRecord>,
-    /// Until when Amazon SES is asked for nothing; may be over.
+    /// Time until which no mail is handed over to Amazon SES. May be in the past.
     pub stopped_until: Option<Timestamp>,
 }
 
+/// Reads a mail's record.
 pub async fn read(table: &Table, id: &str) -> Result<Found, TableError> {
     let keys = [MessageRecord::key_of(id), senders::Sender::ses_account().key()];
     let mut found = table.batch_get(&patterns::MESSAGE, &keys).await?;
@@ -28,7 +30,7 @@ pub async fn read(table: &Table, id: &str) -> Result<Found, TableError> {
     Ok(Found { record, stopped_until })
 }
 
-/// Writes the next revision of a mail over the one that was read; `false` when it has changed meanwhile.
+/// Writes the next revision of a mail's record. Returns `false` if the record has changed since it was read.
 pub async fn write(table: &Table, after: &MessageRecord) -> Result<bool, TableError> {
     let commit = Commit::new(&patterns::MESSAGE_NOTE);
     let commit = match after.rev - 1 {
@@ -38,7 +40,7 @@ pub async fn write(table: &Table, after: &MessageRecord) -> Result<bool, TableEr
     commit.applies(table).await
 }
 
-/// Mails of a shard that have to be queued again by now, the most overdue first.
+/// Returns up to `limit` mails of a shard that are due to be queued again, longest overdue first.
 pub async fn due(
     table: &Table,
     shard: u8,

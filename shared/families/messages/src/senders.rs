@@ -1,4 +1,4 @@
-//! Whose turn it is: the pace of a sender's messages, and senders that are stopped.
+//! Turns of senders: the pace at which a sender may send messages, and stops of senders.
 
 use domain::secret;
 use jiff::{SignedDuration, Timestamp};
@@ -9,7 +9,8 @@ use table::{
 
 use crate::{entities::sender_key, patterns};
 
-/// Who sends: an account at a provider and one of its addresses, whoever uses it here.
+/// A sender: an account at a provider and one of its addresses. Several accounts of the platform can share a sender,
+/// and then share its pace.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Sender {
     account: String,
@@ -17,19 +18,20 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// One of an account's addresses at a provider, of whoever has the account's token: its name alone can be used by
-    /// anybody.
+    /// Returns the sender of an address of an account at a provider. A hash of the account's token is part of the
+    /// sender, because anybody can name a provider's account without having its token.
     pub fn at_provider(account: &str, token: &str, address: String) -> Self {
         let proof = secret::sha256(token.as_bytes());
         Self { account: format!("{account}:{}", &proof[..16]), address }
     }
 
-    /// All mails of campaigns: one account at Amazon SES sends them.
+    /// Returns the sender of all mails of campaigns: one address of one account at Amazon SES.
     pub fn ses(address: String) -> Self {
         Self { account: "ses".to_owned(), address }
     }
 
-    /// The account at Amazon SES, whatever it sends: stopped while SES takes no mail of it.
+    /// Returns the sender that stands for the whole account at Amazon SES. It is stopped while SES accepts no mail
+    /// from the account.
     pub fn ses_account() -> Self {
         Self { account: "ses-account".to_owned(), address: "all".to_owned() }
     }
@@ -39,20 +41,22 @@ impl Sender {
     }
 }
 
-/// Times at which a sender may send.
+/// Lease of turns, which are times at which a sender may send one message each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lease {
-    /// The first of them; the others follow at the pace.
+    /// Time of the first turn; the other turns follow at the sender's pace.
     From(Timestamp),
-    /// All are taken for some time, or the sender is stopped: come back then.
+    /// No turn was leased, because all turns within the horizon are taken or the sender is stopped. Try again at
+    /// this time.
     Later(Timestamp),
 }
 
-/// Takes the next `count` times at which a sender may send, if they begin within `horizon`.
+/// Leases the next `count` turns of a sender, if they begin within `horizon`.
 ///
-/// There is one clock for each sender, which all workers move: no two of them have the same time. `seen` is a time that
-/// the caller has seen the clock show. A clock never goes back, so one that was seen ahead of `now` still is, and the
-/// lease is at most one write whose condition holds. Otherwise that of a busy sender is a failed write and a second one.
+/// Each sender has one clock, which all workers move forward, so no two workers lease the same turn. `seen` is the
+/// latest time that the caller has seen on the clock. A clock never goes back. If `seen` is ahead of `now`, the
+/// clock is too, and the lease usually takes one write. Without `seen`, the lease of a busy sender takes two writes:
+/// the condition of the first one fails.
 pub async fn lease(
     table: &Table,
     sender: &Sender,
@@ -84,13 +88,14 @@ pub async fn lease(
     }
 }
 
-/// Lets a sender send nothing until then.
+/// Stops a sender: no turn is leased before `until`.
 pub async fn stop_until(table: &Table, sender: &Sender, until: Timestamp) -> Result<(), TableError> {
     let clock = Clock::Restarted { at: until.as_microsecond() };
     table.move_clock(&table::patterns::RATE, &sender.key(), clock, 0).await.map(drop)
 }
 
-/// Until when a sender was stopped last; `None` when that is long over.
+/// Returns the time until which a sender was stopped last, which may be in the past. Returns `None` if there was no
+/// stop, or the clock has expired: it is kept for three minutes after that time.
 pub async fn stopped_until(table: &Table, sender: &Sender) -> Result<Option<Timestamp>, TableError> {
     table.clock(&patterns::SENDER_STOPPED, &sender.key()).await
 }

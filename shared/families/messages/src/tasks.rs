@@ -1,31 +1,26 @@
-//! What the message sender is asked for.
+//! Tasks of the message sender, as queue messages.
 
 use domain::id::{AccountId, SendId, SubscriberId, WebhookEndpointId};
 use serde::{Deserialize, Serialize};
 
-/// The variable with the address of the queue of mails that somebody waits for.
+/// Environment variable with the URL of the queue for transactional mails.
 pub const QUEUE: &str = "MESSAGES_QUEUE_URL";
 
-/// Of the message sender: what it writes, and whether that is still wanted, is decided when its turn comes.
+/// Task of the message sender. Contains ids only: the message sender decides when it handles the task whether the
+/// message is still wanted and what it says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum MessageTask {
+    /// Sends the mail that fits the subscriber's status.
     SubscriberMail {
         subscriber_id: SubscriberId,
-        /// The same whenever the mail is asked for again.
+        /// Id of the mail. A repeated request has the same id, so that the mail is not sent again.
         message_id: String,
     },
-    /// A mail that is due again; its record says what it is about.
-    Mail {
-        message_id: String,
-    },
-    CampaignMessage {
-        send_id: SendId,
-    },
-    /// A webhook endpoint was disabled: the account's owners are told.
-    TellOfEndpoint {
-        account_id: AccountId,
-        endpoint_id: WebhookEndpointId,
-        rev: u64,
-    },
+    /// Sends a mail that is due again. The mail's record contains its [`MailTask`](crate::entities::MailTask).
+    Mail { message_id: String },
+    /// Sends a message of a campaign.
+    CampaignMessage { send_id: SendId },
+    /// Tells the account's owners by mail that a webhook endpoint was disabled.
+    TellOfEndpoint { account_id: AccountId, endpoint_id: WebhookEndpointId, rev: u64 },
 }

@@ -1,4 +1,4 @@
-//! Customers: people who collect stamps, with what is confirmed of them and what only a page said.
+//! Customers who collect stamps: their confirmed data, and the provisional data that only a web page gave.
 
 use domain::{
     consent::Consent,
@@ -9,7 +9,7 @@ use domain::{
 };
 use jiff::{Timestamp, civil::Date};
 
-/// Data of a customer in an enrolment.
+/// Customer data in an enrolment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Said {
     pub email: Option<Email>,
@@ -19,23 +19,24 @@ pub struct Said {
     pub consent: Consent,
 }
 
-/// Data of a customer that only a page gave. Anybody can type anybody's number into a page, so that this is shown to the
-/// account and used for nothing until somebody who may confirms it.
+/// Customer data that only a web page gave. Anybody can type any phone number into a web page. The account can see
+/// this data, but the data is used for nothing until a server, a member or the customer confirms it.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Provisional {
     pub email: Option<Email>,
     pub name: Option<Name>,
     pub birthday: Option<Date>,
     pub time_zone: Option<TimeZoneName>,
-    /// `None` once the customer, a server or a member has decided about the consent.
+    /// Consent that the web page reported; `None` once the customer, a server or a member has decided about the
+    /// consent.
     pub consent: Option<Consent>,
-    /// The program whose card the page gave as well.
+    /// Program whose card the web page gave in the same enrolment.
     #[serde(default)]
     pub program_id: Option<ProgramId>,
 }
 
 impl Provisional {
-    /// `None` when nothing is left to be confirmed.
+    /// Returns the data; `None` if nothing is left to confirm.
     fn rest(self) -> Option<Self> {
         let Self { email, name, birthday, time_zone, consent, program_id: _ } = &self;
         let is_empty = email.is_none()
@@ -46,7 +47,8 @@ impl Provisional {
         (!is_empty).then_some(self)
     }
 
-    /// Without the fields that were decided otherwise, by their names; `None` when nothing is left.
+    /// Returns the data without the fields for whose names `decided` returns true; `None` if nothing is left to
+    /// confirm.
     #[must_use]
     pub fn without(self, decided: impl Fn(&str) -> bool) -> Option<Self> {
         let Self { email, name, birthday, time_zone, consent, program_id } = self;
@@ -62,9 +64,9 @@ impl Provisional {
     }
 }
 
-/// Somebody who collects stamps, once for all programs of an account.
+/// Customer of an account, shared by all its programs.
 ///
-/// All but `provisional` is confirmed: a secret key, a member or the customer said it.
+/// All fields but `provisional` are confirmed: a secret key, a member or the customer supplied them.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Customer {
     pub id: CustomerId,
@@ -83,7 +85,7 @@ pub struct Customer {
 }
 
 impl Customer {
-    /// A new customer, of whom a server or a member says this.
+    /// Returns a new customer, from data that a server or a member supplied.
     pub fn new(account_id: AccountId, phone: Phone, said: Said, now: Timestamp) -> Self {
         let Said { email, name, birthday, time_zone, consent } = said;
         Self {
@@ -102,7 +104,8 @@ impl Customer {
         }
     }
 
-    /// A new customer, of whom a page of this program says this.
+    /// Returns a new customer, from data that a web page of this program supplied. All data but the phone number is
+    /// provisional.
     pub fn of_page(
         account_id: AccountId,
         phone: Phone,
@@ -129,10 +132,11 @@ impl Customer {
         Self { provisional: Some(provisional), ..Self::new(account_id, phone, nothing, now) }
     }
 
-    /// The customer once a server or a member has enrolled them again; `None` when that changes nothing.
+    /// Returns the customer after an enrolment by a server or a member; `None` if the enrolment changes nothing.
     ///
-    /// The new data replace those that only a page gave. Of a customer who is confirmed only the consent can change, and only
-    /// to be withdrawn: to give it, a customer has to say so.
+    /// The new data replaces provisional data. For a confirmed customer, only the consent can change, and only from
+    /// given to withdrawn. Giving consent again takes the customer's own reply, or a change of the customer by the
+    /// account.
     #[must_use]
     pub fn enrolled_again(&self, said: Said, now: Timestamp) -> Option<Self> {
         let rev = self.rev + 1;
@@ -142,7 +146,8 @@ impl Customer {
                 withdrawn.then(|| Self { consent: said.consent, updated_at: now, rev, ..self.clone() })
             }
             Some(provisional) => {
-                // The customer, or the account, has decided before: a yes on their behalf doesn't undo a no.
+                // The customer or the account has already decided: an enrolment with consent does not undo a
+                // refusal.
                 let decided = provisional.consent.is_none() && said.consent.granted;
                 Some(Self {
                     email: said.email.or_else(|| self.email.clone()),
@@ -159,9 +164,9 @@ impl Customer {
         }
     }
 
-    /// The customer once a till has seen them with their own card; `None` when that confirms nothing.
+    /// Returns the customer after a till scanned the customer's own card; `None` if that confirms nothing.
     ///
-    /// The address stays provisional: a card proves who comes to the shop, and not whose a mailbox is (see
+    /// The email address stays provisional: the card proves who is in the shop, but not who owns the mailbox (see
     /// `docs/adr/0021-provisional-customers.md`).
     #[must_use]
     pub fn seen(&self, now: Timestamp) -> Option<Self> {
@@ -189,7 +194,7 @@ impl Customer {
         })
     }
 
-    /// The customer with a consent that they gave or withdrew themselves; `None` when that changes nothing.
+    /// Returns the customer after the customer gave or withdrew consent; `None` if that changes nothing.
     #[must_use]
     pub fn agreeing(&self, consent: Consent, now: Timestamp) -> Option<Self> {
         let open = self.provisional.as_ref().is_some_and(|provisional| provisional.consent.is_some());
@@ -201,14 +206,14 @@ impl Customer {
         Some(Self { consent, provisional, updated_at: now, rev: self.rev + 1, ..self.clone() })
     }
 
-    /// The program whose card is confirmed by the change to `after`: the page that gave the card asked for the consent that
-    /// is given now.
+    /// Returns the program whose card is confirmed by the change to `after`. The change confirms a card if it gives
+    /// the consent that the web page reported when it gave the card.
     pub fn card_confirmed_by(&self, after: &Self) -> Option<&ProgramId> {
         let open = self.provisional.as_ref().filter(|provisional| provisional.consent.is_some())?;
         open.program_id.as_ref().filter(|_| after.consent.granted)
     }
 
-    /// Whether a page said that the customer agrees to messages, and nobody has confirmed it.
+    /// Returns true if a web page reported consent to messages and nobody has confirmed it.
     pub fn is_consent_unconfirmed(&self) -> bool {
         let said = self.provisional.as_ref().and_then(|provisional| provisional.consent.as_ref());
         !self.consent.granted && said.is_some_and(|consent| consent.granted)
@@ -256,12 +261,12 @@ mod tests {
         let shop = of_page(true).enrolled_again(said("ada@example.com", false), at(1)).unwrap();
         assert_eq!(email(&shop).as_deref(), Some("ada@example.com"));
         assert_eq!((shop.consent.granted, &shop.provisional, shop.rev), (false, &None, 2));
-        // Of a confirmed customer nothing but a withdrawal changes.
+        // For a confirmed customer, only a withdrawal of the consent changes anything.
         assert_eq!(shop.enrolled_again(said("eve@example.com", true), at(2)), None);
         let willing = shop.agreeing(word(true), at(2)).unwrap();
         let again = willing.enrolled_again(said("eve@example.com", false), at(3)).unwrap();
         assert_eq!((email(&again).as_deref(), again.consent.granted), (Some("ada@example.com"), false));
-        // Somebody who said stop before the shop enrolled them stays silent.
+        // A customer who opted out before the shop enrolled them stays opted out.
         let stopped = of_page(true).agreeing(word(false), at(1)).unwrap();
         assert!(!stopped.is_consent_unconfirmed());
         assert!(!stopped.enrolled_again(said("ada@example.com", true), at(2)).unwrap().consent.granted);
@@ -274,7 +279,7 @@ mod tests {
         assert!(page.card_confirmed_by(&page.agreeing(word(true), at(1)).unwrap()).is_some());
         let stopped = page.agreeing(word(false), at(1)).unwrap();
         assert_eq!(page.card_confirmed_by(&stopped), None);
-        // Later words say nothing of the page's.
+        // A later consent does not confirm the card that the web page gave.
         assert_eq!(stopped.card_confirmed_by(&stopped.agreeing(word(true), at(2)).unwrap()), None);
     }
 

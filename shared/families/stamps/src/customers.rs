@@ -1,4 +1,4 @@
-//! Customers and their cards.
+//! Storage of customers and their cards.
 
 use std::collections::HashMap;
 
@@ -26,14 +26,15 @@ use crate::{
     stamp::{Card, Program},
 };
 
-/// What enrolling depends on.
+/// Items on which an enrolment depends.
 pub struct EnrolContext {
     pub account: Account,
     pub signing: SigningKey,
     pub program: Program,
 }
 
-/// `None` unless the program is this account's.
+/// Reads the items on which an enrolment depends. Returns `None` if the program belongs to another account or is
+/// being deleted.
 pub async fn enrol_context(
     table: &Table,
     account: &AccountId,
@@ -49,7 +50,7 @@ pub async fn enrol_context(
     Ok(own.then_some(EnrolContext { account, signing, program }))
 }
 
-/// The claims on a number in whichever form, the form that was asked for first.
+/// Reads the claims on these numbers, in all forms of each number, the form that was asked for first.
 async fn claims(
     table: &Table,
     key: &SigningKey,
@@ -61,8 +62,8 @@ async fn claims(
     keys.iter().filter_map(|key| found.remove(key)).map(PhoneClaim::from_item).collect()
 }
 
-/// The customers who have this number in the account, in whichever form it is known. Forms that were told apart once may have
-/// made two customers: the one who has this form comes first.
+/// Reads the customers who have this number in the account, in any form of the number. Forms that were once treated
+/// as different numbers may have two customers: the customer with this form comes first.
 pub async fn by_phone(
     table: &Table,
     key: &SigningKey,
@@ -78,7 +79,8 @@ pub async fn by_phone(
     Ok(customers)
 }
 
-/// The same for a caller without the account's key: a provider's callback.
+/// Returns the ids of the customers that [`by_phone`] finds, for a caller without the account's key, such as a
+/// provider's callback.
 pub async fn by_phone_of(
     table: &Table,
     account: &AccountId,
@@ -89,8 +91,9 @@ pub async fn by_phone_of(
     Ok(customers.into_iter().map(|customer| customer.id).collect())
 }
 
-/// The customer who has this number in the account, and the customer's card of a program, for a page that enrols: as many reads
-/// whether it is anybody's number. `nobody` is an id that no customer has.
+/// Reads the customer who has this number in the account, with the customer's card of a program, for a web page
+/// that enrols. Makes the same number of reads whether or not a customer has the number, so that the response time
+/// does not tell. `nobody` is an id that no customer has.
 pub async fn enrolled(
     table: &Table,
     key: &SigningKey,
@@ -104,13 +107,13 @@ pub async fn enrolled(
     Ok((read(table, account, id).await?, card(table, id, program).await?))
 }
 
-/// Whose customer it is.
+/// Returns the account of a customer; `None` if there is no such customer.
 pub async fn account_of(table: &Table, id: &CustomerId) -> Result<Option<AccountId>, TableError> {
     let customer: Option<Customer> = table.get(&patterns::CUSTOMER, &customer_key(id)).await?;
     Ok(customer.map(|customer| customer.account_id))
 }
 
-/// A customer, if it is this account's.
+/// Reads a customer of this account. Returns `None` for a customer of another account.
 pub async fn read(
     table: &Table,
     account: &AccountId,
@@ -120,7 +123,8 @@ pub async fn read(
     Ok(customer.filter(|customer| customer.account_id == *account))
 }
 
-/// The writes that add a customer with a first card; the label `phone` fails when the number is somebody's.
+/// Returns the writes that add a customer with a first card. The label `phone` fails if another customer has the
+/// number.
 pub fn create(key: &SigningKey, customer: &Customer, card: &Card) -> Commit {
     Commit::new(&patterns::CUSTOMER_WRITE)
         .create("customer", customer)
@@ -128,8 +132,9 @@ pub fn create(key: &SigningKey, customer: &Customer, card: &Card) -> Commit {
         .create("card", card)
 }
 
-/// The writes that enrol a known customer, whose card may be `there`, and change the customer if the enrolment says
-/// so; the label `card` fails when the card has changed, `customer` when the customer has, or is being erased.
+/// Returns the writes that enrol a known customer. `after` is the customer as the enrolment changes it, if it does;
+/// `there` is the card that the customer already has. The label `card` fails if the card has changed. The label
+/// `customer` fails if the customer has changed or is being erased.
 pub fn enrol(
     customer: &Customer,
     after: Option<(&Customer, &AuditEntry)>,
@@ -149,7 +154,7 @@ pub fn enrol(
     }
 }
 
-/// A customer's card of a program.
+/// Reads a customer's card of a program.
 pub async fn card(
     table: &Table,
     customer: &CustomerId,
@@ -158,7 +163,7 @@ pub async fn card(
     table.get(&patterns::CARD, &card_key(customer, program)).await
 }
 
-/// The cards of a program, with their customers, by the age of the customers.
+/// Reads a page of the cards of a program, those of the oldest customers first.
 pub async fn of_program(
     table: &Table,
     program: &ProgramId,
@@ -169,7 +174,7 @@ pub async fn of_program(
     table.page(&patterns::PROGRAM_CUSTOMERS, &shards, false, after, limit).await
 }
 
-/// The customers with these ids, as far as they are there.
+/// Reads the customers with these ids. Omits customers that do not exist.
 pub async fn batch(table: &Table, ids: &[CustomerId]) -> Result<HashMap<CustomerId, Customer>, TableError> {
     let keys: Vec<_> = ids.iter().map(customer_key).collect();
     let found = table.batch_get(&patterns::CUSTOMERS, &keys).await?;
@@ -177,7 +182,7 @@ pub async fn batch(table: &Table, ids: &[CustomerId]) -> Result<HashMap<Customer
     customers.map(|customer| customer.map(|customer| (customer.id.clone(), customer))).collect()
 }
 
-/// Why a customer was not changed.
+/// Reason why a customer was not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum UpdateError {
     #[error("another customer has the number")]
@@ -186,7 +191,7 @@ pub enum UpdateError {
     Commit(#[from] CommitError),
 }
 
-/// Changes a customer read at `rev`, and the claim on the number if that is another one now.
+/// Replaces the customer `old` by `new`. Also moves the claim on the phone number if the number has changed.
 pub async fn update(
     table: &Table,
     key: &SigningKey,
@@ -203,7 +208,7 @@ pub async fn update(
         let known = claims(table, key, &new.account_id, &[&new.phone, &old.phone]).await;
         let (own, others): (Vec<_>, Vec<_>) =
             known.map_err(CommitError::from)?.into_iter().partition(|claim| claim.customer_id == new.id);
-        // Of the old number's other forms, another customer may have one.
+        // Another customer may have another form of the old number. Only a claim on the new number is a conflict.
         let keys = PhoneClaim::keys_of(key, &new.account_id, &new.phone);
         if others.iter().any(|claim| keys.contains(&claim.key())) {
             return Err(UpdateError::PhoneTaken);
@@ -221,7 +226,7 @@ pub async fn update(
     })
 }
 
-/// The provisional card that is confirmed by a customer's change.
+/// Reads the provisional card that a change of a customer confirms, if there is one.
 async fn provisional_card(
     table: &Table,
     before: &Customer,
@@ -237,8 +242,8 @@ fn confirming(commit: Commit, provisional: Option<Card>, now: Timestamp) -> Comm
     commit.replace("card", &Card { provisional: false, updated_at: now, rev: rev + 1, ..card }, rev)
 }
 
-/// Sets whether a customer agrees to messages, as the customer has just said; `None` when there is no such
-/// customer, otherwise whether that is new.
+/// Records whether a customer agrees to messages, as the customer has just said. Returns `None` if there is no such
+/// customer, otherwise whether the consent has changed.
 pub async fn set_consent(
     table: &Table,
     id: &CustomerId,
@@ -266,8 +271,8 @@ pub async fn set_consent(
     Err(TableError::Unavailable { operation: "consent", detail })
 }
 
-/// Erases a customer: at once for everybody who asks, and asks for the removal of all that the customer has.
-/// Who enrols with the number afterwards is somebody new.
+/// Erases a customer: the customer is gone at once for all readers, and a job removes the cards, stamps and
+/// rewards. A later enrolment with the same number creates a new customer.
 pub async fn begin_erase(
     table: &Table,
     key: &SigningKey,
@@ -291,8 +296,8 @@ pub async fn begin_erase(
     commit.apply(table).await
 }
 
-/// Removes all that an erased customer had. Whatever a till wrote meanwhile goes too: without a card it can
-/// write nothing more.
+/// Removes everything that an erased customer had, including what a till wrote in the meantime. Without a card, a
+/// till can write nothing more.
 pub async fn finish_erase(table: &Table, id: &CustomerId) -> Result<(), TableError> {
     for partition in [customer_partition(id), stamps_partition(id)] {
         loop {
@@ -307,7 +312,7 @@ pub async fn finish_erase(table: &Table, id: &CustomerId) -> Result<(), TableErr
     Ok(())
 }
 
-/// Removes a card with its stamps and rewards; the card goes last.
+/// Removes a card with its stamps and rewards. The card is removed last.
 pub(crate) async fn purge_card(table: &Table, card: &Card) -> Result<(), TableError> {
     let mut keys = Vec::new();
     for partition in [stamps_partition(&card.customer_id), customer_partition(&card.customer_id)] {

@@ -1,6 +1,6 @@
-//! Stamp cards: programs, customers, their cards, stamps and rewards.
+//! Stored items of stamp cards: programs, customers, cards, stamps and card rewards.
 //!
-//! What one customer has lies in two partitions, whose writes a customer's own visits bound.
+//! The items of one customer are in two partitions. The visits of that one customer bound the writes to them.
 
 use domain::{
     id::{AccountId, CustomerId, ProgramId},
@@ -35,7 +35,7 @@ impl Entity for Program {
     }
 }
 
-/// What ever happened in a program, counted by the projector.
+/// Totals of a program since it was created, counted by the projector.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProgramStats {
     pub customers: u64,
@@ -55,10 +55,10 @@ pub(crate) fn program_partition(id: &ProgramId) -> String {
     join(&["PROG", id.as_str()])
 }
 
-/// Sort keys of a program's months begin so.
+/// Beginning of the sort keys of a program's months.
 pub(crate) const MONTHS: &str = "MONTH#";
 
-/// Counters of a program's month, see [`crate::programs::ProgramMonth`].
+/// Returns the key of the counters of one month of a program, see [`crate::programs::ProgramMonth`].
 pub fn program_month_key(id: &ProgramId, month: Month) -> Key {
     Key::new(&["PROG", id.as_str()], &["MONTH", &month.to_string()])
 }
@@ -78,12 +78,14 @@ impl Entity for Customer {
     }
 }
 
-/// Makes a phone number unique in its account, by the identity that all forms of the number have in common.
-/// Claims that were made before numbers had one are under the form that was typed.
+/// Claim on a phone number, which makes the number unique in its account. The claim is stored under the identity
+/// that all forms of the number share. Claims from before numbers had an identity are stored under the form that
+/// was typed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PhoneClaim {
     pub account_id: AccountId,
-    /// A pseudonym: there are few enough numbers to try all of them against a plain hash.
+    /// Pseudonym of the number. A plain hash would not hide the number: there are few enough phone numbers to try
+    /// all of them.
     pub hash: String,
     pub customer_id: CustomerId,
 }
@@ -97,7 +99,7 @@ impl PhoneClaim {
         }
     }
 
-    /// Where the claims on this number may be, whenever they were made.
+    /// Returns all keys under which claims on this number may be stored, whenever they were made.
     pub(crate) fn keys_of(key: &SigningKey, account: &AccountId, phone: &Phone) -> Vec<Key> {
         let hashes = phone.spellings().into_iter().map(|spelling| key.pseudonym("phone", &spelling));
         hashes.map(|hash| Key::new(&["PHONE", account.as_str(), &hash], &["META"])).collect()
@@ -115,7 +117,7 @@ pub fn card_key(customer: &CustomerId, program: &ProgramId) -> Key {
     Key::new(&["CUST", customer.as_str()], &["CARD", program.as_str()])
 }
 
-/// Sort keys of a customer's rewards begin so.
+/// Beginning of the sort keys of a customer's rewards.
 pub(crate) const REWARDS: &str = "REWARD#";
 
 pub fn program_customers(program: &ProgramId, shard: u8) -> String {
@@ -134,7 +136,7 @@ impl Entity for Card {
     }
 }
 
-/// A customer's stamps of all programs, by the times at which they were taken.
+/// Returns the partition of a customer's stamps of all programs, in the order in which the stamps were taken.
 pub(crate) fn stamps_partition(customer: &CustomerId) -> String {
     join(&["STAMPS", customer.as_str()])
 }
@@ -161,12 +163,12 @@ impl Entity for CardReward {
     }
 }
 
-/// Something that counts once: a QR code that was shown, or a stamp that a till took offline. Kept 90 days,
-/// longer than either is accepted.
+/// Proof of a visit that counts only once: a QR code that a customer showed, or the number of a stamp that a till
+/// took offline. Kept for 90 days, which is longer than either is accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VisitProof {
     pub customer_id: CustomerId,
-    /// e.g. `token:…`, `till:…`, with a hash of what it is.
+    /// SHA-256 hash of the proof, e.g. of `token:…` or `till:…`.
     pub fact: String,
     pub stamp_id: StampId,
     pub at: Timestamp,
@@ -188,22 +190,23 @@ impl Entity for VisitProof {
     }
 }
 
-/// Work that outlasts a request.
+/// Job of the stamps family: work that outlasts a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Task {
     DeleteProgram {
         program_id: ProgramId,
     },
-    /// A program's cards are judged by its new settings, as long as they are its settings, from this customer on, and
-    /// `again` after a pause: tills may still go by the old ones.
+    /// Recalculates from when the customers of a program are at risk, after its `inactivity_days` changed. Begins
+    /// after the cursor `after`. Stops if the setting has changed again. With `again`, the job runs a second time
+    /// after a pause, because tills may still use the old setting.
     WatchCards {
         program_id: ProgramId,
         inactivity_days: InactivityDays,
         after: Option<String>,
         again: bool,
     },
-    /// All that a customer has: cards, stamps, rewards.
+    /// Removes everything that an erased customer had: cards, stamps and rewards.
     EraseCustomer {
         customer_id: CustomerId,
     },

@@ -1,25 +1,25 @@
-//! The ids of stamps and rewards; those of one customer sort in the order of time. A program's and a customer's are in
-//! `domain::id`.
+//! Ids of stamps and card rewards. The ids of one customer sort in the order of time. The ids of programs and
+//! customers are in `domain::id`.
 
 use domain::id::{self, CustomerId};
 use jiff::Timestamp;
 
 domain::ids_within! {
-    /// The stamps of one visit.
+    /// Id of the stamps of one visit.
     StampId = "stamp", CustomerId customer;
-    /// What a full card is good for.
+    /// Id of a card reward: the reward for a full card.
     CardRewardId = "crw", CustomerId customer;
 }
 
 impl StampId {
-    /// A new id of a visit at this time.
+    /// Returns a new id for a visit at this time.
     pub fn new(customer: &CustomerId, at: Timestamp) -> Self {
         Self::within(customer, &id::fresh(at))
     }
 }
 
 impl CardRewardId {
-    /// A new id of a card that was filled at this time.
+    /// Returns a new id for the reward of a card that was filled at this time.
     pub fn new(customer: &CustomerId, at: Timestamp) -> Self {
         Self::within(customer, &id::fresh(at))
     }

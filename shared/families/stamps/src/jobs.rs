@@ -1,4 +1,5 @@
-//! The deletion of stamp programs, and new settings that their cards are judged by.
+//! Jobs of the stamps family: deletion of programs and customers, and recalculation of cards after a change of
+//! settings.
 
 use domain::id::ProgramId;
 use jiff::{Timestamp, ToSpan};
@@ -31,11 +32,11 @@ impl Work for Task {
     }
 }
 
-/// Customers whose cards are removed before the job makes room for others.
+/// Number of customers whose cards one run removes, before other jobs can run.
 const PURGED_AT_ONCE: usize = 500;
-/// Cards that are looked at before the job makes room for others.
+/// Number of cards that one run checks, before other jobs can run.
 const WATCHED_AT_ONCE: usize = 500;
-/// No request that began before the mark lasts longer.
+/// Seconds to wait after a change of a program. No request that began before the change takes longer.
 const STRAGGLERS: i32 = 15;
 
 async fn delete_program(workshop: &Workshop, id: &ProgramId) -> Result<(), JobError> {
@@ -62,12 +63,12 @@ async fn watch_cards(
     again: bool,
 ) -> Result<(), JobError> {
     let found = programs::find(&workshop.table, id).await?;
-    // Changed once more since: that is another job.
+    // A later change of the setting has a job of its own.
     let current =
         |program: &Program| !program.deleting && program.settings.inactivity_days == inactivity_days;
     let Some(program) = found.filter(current) else { return Ok(()) };
     let job = |after, again| Task::WatchCards { program_id: id.clone(), inactivity_days, after, again };
-    // Who can't be read here is met again by nobody: a cursor is this job's own.
+    // An unparsable cursor restarts from the beginning.
     let cursor = after.and_then(|after| after.parse().ok());
     let page = customers::of_program(&workshop.table, id, cursor, WATCHED_AT_ONCE).await?;
     for card in &page.data {

@@ -18,9 +18,9 @@ pub mod tasks;
 
 pub use store::*;
 
-/// Programs and customers.
+/// Area of the API for programs and customers.
 pub const STAMPS: Area = Area { name: "stamps", staff: Some(Action::Read) };
-/// What is done at a till: stamping and redeeming.
+/// Area of the API for the till: giving stamps and redeeming rewards.
 pub const TILL: Area = Area { name: "till", staff: Some(Action::Write) };
 
 ::projection::family! {

@@ -1,4 +1,4 @@
-//! Stamp programs.
+//! Storage of stamp programs.
 
 use std::collections::BTreeMap;
 
@@ -20,22 +20,22 @@ use crate::{
     stamp::{Card, Month, Program},
 };
 
-/// The program, if it is this account's: another account's does not exist.
+/// Reads a program of this account. Returns `None` for a program of another account.
 pub async fn read(table: &Table, account: &AccountId, id: &ProgramId) -> Result<Option<Program>, TableError> {
     Ok(find(table, id).await?.filter(|program| program.account_id == *account))
 }
 
-/// The program, whosever it is: for the platform's own work.
+/// Reads a program of any account, for the platform's own work.
 pub async fn find(table: &Table, id: &ProgramId) -> Result<Option<Program>, TableError> {
     table.get(&patterns::PROGRAM, &program_key(id)).await
 }
 
-/// The writes that add a program.
+/// Returns the writes that add a program.
 pub fn create(program: &Program, audit: &AuditEntry) -> Commit {
     Commit::new(&patterns::PROGRAM_WRITE).create("program", program).create("audit", audit)
 }
 
-/// What ever happened in a program; up to a second behind.
+/// Reads the totals of a program since it was created. The totals may be up to one second behind.
 pub async fn stats(table: &Table, id: &ProgramId) -> Result<ProgramStats, TableError> {
     let counters = table.counters(&patterns::PROGRAM_STATS, &ProgramStats::key_of(id)).await?;
     let number = |name: &str| counters.get(name).and_then(|n| u64::try_from(*n).ok()).unwrap_or_default();
@@ -48,15 +48,16 @@ pub async fn stats(table: &Table, id: &ProgramId) -> Result<ProgramStats, TableE
     })
 }
 
-/// Customers of a program by what a month was to them. Days and months are those of UTC.
+/// Counts of the customers of a program for one month. Days and months are in UTC.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProgramMonth {
     pub month: Month,
-    /// Of those who came for the first time in this month: how many came so many months later; all of them at 0.
+    /// Customers whose first visit was in this month: entry `n` counts those who also came `n` months later. Entry
+    /// 0 counts all of them.
     pub came: BTreeMap<i32, u64>,
-    /// Those who came for the last time on this day of the month.
+    /// Customers whose last visit was on this day of the month.
     pub seen: BTreeMap<i32, u64>,
-    /// Those who are at risk from this day of the month on.
+    /// Customers who are at risk from this day of the month.
     pub at_risk: BTreeMap<i32, u64>,
 }
 
@@ -76,7 +77,7 @@ pub(crate) fn at_risk(day: i8) -> String {
     format!("{AT_RISK}{day}")
 }
 
-/// All months in which anything was counted, earliest first; up to a second behind.
+/// Reads all months in which anything was counted, earliest first. The counts may be up to one second behind.
 pub async fn months(table: &Table, id: &ProgramId) -> Result<Vec<ProgramMonth>, TableError> {
     let query = Query {
         range: Range::BeginsWith(MONTHS.to_owned()),
@@ -102,7 +103,8 @@ pub async fn months(table: &Table, id: &ProgramId) -> Result<Vec<ProgramMonth>, 
     Ok(months.collect())
 }
 
-/// Changes a program, and has its cards looked at if they are judged differently now.
+/// Replaces a program. If `inactivity_days` has changed, also creates the job that recalculates the cards of the
+/// program.
 pub async fn update(
     table: &Table,
     old: &Program,
@@ -120,10 +122,10 @@ pub async fn update(
     commit.apply(table).await
 }
 
-/// Judges a card by the settings of its program, if it was by others.
+/// Recalculates from when the customer of a card is at risk, if the card was calculated with another setting.
 ///
 /// # Errors
-/// When the table is out of reach, or the card keeps changing.
+/// When the table is unavailable, or the card keeps changing.
 pub async fn watch(table: &Table, program: &Program, listed: &Card) -> Result<(), TableError> {
     let judged = |card: &Card| card.clone().watched(program.settings.inactivity_days);
     if judged(listed) == *listed {
@@ -152,7 +154,8 @@ pub async fn list(
     table.page(&patterns::PROGRAMS, &[programs_of(account)], false, after, limit).await
 }
 
-/// Marks a program as being deleted and asks for the work; again, if it is marked already.
+/// Marks a program as being deleted and creates the job that deletes it. If the program is marked already, the job
+/// is created again.
 pub async fn begin_delete(
     table: &Table,
     program: &Program,
@@ -173,7 +176,7 @@ pub async fn begin_delete(
         .await
 }
 
-/// Removes what up to `limit` customers have of a program; how many there were.
+/// Removes up to `limit` cards of a program, with their stamps and rewards. Returns how many cards it removed.
 pub async fn purge_some(table: &Table, id: &ProgramId, limit: usize) -> Result<usize, TableError> {
     let page = customers::of_program(table, id, None, limit).await?;
     let removed = page.data.len();
@@ -183,7 +186,7 @@ pub async fn purge_some(table: &Table, id: &ProgramId, limit: usize) -> Result<u
     Ok(removed)
 }
 
-/// Removes the program itself, which nobody collects for any more.
+/// Removes the counters of a program and the program itself, once the program has no cards.
 pub async fn finish_delete(table: &Table, program: &Program) -> Result<(), CommitError> {
     rollups::forget(table, program.id.as_str()).await?;
     let months = months(table, &program.id).await?;

@@ -1,4 +1,4 @@
-//! What follows from stamps: events and numbers.
+//! Projection of cards, stamps and rewards: events and counters.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ use crate::{
     tasks::{self, MilestoneReached, Notice},
 };
 
-/// A card, stamp or reward as a stream record shows it.
+/// Change of a card, a stamp or a reward, as a stream record shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     Card { before: Option<Box<Card>>, after: Box<Card> },
@@ -32,7 +32,7 @@ pub enum Change {
     Reward(Box<CardReward>),
 }
 
-/// The counter of stamps, those of voided visits taken off.
+/// Counter of stamps. Stamps of voided visits are subtracted.
 pub const STAMPS: &str = "stamps";
 
 impl Change {
@@ -78,7 +78,8 @@ impl Change {
                 let moved = (!moved.extra_counters.is_empty()).then_some(moved);
                 enrolled.into_iter().chain(milestones).chain(moved).collect()
             }
-            // Of those who are gone it is only known that they came.
+            // After a card is removed, only its visits stay counted. The days of the last visit and of the risk are
+            // subtracted.
             Self::CardRemoved { before, written_at } => vec![Fact {
                 rev: before.rev + 1,
                 extra_counters: difference(watched(before).collect(), Counted::new()),
@@ -126,16 +127,16 @@ impl Change {
     }
 }
 
-/// What changes of one program amount to.
+/// Facts that follow from changes of one program.
 pub struct Plan {
     program: Program,
     facts: Vec<Fact>,
 }
 
-/// Works it out; `None` without such a program, where there is nothing to count for.
+/// Derives the facts from changes. Returns `None` if there is no such program, which then has no counters.
 ///
 /// # Errors
-/// When the table is out of reach.
+/// When the table is unavailable.
 pub async fn plan(
     table: &Table,
     program: &ProgramId,
@@ -149,7 +150,8 @@ pub async fn plan(
 }
 
 impl Plan {
-    /// To be passed on before the plan is noted, so that a crash in between repeats rather than loses them.
+    /// Returns the milestones that were reached. The caller passes them on before it calls [`Plan::note`], so that
+    /// a crash in between repeats milestones rather than loses them.
     pub fn milestones(&self) -> impl Iterator<Item = MilestoneReached> {
         let reached = self.facts.iter().filter(|fact| fact.kind == Kind::Event(events::MILESTONE_REACHED));
         reached
@@ -164,10 +166,10 @@ impl Plan {
             })
     }
 
-    /// Notes and counts it, as far as that has not been done before.
+    /// Records and counts the facts, each once.
     ///
     /// # Errors
-    /// When the table is out of reach.
+    /// When the table is unavailable.
     pub async fn note(&self, table: &Table) -> Result<(), TableError> {
         let log = FactLog {
             pattern: &patterns::STAMPS_COUNT,
@@ -179,11 +181,11 @@ impl Plan {
     }
 }
 
-/// Counters of a program's months, and what is added to them.
+/// Counters of a program's months, with the amount that is added to each.
 type Counted = BTreeMap<(Key, String), i64>;
 
-/// What a card stands for in the numbers of its program: the months in which the customer came, counted from the
-/// first one, the day of the last visit, and the day from which the customer is at risk.
+/// Returns what a card contributes to the counters of its program: the months in which the customer came, counted
+/// from the month of the first visit; the day of the last visit; and the day from which the customer is at risk.
 fn stands_for(card: &Card) -> Counted {
     let first = card.first_visit_at.map(Month::of);
     let came = first.into_iter().flat_map(|first| {

@@ -1,7 +1,7 @@
-//! Digital stamp cards: programs, customers, stamps, rewards.
+//! Digital stamp cards: programs, cards, stamps and rewards.
 //!
-//! A card's state follows from its ledger: the stamps that were not voided, less those that its rewards were
-//! given for.
+//! The state of a card follows from its ledger: the stamps that were not voided, less the stamps for which its
+//! rewards were given.
 
 use std::collections::BTreeMap;
 
@@ -15,15 +15,16 @@ use domain::{
 use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
 
 bounded_number! {
-    /// Stamps that fill a card, 1–100.
+    /// Number of stamps that fill a card, 1–100.
     StampsRequired: u32 = 1..=100;
-    /// Seconds that have to pass between two visits, 0–31 days.
+    /// Minimum time between two visits, in seconds, 0–2,678,400 (31 days).
     CooldownSeconds: u32 = 0..=2_678_400;
-    /// Days without a visit after which a customer is at risk, 1–730.
+    /// Days without a visit after which a customer is at risk, 1–730. For a customer with at least two visits, the
+    /// limit is three mean intervals between visits, but at least seven days, if that is shorter.
     InactivityDays: u32 = 1..=730;
     /// Days for which a reward can be redeemed, 1–3,650.
     RewardDays: u32 = 1..=3650;
-    /// Stamps given at once, 1–20.
+    /// Number of stamps given at once, 1–20.
     StampCount: u32 = 1..=20;
 }
 
@@ -31,34 +32,46 @@ impl StampCount {
     pub const ONE: Self = Self(1);
 }
 
+/// State of a stamp program.
+///
+/// - `active`: enrols customers and gives stamps.
+/// - `paused`: accepts no enrolments and no stamps, except stamps that a till took before the pause. Rewards can be
+///   redeemed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ProgramStatus {
     Active,
-    /// Takes nobody new, and no stamps but those that were given before; rewards can be redeemed.
+    /// Accepts no enrolments and no stamps, except stamps that a till took before the pause. Rewards can be
+    /// redeemed.
     Paused,
 }
 
-/// The callers whose enrolments a program takes.
+/// Callers that may enrol customers in a program.
+///
+/// - `anyone`: web pages with a publishable key may enrol too. The data that a web page gives about a customer is
+///   provisional.
+/// - `server_only`: only secret keys and members may enrol.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum EnrolmentPolicy {
-    /// Web pages with a publishable key enrol as well; what they say of a customer is provisional.
+    /// Web pages with a publishable key may enrol too. The data that a web page gives about a customer is
+    /// provisional.
     #[default]
     Anyone,
-    /// Only secret keys and members enrol.
+    /// Only secret keys and members may enrol.
     ServerOnly,
 }
 
-/// Numbers of visits at which to say so; at most 20, each 1–100,000.
+/// Visit milestones: numbers of visits at which the event `milestone.reached` is published. At most 20 milestones,
+/// each 1–100,000. Duplicates are removed, and the milestones are sorted in ascending order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(try_from = "Vec<u32>", into = "Vec<u32>")]
 pub struct Milestones(Vec<u32>);
 
 impl Milestones {
-    /// Those that are reached by going from so many visits to so many.
+    /// Returns the milestones that are reached when the number of visits rises from `before` to `after`.
     pub fn reached(&self, before: u32, after: u32) -> impl Iterator<Item = u32> {
         self.0.iter().copied().filter(move |milestone| before < *milestone && *milestone <= after)
     }
@@ -85,7 +98,7 @@ impl From<Milestones> for Vec<u32> {
     }
 }
 
-/// Everything that the owner of a program decides about it.
+/// Settings of a stamp program.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProgramSettings {
@@ -94,7 +107,7 @@ pub struct ProgramSettings {
     pub status: ProgramStatus,
     #[serde(default = "ten")]
     pub stamps_required: StampsRequired,
-    /// What a full card is good for, e.g. "One coffee".
+    /// Reward for a full card, e.g. "One coffee".
     pub reward: Line,
     #[serde(default)]
     pub reward_valid_days: Option<RewardDays>,
@@ -104,12 +117,12 @@ pub struct ProgramSettings {
     pub inactivity_days: InactivityDays,
     #[serde(default)]
     pub milestones: Milestones,
-    /// Pages on which customers may enrol; all, when there is none.
+    /// Origins whose web pages may enrol customers. An empty list allows every origin.
     #[serde(default)]
     pub allowed_origins: AllowedOrigins,
     #[serde(default)]
     pub enrollment: EnrolmentPolicy,
-    /// Countries whose numbers the program enrols and sends messages to; all, when there is none.
+    /// Countries whose phone numbers the program enrols and sends messages to. An empty list allows every country.
     #[serde(default)]
     pub countries: Countries,
 }
@@ -141,9 +154,9 @@ pub struct Program {
     pub id: ProgramId,
     pub account_id: AccountId,
     pub settings: ProgramSettings,
-    /// Since when it is paused, if it is.
+    /// Time at which the program was paused; `None` if it is active.
     pub paused_at: Option<Timestamp>,
-    /// Being deleted: it takes nothing and gives nothing.
+    /// True while the program is being deleted. Such a program accepts no enrolments and no stamps.
     pub deleting: bool,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
@@ -164,19 +177,20 @@ impl Program {
         }
     }
 
-    /// The next revision, with other settings.
+    /// Returns the next revision of the program, with other settings.
     #[must_use]
     pub fn with_settings(&self, settings: ProgramSettings, now: Timestamp) -> Self {
         let paused_at = settings.is_paused().then(|| self.paused_at.unwrap_or(now));
         Self { settings, paused_at, updated_at: now, rev: self.rev + 1, ..self.clone() }
     }
 
-    /// Whether it takes stamps that were given at this time.
+    /// Returns true if the program accepts stamps that were taken at this time.
     pub fn takes(&self, taken_at: Timestamp) -> bool {
         self.paused_at.is_none_or(|paused| taken_at < paused)
     }
 }
 
+/// State of a stamp: `valid`, or `voided` if it was taken back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StampStatus {
@@ -195,23 +209,28 @@ pub struct Stamp {
     pub status: StampStatus,
     pub taken_at: Timestamp,
     pub recorded_at: Timestamp,
-    /// The key or the member that gave them.
+    /// Id of the API key or the member that gave the stamps.
     pub given_by: String,
     pub voided_at: Option<Timestamp>,
     pub rev: u64,
 }
 
+/// State of a card reward.
+///
+/// - `issued`: can be redeemed until it expires.
+/// - `redeemed`: final; a redemption cannot be undone.
+/// - `withdrawn`: taken back, because stamps for which the reward was given were voided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CardRewardStatus {
     Issued,
-    /// For good.
+    /// Final: a redemption cannot be undone.
     Redeemed,
-    /// Taken back, because stamps that it was given for were voided.
+    /// Taken back, because stamps for which the reward was given were voided.
     Withdrawn,
 }
 
-/// What a full card was good for.
+/// Reward for a full card.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct CardReward {
     pub id: CardRewardId,
@@ -219,7 +238,7 @@ pub struct CardReward {
     pub program_id: ProgramId,
     pub customer_id: CustomerId,
     pub reward: Line,
-    /// Stamps that it was given for.
+    /// Number of stamps for which the reward was given.
     pub stamps: u32,
     pub status: CardRewardStatus,
     pub issued_at: Timestamp,
@@ -230,35 +249,38 @@ pub struct CardReward {
 }
 
 impl CardReward {
-    /// Whether somebody can still have it.
+    /// Returns true if the reward can be redeemed at this time.
     pub fn is_redeemable(&self, now: Timestamp) -> bool {
         self.status == CardRewardStatus::Issued && self.expires_at.is_none_or(|at| at > now)
     }
 }
 
-/// Cards that a visit fills at most, each of which is a write of one transaction; the rest is for the next visit.
+/// Maximum number of cards that one visit fills. Each filled card is a write in the transaction of the visit, which
+/// holds at most 100 writes. The remaining stamps count at the next visit.
 const MOST_FILLED: u32 = 90;
 
-/// A customer's card of one program.
+/// Card of one customer in one program.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Card {
     pub account_id: AccountId,
     pub program_id: ProgramId,
     pub customer_id: CustomerId,
-    /// On the card that is being filled.
+    /// Stamps on the card that is being filled.
     pub stamps: u32,
-    /// Ever given and not voided.
+    /// Stamps ever given and not voided.
     pub total: u32,
     pub visits: u32,
     pub visits_by_month: BTreeMap<Month, u32>,
-    /// The most visits that there ever were: a milestone is reached once, whatever is voided.
+    /// Highest number of visits so far. Voided stamps do not lower it, so each milestone is reached once.
     pub most_visits: u32,
     pub first_visit_at: Option<Timestamp>,
     pub last_visit_at: Option<Timestamp>,
-    /// When the customer will have stayed away for too long, by the settings of the last change; a midnight in UTC.
+    /// Time from which the customer is at risk, calculated with the settings at the last change of the card; a
+    /// midnight in UTC.
     pub at_risk_from: Timestamp,
-    /// Whether a page alone gave this card, to a customer who was known: until the first visit, or until a server or a
-    /// member enrols the customer, no message follows from it.
+    /// True if only a web page gave this card. A campaign sends no message for a provisional card. The first visit
+    /// confirms the card; so does an enrolment by a server or a member, and so does a consent that confirms the one
+    /// given with the card.
     #[serde(default)]
     pub provisional: bool,
     pub enrolled_at: Timestamp,
@@ -266,18 +288,18 @@ pub struct Card {
     pub rev: u64,
 }
 
-/// What voiding stamps does to rewards.
+/// Effect of voided stamps on rewards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Withdrawal {
     None,
-    /// So many of the newest rewards that were not redeemed have to go.
+    /// Number of rewards to withdraw, the newest unredeemed ones.
     Rewards(usize),
-    /// The stamps were spent: what they were given for is redeemed.
+    /// The stamps were spent on rewards that cannot be withdrawn, so they cannot be voided.
     Spent,
 }
 
 impl Card {
-    /// An empty card.
+    /// Returns an empty card.
     pub fn new(program: &Program, customer: CustomerId, now: Timestamp) -> Self {
         Self {
             account_id: program.account_id.clone(),
@@ -299,7 +321,7 @@ impl Card {
         .watched(program.settings.inactivity_days)
     }
 
-    /// The card with the stamps of a visit; how many cards that fills.
+    /// Returns the card with the stamps of a visit, and the number of cards that these stamps fill.
     #[must_use]
     pub fn stamped(&self, count: StampCount, taken_at: Timestamp, settings: &ProgramSettings) -> (Self, u32) {
         let required = settings.stamps_required.get();
@@ -323,8 +345,9 @@ impl Card {
         (card.watched(settings.inactivity_days), filled)
     }
 
-    /// The card without the stamps of a visit, given the times of those that are left, and what the unredeemed
-    /// rewards, newest first, were given for.
+    /// Returns the card without the stamps of a visit, and the effect on rewards. `left` are the times of the
+    /// remaining visits. `unredeemed` are the numbers of stamps for which the unredeemed rewards were given, newest
+    /// first.
     #[must_use]
     pub fn voided(
         &self,
@@ -360,21 +383,22 @@ impl Card {
         (card, if withdrawn == 0 { Withdrawal::None } else { Withdrawal::Rewards(withdrawn) })
     }
 
-    /// Mean time between visits; `None` before the second.
+    /// Returns the mean time between visits; `None` before the second visit.
     pub fn visit_interval(&self) -> Option<SignedDuration> {
         let (first, last) = (self.first_visit_at?, self.last_visit_at?);
         let gaps = i32::try_from(self.visits.checked_sub(1)?).ok().filter(|gaps| *gaps > 0)?;
         Some(first.duration_until(last) / gaps)
     }
 
-    /// The card as other settings judge it.
+    /// Returns the card with its at-risk time calculated from this setting.
     #[must_use]
     pub fn watched(self, inactivity: InactivityDays) -> Self {
         Self { at_risk_from: midnight(self.too_long(inactivity)), ..self }
     }
 
-    /// When the customer will have stayed away for too long: the program's time without a visit, or
-    /// three of the customer's own intervals if that is sooner, but a week at least.
+    /// Returns the time from which the customer is at risk: `inactivity` days after the last visit. For a customer
+    /// with at least two visits, the limit is three mean intervals between visits, but at least seven days, if that
+    /// is shorter. Before the first visit, the time counts from the enrolment.
     fn too_long(&self, inactivity: InactivityDays) -> Timestamp {
         const DAY: SignedDuration = SignedDuration::from_hours(24);
         let since = self.last_visit_at.unwrap_or(self.enrolled_at);
@@ -384,14 +408,14 @@ impl Card {
     }
 }
 
-/// The first midnight in UTC from then on.
+/// Returns the first midnight in UTC at or after this time.
 fn midnight(at: Timestamp) -> Timestamp {
     const DAY: i64 = 86_400;
     let second = at.as_second() + i64::from(at.subsec_nanosecond() > 0);
     Timestamp::from_second((second + DAY - 1).div_euclid(DAY) * DAY).unwrap_or(at)
 }
 
-/// A month in UTC, as text `2026-11`.
+/// Month in UTC, as text such as `2026-11`.
 #[derive(
     Clone,
     Copy,
@@ -415,20 +439,20 @@ impl Month {
         Self(i32::from(date.year()) * 12 + i32::from(date.month()) - 1)
     }
 
-    /// So many months later, or earlier.
+    /// Returns the month that many months later, or earlier if the number is negative.
     #[must_use]
     pub fn plus(self, months: i32) -> Self {
         Self(self.0 + months)
     }
 
-    /// A day of it.
+    /// Returns a day of the month; `None` if the month has no such day.
     pub fn day(self, day: i8) -> Option<Date> {
         let year = i16::try_from(self.0.div_euclid(12)).ok()?;
         let month = i8::try_from(self.0.rem_euclid(12) + 1).ok()?;
         Date::new(year, month, day).ok()
     }
 
-    /// Months that it is after another one.
+    /// Returns the number of months since another month.
     pub fn since(self, other: Self) -> i32 {
         self.0 - other.0
     }
@@ -455,10 +479,10 @@ impl TryFrom<String> for Month {
     }
 }
 
-/// Whether a visit is too close to another one, and when the next is possible.
+/// Returns when the next visit is possible, if a visit is too close to another one; `None` if it is not.
 ///
-/// A visit blocks the time before it too: of two visits that are too close, the one that is known
-/// stays, whichever came first.
+/// A visit also blocks the time before it. Of two visits that are too close, the one that is recorded stays,
+/// whichever came first.
 pub fn next_allowed(
     taken_at: Timestamp,
     others: impl IntoIterator<Item = Timestamp>,
@@ -554,12 +578,12 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is stamped and voided in whatever order: the card is what the ledger says.
+        /// The card equals its ledger after any sequence of stamps and voids.
         #[test]
         fn the_card_is_what_the_ledger_says(steps in prop::collection::vec((1..=20u32, 1..=30u32, 0..10u8, any::<bool>()), 1..60)) {
             let mut card = empty();
             let mut stamps: Vec<(u32, Timestamp)> = Vec::new();
-            // What each reward was given for, and whether it was redeemed; oldest first.
+            // Stamps for which each reward was given, and whether the reward was redeemed; oldest first.
             let mut rewards: Vec<(u32, bool)> = Vec::new();
             for (day, (count, required, dice, redeem)) in (1..).zip(steps) {
                 if dice < 7 || stamps.is_empty() {

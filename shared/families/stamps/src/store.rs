@@ -1,8 +1,8 @@
-//! Stamps: given, voided, and the rewards of full cards.
+//! Storage of stamps and card rewards: giving, voiding and redeeming.
 //!
-//! A card changes only under the condition that its revision is the one that was read, in one transaction
-//! with the stamp, the rewards and whatever counts once. So the card always equals its ledger, whoever
-//! stamps at the same time.
+//! A card changes only on condition that its revision is the one that was read, in one transaction with the stamp,
+//! the rewards and the proof that counts once. So the card always equals its ledger, even if several tills stamp at
+//! the same time.
 
 use accounts::entities::{AccountSigning, AuditEntry};
 use domain::{
@@ -24,16 +24,17 @@ use crate::{
     stamp::{Card, CardReward, CardRewardStatus, Program, Stamp, StampCount, StampStatus, Withdrawal},
 };
 
-/// What stands before a till: a program, a customer, and the card.
+/// Items that a visit depends on: the program, the customer and the card.
 pub struct Till {
     pub signing: SigningKey,
     pub program: Program,
     pub customer: Customer,
-    /// `None` when the customer is not enrolled in the program.
+    /// Card of the customer; `None` if the customer is not enrolled in the program.
     pub card: Option<Card>,
 }
 
-/// `None` unless program and customer are this account's.
+/// Reads the items that a visit depends on. Returns `None` if the program or the customer belongs to another
+/// account, or if the program is being deleted.
 pub async fn till(
     table: &Table,
     account: &AccountId,
@@ -56,7 +57,7 @@ pub async fn till(
     Ok(own.then_some(Till { signing, program, customer, card }))
 }
 
-/// The customer's stamps of a program that count, taken less than this before or after a time.
+/// Reads the customer's valid stamps of a program that were taken within this duration before or after a time.
 pub async fn around(
     table: &Table,
     customer: &CustomerId,
@@ -64,7 +65,7 @@ pub async fn around(
     at: Timestamp,
     within: SignedDuration,
 ) -> Result<Vec<Stamp>, TableError> {
-    // Ids of two moments enclose those of all between them, whatever follows the time.
+    // The first ten characters of an id's number are its time. They bound the ids of all stamps between the two times.
     let bound = |at: Timestamp| StampId::new(customer, at).number()[..10].to_owned();
     let query = Query {
         range: Range::Between(bound(at - within), format!("{}~", bound(at + within))),
@@ -79,24 +80,25 @@ fn counts(stamp: &Stamp, program: &ProgramId) -> bool {
     stamp.program_id == *program && stamp.status == StampStatus::Valid
 }
 
-/// Stamps that are to be given.
+/// Stamps to be given for a visit.
 pub struct Visit {
     pub count: StampCount,
     pub taken_at: Timestamp,
     pub given_by: String,
-    /// What this can be done with once only: a QR code, a till's own number.
+    /// Proof that counts only once: a QR code, or the number that the till gave the stamp.
     pub once: Option<String>,
     pub now: Timestamp,
 }
 
-/// What a visit changes.
+/// Result of a visit: the stamp, the changed card and the rewards that the visit earns.
 pub struct Given {
     pub stamp: Stamp,
     pub card: Card,
     pub rewards: Vec<CardReward>,
 }
 
-/// Gives stamps. The label `card` fails when the card has changed meanwhile, `once` when the same was used before.
+/// Returns the result of a visit, with the writes that give the stamps. The label `card` fails if the card has
+/// changed meanwhile. The label `once` fails if the proof was used before.
 pub fn give(program: &Program, card: &Card, visit: Visit) -> (Given, Commit) {
     let Visit { count, taken_at, given_by, once, now } = visit;
     let settings = &program.settings;
@@ -150,13 +152,13 @@ pub fn give(program: &Program, card: &Card, visit: Visit) -> (Given, Commit) {
     (Given { stamp, card: after, rewards }, commit)
 }
 
-/// Adds to a visit that it confirms what a page said of the customer; the label `customer` fails when the customer has
-/// changed meanwhile.
+/// Adds to the writes of a visit that the visit confirms the data that a web page gave about the customer. The
+/// label `customer` fails if the customer has changed meanwhile.
 pub fn confirming(visit: Commit, customer: &Customer, seen: &Customer, audit: &AuditEntry) -> Commit {
     visit.replace("customer", seen, customer.rev).create("audit", audit)
 }
 
-/// The stamp that something that counts once was used for.
+/// Returns the stamp for which a proof that counts once was used.
 pub async fn used_for(
     table: &Table,
     customer: &CustomerId,
@@ -167,28 +169,28 @@ pub async fn used_for(
     Ok(found.map(|once| once.stamp_id))
 }
 
-/// A stamp, if it is this account's.
+/// Reads a stamp of this account. Returns `None` for a stamp of another account.
 pub async fn read(table: &Table, account: &AccountId, id: &StampId) -> Result<Option<Stamp>, TableError> {
     let stamp: Option<Stamp> = table.get(&patterns::STAMP, &stamp_key(id)).await?;
     Ok(stamp.filter(|stamp| stamp.account_id == *account))
 }
 
-/// Whether a stamp can be voided.
+/// Outcome of the preparation to void a stamp.
 #[must_use]
 pub enum Voiding {
-    /// The voided stamp, and the writes; the labels `card`, `stamp` and `reward` fail when one of them has changed
+    /// Voided stamp, with the writes. The labels `card`, `stamp` and `reward` fail if that item has changed
     /// meanwhile.
     Possible(Box<Stamp>, Commit),
-    /// What the stamp was given for is redeemed.
+    /// The stamps were spent on rewards that cannot be withdrawn.
     Spent,
-    /// The card has changed meanwhile: look again.
+    /// The card has changed meanwhile. The caller retries.
     Overtaken,
 }
 
-/// What it takes to void a stamp.
+/// Prepares the writes that void a stamp.
 ///
 /// # Errors
-/// When the table is out of reach.
+/// When the table is unavailable.
 pub async fn void(
     table: &Table,
     program: &Program,
@@ -212,7 +214,8 @@ pub async fn void(
         Withdrawal::None => 0,
         Withdrawal::Rewards(count) => count,
         Withdrawal::Spent => {
-            // The rewards were read after the card: they belong together if it is still the same.
+            // The rewards were read after the card. They belong to the card that was read only if the card is
+            // unchanged.
             let now = customers::card(table, customer, &card.program_id).await?;
             let same = now.is_some_and(|now| now.rev == card.rev);
             return Ok(if same { Voiding::Spent } else { Voiding::Overtaken });
@@ -236,7 +239,7 @@ pub async fn void(
     Ok(Voiding::Possible(Box::new(voided), commit))
 }
 
-/// A page of a customer's stamps of all programs, newest first.
+/// Reads a page of a customer's stamps of all programs, newest first.
 pub async fn list(
     table: &Table,
     customer: &CustomerId,
@@ -246,7 +249,7 @@ pub async fn list(
     table.page(&patterns::STAMPS, &[stamps_partition(customer)], true, after, limit).await
 }
 
-/// A customer's rewards of all programs, newest first.
+/// Reads a customer's rewards of all programs, newest first.
 pub async fn rewards(table: &Table, customer: &CustomerId) -> Result<Vec<CardReward>, TableError> {
     let query = Query {
         range: Range::BeginsWith(REWARDS.to_owned()),
@@ -257,7 +260,7 @@ pub async fn rewards(table: &Table, customer: &CustomerId) -> Result<Vec<CardRew
     table.query(&patterns::CARD_REWARDS, query).await
 }
 
-/// A reward, if it is this account's.
+/// Reads a reward of this account. Returns `None` for a reward of another account.
 pub async fn reward(
     table: &Table,
     account: &AccountId,
@@ -267,7 +270,7 @@ pub async fn reward(
     Ok(reward.filter(|reward| reward.account_id == *account))
 }
 
-/// The writes that redeem a reward; the label `reward` fails when somebody else was faster.
+/// Returns the writes that redeem a reward. The label `reward` fails if the reward has changed meanwhile.
 pub fn redeem(reward: &CardReward, now: Timestamp) -> (CardReward, Commit) {
     let redeemed = CardReward {
         status: CardRewardStatus::Redeemed,
@@ -279,12 +282,12 @@ pub fn redeem(reward: &CardReward, now: Timestamp) -> (CardReward, Commit) {
     (redeemed, commit)
 }
 
-/// The writes of a request that changes nothing of its own: there is an answer to remember.
+/// Returns an empty commit, for a request that only stores its answer.
 pub fn unchanged() -> Commit {
     Commit::new(&patterns::STAMP_WRITE)
 }
 
-/// Whether a stamp was not given because what it is given for was used before.
+/// Returns true if a stamp was not given because its proof was used before.
 pub fn is_used(error: &CommitError) -> bool {
     error.failed("once").is_some()
 }

@@ -1,9 +1,9 @@
-//! What the campaign scheduler hears of.
+//! Tasks that the stamps family sends to the campaign scheduler.
 
 use domain::id::{CustomerId, ProgramId};
 use serde::{Deserialize, Serialize};
 
-/// The variable with the address of the campaign scheduler's queue.
+/// Environment variable with the URL of the campaign scheduler's queue.
 pub const QUEUE: &str = "CAMPAIGN_TASKS_QUEUE_URL";
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,7 +12,7 @@ pub enum Notice {
     Milestone(MilestoneReached),
 }
 
-/// A customer has come so often, for the first time.
+/// First time that a customer reaches this number of visits in a program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MilestoneReached {
     pub program_id: ProgramId,

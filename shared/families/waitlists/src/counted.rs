@@ -1,17 +1,18 @@
-//! What is counted of a waitlist besides its events, and the names of the counters.
+//! Names of a waitlist's counters, and of the measures that are counted without an event.
 
 use std::collections::HashMap;
 
 use crate::subscriber::SubscriberStatus;
 
-/// Subscribers who joined through a referral.
+/// Measure: subscribers who joined through a referral.
 pub const REFERRED: &str = "referred";
-/// Subscribers who got into line: by confirming their address, or at once where that isn't asked for.
+/// Measure: subscribers who entered the line. A subscriber enters by confirming the address, or by joining if the
+/// waitlist requires no confirmation.
 pub const ENTERED: &str = "entered";
-/// Visits through a referral link.
+/// Measure: visits through a referral link.
 pub const CLICKED: &str = "clicked";
 
-/// Name of the counter of the subscribers with this status.
+/// Returns the name of the counter of subscribers with this status.
 pub(crate) fn counter_of(status: SubscriberStatus) -> &'static str {
     match status {
         SubscriberStatus::Pending => "pending",
@@ -21,10 +22,11 @@ pub(crate) fn counter_of(status: SubscriberStatus) -> &'static str {
     }
 }
 
-/// Name of the counter of the members who have a seat.
+/// Name of the counter of members who hold a seat.
 pub(crate) const SEATED: &str = "seated";
 
-/// How many have entered the line and were not erased, by the counters of a waitlist.
+/// Returns the number of members according to a waitlist's counters. A member is a subscriber who has entered the
+/// line and was not erased.
 pub(crate) fn members(stats: &HashMap<String, i64>) -> i64 {
     let statuses = SubscriberStatus::ALL.into_iter().filter(|status| *status != SubscriberStatus::Pending);
     statuses.filter_map(|status| stats.get(counter_of(status))).sum()

@@ -1,4 +1,4 @@
-//! The erasure of subscribers.
+//! Erasure of subscribers.
 
 use accounts::entities::AuditEntry;
 use jiff::Timestamp;
@@ -15,8 +15,9 @@ use crate::{
     subscribers::referral,
 };
 
-/// Removes everything personal about a subscriber, and asks for the exports that
-/// hold it, its votes and comments to be deleted. Counts and other people's credits stay.
+/// Erases a subscriber: removes the subscriber's personal data, and gives the seat back if there is one. Creates two
+/// jobs: one deletes the files of the waitlist's exports, the other the subscriber's votes and comments. Counts and
+/// the credits of other subscribers stay.
 pub async fn erase(
     table: &Table,
     subscriber: &Subscriber,
@@ -44,9 +45,9 @@ pub async fn erase(
         .await
 }
 
-/// Removes everything about a subscriber of a waitlist that is being deleted.
+/// Removes all items of a subscriber of a waitlist that is being deleted.
 ///
-/// The subscriber goes last: as long as it is listed, a repetition finds it.
+/// The subscriber's own item is removed last: as long as it is listed, a retry finds the subscriber again.
 pub async fn erase_with_waitlist(table: &Table, subscriber: &Subscriber) -> Result<(), CommitError> {
     let mut keys: Vec<Key> =
         referrals::rewards(table, &subscriber.id).await?.iter().map(Entity::key).collect();
@@ -66,7 +67,7 @@ pub async fn erase_with_waitlist(table: &Table, subscriber: &Subscriber) -> Resu
     removal(&patterns::ERASE_WITH_WAITLIST, subscriber).apply(table).await
 }
 
-/// The writes that remove a subscriber and what makes its address and code unique.
+/// Returns the writes that remove a subscriber, the claims on its address and referral code, and its click counter.
 fn removal(pattern: &'static Pattern, subscriber: &Subscriber) -> Commit {
     Commit::new(pattern)
         .delete("subscriber", &subscriber.key(), subscriber.rev)
@@ -75,7 +76,8 @@ fn removal(pattern: &'static Pattern, subscriber: &Subscriber) -> Commit {
         .purge("clicks", &clicks_key(&subscriber.id))
 }
 
-/// The referral that brought a subscriber, without anything personal.
+/// Returns the next revision of the referral through which a subscriber joined, without personal data. A pending
+/// referral becomes void.
 fn anonymous(referral: &Referral) -> Referral {
     Referral {
         origin: Origin::default(),

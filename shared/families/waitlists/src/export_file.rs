@@ -1,4 +1,4 @@
-//! CSV exports, streamed to S3 in parts: memory does not grow with the list.
+//! CSV files of exports. A file is uploaded to S3 in parts, so memory use does not grow with the waitlist.
 
 use std::io;
 
@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use projection::job::{JobError, Workshop};
 use table::{CommitError, LIST_SHARDS};
 
+/// Number of subscribers read in one query.
 const ROWS_AT_ONCE: usize = 500;
 
 const HEADER: [&str; 15] = [
@@ -34,13 +35,14 @@ const HEADER: [&str; 15] = [
     "unsubscribed_at",
 ];
 
-/// Writes an export's file. Done before, or no longer wanted, it is left as it is.
+/// Writes the file of a running export, and marks the export as completed. A completed export stays unchanged. The
+/// file of an expired export is deleted.
 pub(crate) async fn write_file(workshop: &Workshop, id: &ExportId) -> Result<(), JobError> {
     let Some(export) = exports::read(&workshop.table, id).await? else { return Ok(()) };
     match export.status {
         ExportStatus::Running => {}
         ExportStatus::Completed => return Ok(()),
-        // Perhaps the file was written before this job was cut off.
+        // An earlier attempt of this job may have written the file before it was interrupted.
         ExportStatus::Expired => return remove(workshop, &export).await,
     }
     let rows = write(workshop, &export).await?;
@@ -53,7 +55,7 @@ pub(crate) async fn write_file(workshop: &Workshop, id: &ExportId) -> Result<(),
     };
     match exports::update(&workshop.table, &completed, export.rev).await {
         Ok(()) => Ok(()),
-        // Somebody in it was erased meanwhile, or the same job was done elsewhere: look again.
+        // The export has expired because a subscriber was erased, or another worker did the same job: read it again.
         Err(CommitError::Condition(_)) => Box::pin(write_file(workshop, id)).await,
         Err(error) => Err(error.into()),
     }
@@ -62,7 +64,7 @@ pub(crate) async fn write_file(workshop: &Workshop, id: &ExportId) -> Result<(),
 async fn write(workshop: &Workshop, export: &Export) -> Result<u64, JobError> {
     let mut upload = workshop.bucket.begin(&export.object).await?;
     let written = write_parts(workshop, export, &mut upload).await;
-    // Best effort.
+    // Aborting the upload is best effort.
     if written.is_err()
         && let Err(error) = upload.abort().await
     {
@@ -99,12 +101,13 @@ async fn write_parts(workshop: &Workshop, export: &Export, upload: &mut Upload) 
     Ok(rows)
 }
 
-/// Deletes the files of all exports of a waitlist.
+/// Marks all exports of a waitlist as expired and deletes their files.
 pub(crate) async fn purge_exports(workshop: &Workshop, waitlist: &WaitlistId) -> Result<(), JobError> {
     for listed in exports::all(&workshop.table, waitlist).await? {
-        // The index may lag behind: the item itself decides.
+        // The index is eventually consistent, so the export is read again from the table.
         while let Some(export) = exports::read(&workshop.table, &listed.id).await? {
-            // First the mark: an export that is being written then finds itself unwanted.
+            // The mark comes before the deletion: a worker that is still writing the file then finds the export
+            // expired and deletes the file.
             if export.status != ExportStatus::Expired {
                 let expired = Export { status: ExportStatus::Expired, rev: export.rev + 1, ..export.clone() };
                 match exports::update(&workshop.table, &expired, export.rev).await {
@@ -113,7 +116,8 @@ pub(crate) async fn purge_exports(workshop: &Workshop, waitlist: &WaitlistId) ->
                     Err(error) => return Err(error.into()),
                 }
             }
-            // Also of one that is marked already: the job that marked it may have been cut off.
+            // The file of an export that was already marked is deleted too: the job that marked it may have been
+            // interrupted.
             remove(workshop, &export).await?;
             break;
         }

@@ -11,7 +11,7 @@ use crate::{
     patterns,
 };
 
-/// The writes that start an export and ask for the work.
+/// Returns the writes that create an export and the job that writes its file.
 pub fn start(export: &Export, audit: &AuditEntry) -> Commit {
     let job = Job::new(
         export.id.as_str().to_owned(),
@@ -21,16 +21,17 @@ pub fn start(export: &Export, audit: &AuditEntry) -> Commit {
     Commit::new(&patterns::EXPORT_WRITE).create("export", export).create("job", &job).create("audit", audit)
 }
 
+/// Reads an export.
 pub async fn read(table: &Table, id: &ExportId) -> Result<Option<Export>, TableError> {
     table.get(&patterns::EXPORT, &Export::key_of(id)).await
 }
 
-/// Changes the export read at `rev`.
+/// Replaces the export that was read at revision `rev`.
 pub async fn update(table: &Table, export: &Export, rev: u64) -> Result<(), CommitError> {
     Commit::new(&patterns::EXPORT_WRITE).replace("export", export, rev).apply(table).await
 }
 
-/// The exports of a waitlist that are still on record.
+/// Returns the exports of a waitlist that are still stored, including expired ones.
 pub async fn all(table: &Table, waitlist: &WaitlistId) -> Result<Vec<Export>, TableError> {
     table.query(&patterns::EXPORTS, Query::partition(Export::list_partition(waitlist))).await
 }

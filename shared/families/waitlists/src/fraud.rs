@@ -1,30 +1,38 @@
-//! How suspicious a referral looks, and why.
+//! Fraud score of a referral, with reasons.
 //!
-//! Each signal adds a fixed weight; the score is their sum, at most 100. From
-//! [`FLAG_AT`] on a referral is flagged for review. It still counts: people
-//! decide, by revoking it. A shared network alone stays below the threshold,
-//! because offices, schools and mobile carriers share addresses.
+//! Each signal adds a fixed weight. The score is the sum of the weights, at most 100. A referral with a score of at
+//! least [`FLAG_AT`] is flagged for review. A flagged referral still counts until a reviewer revokes it. A shared
+//! network alone stays below the threshold, because offices, schools and mobile carriers share addresses.
 
-/// A referral with at least this score is flagged.
+/// Minimum score of a flagged referral.
 pub const FLAG_AT: u8 = 50;
-/// More referrals than this within an hour count as a burst.
+/// Minimum number of other referrals within an hour that makes a referral part of a burst.
 const BURST: usize = 10;
 
-/// One thing that speaks against a referral.
+/// Sign of a fraudulent referral, with its weight in the fraud score. A friend is a subscriber whom the referrer
+/// brought.
+///
+/// - `disposable_domain` (40): the friend's address is at a provider of throw-away mailboxes.
+/// - `same_device` (50): the friend joined from the device of the referrer, or of another friend of the last hour.
+/// - `velocity` (30): the referrer brought more than ten friends within an hour.
+/// - `same_network` (20): the friend joined from the network (/24 of IPv4, /48 of IPv6) of the referrer, or of
+///   another friend of the last hour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Signal {
     /// The friend's address is at a provider of throw-away mailboxes.
     DisposableDomain,
-    /// The friend joined from a device seen with the referrer or another friend.
+    /// The friend joined from the device of the referrer or of another friend of the last hour.
     SameDevice,
-    /// The referrer brought more than ten friends within the hour.
+    /// The referrer brought more than ten friends within an hour.
     Velocity,
-    /// The friend joined from the /24 (IPv6: /48) of the referrer or another friend.
+    /// The friend joined from the network (/24 of IPv4, /48 of IPv6) of the referrer or of another friend of the
+    /// last hour.
     SameNetwork,
 }
 
 impl Signal {
+    /// Returns what the signal adds to the score.
     pub fn weight(self) -> u8 {
         match self {
             Self::DisposableDomain => 40,
@@ -35,7 +43,7 @@ impl Signal {
     }
 }
 
-/// What is known of where somebody joined from; pseudonyms, never raw values.
+/// Network and device that a subscriber joined from, as pseudonyms. Raw values are never stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct Origin {
     pub network: Option<String>,
@@ -44,7 +52,7 @@ pub struct Origin {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct Assessment {
-    /// 0–100.
+    /// Fraud score, 0–100.
     pub score: u8,
     pub reasons: Vec<Signal>,
 }
@@ -55,8 +63,8 @@ impl Assessment {
     }
 }
 
-/// Judges a friend who joined from `friend`, against the referrer's own origin
-/// and those of the friends brought in the last hour.
+/// Computes the fraud score of a referral. Compares the origin of the friend with the origin of the referrer, and
+/// with the `recent` origins of the friends whom the referrer brought within the last hour.
 pub fn assess(disposable: bool, friend: &Origin, referrer: &Origin, recent: &[Origin]) -> Assessment {
     let seen = |part: fn(&Origin) -> &Option<String>| {
         part(friend).is_some()

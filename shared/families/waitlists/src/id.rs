@@ -1,22 +1,26 @@
-//! The ids of waitlists and of what happens in them. A subscriber's is `domain::id::SubscriberId`.
+//! Ids of waitlists, referrals, clicks, rewards, ledger entries and exports. The id of a subscriber is
+//! [`domain::id::SubscriberId`].
 
 use domain::id::SubscriberId;
 
 domain::ids! {
+    /// Id of a waitlist.
     WaitlistId = "wl";
-    /// One subscriber brought by another.
+    /// Id of a referral: one subscriber who joined through the referral link of another.
     ReferralId = "ref";
-    /// A visit through a referral link.
+    /// Id of a visit through a referral link.
     ClickId = "clk";
+    /// Id of a reward that a subscriber earned by referrals.
     RewardId = "rwd";
-    /// An entry of a subscriber's referral ledger.
+    /// Id of an entry in a subscriber's referral ledger.
     LedgerId = "led";
+    /// Id of an export of a waitlist's subscribers.
     ExportId = "exp";
 }
 
 impl ReferralId {
-    /// The referral that brought this subscriber. A subscriber is referred at
-    /// most once, so the one id follows from the other.
+    /// Returns the id of the referral through which this subscriber joined. A subscriber is referred at most once,
+    /// so the id of the referral is derived from the id of the subscriber.
     pub fn of_referee(subscriber: &SubscriberId) -> Self {
         Self::with_suffix(subscriber.suffix())
     }

@@ -1,8 +1,9 @@
-//! The deletion of a waitlist with everybody on it.
+//! Jobs of the family: the deletion of a waitlist with its subscribers, exports, and the clean-up after an erasure.
 //!
-//! Everybody is erased as one by one; what has been done is gone, so that a
-//! repetition goes on where the last attempt ended. At the end the job comes once
-//! more after a pause, for those who were joining while the waitlist was marked.
+//! The deletion of a waitlist erases its subscribers one by one. An erased subscriber is no longer listed, so a
+//! retry continues where the last attempt ended. A join that was in flight when the waitlist was marked can still
+//! add a subscriber. Therefore the job finishes only after a round that finds no subscriber, and not before
+//! `STRAGGLERS` seconds after the mark.
 
 use crate::{
     entities::Task, erasure, export_file, id::WaitlistId, store, subscriber::Subscriber, subscribers,
@@ -34,9 +35,10 @@ impl Work for Task {
     }
 }
 
-/// No request lasts longer than this: the time limit of the function that joins, and a margin.
+/// Seconds after which no join that began before the waitlist was marked is still in flight: the time-out of the
+/// function that joins, and a margin.
 const STRAGGLERS: i32 = 15;
-/// Subscribers erased before the job makes room for others.
+/// Number of subscribers that are erased in one run, before the job queues itself again and lets other jobs run.
 const ERASED_AT_ONCE: usize = 2000;
 
 async fn delete_waitlist(workshop: &Workshop, id: &WaitlistId) -> Result<(), JobError> {
@@ -62,7 +64,7 @@ async fn delete_waitlist(workshop: &Workshop, id: &WaitlistId) -> Result<(), Job
     Ok(())
 }
 
-/// Has the other families remove what they keep of a subscriber.
+/// Makes the other families remove everything that they store about a subscriber.
 async fn forget_subscriber(workshop: &Workshop, id: &SubscriberId) -> Result<(), JobError> {
     while !workshop.forget(Subscriber::TYPE, id.as_str()).await? {}
     Ok(())
@@ -74,7 +76,9 @@ async fn erase_some(workshop: &Workshop, waitlist: &Waitlist) -> Result<usize, J
         let page =
             subscribers::list_shard(&workshop.table, &waitlist.id, shard, None, ERASED_AT_ONCE / 4).await?;
         for listed in page {
-            // The index may lag behind: the item itself decides. But as long as it lists anybody, there may be others.
+            // The index is eventually consistent, so each subscriber is read again from the table. Listed
+            // subscribers that are already gone count as well: while the index lists any, it may not have listed
+            // others yet.
             erased += 1;
             while let Some(subscriber) = subscribers::find(&workshop.table, &listed.id).await? {
                 forget_subscriber(workshop, &subscriber.id).await?;

@@ -1,4 +1,5 @@
-//! Waitlists, subscribers and referrals: one family, which changes together.
+//! The waitlists family: waitlists, their subscribers and the referrals between subscribers. They are one family
+//! because most changes touch more than one of them.
 
 use domain::scope::{Action, Area};
 

@@ -1,34 +1,31 @@
-//! Who stands where on a waitlist.
+//! Order of the entries in a waitlist's line.
 //!
-//! Each entry takes a number when it enters the line. A referral carries its
-//! owner forward by so many numbers. An entry that was carried stands before the
-//! one that was already at the place it reached; two that were carried to the
-//! same place stand in the order of their numbers. The order is therefore a
-//! function of (number, places) alone: it does not depend on the order in which
-//! referrals were counted, and taking a referral back restores it.
+//! Each entry takes a number when it enters the line. Each referral moves its referrer forward by a number of
+//! places. An entry that was moved precedes the entry whose number it reached. Two entries that were moved to the
+//! same number keep the order of their own numbers. Therefore the order is a function of (number, places) alone: the
+//! sequence in which referrals are counted does not matter, and revoking a referral restores the former order.
 //!
-//! A position is 1 + the number of entries before. It is read from counters
-//! rather than from entries: the line is cut into *leaves* of [`LEAF_WIDTH`]
-//! keys, a *branch* counts the entries in its [`FANOUT`] leaves and the *root*
-//! those under its [`FANOUT`] branches. Each keeps its counts as a Fenwick tree,
-//! so that the sum over the first children takes few counters, however many
-//! children are in use.
+//! The position of an entry is 1 + the number of entries before it. Positions are computed from counters and a count
+//! within one leaf, instead of reading all entries before. For this, the line is divided into *leaves* of
+//! [`LEAF_WIDTH`] keys, a *branch* counts the entries in each of its [`FANOUT`] leaves, and the *root* counts the
+//! entries under each of its [`FANOUT`] branches. The branch and the root store their counts as a Fenwick tree, so
+//! the sum over the first children needs at most seven counters.
 
-/// Children of the root and of each branch.
+/// Number of children of the root and of each branch.
 pub const FANOUT: u16 = 128;
-/// Keys in a leaf; a number spans two keys, so that is 256 entries that were not carried.
+/// Number of keys in a leaf. A number spans two keys, so a leaf holds 256 entries that no referral has moved.
 pub const LEAF_WIDTH: i64 = 512;
-/// Leaves kept free for those carried beyond the first number.
+/// Number of leaves reserved for entries that referrals moved ahead of the first number.
 const LEAVES_BEFORE_FIRST: i64 = 512;
 
-/// Where an entry stands, relative to the others of its waitlist.
+/// Sort key of an entry in its waitlist's line. A smaller key is closer to the front.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
     key: i64,
     number: u64,
 }
 
-/// A leaf of the tree: child `leaf` of branch `branch` of the root.
+/// A leaf of the tree: child number `leaf` of the root's branch number `branch`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Leaf {
     pub branch: u16,
@@ -36,16 +33,16 @@ pub struct Leaf {
 }
 
 impl Place {
-    /// `number` counts from 1 in the order of entering; `places` is how many
-    /// numbers the entry's referrals carry it forward.
+    /// Creates the sort key of an entry. `number` is the entry's number in line, counted from 1. `places` is the
+    /// total number of places that the entry's referrals move it forward.
     pub fn new(number: u64, places: u64) -> Self {
         let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX / 4).min(i64::MAX / 4);
         let key = 2 * (signed(number) - signed(places)) - i64::from(places > 0);
         Self { key, number }
     }
 
-    /// The leaf that counts this entry. Beyond 4 million numbers the last leaf
-    /// takes everything: positions stay exact and get slower to read.
+    /// Returns the leaf that counts this entry. Numbers beyond 4 million all fall into the last leaf: their
+    /// positions stay exact but become slower to read.
     pub fn leaf(self) -> Leaf {
         let fanout = i64::from(FANOUT);
         let index = (self.key.div_euclid(LEAF_WIDTH) + LEAVES_BEFORE_FIRST).clamp(0, fanout * fanout - 1);
@@ -53,24 +50,24 @@ impl Place {
         Leaf { branch: part(index / fanout), leaf: part(index % fanout) }
     }
 
-    /// Text that sorts as places do: two fixed-width numbers.
+    /// Returns the sort key as text of two fixed-width numbers. The texts sort in the same order as the places.
     pub fn sort_key(self) -> String {
         // Flipping the sign bit maps i64 to u64 in order.
         format!("{:020}.{:020}", self.key.cast_unsigned() ^ (1 << 63), self.number)
     }
 }
 
-/// Counter `node` of a branch or the root holds the entries under the `node & -node`
-/// children up to and including child `node - 1`. This one holds all of them.
+/// Number of the counter that holds all entries of a branch or of the root. In general, counter `node` holds the
+/// entries under the `node & -node` children that end with child `node - 1`.
 pub const ALL: u16 = FANOUT;
 
-/// The counters whose sum is the number of entries under the first `children`; at most seven.
+/// Returns the counters whose sum is the number of entries under the first `children` children: at most seven.
 pub fn counters_summed(children: u16) -> impl Iterator<Item = u16> {
     std::iter::successors(Some(children), |node| Some(node & node.wrapping_sub(1)))
         .take_while(|node| *node > 0)
 }
 
-/// The counters that an entry under this child is counted in; at most eight.
+/// Returns the counters in which an entry under this child is counted: at most eight.
 pub fn counters_of(child: u16) -> impl Iterator<Item = u16> {
     std::iter::successors(Some(child + 1), |node| Some(node + (node & node.wrapping_neg())))
         .take_while(|node| *node <= FANOUT)
@@ -81,7 +78,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Positions by definition: sort everybody.
+    /// Computes the order by definition: sorts all entries by their places.
     fn order(entries: &[(u64, u64)]) -> Vec<u64> {
         let mut sorted = entries.to_vec();
         sorted.sort_by_key(|(number, places)| Place::new(*number, *places));

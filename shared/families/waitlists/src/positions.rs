@@ -1,7 +1,7 @@
-//! Positions, read from the counters that the projector keeps.
+//! Positions in line, computed from the counters that the projector keeps.
 //!
-//! See [`domain::line`] for the order. A position costs a read of the standing,
-//! one of the root and the branch together, and one COUNT within a leaf.
+//! See [`crate::line`] for the order. A position costs one read of the standing, one batch read of the root and the
+//! branch, and one `COUNT` query within a leaf.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -16,29 +16,30 @@ use crate::{
     patterns,
 };
 
-/// Attribute of a counter.
+/// Returns the attribute of a counter of the tree.
 fn attribute(node: u16) -> String {
     format!("f{node}")
 }
 
-/// The entries under the first `children`.
+/// Returns the number of entries under the first `children` children.
 fn entries(counters: &HashMap<String, i64>, children: u16) -> u64 {
     let sum = counters_summed(children).filter_map(|node| counters.get(&attribute(node))).sum::<i64>();
     u64::try_from(sum).unwrap_or_default()
 }
 
+/// Returns the number of entries in the whole line.
 pub(crate) fn total(root: &HashMap<String, i64>) -> u64 {
     entries(root, ALL)
 }
 
-/// A place in line, counted from 1, and the length of the line.
+/// Position in line, counted from 1, and the number of entries in line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
     pub position: u64,
     pub total: u64,
 }
 
-/// Where a standing's entry stands now; `None` when it isn't in line.
+/// Returns the current position of a standing's entry. Returns `None` if the standing has no entry in line.
 pub async fn position(table: &Table, standing: &Standing) -> Result<Option<Position>, TableError> {
     let Some(place) = standing.place() else { return Ok(None) };
     let waitlist = &standing.waitlist_id;
@@ -62,7 +63,7 @@ pub async fn position(table: &Table, standing: &Standing) -> Result<Option<Posit
     Ok(Some(Position { position: before + within, total: total(&root) }))
 }
 
-/// The first `count` of the line, in order.
+/// Returns the first `count` subscribers in line, in order.
 pub async fn first(
     table: &Table,
     waitlist: &WaitlistId,
@@ -83,7 +84,7 @@ pub async fn first(
                 ..Query::partition(leaf_partition(waitlist, Leaf { branch, leaf }))
             };
             let entries: Vec<LineEntry> = table.query(&patterns::LINE_LEAF, query).await?;
-            // Whoever moves while the line is read may be met in two leaves, and counts once.
+            // An entry that moves while the line is read can be found in two leaves. It counts once.
             for entry in entries {
                 if !found.contains(&entry.subscriber_id) {
                     found.push(entry.subscriber_id);
@@ -102,7 +103,8 @@ fn children_in_use(counters: &HashMap<String, i64>) -> Vec<u16> {
     (0..FANOUT).filter(|child| entries(counters, child + 1) > entries(counters, *child)).collect()
 }
 
-/// Adds to the counters of the tree for an entry that comes to a place, or leaves it.
+/// Adds `by` to the counters of the tree that count an entry at this place: 1 for an entry that arrives, -1 for an
+/// entry that leaves.
 pub(crate) fn add(sums: &mut Sums, waitlist: &WaitlistId, place: Place, by: i64) {
     let Leaf { branch, leaf } = place.leaf();
     for (key, child) in [(line_root_key(waitlist), branch), (line_branch_key(waitlist, branch), leaf)] {

@@ -1,8 +1,8 @@
-//! What waitlists, their subscribers and referrals refuse.
+//! Problems with which requests about waitlists, subscribers and referrals are refused.
 
 domain::problem_kinds! {
     SLUG_TAKEN "slug-taken" 409 "The slug is taken";
-    WAITLIST_NOT_OPEN "waitlist-not-open" 409 "The waitlist takes nobody at present";
+    WAITLIST_NOT_OPEN "waitlist-not-open" 409 "The waitlist is not open";
     WAITLIST_FULL "waitlist-full" 409 "The waitlist is full";
     WAITLIST_DELETING "waitlist-deleting" 409 "The waitlist is being deleted";
     NOT_IN_LINE "not-in-line" 409 "The subscriber is not in line";

@@ -1,10 +1,10 @@
-//! What follows from a change of subscribers: positions, statistics, rewards, events.
+//! Projections of subscribers, referrals and clicks: positions, statistics, rewards, credits and events.
 //!
-//! For each subscriber the [`Standing`] remembers which revision was counted and
-//! what it contributed. A change is counted as the difference between that and
-//! the new revision, in one transaction with the new standing, conditional on the
-//! old one. Records may therefore come twice, late, split over batches or from
-//! several shards: each revision counts once, and an older one never undoes a newer.
+//! The [`Standing`] of a subscriber stores the revision that was counted and what that revision contributed. A
+//! change is counted as the difference between the standing and the new revision. One transaction writes the
+//! differences and the new standing, on the condition that the old standing is unchanged. Therefore stream records
+//! may arrive twice, late, split over batches or from several shards: each revision counts once, and an older
+//! revision never undoes a newer one.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -31,15 +31,15 @@ use crate::{
     subscriber::{Referral, ReferralStatus, Reward, RewardStatus, Subscriber, SubscriberStatus},
 };
 
-/// Subscribers whose changes are counted in one transaction, as a rule: each takes
-/// about four of its hundred writes.
+/// Number of changes that are planned for one transaction. A change takes about four writes, and a transaction holds
+/// 100.
 const CHANGES_AT_ONCE: usize = 16;
 
-/// A subscriber as a stream record shows it.
+/// A change of a subscriber, read from a stream record.
 #[derive(Clone, Debug)]
 pub enum Change {
     Saved(Box<Subscriber>),
-    /// The last state before it was erased, and when that was.
+    /// Last state of a subscriber before it was erased, and the time of the erasure.
     Erased(Box<Subscriber>, Timestamp),
 }
 
@@ -61,7 +61,8 @@ impl Change {
     fn standing(&self, now: Timestamp) -> Standing {
         match self {
             Self::Saved(subscriber) => Standing::of(subscriber),
-            // Kept from now on: it has to outlast whatever of the stream may come again.
+            // The retention of the standing begins now, when the erasure is counted: the standing has to outlast
+            // every stream record that may be replayed.
             Self::Erased(subscriber, _) => Standing {
                 status: None,
                 erased_at: Some(now),
@@ -72,40 +73,43 @@ impl Change {
     }
 }
 
-/// A mail to be sent; asking twice is harmless.
+/// A request to send a mail. Requesting the same number twice is harmless: the mail is sent once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MailRequest {
     pub subscriber_id: SubscriberId,
-    /// Counts the subscriber's mails from 1.
+    /// Number of the mail among the subscriber's mails, counted from 1.
     pub number: u32,
 }
 
-/// What has to be done about some changes of one waitlist.
+/// Writes and mails that follow from some changes on one waitlist.
 pub struct Plan {
     commit: Commit,
-    /// To be sent before the plan is applied, so that a crash in between repeats rather than loses them.
+    /// Mails to queue before the plan is applied: a crash in between then repeats the mails, and does not lose them.
     pub mails: Vec<MailRequest>,
 }
 
 impl Plan {
-    /// Whether everything was counted before.
+    /// Returns true if all changes were counted before.
     pub fn is_empty(&self) -> bool {
         self.commit.is_empty()
     }
 
-    /// Whether the plan fits one transaction.
+    /// Returns true if the plan fits into one transaction.
     pub fn fits(&self) -> bool {
         self.commit.len() <= MAX_WRITES
     }
 
+    /// Writes the plan in one transaction.
+    ///
     /// # Errors
-    /// [`CommitError::Condition`] when another projector was there first: plan again.
+    /// [`CommitError::Condition`] if another projector counted some of the changes first. The caller then plans
+    /// again.
     pub async fn apply(self, table: &Table) -> Result<(), CommitError> {
         self.commit.apply(table).await
     }
 }
 
-/// Works out what changes of one waitlist, in order, amount to.
+/// Plans what follows from changes on one waitlist. The changes must be in the order in which they were made.
 pub async fn plan(table: &Table, changes: &[Change], now: Timestamp) -> Result<Plan, TableError> {
     let mut plan = Plan { commit: Commit::new(&patterns::PROJECT), mails: Vec::new() };
     let Some(waitlist_id) = changes.first().map(|change| change.waitlist_id().clone()) else {
@@ -180,7 +184,7 @@ pub async fn plan(table: &Table, changes: &[Change], now: Timestamp) -> Result<P
     Ok(plan)
 }
 
-/// An event about a subscriber.
+/// Creates an event about a subscriber.
 fn about(
     standing: &Standing,
     kind: EventKind,
@@ -192,7 +196,7 @@ fn about(
     (kind, Event { subscriber_id, object_id, ..event })
 }
 
-/// Counts how somebody came.
+/// Counts a new subscriber's source, and the referral if there is one.
 fn joined(sums: &mut Sums, sources: &mut Sources, subscriber: &Subscriber) {
     let (account, topic) = (&subscriber.account_id, subscriber.waitlist_id.as_str());
     let at = subscriber.joined_at;
@@ -205,7 +209,7 @@ fn joined(sums: &mut Sums, sources: &mut Sources, subscriber: &Subscriber) {
     }
 }
 
-/// When this happened.
+/// Returns the time of an event that follows from a change.
 fn at_of(change: &Change, kind: EventKind) -> Timestamp {
     let subscriber = change.subscriber();
     let at = match (change, kind) {
@@ -220,23 +224,23 @@ fn at_of(change: &Change, kind: EventKind) -> Timestamp {
     at.unwrap_or(subscriber.joined_at)
 }
 
-/// Had a number and stands at it no longer.
+/// Returns true if the subscriber has taken a number in line but has no entry in line any more.
 fn departed(standing: &Standing) -> bool {
     standing.number.is_some() && standing.place().is_none()
 }
 
-/// Is a member and has a seat.
+/// Returns true if the subscriber holds a seat and was not erased.
 fn seated(standing: &Standing) -> bool {
     standing.seated && standing.status.is_some()
 }
 
-/// What was counted before of these subscribers, and the sources of the hours in which they joined.
+/// Reads the standings of these subscribers, and the sources in the roll-ups of the hours in which they joined.
 async fn known(
     table: &Table,
     changes: &[Change],
 ) -> Result<(HashMap<SubscriberId, Standing>, Sources), TableError> {
     let subscribers = || changes.iter().map(Change::subscriber);
-    // The first record of a subscriber is the one of joining.
+    // Revision 1 is the one that the join wrote.
     let with_source = subscribers().filter(|subscriber| subscriber.rev == 1 && subscriber.source.is_some());
     let hours: BTreeSet<Key> = with_source
         .map(|subscriber| Sources::key(subscriber.waitlist_id.as_str(), subscriber.joined_at))
@@ -279,7 +283,7 @@ fn transitions(before: Option<&Standing>, after: &Standing) -> Vec<EventKind> {
     kinds
 }
 
-/// Takes the entry from its old leaf to its new one.
+/// Moves a subscriber's entry to its new place in line, or adds or removes the entry.
 fn moved(
     mut commit: Commit,
     waitlist: &WaitlistId,
@@ -309,8 +313,8 @@ fn moved(
     commit
 }
 
-/// Brings rewards in line with the number of referrals. The standing's condition
-/// lets one projector at a time do this for a subscriber.
+/// Issues and revokes rewards to match the subscriber's number of referrals. The condition on the standing ensures
+/// that only one projector at a time does this for a subscriber.
 async fn rewarded(
     table: &Table,
     mut commit: Commit,
@@ -351,10 +355,10 @@ async fn rewarded(
     Ok(commit)
 }
 
-/// Counts changes of one waitlist, in halves when they don't fit a transaction.
+/// Counts changes on one waitlist. Changes that do not fit into one transaction are split into halves.
 async fn count(context: &Context, changes: &[Change], now: Timestamp) -> Result<(), FollowError> {
-    // Another projector may count the same records at the same time; each
-    // failure means that one of us made progress.
+    // Another projector may count the same records at the same time. Each failed attempt means that one of the two
+    // made progress.
     for _ in 0..50 {
         let plan = plan(&context.table, changes, now).await?;
         if plan.is_empty() {
@@ -409,7 +413,7 @@ impl projection::Change for Change {
     }
 }
 
-/// A referral that was confirmed: its referrer gets the credit.
+/// A confirmed referral, whose referrer is to be credited.
 pub struct Confirmed(Box<Referral>);
 
 impl projection::Change for Confirmed {
@@ -435,7 +439,7 @@ impl projection::Change for Confirmed {
     }
 }
 
-/// A visit through a link.
+/// A visit through a referral link.
 pub struct Visit(Box<Click>);
 
 impl projection::Change for Visit {
@@ -445,7 +449,7 @@ impl projection::Change for Visit {
         Ok(record.after()?.map(Self))
     }
 
-    /// Records of visits don't name their account.
+    /// Returns the waitlist: stream records of visits do not name their account.
     fn lane(&self) -> String {
         self.group()
     }

@@ -1,12 +1,12 @@
-//! The short code in a referral link.
+//! Referral codes: the short codes in referral links.
 
 use domain::{Invalid, secret};
 
-/// No vowels and no look-alikes: a code spells no word and survives being read aloud.
+/// Characters of a code. There are no vowels, so that a code spells no word, and no characters that look alike.
 const ALPHABET: &[u8; 28] = b"23456789BCDFGHJKLMNPQRSTVWXZ";
 const LENGTH: usize = 8;
 
-/// Eight characters, written in upper case and read in any (28⁸ ≈ 3.8 × 10¹¹ codes).
+/// Referral code: eight characters in upper case. Input may be in lower case. There are 28⁸ ≈ 3.8 × 10¹¹ codes.
 #[derive(
     Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
 )]
@@ -14,6 +14,7 @@ const LENGTH: usize = 8;
 pub struct ReferralCode(String);
 
 impl ReferralCode {
+    /// Generates a random code.
     pub fn generate() -> Self {
         let number = u128::from_be_bytes(secret::random());
         let base = ALPHABET.len() as u128;

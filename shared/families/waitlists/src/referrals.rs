@@ -1,8 +1,8 @@
 //! Referrals: clicks, credits, review, rewards.
 //!
-//! A credit, its ledger line, the referrer's new count and the event are one
-//! transaction under the condition that neither the referral nor the referrer
-//! has changed, so that a credit is given once whoever tries, and how often.
+//! One transaction writes a credit, its ledger entry, the referrer's new totals and the event, on the condition that
+//! neither the referral nor the referrer has changed. Therefore each credit is given once, even if several workers
+//! try, or one worker retries.
 
 use accounts::entities::{Account, AccountSigning, AuditEntry};
 use domain::{
@@ -32,18 +32,18 @@ use crate::{
     subscribers,
 };
 
-/// All that a visit depends on.
+/// Everything that the handling of a visit depends on.
 pub struct ClickContext {
-    /// The owner of the code.
+    /// Owner of the referral code; `None` if nobody has the code.
     pub owner: Option<CodeClaim>,
     pub account: Account,
     pub signing: AccountSigning,
 }
 
-/// Reads the context of a visit by this code, if it is one; `None` without the account.
+/// Reads the context of a visit through the link with this code. Returns `None` if the account does not exist.
 ///
 /// # Errors
-/// When the table is out of reach.
+/// If the table is unavailable.
 pub async fn click_context(
     table: &Table,
     account: &AccountId,
@@ -64,7 +64,7 @@ pub async fn click_context(
     }))
 }
 
-/// The writes that count a click.
+/// Returns the writes that record a click and count it.
 pub fn click(click: &Click) -> Commit {
     Commit::new(&patterns::CLICK).create("click", click).add(
         "clicks",
@@ -73,17 +73,17 @@ pub fn click(click: &Click) -> Commit {
     )
 }
 
-/// The writes of a visit by a code that nobody has: there is an answer to remember.
+/// Returns an empty commit for a visit with an unknown code. The caller adds the record of the answer to it.
 pub fn click_of_nobody() -> Commit {
     Commit::new(&patterns::CLICK)
 }
 
-/// Counts visits through the links of a waitlist's subscribers, as far as that has not been done before.
+/// Adds visits through referral links to the roll-ups of the waitlist. A visit that was counted before is left out.
 ///
 /// # Errors
-/// When the table is out of reach.
+/// If the table is unavailable.
 pub async fn count_clicks(table: &Table, waitlist: &WaitlistId, clicks: &[Click]) -> Result<(), TableError> {
-    // Without a waitlist there is nothing to count for.
+    // The waitlist was deleted, and its roll-ups with it.
     let Some(waitlist) = store::find(table, waitlist).await? else { return Ok(()) };
     let log = FactLog {
         pattern: &patterns::CLICKS_COUNT,
@@ -97,20 +97,19 @@ pub async fn count_clicks(table: &Table, waitlist: &WaitlistId, clicks: &[Click]
     log.note(table, &facts.collect::<Vec<_>>(), || async { Ok(Some(())) }).await
 }
 
-/// Visits through a subscriber's link.
+/// Returns the number of visits through a subscriber's referral link.
 pub async fn clicks(table: &Table, subscriber: &SubscriberId) -> Result<u64, TableError> {
     let counters = table.counters(&patterns::CLICKS, &clicks_key(subscriber)).await?;
     Ok(counters.get("clicks").and_then(|count| u64::try_from(*count).ok()).unwrap_or_default())
 }
 
-/// Credits that fit one transaction beside the referrer: three writes each.
+/// Number of credits given in one transaction. Each takes three writes, besides the referrer and the counters.
 const CREDITS_AT_ONCE: usize = 30;
 
-/// Credits confirmed referrals to their referrer. Those that were credited
-/// before, or are not confirmed, are left as they are.
+/// Gives a referrer the credits for confirmed referrals. Referrals in any other status stay unchanged.
 ///
 /// # Errors
-/// When the table is unavailable; credits already given stay.
+/// If the table is unavailable, or the referrer keeps changing. Credits that were already given stay.
 pub async fn credit(
     table: &Table,
     referrer: &SubscriberId,
@@ -121,7 +120,7 @@ pub async fn credit(
         let mut attempt = 0;
         while let Err(error) = credit_once(table, referrer, chunk, now).await {
             match error {
-                // The referrer changed meanwhile: look again.
+                // The referrer or a referral has changed since it was read: read again.
                 CommitError::Condition(_) if attempt < 20 => attempt += 1,
                 CommitError::Condition(_) => {
                     let detail = "the referrer keeps changing".to_owned();
@@ -164,7 +163,7 @@ async fn credit_once(
     let mut sums = Sums::default();
     let mut seen = recent;
     for referral in confirmed {
-        // Whoever brought the referrer can't be brought by the referrer.
+        // Two subscribers cannot refer each other, and a subscriber cannot refer itself.
         if referrer.referred_by.as_ref() == Some(&referral.referee_id) || referral.referee_id == referrer.id {
             commit = voided(commit, referral);
             continue;
@@ -203,8 +202,8 @@ fn voided(commit: Commit, referral: Referral) -> Commit {
     commit.replace("referral", &void, referral.rev)
 }
 
-/// Where the friends of the last hour joined from. An index may lag, so that a
-/// burst can be under-counted for a moment, never over-counted.
+/// Returns the origins of the subscribers whom the referrer brought within the last hour, without the referrals
+/// `but`. The index is eventually consistent, so very recent referrals may be missing.
 async fn recent_origins(
     table: &Table,
     referrer: &SubscriberId,
@@ -243,17 +242,17 @@ fn event(referral: &Referral, kind: EventKind, now: Timestamp) -> Event {
     }
 }
 
-/// What a reviewer decides about a referral.
+/// Decision of a reviewer about a referral.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Review {
-    /// Take a credit back.
+    /// Revokes a credit.
     Revoke,
-    /// Give a credit that was taken back.
+    /// Restores a revoked credit.
     Restore,
 }
 
-/// The referral as the review leaves it, and the writes that make it so.
-/// `None` when the referral's status does not allow it.
+/// Returns the reviewed referral, and the writes of the review. Returns `None` if the referral's status does not
+/// allow the review.
 pub async fn review(
     table: &Table,
     referral: &Referral,
@@ -305,7 +304,7 @@ pub async fn review(
     Ok(Some((after, sums.write(commit))))
 }
 
-/// The referrals of a waitlist, oldest first; only flagged ones, only others, or all.
+/// Lists the referrals of a waitlist, oldest first: only flagged ones, only others, or all.
 pub async fn list(
     table: &Table,
     waitlist: &WaitlistId,
@@ -323,7 +322,7 @@ pub async fn list(
     table.page(&patterns::REFERRALS, &partitions, false, after, limit).await
 }
 
-/// How a subscriber's credits came about, oldest first.
+/// Lists the entries of a subscriber's referral ledger, oldest first.
 pub async fn ledger(
     table: &Table,
     subscriber: &SubscriberId,
@@ -333,7 +332,8 @@ pub async fn ledger(
     table.page(&patterns::LEDGER, &[ledger_partition(subscriber)], false, after, limit).await
 }
 
-/// The tiers that a subscriber reached, lowest first; there are at most 20 at a time.
+/// Returns a subscriber's rewards, lowest tier first. One query reads all of them, because a waitlist has at most 20
+/// tiers at a time.
 pub async fn rewards(table: &Table, subscriber: &SubscriberId) -> Result<Vec<Reward>, TableError> {
     let (pk, prefix) = rewards_partition(subscriber);
     let query =
@@ -341,7 +341,7 @@ pub async fn rewards(table: &Table, subscriber: &SubscriberId) -> Result<Vec<Rew
     table.query(&patterns::REWARDS, query).await
 }
 
-/// The subscribers with the most referrals, most first; at most `limit`.
+/// Returns at most `limit` subscribers with the most referrals, in descending order.
 pub async fn leaderboard(
     table: &Table,
     waitlist: &WaitlistId,

@@ -1,9 +1,11 @@
 //! The seats of a waitlist with a capacity.
 //!
-//! A subscriber takes a seat in the transaction that brings it in line, and gives it back in the one that erases it:
-//! whatever becomes of a request, seats and subscribers agree. The taken seats are counted by [`SHARDS`] counters,
-//! because transactions that change one item conflict. Seats are alike: it is their sum that counts, each counter has
-//! a bound, and the bounds add up to the capacity. See `docs/adr/0022-seats-in-the-transaction.md`.
+//! A subscriber takes a seat in the transaction that adds it to the line, and gives the seat back in the transaction
+//! that erases it. So the number of taken seats always matches the subscribers, even if a request fails halfway.
+//!
+//! Taken seats are counted by [`SHARDS`] counters, because concurrent transactions on the same item conflict. Seats
+//! have no identity; only the sum of the counters matters. Each counter has a bound, and the bounds add up to the
+//! number of seats. See `docs/adr/0022-seats-in-the-transaction.md`.
 
 use domain::secret;
 use table::{Commit, CounterIs, Key, Table, TableError, back_off, counters::counters_of};
@@ -16,24 +18,24 @@ use crate::{
     waitlist::Waitlist,
 };
 
-/// Counters of a waitlist's taken seats.
+/// Number of counters of a waitlist's taken seats.
 const SHARDS: usize = 16;
-/// How often the counters may change while they are made level.
+/// Maximum number of attempts to read the counters and to level them while other requests change them.
 const ATTEMPTS: u32 = 10;
-/// The attribute of a counter.
+/// Attribute that holds a counter's value.
 const TAKEN: &str = "taken";
-/// The label of the write that takes a seat.
+/// Label of the write that takes a seat.
 pub(crate) const LABEL: &str = "seat";
 
-/// A seat that was free when it was looked for.
+/// A seat that was free when the counters were read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seat {
     shard: usize,
-    /// The bound of its counter.
+    /// Bound of the counter: the seat can be taken while the counter is below this number.
     below: i64,
 }
 
-/// The seat, if any, for a subscriber who wants to enter the line.
+/// Outcome of the search for a seat for a subscriber who is about to enter the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seating {
     /// The waitlist has no capacity.
@@ -42,10 +44,10 @@ pub enum Seating {
     Full,
 }
 
-/// Looks for a free seat.
+/// Finds a free seat.
 ///
-/// Subscribers who came without a seat, because the waitlist had no capacity then, are known by the numbers that the
-/// projector keeps.
+/// Members who entered the line while the waitlist had no capacity hold no seat. Their number follows from the
+/// counters that the projector keeps, and is subtracted from the capacity.
 pub async fn find(table: &Table, waitlist: &Waitlist) -> Result<Seating, TableError> {
     let Some(capacity) = waitlist.settings.capacity else { return Ok(Seating::Unlimited) };
     let id = &waitlist.id;
@@ -77,11 +79,11 @@ pub async fn find(table: &Table, waitlist: &Waitlist) -> Result<Seating, TableEr
     Err(TableError::Unavailable { operation: "BatchGetItem", detail })
 }
 
-/// Seats in a commit.
+/// Adds writes that take and give back seats to a commit.
 pub(crate) trait Seats {
-    /// Takes a seat; the label [`LABEL`] fails when it is taken by now.
+    /// Takes a seat. The write with the label [`LABEL`] fails if the seat was taken in the meantime.
     fn seat(self, waitlist: &WaitlistId, seat: Option<Seat>) -> Self;
-    /// Gives a seat back. Any counter will do: it may fall below zero.
+    /// Gives a seat back. Subtracts from a random counter, which may fall below zero: only the sum matters.
     fn unseat(self, waitlist: &WaitlistId) -> Self;
 }
 
@@ -101,19 +103,19 @@ impl Seats for Commit {
     }
 }
 
-/// The keys of a waitlist's counters.
+/// Returns the keys of a waitlist's seat counters.
 pub(crate) fn keys(waitlist: &WaitlistId) -> impl Iterator<Item = Key> {
     (0..SHARDS).map(|shard| seats_key(waitlist, shard))
 }
 
-/// The bounds of the counters, which add up to so many seats.
+/// Returns the bounds of the counters. They add up to `seats`.
 fn bounds(seats: i64) -> impl Iterator<Item = i64> {
     const COUNT: i64 = SHARDS as i64;
     (0..COUNT).map(move |shard| seats.div_euclid(COUNT) + i64::from(shard < seats.rem_euclid(COUNT)))
 }
 
-/// The seats to move from counters beyond their bounds to those below, when the capacity became less: none for
-/// each as a rule. There are more seats than are taken.
+/// Returns by how much each counter has to change so that none exceeds its bound. The changes add up to zero, and
+/// are all zero unless the capacity was lowered. Fewer seats must be taken than there are.
 fn level(taken: &[i64], seats: i64) -> Vec<i64> {
     let mut excess: i64 = taken.iter().zip(bounds(seats)).map(|(taken, bound)| (taken - bound).max(0)).sum();
     taken
@@ -131,7 +133,8 @@ fn level(taken: &[i64], seats: i64) -> Vec<i64> {
         .collect()
 }
 
-/// The writes that move seats between counters, which must be as they were read.
+/// Returns the writes that move taken seats between counters. Each is conditional on the counter's value that was
+/// read.
 fn make_level(waitlist: &WaitlistId, taken: &[Option<i64>], moves: &[i64]) -> Commit {
     let moved = moves.iter().enumerate().filter(|(_, by)| **by != 0);
     moved.fold(Commit::new(&patterns::SEATS_LEVEL), |commit, (shard, by)| {
@@ -140,7 +143,7 @@ fn make_level(waitlist: &WaitlistId, taken: &[Option<i64>], moves: &[i64]) -> Co
     })
 }
 
-/// One of the free seats, at random: of counters with much room more often.
+/// Returns a random free seat. A counter is chosen in proportion to its number of free seats.
 fn pick(taken: &[i64], seats: i64, random: u16) -> Seat {
     let rooms: Vec<(usize, i64, i64)> = taken
         .iter()
@@ -163,7 +166,7 @@ fn pick(taken: &[i64], seats: i64, random: u16) -> Seat {
 mod tests {
     use super::*;
 
-    /// Capacities from 0 to 99, with counters as joins, erasures and former capacities leave them.
+    /// Tries 1 to 99 seats with counters as joins, erasures and former capacities can leave them.
     #[test]
     fn level_counters_keep_their_sum_and_their_bounds() {
         let mut state = 1u64;

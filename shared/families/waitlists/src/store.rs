@@ -1,4 +1,4 @@
-//! Waitlists: unique slugs, lists, statistics, deletion.
+//! Reads and writes of waitlists: unique slugs, lists, statistics, deletion.
 
 use accounts::entities::AuditEntry;
 use domain::id::AccountId;
@@ -21,7 +21,7 @@ use crate::{
     waitlist::Waitlist,
 };
 
-/// The waitlist, if it is this account's: another account's does not exist.
+/// Reads a waitlist of this account. Returns `None` if the waitlist does not exist or belongs to another account.
 pub async fn read(
     table: &Table,
     account: &AccountId,
@@ -30,12 +30,12 @@ pub async fn read(
     Ok(find(table, id).await?.filter(|waitlist| waitlist.account_id == *account))
 }
 
-/// The waitlist, whosever it is: for the platform's own work.
+/// Reads a waitlist of any account. A caller that acts for an account must check `account_id`.
 pub async fn find(table: &Table, id: &WaitlistId) -> Result<Option<Waitlist>, TableError> {
     table.get(&patterns::WAITLIST, &waitlist_key(id)).await
 }
 
-/// The writes that add a waitlist; the label `slug` fails when the slug is taken.
+/// Returns the writes that add a waitlist. The write with the label `slug` fails if the slug is taken.
 pub fn create(waitlist: &Waitlist, audit: &AuditEntry) -> Commit {
     Commit::new(&patterns::WAITLIST_WRITE)
         .create("waitlist", waitlist)
@@ -43,7 +43,7 @@ pub fn create(waitlist: &Waitlist, audit: &AuditEntry) -> Commit {
         .create("audit", audit)
 }
 
-/// Changes a waitlist; the label `slug` fails when the new slug is taken.
+/// Changes a waitlist. The write with the label `slug` fails if the new slug is taken.
 pub async fn update(
     table: &Table,
     old: &Waitlist,
@@ -58,7 +58,8 @@ pub async fn update(
     commit.apply(table).await
 }
 
-/// Marks a waitlist as being deleted and asks for the work; again, if it is marked already.
+/// Marks a waitlist as being deleted and creates the job that deletes it. A waitlist that is already marked gets the
+/// mark and the job again.
 pub async fn begin_delete(
     table: &Table,
     waitlist: &Waitlist,
@@ -79,7 +80,7 @@ pub async fn begin_delete(
         .await
 }
 
-/// Removes what is left of a waitlist without subscribers.
+/// Removes a waitlist that has no subscribers any more: its items, slug, counters and roll-ups.
 pub async fn finish_delete(table: &Table, waitlist: &Waitlist) -> Result<(), CommitError> {
     rollups::forget(table, waitlist.id.as_str()).await?;
     let commit = Commit::new(&patterns::WAITLIST_PURGE);
@@ -94,7 +95,7 @@ pub async fn finish_delete(table: &Table, waitlist: &Waitlist) -> Result<(), Com
         .await
 }
 
-/// Removes the counters of an empty line.
+/// Removes the counters of a waitlist's line, which must be empty.
 pub async fn clear_line(table: &Table, id: &WaitlistId) -> Result<(), CommitError> {
     let keys: Vec<_> =
         (0..FANOUT).map(|branch| line_branch_key(id, branch)).chain([line_root_key(id)]).collect();
@@ -105,6 +106,7 @@ pub async fn clear_line(table: &Table, id: &WaitlistId) -> Result<(), CommitErro
     Ok(())
 }
 
+/// Lists the waitlists of an account, oldest first.
 pub async fn list(
     table: &Table,
     account: &AccountId,
@@ -114,26 +116,27 @@ pub async fn list(
     table.page(&patterns::WAITLISTS, &[crate::entities::waitlists_of(account)], false, after, limit).await
 }
 
-/// How many subscribers a waitlist has.
+/// Numbers of subscribers of a waitlist by status, and of its entries in line and credited referrals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WaitlistCounts {
     pub pending: u64,
     pub active: u64,
     pub invited: u64,
     pub converted: u64,
-    /// Entries in line.
+    /// Number of entries in line.
     pub in_line: u64,
-    /// Credited referrals.
+    /// Number of credited referrals.
     pub referrals: u64,
 }
 
 impl WaitlistCounts {
-    /// All whose address counts: but for those who have yet to confirm it.
+    /// Returns the number of members: all subscribers except those who are pending.
     pub fn members(&self) -> u64 {
         self.active + self.invited + self.converted
     }
 }
 
+/// Reads the counts of a waitlist.
 pub async fn counts(table: &Table, id: &WaitlistId) -> Result<WaitlistCounts, TableError> {
     let keys = [waitlist_stats_key(id), line_root_key(id)];
     let found = table.batch_get(&patterns::WAITLIST_STATS, &keys).await?;
@@ -150,7 +153,7 @@ pub async fn counts(table: &Table, id: &WaitlistId) -> Result<WaitlistCounts, Ta
     })
 }
 
-/// Whether a waitlist was not written because another one of the account has its slug.
+/// Returns true if the write failed because another waitlist of the account has the slug.
 pub fn is_slug_taken(error: &CommitError) -> bool {
     error.failed("slug").is_some()
 }

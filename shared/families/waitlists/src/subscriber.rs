@@ -1,4 +1,4 @@
-//! Subscribers: their life on a waitlist, their referrals and rewards.
+//! Subscribers, referrals, ledger entries and rewards.
 
 use domain::{
     consent::Consent,
@@ -16,6 +16,13 @@ use crate::{
     waitlist::RewardTier,
 };
 
+/// Status of a subscriber.
+///
+/// - `pending`: the subscriber has joined and not yet confirmed the email address. The subscriber is not in line,
+///   and the referrer has no credit yet.
+/// - `active`: the subscriber is in line.
+/// - `invited`: the subscriber was invited and has left the line.
+/// - `converted`: the subscriber was marked as a customer and has left the line.
 #[derive(
     Clone,
     Copy,
@@ -31,13 +38,13 @@ use crate::{
 )]
 #[serde(rename_all = "snake_case")]
 pub enum SubscriberStatus {
-    /// Joined, address not yet verified: not in line, earns nobody a credit.
+    /// Joined, address not yet verified. Not in line; the referrer has no credit yet.
     Pending,
-    /// In line.
+    /// Is in line.
     Active,
-    /// Let in: no longer in line.
+    /// Invited; no longer in line.
     Invited,
-    /// Became a customer: no longer in line.
+    /// Marked as a customer; no longer in line.
     Converted,
 }
 
@@ -45,13 +52,13 @@ impl SubscriberStatus {
     pub const ALL: [Self; 4] = [Self::Pending, Self::Active, Self::Invited, Self::Converted];
 }
 
-/// A wish to get mail again after unsubscribing, uttered by joining again. Anybody can type an address, so the wish
-/// counts only once it is confirmed by a mail to it.
+/// Request of an unsubscribed subscriber to receive mail again, made by joining again. Anybody can type an address,
+/// so the request takes effect only after it is confirmed through a mail to the address.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ReturnRequest {
-    /// Consent given by joining again.
+    /// Consent given in the new join.
     pub consent: Consent,
-    /// Where the visitor came from this time.
+    /// Source named in the new join.
     pub source: Option<Word>,
 }
 
@@ -65,53 +72,53 @@ pub struct Subscriber {
     #[serde(with = "domain::text::as_text")]
     pub metadata: Metadata,
     pub consent: Consent,
-    /// Where the visitor came from, e.g. `newsletter`.
+    /// Source that the visitor came from, e.g. `newsletter`.
     pub source: Option<Word>,
     pub status: SubscriberStatus,
     pub referral_code: ReferralCode,
-    /// Whose link was followed. Set once, at joining.
+    /// Referrer, whose referral code was given. Set once, in the join.
     pub referred_by: Option<SubscriberId>,
-    /// The number taken when entering the line, from 1; none while pending.
+    /// Number in line, counted from 1 and taken on entering the line. `None` while pending.
     pub number: Option<u64>,
-    /// Has one of the seats of a waitlist with a capacity; gives it back when erased.
+    /// True if the subscriber holds a seat of a waitlist with a capacity. The erasure gives the seat back.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub seated: bool,
-    /// Credited referrals.
+    /// Number of credited referrals.
     pub referrals: u32,
-    /// How many places those referrals moved this entry up, in all.
+    /// Total number of places that the credited referrals move the entry up.
     pub places: u64,
-    /// Votes for features that stand.
+    /// Number of standing votes for features.
     #[serde(default)]
     pub votes: u32,
-    /// Comments that were approved.
+    /// Number of approved comments.
     #[serde(default)]
     pub comments: u32,
-    /// The address is at a provider of throw-away mailboxes.
+    /// True if the address is at a provider of throw-away mailboxes.
     pub disposable: bool,
     pub origin: Origin,
     pub joined_at: Timestamp,
     pub verified_at: Option<Timestamp>,
     pub invited_at: Option<Timestamp>,
     pub converted_at: Option<Timestamp>,
-    /// No mail is sent while this is set, but for the one that asks to confirm a return.
+    /// Time of the unsubscription. While set, the only mail sent is the one that asks to confirm a return.
     pub unsubscribed_at: Option<Timestamp>,
-    /// Waits to be confirmed.
+    /// Request to receive mail again that is not confirmed yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub return_request: Option<ReturnRequest>,
-    /// When a mail was last asked for that has a return confirmed.
+    /// Time at which the last mail that asks to confirm a return was requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub return_requested_at: Option<Timestamp>,
-    /// When this subscriber last did something that counts.
+    /// Time of the last activity that counts for the hot score.
     pub active_at: Timestamp,
-    /// Mails asked for; each number is sent once.
+    /// Number of mails requested so far. Each number identifies one mail, so a repeated request sends no second mail.
     pub mail_requests: u32,
     pub mail_requested_at: Option<Timestamp>,
-    /// Counts the changes.
+    /// Revision of the subscriber.
     pub rev: u64,
 }
 
 impl Subscriber {
-    /// Where this entry stands, if it is in line.
+    /// Returns the place of the subscriber's entry; `None` if the subscriber is not in line.
     pub fn place(&self) -> Option<Place> {
         (self.status == SubscriberStatus::Active)
             .then_some(self.number)
@@ -119,12 +126,13 @@ impl Subscriber {
             .map(|number| Place::new(number, self.places))
     }
 
-    /// The subscriber with one more mail asked for.
+    /// Returns the subscriber with one more mail requested.
     pub fn asking_for_mail(self, now: Timestamp) -> Self {
         Self { mail_requests: self.mail_requests + 1, mail_requested_at: Some(now), ..self }
     }
 
-    /// The subscriber whose wish to get mail again has just been confirmed: a new consent.
+    /// Returns the subscriber after it confirmed to receive mail again: no longer unsubscribed, and with a new
+    /// consent.
     pub fn returned(self, now: Timestamp) -> Self {
         let (consent, source) = match self.return_request {
             Some(request) => (request.consent, request.source.or(self.source)),
@@ -133,19 +141,19 @@ impl Subscriber {
         let consent = Consent { at: now, ..consent };
         let returned = Self { unsubscribed_at: None, return_request: None, consent, source, ..self };
         match returned.status {
-            // The invitation was not mailed.
+            // The invitation was not mailed while the subscriber was unsubscribed, so it is mailed now.
             SubscriberStatus::Invited => returned.asking_for_mail(now),
             _ => returned,
         }
     }
 
-    /// Engagement first, with recency: see [`hot_score`].
+    /// Returns the hot score, from engagement and recency; see [`hot_score`].
     pub fn hot(&self) -> f64 {
         hot_score(self.referrals, self.votes, self.comments, self.active_at)
     }
 
-    /// How others see this subscriber: first name and initial, or the address with most
-    /// of it hidden, also when what was given as a name isn't one.
+    /// Returns the name that other people see: the first name and an initial, or the masked address if there is no
+    /// name, or if the given name does not look like one.
     pub fn public_name(&self) -> String {
         let is_name =
             |word: &&str| word.chars().all(|c| c.is_alphabetic() || matches!(c, '\'' | '’' | '-' | '.'));
@@ -159,11 +167,10 @@ impl Subscriber {
     }
 }
 
-/// `log2(1 + 3·referrals + 2·comments + votes) + weeks from 2025-01-01 to the last activity`.
+/// Returns the hot score: `log2(1 + 3·referrals + 2·comments + votes) + weeks from 2025-01-01 to the last activity`.
 ///
-/// Twice the engagement is worth a week of recency. The score of an entry changes
-/// only when the entry does something, so that an index can keep the order.
-/// The form is Reddit's "hot" ranking.
+/// Twice the engagement is worth one week of recency. The score changes only when the subscriber's item changes, not
+/// with time, so an index can keep the order. The formula follows Reddit's "hot" ranking.
 pub fn hot_score(referrals: u32, votes: u32, comments: u32, last_active: Timestamp) -> f64 {
     const START: f64 = 1_735_689_600.0;
     const WEEK: f64 = 604_800.0;
@@ -173,31 +180,41 @@ pub fn hot_score(referrals: u32, votes: u32, comments: u32, last_active: Timesta
     engagement.log2() + weeks
 }
 
+/// Status of a referral. The friend is the subscriber who joined through the referral link.
+///
+/// - `pending`: the friend has not confirmed the email address.
+/// - `confirmed`: the friend is in line. The referrer is credited shortly.
+/// - `credited`: the referrer has the credit.
+/// - `revoked`: a reviewer revoked the credit.
+/// - `void`: no credit is given. The referrer or the pending friend was erased, or the friend had referred the
+///   referrer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ReferralStatus {
     /// The friend has not verified the address.
     Pending,
-    /// The friend is in; the credit is on its way.
+    /// The friend is in line. The projector gives the credit next.
     Confirmed,
+    /// The referrer has the credit.
     Credited,
-    /// Taken back by review.
+    /// A reviewer revoked the credit.
     Revoked,
-    /// The referrer is gone, or was referred by this very friend: no credit to give.
+    /// No credit is given: the referrer or the pending friend was erased, or the friend had referred the referrer.
     Void,
 }
 
-/// One subscriber brought by another.
+/// A referral: one subscriber, the friend, who joined through the referral link of another, the referrer.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Referral {
     pub id: ReferralId,
     pub account_id: AccountId,
     pub waitlist_id: WaitlistId,
     pub referrer_id: SubscriberId,
-    /// The friend.
+    /// Subscriber who joined through the referral link.
     pub referee_id: SubscriberId,
     pub status: ReferralStatus,
-    /// Places that this referral moves its owner up, fixed when it was credited.
+    /// Number of places that the referral moves the referrer up. Set from the waitlist's settings when the referral
+    /// is credited.
     pub places: u32,
     pub disposable: bool,
     pub origin: Origin,
@@ -207,7 +224,11 @@ pub struct Referral {
     pub rev: u64,
 }
 
-/// What happened to a referral's credit.
+/// Change of the credit for a referral.
+///
+/// - `credited`: the referrer received the credit.
+/// - `revoked`: a reviewer revoked the credit.
+/// - `restored`: a reviewer restored a revoked credit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LedgerChange {
@@ -216,31 +237,36 @@ pub enum LedgerChange {
     Restored,
 }
 
-/// A line of a subscriber's referral ledger: credits are the sum of its lines.
+/// An entry in a subscriber's referral ledger. The sum of the entries is the subscriber's credits.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct LedgerEntry {
     pub id: LedgerId,
     pub subscriber_id: SubscriberId,
     pub referral_id: ReferralId,
     pub change: LedgerChange,
-    /// Referrals gained (1) or lost (−1).
+    /// Change of the number of credited referrals: 1 or −1.
     pub referrals: i32,
-    /// Places gained or lost.
+    /// Change of the number of places.
     pub places: i64,
-    /// Who did it: a key, a member or the platform.
+    /// Id of the API key or member that made the change, or `platform`.
     pub actor: String,
     pub at: Timestamp,
 }
 
+/// Status of a subscriber's reward.
+///
+/// - `issued`: the subscriber has enough credited referrals for the tier.
+/// - `revoked`: the number of credited referrals fell below the tier again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RewardStatus {
+    /// The subscriber has enough credited referrals for the tier.
     Issued,
-    /// Referrals fell below the tier again.
+    /// The number of credited referrals fell below the tier again.
     Revoked,
 }
 
-/// A tier that a subscriber reached. There is at most one per tier and subscriber.
+/// Reward of a subscriber who reached a tier. A subscriber has at most one reward for each tier.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct Reward {
     pub id: RewardId,

@@ -1,4 +1,4 @@
-//! Joining, reading, changing and erasing subscribers.
+//! Joining, reading and changing subscribers.
 
 use std::collections::HashMap;
 
@@ -27,19 +27,20 @@ use crate::{
     waitlist::Waitlist,
 };
 
-/// All that an answer to "may I join?" depends on, read at once.
+/// Everything that a join depends on, read in one call.
 pub struct JoinContext {
     pub account: Account,
     pub signing: AccountSigning,
     pub waitlist: Waitlist,
-    /// Who already joined with this address.
+    /// Subscriber who already joined with this address.
     pub existing: Option<SubscriberId>,
-    /// Whose code was given, when it is one of this waitlist.
+    /// Owner of the given referral code; `None` if the code does not belong to this waitlist.
     pub referrer: Option<SubscriberId>,
+    /// Number of taken numbers without an entry in line.
     left: u64,
 }
 
-/// Reads the context of a join; `None` when the account has no such waitlist.
+/// Reads the context of a join. Returns `None` if the account has no such waitlist.
 pub async fn join_context(
     table: &Table,
     account: &AccountId,
@@ -93,14 +94,15 @@ pub async fn take_number(table: &Table, waitlist: &WaitlistId) -> Result<u64, Ta
 }
 
 impl JoinContext {
-    /// Where a number stands as long as nobody moves.
+    /// Returns the position of a new entry with this number: at the end of the line, if no entry moves in the
+    /// meantime.
     pub fn position_of(&self, number: u64) -> Position {
         let position = number.saturating_sub(self.left).max(1);
         Position { position, total: position }
     }
 }
 
-/// Gives up a number at which certainly nobody will stand.
+/// Records that a number stays unused. Only for a number whose join has certainly not been written.
 pub async fn waste_number(table: &Table, waitlist: &WaitlistId) -> Result<(), CommitError> {
     Commit::new(&patterns::LINE_NUMBER_WASTE)
         .add("left", &line_left_key(waitlist), &[("left", 1)])
@@ -108,12 +110,11 @@ pub async fn waste_number(table: &Table, waitlist: &WaitlistId) -> Result<(), Co
         .await
 }
 
-/// The writes that add a subscriber, and the referral that brought it.
-/// What it means when they are refused, [`JoinRefusal`] says.
+/// Returns the writes that add a subscriber, the referral through which it joined, and a taken seat. [`JoinRefusal`]
+/// tells which of them failed.
 ///
-/// The waitlist is not part of the transaction: checking one item in every join
-/// would make all joins conflict. Who joins while it is being deleted is erased by
-/// the deletion's last pass.
+/// The waitlist is not part of the transaction: a condition on the same item in every join would make all joins
+/// conflict. A subscriber who joins while the waitlist is being deleted is erased by the last pass of the deletion.
 pub fn join(subscriber: &Subscriber, referral: Option<&Referral>, seat: Option<Seat>) -> Commit {
     let commit = Commit::new(&patterns::JOIN)
         .create("subscriber", subscriber)
@@ -126,8 +127,10 @@ pub fn join(subscriber: &Subscriber, referral: Option<&Referral>, seat: Option<S
     }
 }
 
-/// The writes of a join with a known address: as many as of one with a new address, and of the same kind. The label
-/// `subscriber` fails when the subscriber, who asks for a mail, is no longer as it was read.
+/// Returns the writes of a join with a known address. Fillers pad them to as many writes as a join with a new
+/// address makes, so that the duration of the request does not tell the two apart. `asking` is the subscriber with
+/// one more requested mail, and `rev` its revision as read. The write with the label `subscriber` fails if the
+/// subscriber has changed since.
 pub fn join_again(asking: Option<&Subscriber>, rev: u64, referred: bool) -> Commit {
     let commit = Commit::new(&patterns::JOIN);
     let commit = match asking {
@@ -137,13 +140,13 @@ pub fn join_again(asking: Option<&Subscriber>, rev: u64, referred: bool) -> Comm
     commit.filled(3 + usize::from(referred))
 }
 
-/// A subscriber and what the projector has counted of it.
+/// A subscriber with its standing.
 pub struct Found {
     pub subscriber: Subscriber,
     pub standing: Option<Standing>,
 }
 
-/// One subscriber of the account, with its standing.
+/// Reads a subscriber of this account with its standing. Returns `None` if the subscriber belongs to another account.
 pub async fn read(
     table: &Table,
     account: &AccountId,
@@ -168,9 +171,10 @@ pub async fn read(
 }
 
 impl Found {
-    /// Where the subscriber stands; `None` when it isn't in line.
+    /// Returns the subscriber's position; `None` if the subscriber is not in line.
     ///
-    /// Whoever has just entered the line stands at its end, also before the projector has seen it.
+    /// A subscriber who has just entered the line, and whom the projector has not counted yet, is at the end of the
+    /// line.
     pub async fn position(&self, table: &Table) -> Result<Option<Position>, TableError> {
         let counted = self.standing.as_ref().filter(|standing| standing.place().is_some());
         match (counted, self.subscriber.number) {
@@ -187,7 +191,7 @@ impl Found {
     }
 }
 
-/// A page of one shard of the waitlist's subscribers: for work on all of them.
+/// Returns a page of one shard of the waitlist's subscribers. For work that goes through all subscribers.
 pub async fn list_shard(
     table: &Table,
     waitlist: &WaitlistId,
@@ -203,12 +207,12 @@ pub async fn list_shard(
     table.query(&patterns::SUBSCRIBERS, query).await
 }
 
-/// One subscriber, whosever it is: for the platform's own work.
+/// Reads a subscriber of any account. A caller that acts for an account must check `account_id`.
 pub async fn find(table: &Table, id: &SubscriberId) -> Result<Option<Subscriber>, TableError> {
     table.get(&patterns::SUBSCRIBER_ALONE, &subscriber_key(id)).await
 }
 
-/// Who joined the waitlist with this address.
+/// Returns the subscriber who joined the waitlist with this address.
 pub async fn by_email(
     table: &Table,
     waitlist: &WaitlistId,
@@ -219,26 +223,27 @@ pub async fn by_email(
     Ok(claim.map(|claim| claim.subscriber_id))
 }
 
-/// These subscribers, in the order asked for; those that are gone are left out.
+/// Reads several subscribers, in the order of `ids`. Subscribers that do not exist are left out.
 pub async fn batch(table: &Table, ids: &[SubscriberId]) -> Result<Vec<Subscriber>, TableError> {
     let keys: Vec<_> = ids.iter().map(subscriber_key).collect();
     let mut found = table.batch_get(&patterns::SUBSCRIBER_BATCH, &keys).await?;
     keys.iter().filter_map(|key| found.remove(key)).map(Subscriber::from_item).collect()
 }
 
-/// The writes that change several subscribers, each over the revision before its own; at most 99.
+/// Returns the writes that replace several subscribers, each conditional on the revision before its own. At most 99,
+/// so that the transaction of at most 100 writes also holds the record of the answer.
 pub fn update_all(subscribers: &[Subscriber]) -> Commit {
     subscribers.iter().fold(Commit::new(&patterns::SUBSCRIBER_WRITE), |commit, subscriber| {
         commit.replace("subscriber", subscriber, subscriber.rev - 1)
     })
 }
 
-/// The writes that change the subscriber read at `rev`.
+/// Returns the writes that replace the subscriber that was read at revision `rev`.
 pub fn update(subscriber: &Subscriber, rev: u64) -> Commit {
     Commit::new(&patterns::SUBSCRIBER_WRITE).replace("subscriber", subscriber, rev)
 }
 
-/// The writes that bring a pending subscriber in line, and confirm the referral that brought it.
+/// Returns the writes that add a pending subscriber to the line, and confirm the referral through which it joined.
 pub fn verify(subscriber: &Subscriber, rev: u64, referral: Option<&Referral>, seat: Option<Seat>) -> Commit {
     let commit = update(subscriber, rev).seat(&subscriber.waitlist_id, seat);
     match referral {
@@ -251,9 +256,9 @@ pub fn verify(subscriber: &Subscriber, rev: u64, referral: Option<&Referral>, se
     }
 }
 
-/// What returning adds to a commit.
+/// Adds the audit entry of a resubscription to a commit.
 pub trait Returning {
-    /// Notes that a subscriber who had unsubscribed agreed to get mail again.
+    /// Adds the audit entry that a subscriber who had unsubscribed agreed to receive mail again.
     fn returning(self, subscriber: &Subscriber) -> Self;
 }
 
@@ -266,12 +271,12 @@ impl Returning for Commit {
     }
 }
 
-/// One referral, whosever it is.
+/// Reads a referral of any account.
 pub async fn referral(table: &Table, id: &ReferralId) -> Result<Option<Referral>, TableError> {
     table.get(&patterns::REFERRAL, &referral_key(id)).await
 }
 
-/// A page of the waitlist's subscribers, oldest first.
+/// Returns a page of the waitlist's subscribers, oldest first.
 pub async fn list(
     table: &Table,
     waitlist: &WaitlistId,
@@ -282,7 +287,7 @@ pub async fn list(
     table.page(&patterns::SUBSCRIBERS, &partitions.collect::<Vec<_>>(), false, after, limit).await
 }
 
-/// A page of the waitlist's verified subscribers, hottest first.
+/// Returns a page of the waitlist's subscribers without pending ones, highest hot score first.
 pub async fn list_hot(
     table: &Table,
     waitlist: &WaitlistId,
@@ -296,24 +301,26 @@ pub async fn list_hot(
     Ok(Page { data: batch(table, &ids).await?, next: page.next })
 }
 
-/// How long after one mail another may be asked for without being signed in.
+/// Returns true if a join may request another mail to the subscriber: 10 minutes after the last one, because anybody
+/// can type anybody's address.
 pub fn may_mail_again(subscriber: &Subscriber, now: Timestamp) -> bool {
     subscriber.mail_requested_at.is_none_or(|at| at + 10.minutes() <= now)
 }
 
-/// Whether somebody who unsubscribed may be asked by mail to confirm a return: once a day, since anybody may type
-/// anybody's address.
+/// Returns true if a mail may ask the unsubscribed subscriber to confirm a return: 24 hours after the last such
+/// mail, because anybody can type anybody's address.
 pub fn may_ask_to_return(subscriber: &Subscriber, now: Timestamp) -> bool {
     subscriber.return_requested_at.is_none_or(|at| at + 24.hours() <= now)
 }
 
-/// Why a join was not written.
+/// Reason why a join was not written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JoinRefusal {
-    /// The address has an entry by now, or its entry has changed.
+    /// Another join has added the address in the meantime, or the address's subscriber has changed.
     Known,
-    /// The referral code is another entry's: draw another one.
+    /// Another subscriber has the referral code. The caller tries again with a new code.
     CodeTaken,
+    /// Another subscriber has taken the seat in the meantime.
     SeatTaken,
 }
 
@@ -330,7 +337,7 @@ impl JoinRefusal {
     }
 }
 
-/// The writes of a request to join that changes nothing: there is an answer to remember.
+/// Returns an empty commit for a join that changes nothing. The caller adds the record of the answer to it.
 pub fn unchanged() -> Commit {
     Commit::new(&patterns::JOIN)
 }

@@ -1,4 +1,4 @@
-//! Waitlists and what they may be set to.
+//! Waitlists and their settings.
 
 use crate::id::WaitlistId;
 use domain::{
@@ -8,37 +8,56 @@ use domain::{
 };
 use jiff::Timestamp;
 
+/// Status of a waitlist.
+///
+/// - `draft`: the waitlist is not open yet. Nobody can join.
+/// - `open`: anybody can join.
+/// - `closed`: nobody can join any more. Subscribers keep their positions.
+/// - `launched`: the product is available. Nobody can join.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WaitlistStatus {
-    /// Not yet open: nobody can join.
+    /// The waitlist is not open yet. Nobody can join.
     Draft,
+    /// Anybody can join.
     Open,
-    /// No longer open; positions stay.
+    /// Nobody can join any more. Subscribers keep their positions.
     Closed,
-    /// The product is out; nobody can join.
+    /// The product is available. Nobody can join.
     Launched,
 }
 
+/// Confirmation of the email address that a waitlist requires.
+///
+/// - `none`: a subscriber enters the line by joining.
+/// - `double_opt_in`: a subscriber receives a mail, and enters the line by following its link and confirming.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum VerificationPolicy {
-    /// Who joins is in.
+    /// A subscriber enters the line by joining.
     None,
-    /// Who joins gets a mail and is in once its link was followed.
+    /// A subscriber receives a mail, and enters the line by following its link and confirming.
     DoubleOptIn,
 }
 
-/// What to do with throw-away mailboxes.
+/// Treatment of email addresses at known providers of throw-away mailboxes.
+///
+/// - `allow`: the address is accepted like any other.
+/// - `flag`: the address is accepted. `disposable` is true on the subscriber, and counts for the fraud score of a
+///   referral.
+/// - `block`: the join is refused with the problem `disposable-email`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EmailPolicy {
+    /// Accepted; same effect as [`Self::Flag`].
     Allow,
-    /// Let in and marked.
+    /// Accepted; `disposable` is true on the subscriber.
     Flag,
+    /// Refused.
     Block,
 }
 
+/// Logo, colour and texts for the page of a waitlist.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Branding {
@@ -48,19 +67,20 @@ pub struct Branding {
     pub description: Option<Line>,
 }
 
-/// A reward for bringing so many friends.
+/// Reward tier: a reward for a number of credited referrals.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RewardTier {
-    /// Credited referrals needed, 1–1,000,000.
+    /// Number of credited referrals that reaches the tier, 1–1,000,000.
     pub referrals: u32,
     pub name: Name,
-    /// What the owner of the tier gets, in words.
+    /// Description of what the subscriber receives.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reward: Option<Line>,
 }
 
-/// Tiers in ascending order, each threshold once; at most 20.
+/// Reward tiers, at most 20. The API sorts the tiers by `referrals` in ascending order. Two tiers cannot have the
+/// same `referrals`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(try_from = "Vec<RewardTier>", into = "Vec<RewardTier>")]
 pub struct RewardTiers(Vec<RewardTier>);
@@ -95,18 +115,20 @@ impl From<RewardTiers> for Vec<RewardTier> {
 }
 
 bounded_number! {
-    /// Places that one referral moves its owner up, 0–10,000.
+    /// Number of places that one referral moves the referrer up, 0–10,000.
     PlacesPerReferral: u32 = 0..=10_000;
-    /// Entries that a waitlist takes, 1–10,000,000.
+    /// Maximum number of subscribers who enter the line, 1–10,000,000. Pending subscribers do not count. Invited and
+    /// converted subscribers count until they are erased.
     Capacity: u32 = 1..=10_000_000;
 }
 
-/// Everything that the owner of a waitlist decides about it.
+/// Settings of a waitlist.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WaitlistSettings {
     pub name: Name,
-    /// Unique in its account; suggested by the name when left out.
+    /// Short name of the waitlist, unique within the account. If left out, a new waitlist gets a slug derived from
+    /// its name, and an existing waitlist keeps its slug.
     #[serde(default)]
     pub slug: Option<Slug>,
     #[serde(default = "open")]
@@ -127,7 +149,7 @@ pub struct WaitlistSettings {
     pub reward_tiers: RewardTiers,
     #[serde(default)]
     pub capacity: Option<Capacity>,
-    /// The page that referral links lead to.
+    /// Address of the page that referral links open. The referral code is added as the query parameter `ref`.
     #[serde(default)]
     pub page_url: Option<HttpUrl>,
 }
@@ -155,11 +177,11 @@ pub struct Waitlist {
     pub account_id: AccountId,
     pub slug: Slug,
     pub settings: WaitlistSettings,
-    /// Being deleted: nothing on it can be changed any more.
+    /// True while the waitlist is being deleted. It cannot be changed any more.
     pub deleting: bool,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
-    /// Counts the changes; the ETag.
+    /// Revision of the waitlist, sent as the ETag.
     pub rev: u64,
 }
 
@@ -179,18 +201,19 @@ impl Waitlist {
         }
     }
 
-    /// The same waitlist with other settings. A slug that is left out stays.
+    /// Returns the next revision of the waitlist with new settings. If the settings have no slug, the slug stays.
     pub fn with_settings(&self, mut settings: WaitlistSettings, now: Timestamp) -> Self {
         let slug = settings.slug.take().unwrap_or_else(|| self.slug.clone());
         settings.slug = Some(slug.clone());
         Self { slug, settings, updated_at: now, rev: self.rev + 1, ..self.clone() }
     }
 
+    /// Returns true if subscribers can join.
     pub fn accepts_joins(&self) -> bool {
         self.settings.status == WaitlistStatus::Open && !self.deleting
     }
 
-    /// The link that a subscriber shares.
+    /// Returns the referral link that a subscriber shares.
     pub fn referral_url(&self, public_url: &str, code: &crate::referral_code::ReferralCode) -> String {
         match &self.settings.page_url {
             Some(page) => {

@@ -1,4 +1,4 @@
-//! Webhook endpoints, how they fare, and what they are told.
+//! Stored items of webhook endpoints, of their health, and of the deliveries to them.
 
 use domain::id::{AccountId, WebhookEndpointId};
 use jiff::{Timestamp, ToSpan};
@@ -10,7 +10,7 @@ use crate::{
     webhook::{Delivery, WebhookEndpoint},
 };
 
-/// Sort keys of an account's endpoints begin with this.
+/// Beginning of the sort keys of an account's endpoints.
 pub(crate) const ENDPOINTS: &str = "ENDPOINT#";
 
 pub fn webhook_endpoint_key(account: &AccountId, id: &WebhookEndpointId) -> Key {
@@ -24,8 +24,8 @@ impl Entity for WebhookEndpoint {
     }
 }
 
-/// Changes whenever an account gets an endpoint: of two additions at once, which both have counted the same endpoints, one
-/// finds it changed.
+/// Fence whose revision changes whenever an account gets an endpoint. If two requests add an endpoint at the same
+/// time and both have counted the same endpoints, one of them finds the fence changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndpointsFence {
     pub account_id: AccountId,
@@ -45,7 +45,8 @@ impl Entity for EndpointsFence {
     }
 }
 
-/// There as long as an endpoint takes nothing.
+/// Mark of an endpoint that fails to accept deliveries, with the time since when. Removed when a delivery is
+/// accepted or fails for good.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndpointFailing {
     pub endpoint_id: WebhookEndpointId,
@@ -63,13 +64,13 @@ impl Entity for EndpointFailing {
     fn key(&self) -> Key {
         Self::key_of(&self.endpoint_id)
     }
-    /// By then the endpoint is disabled, or deleted.
+    /// 30 days after the mark was set, the endpoint is disabled or deleted.
     fn expires(&self) -> Option<Timestamp> {
         Some(self.since + (30 * 24).hours())
     }
 }
 
-/// There as long as an endpoint is slow to answer.
+/// Mark of an endpoint that is slow to answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndpointSlow {
     pub endpoint_id: WebhookEndpointId,
@@ -92,7 +93,7 @@ impl Entity for EndpointSlow {
     }
 }
 
-/// Where the deliveries to an endpoint lie.
+/// Returns the partitions of the deliveries to an endpoint.
 pub(crate) fn deliveries_partitions(endpoint: &WebhookEndpointId) -> [String; LIST_SHARDS as usize] {
     std::array::from_fn(|shard| deliveries_partition(endpoint, shard))
 }
@@ -106,7 +107,8 @@ pub fn delivery_key(id: &DeliveryId) -> Key {
     Key { pk, sk: id.as_str().to_owned() }
 }
 
-/// Deliveries that are tried again, by when.
+/// Returns the index partition of one shard of the deliveries that will be attempted again, in the order of that
+/// time.
 pub(crate) fn deliveries_due(shard: u8) -> String {
     join(&["DELIVERDUE", &shard.to_string()])
 }
@@ -124,19 +126,20 @@ impl Entity for Delivery {
         });
         due.into_iter().collect()
     }
-    /// Kept as long as the event, so that a replayed event is not told again, or until some days after the next attempt.
+    /// Kept for 30 days, as long as the event, so that a replayed event is not delivered again; or until seven days
+    /// after the next attempt, if that is later.
     fn expires(&self) -> Option<Timestamp> {
         let told = self.created_at + REPLAYED_WITHIN;
         Some(self.due_at.map_or(told, |due| told.max(due + (7 * 24).hours())))
     }
 }
 
-/// Work that outlasts a request.
+/// Job of the webhooks family: work that outlasts a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Task {
-    /// Work of the webhook sender: a delivery that was asked for by hand.
+    /// Job of the webhook sender: makes a delivery that was requested as a test or a replay.
     Deliver { account_id: AccountId, delivery_id: DeliveryId, tried: u32 },
-    /// Work of the message sender: the account's owners hear that an endpoint was disabled.
+    /// Job of the message sender: tells the account's owners that an endpoint was disabled.
     TellOfEndpoint { account_id: AccountId, endpoint_id: WebhookEndpointId, rev: u64 },
 }

@@ -1,4 +1,4 @@
-//! Work for the senders of webhooks and mails.
+//! Jobs of the webhooks family: work for the webhook sender and the message sender.
 
 use messages::tasks::{self as mails, MessageTask};
 use projection::job::{Jobs, Worker};

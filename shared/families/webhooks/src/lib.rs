@@ -1,4 +1,4 @@
-//! Webhook endpoints, and what each is told.
+//! Webhook endpoints, and the deliveries of events to them.
 
 use domain::scope::{Action, Area};
 
@@ -14,7 +14,7 @@ pub mod webhook;
 
 pub use store::*;
 
-/// Endpoints that are told of events, and what they were told.
+/// Area of the API for webhook endpoints and their deliveries.
 pub const WEBHOOKS: Area = Area { name: "webhooks", staff: Some(Action::Read) };
 
 ::projection::family! {

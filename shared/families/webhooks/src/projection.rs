@@ -1,4 +1,4 @@
-//! Each of an account's endpoints is told of what it wants to know.
+//! Projection of events to webhooks: sends each event to the account's endpoints that want it.
 
 use projection::{Context, Event, Record, stream::FollowError};
 use table::{Entity, TableError};
@@ -8,19 +8,20 @@ use crate::{
     tasks::{self, WebhookTask},
 };
 
-/// Something that happened.
+/// Event that was recorded.
 pub struct Happened(Event);
 
 impl projection::Change for Happened {
     const READS: &'static [&'static str] = &[Event::TYPE];
     const SENDS_TO: &'static [&'static str] = &[tasks::QUEUE];
 
-    /// An event is written once. Its item expires later, which is nothing to tell.
+    /// Reads the event of a new item. An event is written once; the later expiry of its item is ignored.
     fn read(record: &Record) -> Result<Option<Self>, TableError> {
         Ok(record.after()?.map(|event| Self(*event)))
     }
 
-    /// Events count nowhere, so that they need not wait for what is counted of their account.
+    /// Returns a lane of its own for the events of an account. Telling endpoints changes no counters, so events
+    /// need not wait for the other changes of the account.
     fn lane(&self) -> String {
         format!("{} {}", Event::TYPE, self.0.account_id)
     }

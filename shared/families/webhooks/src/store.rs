@@ -1,7 +1,7 @@
-//! Webhook endpoints and the deliveries to them.
+//! Storage of webhook endpoints and the deliveries to them.
 //!
-//! A delivery is noted when it has been tried: until then the queue keeps it. What is to be tried again lies in an
-//! index by when it is due.
+//! The delivery of an event is stored after its first attempt; until then, the queue holds it. Deliveries that will
+//! be attempted again are listed in an index, in the order of that time.
 
 use std::collections::BTreeMap;
 
@@ -26,10 +26,10 @@ use crate::{
     webhook::{Delivery, DisabledReason, Message, WebhookEndpoint},
 };
 
-/// Of the payloads of all kinds; a kind whose fields change their meaning gets a new one.
+/// Version of the payloads of all kinds of events. A kind whose fields change their meaning gets a new version.
 const VERSION: u32 = 1;
 
-/// The body of a message, whatever it tells.
+/// Body of a message, the same for every kind of event.
 #[derive(Serialize)]
 struct Body<'a> {
     id: &'a EventId,
@@ -40,7 +40,7 @@ struct Body<'a> {
     data: BTreeMap<&'a str, serde_json::Value>,
 }
 
-/// What a message of this type tells, with this data.
+/// Returns a message of this type, with this data.
 fn message(id: &EventId, kind: &str, at: Timestamp, data: BTreeMap<&str, serde_json::Value>) -> Message {
     let body = Body { id, kind, version: VERSION, timestamp: at, data };
     #[expect(clippy::expect_used, reason = "texts and numbers by name are always JSON")]
@@ -48,7 +48,8 @@ fn message(id: &EventId, kind: &str, at: Timestamp, data: BTreeMap<&str, serde_j
     Message { id: id.clone(), kind: kind.to_owned(), body }
 }
 
-/// What an endpoint is told of an event: the ids and numbers that its kind names.
+/// Returns the message that tells an endpoint of an event, with the ids and the data that the kind of the event
+/// names.
 pub fn message_of(event: &Event, kind: EventKind) -> Message {
     let mut data = BTreeMap::from([(kind.topic, event.topic.as_str().into())]);
     let person = match kind.person {
@@ -76,13 +77,13 @@ fn json(datum: &Datum) -> serde_json::Value {
     }
 }
 
-/// What an endpoint is told when somebody tries it.
+/// Returns the message that tests an endpoint.
 pub fn test_message(endpoint: &WebhookEndpointId, now: Timestamp) -> Message {
     let data = BTreeMap::from([("webhook_endpoint_id", endpoint.as_str().into())]);
     message(&EventId::in_order(now), crate::webhook::TEST, now, data)
 }
 
-/// An account's endpoints, oldest first: some twenty at the most.
+/// Reads an account's endpoints, oldest first. An account has at most 20.
 pub async fn endpoints(table: &Table, account: &AccountId) -> Result<Vec<WebhookEndpoint>, TableError> {
     let query = Query {
         range: Range::BeginsWith(ENDPOINTS.to_owned()),
@@ -100,13 +101,14 @@ pub async fn endpoint(
     table.get(&patterns::WEBHOOK_ENDPOINT, &webhook_endpoint_key(account, id)).await
 }
 
-/// The revision that changes with every endpoint that the account gets. Read it before the endpoints, so that they can be counted.
+/// Reads the fence, whose revision changes with every endpoint that the account gets. Read the fence before the
+/// endpoints, so that counting the endpoints is safe.
 pub async fn fence(table: &Table, account: &AccountId) -> Result<Option<EndpointsFence>, TableError> {
     table.get(&patterns::WEBHOOK_FENCE, &EndpointsFence::key_of(account)).await
 }
 
-/// The writes that add an endpoint, unless the account has got another since the fence was read: then the label `fence`
-/// fails.
+/// Returns the writes that add an endpoint. The label `fence` fails if the account has got another endpoint since
+/// the fence was read.
 pub fn create(endpoint: &WebhookEndpoint, fence: Option<&EndpointsFence>, audit: &AuditEntry) -> Commit {
     let commit = Commit::new(&patterns::WEBHOOK_ENDPOINT_WRITE);
     let rev = fence.map_or(0, |fence| fence.rev);
@@ -118,7 +120,7 @@ pub fn create(endpoint: &WebhookEndpoint, fence: Option<&EndpointsFence>, audit:
     commit.create("endpoint", endpoint).create("audit", audit)
 }
 
-/// The writes that change the endpoint read before; how it fared until now is forgotten.
+/// Returns the writes that replace the endpoint that was read at revision `rev`, and remove its failing mark.
 pub fn update(endpoint: &WebhookEndpoint, rev: u64, audit: &AuditEntry) -> Commit {
     Commit::new(&patterns::WEBHOOK_ENDPOINT_WRITE)
         .replace("endpoint", endpoint, rev)
@@ -126,7 +128,7 @@ pub fn update(endpoint: &WebhookEndpoint, rev: u64, audit: &AuditEntry) -> Commi
         .create("audit", audit)
 }
 
-/// The writes that remove it. What it was told expires.
+/// Returns the writes that remove an endpoint. The deliveries to it expire.
 pub fn delete(endpoint: &WebhookEndpoint, audit: &AuditEntry) -> Commit {
     Commit::new(&patterns::WEBHOOK_ENDPOINT_WRITE)
         .delete("endpoint", &endpoint.key(), endpoint.rev)
@@ -134,7 +136,7 @@ pub fn delete(endpoint: &WebhookEndpoint, audit: &AuditEntry) -> Commit {
         .create("audit", audit)
 }
 
-/// What an endpoint was told, newest first.
+/// Reads a page of the deliveries to an endpoint, newest first.
 pub async fn deliveries(
     table: &Table,
     endpoint: &WebhookEndpointId,
@@ -148,8 +150,8 @@ pub async fn delivery(table: &Table, id: &DeliveryId) -> Result<Option<Delivery>
     table.get(&patterns::DELIVERY, &delivery_key(id)).await
 }
 
-/// The writes that have a delivery made, of which this is the next revision; the label `delivery` fails when it has
-/// changed meanwhile.
+/// Returns the writes that store this next revision of a delivery, and the job that makes the delivery. The label
+/// `delivery` fails if the delivery has changed meanwhile.
 pub fn ask(delivery: &Delivery, audit: &AuditEntry, now: Timestamp) -> Commit {
     let commit = Commit::new(&patterns::DELIVERY_ASK);
     let commit = match delivery.rev - 1 {
@@ -168,19 +170,19 @@ pub fn ask(delivery: &Delivery, audit: &AuditEntry, now: Timestamp) -> Commit {
     commit.overwrite("job", &job).create("audit", audit)
 }
 
-/// An endpoint as a delivery finds it.
+/// Endpoint of a delivery, with its health and with the delivery as stored.
 #[derive(Clone, Debug)]
 pub struct Target {
     pub endpoint: WebhookEndpoint,
-    /// Since when it has taken nothing.
+    /// Time since which the endpoint fails to accept deliveries.
     pub failing_since: Option<Timestamp>,
-    /// Until when it counts as slow.
+    /// Time until which the endpoint counts as slow.
     pub slow_until: Option<Timestamp>,
-    /// The delivery as it was noted last, if it was.
+    /// Delivery as last stored; `None` if it is not stored yet.
     pub delivery: Option<Delivery>,
 }
 
-/// All that an attempt depends on, in one read; `None` without an endpoint.
+/// Reads all items on which an attempt depends. Returns `None` if the endpoint does not exist.
 pub async fn target(
     table: &Table,
     account: &AccountId,
@@ -204,8 +206,8 @@ pub async fn target(
     }))
 }
 
-/// Notes until when an endpoint counts as slow, or that it doesn't any more. Many come to know it at the same moment:
-/// who finds another at it gives up.
+/// Records until when an endpoint counts as slow; with `None`, removes the mark. Several workers may try this at
+/// the same moment: a worker that meets a concurrent write gives up.
 pub async fn note_slow(
     table: &Table,
     endpoint: &WebhookEndpointId,
@@ -219,9 +221,10 @@ pub async fn note_slow(
     commit.apply(table).await
 }
 
-/// Notes a delivery that was tried, of which `after` is the next revision, and what that says of its endpoint, which
-/// is disabled if there is a reason. Whoever notes the same revision second notes nothing. `false` when the endpoint
-/// that was to be disabled is another by now: nothing is noted.
+/// Records an attempt at a delivery, and its effect on the endpoint. `after` is the next revision of the delivery;
+/// `disabled` is the reason to disable the endpoint, if there is one. If another worker has already recorded this
+/// revision, nothing is written. Returns false if the endpoint to be disabled has changed meanwhile; then nothing
+/// is written either.
 pub async fn note(
     table: &Table,
     target: &Target,
@@ -235,8 +238,8 @@ pub async fn note(
         Some(before) => commit.replace("delivery", after, before.rev),
     };
     let endpoint_id = target.endpoint.id.clone();
-    // What has ended says nothing of the endpoint any more, taken or not: else it would be held against it when the next
-    // event comes, weeks later.
+    // A delivery that has ended, accepted or not, no longer counts against the endpoint. Otherwise the endpoint
+    // would count as failing since then when the next event comes, weeks later.
     let commit = match (after.due_at, target.failing_since) {
         (None, Some(_)) => commit.purge("failing", &EndpointFailing::key_of(&endpoint_id)),
         (Some(_), None) => commit.overwrite("failing", &EndpointFailing { endpoint_id, since: now }),
@@ -253,7 +256,7 @@ pub async fn note(
     }
 }
 
-/// Adds the writes that disable an endpoint, and have its account's owners told.
+/// Adds the writes that disable an endpoint, and the job that tells the account's owners.
 fn disable(commit: Commit, endpoint: &WebhookEndpoint, reason: DisabledReason, now: Timestamp) -> Commit {
     let disabled = endpoint.disabled(reason, now);
     let (account_id, endpoint_id) = (endpoint.account_id.clone(), endpoint.id.clone());
@@ -267,7 +270,7 @@ fn disable(commit: Commit, endpoint: &WebhookEndpoint, reason: DisabledReason, n
     commit.replace("endpoint", &disabled, endpoint.rev).create("audit", &audit).overwrite("job", &job)
 }
 
-/// Deliveries of a shard that are due by now, the most overdue first.
+/// Reads the deliveries of a shard that are due by now, the most overdue first.
 pub async fn due(
     table: &Table,
     shard: u8,
@@ -277,18 +280,18 @@ pub async fn due(
     table.due(&patterns::DELIVERIES_DUE, deliveries_due(shard), now, limit).await
 }
 
-/// Forgets a delivery to an endpoint that was deleted.
+/// Deletes a delivery to an endpoint that was deleted.
 pub async fn forget(table: &Table, delivery: &DeliveryId) -> Result<(), TableError> {
     table::purge(table, &patterns::DELIVERY_QUEUED, vec![delivery_key(delivery)]).await
 }
 
-/// Notes that a delivery is queued again; `false` when something has become of it meanwhile.
+/// Records that a delivery is queued again. Returns false if the delivery has changed meanwhile.
 pub async fn queued(table: &Table, after: &Delivery) -> Result<bool, TableError> {
     let commit = Commit::new(&patterns::DELIVERY_QUEUED).replace("delivery", after, after.rev - 1);
     commit.applies(table).await
 }
 
-/// Whether an endpoint was not added because another one was, at the same time.
+/// Returns true if an endpoint was not added because another one was added at the same time.
 pub fn is_fenced(error: &CommitError) -> bool {
     error.failed("fence").is_some()
 }

@@ -1,4 +1,4 @@
-//! What the webhook sender is asked for.
+//! Tasks of the webhook sender.
 
 use domain::id::{AccountId, WebhookEndpointId};
 use queues::Grouped;
@@ -6,18 +6,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::{id::DeliveryId, webhook::Message};
 
-/// The variable with the address of the webhook sender's queue.
+/// Environment variable with the URL of the webhook sender's queue.
 pub const QUEUE: &str = "WEBHOOKS_QUEUE_URL";
 
-/// Of the webhook sender.
+/// Task of the webhook sender.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum WebhookTask {
-    /// An endpoint is to be told of something.
+    /// Sends a message to an endpoint.
     Tell { account_id: AccountId, endpoint_id: WebhookEndpointId, message: Message },
-    /// A delivery is to be made, if it has been tried so often.
+    /// Makes a stored delivery, if the number of attempts so far is `tried`.
     Deliver { account_id: AccountId, delivery_id: DeliveryId, tried: u32 },
-    /// One of these, among those for slow endpoints.
+    /// One of the other tasks, in the queue for slow endpoints.
     Slow { task: Box<Self> },
 }
 

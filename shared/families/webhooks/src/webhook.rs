@@ -1,8 +1,9 @@
-//! Webhooks: endpoints that are told of events, and what becomes of each message to them.
+//! Webhook endpoints that receive events, and the deliveries of messages to them.
 //!
-//! Signed and retried as Standard Webhooks says (<https://www.standardwebhooks.com>, specification 1.0). A message to
-//! an endpoint is a [`Delivery`]. It is tried until it is taken, twelve times over some five days; order is not
-//! promised, and what was taken may come again, by the same id.
+//! Messages are signed and retried as Standard Webhooks specifies (<https://www.standardwebhooks.com>,
+//! specification 1.0). A message to one endpoint is a [`Delivery`]. It is attempted until the endpoint accepts it,
+//! at most twelve times over about five days. The order of messages is not guaranteed, and an accepted message may
+//! come again, with the same id.
 
 use crate::id::DeliveryId;
 use domain::{
@@ -19,10 +20,10 @@ use standardwebhooks::Webhook;
 use url::{Host, Url};
 use utoipa::ToSchema;
 
-/// Endpoints that an account may have: each costs a message an event.
+/// Maximum number of endpoints of an account. Each endpoint costs one message for each event.
 pub const MAX_ENDPOINTS: usize = 20;
 
-/// Between the attempts at one delivery: 5.15 days in all, and up to a fifth more.
+/// Pauses between the attempts at one delivery: 5.15 days in total, and up to a fifth more by chance.
 const PAUSES: [SignedDuration; 11] = [
     SignedDuration::from_secs(30),
     SignedDuration::from_mins(5),
@@ -37,23 +38,25 @@ const PAUSES: [SignedDuration; 11] = [
     SignedDuration::from_hours(24),
 ];
 
-/// An endpoint that has taken nothing for so long is disabled.
+/// Time for which an endpoint accepts nothing before it is disabled.
 const GIVEN_UP_AFTER: SignedDuration = SignedDuration::from_hours(5 * 24);
 
-/// Attempts that a delivery remembers, the latest of them.
+/// Number of attempts that a delivery stores, the latest ones.
 const REMEMBERED: usize = 15;
 
-/// The most that an endpoint may ask us to wait.
+/// Longest pause that an endpoint can ask for.
 const MOST_PATIENCE: SignedDuration = SignedDuration::from_hours(24);
 
-/// Where an endpoint is: `https`, of a public host. `http` only where an operator allows the network.
+/// URL of an endpoint: `https`, on a public host. `http` is accepted only for networks that the operator allows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
 pub struct EndpointUrl(String);
 
 impl EndpointUrl {
+    /// Parses the URL of an endpoint.
+    ///
     /// # Errors
-    /// When it is no URL, or not one that may be called.
+    /// When the text is not a URL, or the URL may not be called.
     pub fn parse(text: &str, networks: &Networks) -> Result<Self, Invalid> {
         let url = Self(text.to_owned()).permitted(networks)?;
         Ok(Self(url.into()))
@@ -63,10 +66,11 @@ impl EndpointUrl {
         &self.0
     }
 
-    /// The URL, as long as it may be called. What a name leads to is only known when it is called.
+    /// Returns the URL if it may be called. The addresses behind a host name are only known, and checked, when the
+    /// endpoint is called.
     ///
     /// # Errors
-    /// The reason why not.
+    /// The reason why the URL may not be called.
     pub fn permitted(&self, networks: &Networks) -> Result<Url, Invalid> {
         let refused = |reason: &str| Err(Invalid::new(reason));
         if self.0.len() > 2000 || self.0.contains(char::is_whitespace) {
@@ -97,7 +101,8 @@ impl EndpointUrl {
     }
 }
 
-/// What a receiver checks signatures with: `whsec_` and 32 bytes in base64. Shown when it is made, and never in logs.
+/// Secret with which a receiver checks signatures: `whsec_` and 32 bytes in base64. Shown when it is made, and
+/// never logged.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct EndpointSecret(String);
@@ -107,7 +112,7 @@ impl EndpointSecret {
         Self(format!("whsec_{}", secret::base64(&secret::random::<32>())))
     }
 
-    /// The whole secret, to be shown once.
+    /// Returns the whole secret, to be shown once.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -123,41 +128,46 @@ impl std::fmt::Debug for EndpointSecret {
     }
 }
 
-/// A secret that was replaced, and goes on signing for a while.
+/// Secret that was replaced and still signs until its time is over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OldSecret {
     pub secret: EndpointSecret,
     pub until: Timestamp,
 }
 
+/// State of an endpoint: `enabled`, or `disabled` if it receives no messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EndpointStatus {
     Enabled,
-    /// It is told of nothing.
+    /// Receives no messages.
     Disabled,
 }
 
-/// Why an endpoint is disabled.
+/// Reason why an endpoint is disabled.
+///
+/// - `requested`: the endpoint was disabled through the API.
+/// - `gone`: the endpoint answered 410.
+/// - `failing`: the endpoint accepted nothing for five days.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DisabledReason {
-    /// Somebody wanted it so.
+    /// The endpoint was disabled through the API.
     Requested,
-    /// It answered 410.
+    /// The endpoint answered 410.
     Gone,
-    /// It took nothing for five days.
+    /// The endpoint accepted nothing for five days.
     Failing,
 }
 
-/// Who is told of an account's events.
+/// Endpoint that receives an account's events.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WebhookEndpoint {
     pub id: WebhookEndpointId,
     pub account_id: AccountId,
     pub url: EndpointUrl,
     pub description: Option<Line>,
-    /// What it is told of; everything, if nothing is named.
+    /// Kinds of events that the endpoint receives; empty for all kinds.
     pub event_types: Vec<EventName>,
     pub status: EndpointStatus,
     pub disabled_reason: Option<DisabledReason>,
@@ -196,12 +206,12 @@ impl WebhookEndpoint {
         self.status == EndpointStatus::Enabled
     }
 
-    /// Whether it is told of events of this kind.
+    /// Returns true if the endpoint receives events of this kind.
     pub fn wants(&self, kind: &EventName) -> bool {
         self.is_enabled() && (self.event_types.is_empty() || self.event_types.contains(kind))
     }
 
-    /// The next revision of it.
+    /// Returns the next revision of the endpoint.
     #[must_use]
     pub fn next(&self, now: Timestamp) -> Self {
         Self { updated_at: now, rev: self.rev + 1, ..self.clone() }
@@ -213,14 +223,14 @@ impl WebhookEndpoint {
         Self { status, disabled_reason: Some(reason), ..self.next(now) }
     }
 
-    /// With a new secret; the one until now signs as well for so long.
+    /// Returns the next revision, with a new secret. The old secret also signs for the time of `overlap`.
     #[must_use]
     pub fn rotated(&self, overlap: SignedDuration, now: Timestamp) -> Self {
         let old = OldSecret { secret: self.secret.clone(), until: now + overlap };
         Self { secret: EndpointSecret::generate(), old_secret: Some(old), ..self.next(now) }
     }
 
-    /// The value of `webhook-signature`: one signature by each secret that is valid.
+    /// Returns the value of `webhook-signature`: one signature for each valid secret.
     pub fn signature(&self, id: &str, now: Timestamp, body: &str) -> String {
         let old = self.old_secret.iter().filter(|old| now < old.until).map(|old| &old.secret);
         let secrets = std::iter::once(&self.secret).chain(old);
@@ -228,49 +238,54 @@ impl WebhookEndpoint {
     }
 }
 
-/// What an endpoint is told.
+/// Message to an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
-    /// What `webhook-id` says: receivers know by it what comes again.
+    /// Id that is sent as `webhook-id`. Receivers recognise repeated messages by it.
     pub id: EventId,
-    /// The name of the event's kind, or [`TEST`].
+    /// Name of the kind of event, or [`TEST`].
     #[serde(rename = "type")]
     pub kind: String,
-    /// JSON text, as it is signed.
+    /// JSON text, exactly as it is signed.
     pub body: String,
 }
 
-/// The type of a message that was asked for to try an endpoint.
+/// Type of a message that tests an endpoint.
 pub const TEST: &str = "webhook.test";
 
+/// State of a delivery.
+///
+/// - `pending`: waits for its first or its next attempt.
+/// - `delivered`: the endpoint accepted the message.
+/// - `failed`: will not be attempted again, unless it is replayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DeliveryStatus {
-    /// It will be tried again.
+    /// Waits for its first or its next attempt.
     Pending,
     Delivered,
-    /// It won't be tried again, unless somebody asks for it.
+    /// Will not be attempted again, unless it is replayed.
     Failed,
 }
 
-/// One attempt, and what came of it.
+/// Attempt at a delivery, with its outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Attempt {
     pub at: Timestamp,
     pub duration_ms: u64,
-    /// Of the answer, if there was one.
+    /// HTTP status of the response; `null` if there was no response.
     #[schema(required)]
     pub status_code: Option<u16>,
-    /// Why there was none.
+    /// Reason why there was no response; `null` if there was one.
     #[schema(required)]
     pub error: Option<String>,
-    /// How the answer's body begins.
+    /// Beginning of the body of the response, at most 512 bytes; `null` if there is none.
     #[schema(required)]
     pub response: Option<String>,
 }
 
 impl Attempt {
-    /// One that was not made.
+    /// Returns an attempt that was not made, for this reason.
     pub fn refused(reason: &str, at: Timestamp) -> Self {
         Self { at, duration_ms: 0, status_code: None, error: Some(reason.to_owned()), response: None }
     }
@@ -279,24 +294,24 @@ impl Attempt {
         self.status_code.is_some_and(|status| (200..300).contains(&status))
     }
 
-    /// Whether the endpoint says that it is there no more.
+    /// Returns true if the endpoint answered that it no longer exists (410).
     pub fn is_gone(&self) -> bool {
         self.status_code == Some(410)
     }
 }
 
-/// A message to an endpoint, and what became of it.
+/// Delivery of a message to an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivery {
     pub id: DeliveryId,
     pub account_id: AccountId,
     pub message: Message,
     pub status: DeliveryStatus,
-    /// Attempts since it was asked for.
+    /// Number of attempts since the delivery was created or last replayed.
     pub tried: u32,
-    /// The latest ones, oldest first.
+    /// Latest attempts, oldest first.
     pub attempts: Vec<Attempt>,
-    /// When it is tried again.
+    /// Time of the next attempt, or the time at which a delivery that is in the queue is queued once more.
     pub due_at: Option<Timestamp>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
@@ -304,7 +319,7 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// One that has not been tried.
+    /// Returns a delivery that has not been attempted.
     pub fn new(
         endpoint: &WebhookEndpointId,
         account_id: AccountId,
@@ -329,8 +344,10 @@ impl Delivery {
         Self { updated_at: now, rev: self.rev + 1, ..self.clone() }
     }
 
-    /// After an attempt. What was not taken is due again after a pause, of which up to a fifth is chance (`dice`), and
-    /// after no less than the endpoint asks for; unless it is `given_up`, or was tried often enough.
+    /// Returns the next revision, after an attempt. If the endpoint did not accept the message, the next attempt is
+    /// due after a pause, to which chance (`dice`) adds up to a fifth, but not before the pause that the endpoint
+    /// asks for (`retry_after`, at most 24 hours). The delivery fails if it is `given_up`, or if this was the
+    /// twelfth attempt.
     #[must_use]
     pub fn attempted(
         &self,
@@ -357,20 +374,21 @@ impl Delivery {
         Self { status, tried, attempts, due_at, ..self.next(now) }
     }
 
-    /// Handed to the queue: looked at again when nothing has come of it until then.
+    /// Returns the next revision, after the delivery was put into the queue. If nothing has come of it by `until`,
+    /// it is queued once more.
     #[must_use]
     pub fn queued(&self, until: Timestamp, now: Timestamp) -> Self {
         Self { due_at: Some(until), ..self.next(now) }
     }
 
-    /// Asked for by hand: tried as if for the first time.
+    /// Returns the next revision, after a replay was requested: the attempts start from the beginning.
     #[must_use]
     pub fn replayed(&self, until: Timestamp, now: Timestamp) -> Self {
         Self { status: DeliveryStatus::Pending, tried: 0, ..self.queued(until, now) }
     }
 }
 
-/// Whether an endpoint that has taken nothing since then is to be disabled.
+/// Returns true if an endpoint that has failed since this time is to be disabled.
 pub fn is_given_up(failing_since: Timestamp, now: Timestamp) -> bool {
     now.duration_since(failing_since) >= GIVEN_UP_AFTER
 }

@@ -1,9 +1,10 @@
-//! Damage that spreadsheets do to cells, and cells that are dangerous to spreadsheets.
+//! Cells that a spreadsheet has damaged, and cells that are dangerous in a spreadsheet.
 
 use domain::text::begins_like_a_formula;
 
-/// The cell with a `'` wherever a spreadsheet would run what follows (OWASP, CSV injection): at its beginning, and after
-/// a character that separates cells or rows for a spreadsheet that takes another delimiter and ignores the quotes.
+/// Returns the cell with a `'` wherever a spreadsheet would run the text that follows as a formula (OWASP, CSV
+/// injection): at the beginning of the cell, and after a character that separates cells or rows in a spreadsheet
+/// that assumes another delimiter and ignores the quotes.
 pub fn neutral(cell: &str) -> String {
     let mut safe = String::with_capacity(cell.len());
     let mut begins = true;
@@ -17,12 +18,12 @@ pub fn neutral(cell: &str) -> String {
     safe
 }
 
-/// The text in `="…"`, which spreadsheets write around a text that they must not turn into a number.
+/// Returns the text inside `="…"`, which spreadsheets write so that the text is not read as a number.
 pub fn unwrapped(cell: &str) -> Option<&str> {
     cell.strip_prefix("=\"")?.strip_suffix('"').filter(|text| !text.is_empty() && !text.contains('"'))
 }
 
-/// Damage by a spreadsheet that took a text for something else. The text itself is lost.
+/// Describes the damage if a spreadsheet has converted the text to something else. The original text is lost.
 pub fn damage(cell: &str) -> Option<&'static str> {
     if is_error(cell) {
         Some("is an error of a spreadsheet, not what was in its place")
@@ -37,7 +38,8 @@ pub fn damage(cell: &str) -> Option<&'static str> {
     }
 }
 
-/// `#NAME?`, `#REF!`, `#DIV/0!`, `#N/A`, in German `#NV`; or `####` for what had no room.
+/// True for error values such as `#NAME?`, `#REF!`, `#DIV/0!`, `#N/A` and the German `#NV`, and for `####`, which
+/// is shown for a value that is too wide.
 fn is_error(cell: &str) -> bool {
     let Some(name) = cell.strip_prefix('#') else { return false };
     let shouted =
@@ -50,7 +52,8 @@ fn is_error(cell: &str) -> bool {
         || (!name.is_empty() && name.bytes().all(|byte| byte == b'#'))
 }
 
-/// `1.23E+10`, `1,23E+10`, and `1234.0` or a number of 18 digits or more of which only 15 are left.
+/// True for `1.23E+10`, `1,23E+10` and `1234.0`, and for a number of 18 digits or more of which only the first 15
+/// are left.
 fn is_float(cell: &str) -> bool {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     if let Some((mantissa, exponent)) = cell.split_once(['E', 'e'])
@@ -65,7 +68,7 @@ fn is_float(cell: &str) -> bool {
     digits(cell) && cell.len() >= 18 && cell[15..].bytes().all(|byte| byte == b'0')
 }
 
-/// A date in numbers, in any order and with any separators, perhaps with a time.
+/// True for a numeric date in any order and with any separators, with or without a time.
 pub fn looks_like_a_date(cell: &str) -> bool {
     let date = cell.split([' ', 'T']).next().unwrap_or_default();
     let Some(separator) = date.chars().find(|character| !character.is_ascii_digit()) else { return false };
@@ -89,7 +92,8 @@ pub fn looks_like_a_date(cell: &str) -> bool {
         }
 }
 
-/// `1-Mar`, `Mar-01`: what spreadsheets make of `MAR1` and `1-3`. They write the month so and in no other way.
+/// True for `1-Mar` or `Mar-01`, which spreadsheets make of `1-3` and `MAR1`. Spreadsheets write the month exactly
+/// in this form.
 fn is_short_date(cell: &str) -> bool {
     const MONTHS: [&str; 12] =
         ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];

@@ -1,41 +1,43 @@
-//! The header of a file: which column is what.
+//! Header of a file: the meaning of each column.
 
 use domain::text::{Line, name_key};
 
 use super::{Cells, Remark};
 
-/// A column that a family of files has.
+/// Column that a kind of file may have.
 #[derive(Clone, Copy, Debug)]
 pub struct Known {
     pub name: &'static str,
-    /// Beginnings of words by which others call it, folded in case. A column that is named with one of them is taken
-    /// for a mistake when the known column is missing. Up to three letters are a whole word.
+    /// Beginnings of words by which other systems name the column, folded in case. If the column is missing, a
+    /// column with such a word in its name is refused as a probable mistake. A beginning of up to three letters
+    /// matches only the whole word.
     pub words: &'static [&'static str],
 }
 
-/// Which column is what: the name of a known column, or how a column is called that is passed over.
+/// Columns of a file. Each is the name of a known column, or the file's own name for a column that is ignored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header(Vec<String>);
 
-/// A header in the middle of a file, as files have that were joined.
+/// Header row in the middle of a file, as in files that were concatenated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeaderRow {
+    /// Same columns as in the header of the file.
     Again,
-    /// The rows that follow are in other columns.
+    /// Other columns, which the following rows have as well.
     Another,
 }
 
 impl Header {
-    /// The header of a file that has these columns and no header row, or whose header was read before.
+    /// Returns the header of a file with these columns, whose header was read before or which has no header row.
     pub fn named(names: Vec<String>) -> Self {
         Self(names)
     }
 
-    /// Reads a header. Columns are known by the letters and digits of their names, in any case. What is not called
-    /// exactly as it should be is remarked on, and so is what is passed over.
+    /// Reads a header. A column is recognised by the letters and digits of its name, in any case. Remarks name the
+    /// columns that are written differently, and the columns that are ignored.
     ///
     /// # Errors
-    /// Why the columns can't be what was meant, in words for the file's owner. The first of `known` must be there.
+    /// Reason for refusing the header, in words for the owner of the file. The first column of `known` is required.
     pub fn read(cells: &Cells, known: &[Known]) -> Result<(Self, Vec<Remark>), String> {
         if cells.stray {
             return Err("the header has text after a closing quote".to_owned());
@@ -90,10 +92,11 @@ impl Header {
         self.0.iter().any(|column| column == name)
     }
 
-    /// Whether a row is a header, too. `known` are the columns by which the file's header was read.
+    /// Returns the kind of header row if a row in the middle of the file is one. `known` holds the columns with
+    /// which the file's header was read.
     pub fn row(&self, cells: &Cells, known: &[Known]) -> Option<HeaderRow> {
         let required = known.first()?.name;
-        // Most rows are none, and finding that out should cost nothing.
+        // Most rows are not headers, so this check must be fast.
         let may_be = |cell: &[u8]| {
             cell.len() <= 3 * required.len() + 8
                 && cell.windows(required.len()).any(|part| part.eq_ignore_ascii_case(required.as_bytes()))
@@ -111,7 +114,8 @@ impl Header {
             return Some(HeaderRow::Again);
         }
         let own_names: Vec<String> = self.0.iter().map(|name| name_key(name)).collect();
-        // Only where the row can't be a code.
+        // A similar name counts only where the required column is in its place, because the row could hold a code
+        // otherwise.
         let in_place = own_names.iter().position(|name| *name == name_key(required));
         let in_place = in_place.is_some_and(|at| keys.get(at) == own_names.get(at));
         let is_name = |(key, cell): (&String, &Vec<u8>)| {
@@ -123,10 +127,10 @@ impl Header {
         keys.iter().zip(cells.iter()).all(is_name).then_some(HeaderRow::Another)
     }
 
-    /// Checks that each cell of a row has its column.
+    /// Checks that each cell of a row belongs to a column.
     ///
     /// # Errors
-    /// Why the row can't be read.
+    /// Reason why the row can't be read.
     pub fn check(&self, cells: &Cells) -> Result<(), Remark> {
         if cells.stray {
             return Err(Remark::row("has text after a closing quote"));
@@ -145,7 +149,8 @@ impl Header {
         }
     }
 
-    /// The trimmed text in a known column, and whether it is quoted; `None` when it is blank, or there is none.
+    /// Returns the trimmed text in a known column, and true if the cell is quoted. `None` if the cell is blank or
+    /// absent.
     ///
     /// # Errors
     /// When the cell is not UTF-8.
@@ -157,7 +162,7 @@ impl Header {
     }
 }
 
-/// Why a file is refused that has one column where another was probably meant.
+/// Returns the reason for refusing a file with a column that is probably a known column under another name.
 pub fn unclear(index: usize, text: &str, meant: &str) -> String {
     let called = match shown(text) {
         name if name.is_empty() => format!("column {}", index + 1),
@@ -166,13 +171,13 @@ pub fn unclear(index: usize, text: &str, meant: &str) -> String {
     format!("{called} seems to be `{meant}`: call it so, or leave it out")
 }
 
-/// A name as it may be repeated: one line of at most 60 characters.
+/// Returns a name in a form that may be repeated to the user: one line of at most 60 characters.
 fn shown(text: &str) -> String {
     let start: String = text.trim().chars().take(60).collect();
     Line::try_from(start).map(String::from).unwrap_or_default()
 }
 
-/// Whether a column of this name may be meant for the known one: by a word of it, or by a slip of the pen.
+/// True if a column of this name may be meant as the known column, because of a word in its name or a typing error.
 fn resembles(text: &str, known: &Known) -> bool {
     let key = name_key(text);
     let name = name_key(known.name);
@@ -185,7 +190,7 @@ fn resembles(text: &str, known: &Known) -> bool {
         })
 }
 
-/// `Valid-until`, `validUntil`: `valid`, `until`.
+/// Splits a name into words: `Valid-until` and `validUntil` become `valid`, `until`.
 fn words(text: &str) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     let mut before: Option<char> = None;
@@ -206,7 +211,7 @@ fn words(text: &str) -> Vec<String> {
     words.iter().map(|word| name_key(word)).collect()
 }
 
-/// How many letters have to be added, left out, changed or swapped (optimal string alignment).
+/// Returns the number of letters to add, leave out, change or swap (optimal string alignment).
 fn distance(one: &str, other: &str) -> usize {
     let (one, other): (Vec<char>, Vec<char>) = (one.chars().take(30).collect(), other.chars().collect());
     let mut rows: Vec<Vec<usize>> = vec![(0..=other.len()).collect()];

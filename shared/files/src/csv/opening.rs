@@ -1,28 +1,28 @@
-//! The beginning of a file: whether it is CSV at all, and which delimiter it has.
+//! Beginning of a file: detects other formats, and the delimiter.
 
 use super::{
     Delimiter,
     records::{Cells, Content, Position, Records},
 };
 
-/// So many bytes of a file have to be read before it is opened, or all that it has.
+/// Number of bytes to read before opening a file. A shorter file is read completely.
 pub const HEAD: usize = 64 * 1024;
 
-/// How a file is read.
+/// Format of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Opening {
     pub delimiter: Delimiter,
-    /// Where its first row begins, after a byte order mark and a line `sep=`.
+    /// Start of the first row, after a byte order mark and a line `sep=`.
     pub start: Position,
 }
 
-/// The kind of a file that isn't text in UTF-8 or another superset of ASCII.
+/// Format of a file that is not text in UTF-8 or another superset of ASCII.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotCsv {
-    /// Or UTF-32.
+    /// UTF-16 or UTF-32 text.
     Utf16,
     Gzip,
-    /// Spreadsheets (.xlsx, .ods) are zip files too.
+    /// Zip archive. Spreadsheets (.xlsx, .ods) are zip archives as well.
     Zip,
 }
 
@@ -36,11 +36,12 @@ impl std::fmt::Display for NotCsv {
     }
 }
 
-/// Finds out how a file is read. The delimiter is the one that a line `sep=` names, or the one by which the first row
-/// ranks highest, or has the most cells: `rank` tells how much it looks like the first row of a file of its family.
+/// Detects the format of a file. A line `sep=` names the delimiter. Otherwise, the delimiter is the one with which
+/// the first row has the highest rank, and among equal ranks the most cells. `rank` rates how much a row looks like
+/// the header of the expected kind of file.
 ///
 /// # Errors
-/// When the file isn't CSV.
+/// When the file is not CSV.
 pub fn open(head: &[u8], rank: impl Fn(&Cells) -> u8) -> Result<Opening, NotCsv> {
     let mark = byte_order_mark(head)?;
     let text = &head[mark..];
@@ -57,13 +58,13 @@ pub fn open(head: &[u8], rank: impl Fn(&Cells) -> u8) -> Result<Opening, NotCsv>
             _ => (0, 0),
         }
     };
-    // Of equals the first: a single column has no delimiter.
+    // Of equal candidates, the first delimiter wins: a file with a single column has none.
     let best = Delimiter::ALL.into_iter().rev().max_by_key(rank);
     let start = Position { offset: mark as u64, line: 1 };
     Ok(Opening { delimiter: best.unwrap_or_default(), start })
 }
 
-/// The delimiter that a first line such as `sep=;` names, and the length of that line.
+/// Returns the delimiter that a first line such as `sep=;` names, and the length of that line.
 fn named(text: &[u8]) -> Option<(Delimiter, usize)> {
     let length = text.iter().position(|byte| matches!(byte, b'\n' | b'\r'))?;
     let line = std::str::from_utf8(&text[..length]).ok()?;
@@ -75,16 +76,16 @@ fn named(text: &[u8]) -> Option<(Delimiter, usize)> {
     characters.next().is_none().then_some((delimiter, length + ending))
 }
 
-/// How long the UTF-8 byte order mark is that the file begins with: 3 bytes or none.
+/// Returns the length of the UTF-8 byte order mark at the beginning of the file: 3 bytes or 0.
 ///
 /// # Errors
-/// When its first bytes, of which 4 tell all, show that the file isn't CSV.
+/// When the first 4 bytes show that the file is not CSV.
 fn byte_order_mark(first_bytes: &[u8]) -> Result<usize, NotCsv> {
     match first_bytes {
         [0xEF, 0xBB, 0xBF, ..] => Ok(3),
-        // UTF-32's marks are the last, and the first with two NULs after it.
+        // The marks of UTF-32 are the last one here, and the first one followed by two NUL bytes.
         [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] | [0, 0, 0xFE, 0xFF, ..] => Err(NotCsv::Utf16),
-        // Without a mark, an ASCII character has its NULs before or after it.
+        // Without a mark, an ASCII character has NUL bytes before or after it.
         [0, _, 0, _, ..] | [_, 0, _, 0, ..] | [0, _] | [_, 0] => Err(NotCsv::Utf16),
         [0x1F, 0x8B, ..] => Err(NotCsv::Gzip),
         [b'P', b'K', 3, 4, ..] => Err(NotCsv::Zip),
@@ -96,7 +97,7 @@ fn byte_order_mark(first_bytes: &[u8]) -> Result<usize, NotCsv> {
 mod tests {
     use super::*;
 
-    /// Files of codes, roughly.
+    /// Opens a file whose header should have a column `code`.
     fn opened(head: &[u8]) -> (char, u64, u64) {
         let rank = |cells: &Cells| u8::from(cells.iter().any(|cell| cell.eq_ignore_ascii_case(b"code")));
         let Opening { delimiter, start } = open(head, rank).unwrap();
@@ -111,13 +112,13 @@ mod tests {
             (b"platform\tcode", ('\t', 0, 1)),
             (b"\xEF\xBB\xBFcode|platform\r\n", ('|', 3, 1)),
             (b"\n\r\n\"code\"; \"platform\"\n", (';', 0, 1)),
-            // A header by one delimiter has others in its names.
+            // The names of this header contain other delimiters.
             (b"code,a;b;c;d\n", (',', 0, 1)),
             (b"\"a,b,c\";code\n", (';', 0, 1)),
             (b"code", (',', 0, 1)),
             (b"", (',', 0, 1)),
             (b"x;y\n", (';', 0, 1)),
-            // What the file itself says.
+            // Files that name their delimiter.
             (b"sep=;\ncode;platform\n", (';', 6, 2)),
             (b"\xEF\xBB\xBFSEP=,\r\ncode\r\n", (',', 10, 2)),
             (b"\"sep=\t\"\rcode\r", ('\t', 8, 2)),

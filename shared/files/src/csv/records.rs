@@ -1,32 +1,32 @@
-//! The records of a CSV file that arrives in chunks.
+//! Records of a CSV file that arrives in chunks.
 //!
-//! The format is RFC 4180, read leniently: cells are separated by one of several delimiters and may be quoted, a quote
-//! inside quotes is doubled, blanks around a quoted cell are none of its own, records may differ in their number of
-//! cells. Lines end with `\n`, `\r\n` or `\r`. Blank lines aren't records, but count as lines.
+//! The format is RFC 4180, read leniently: cells are separated by one of several delimiters and may be quoted. A
+//! quote inside quotes is doubled. Blanks around a quoted cell are not part of the cell. Records may differ in
+//! their number of cells. Lines end with `\n`, `\r\n` or `\r`. Blank lines are not records, but count as lines.
 //!
-//! - Memory is constant: one record of limited size is held, whatever the file is made of.
-//! - How the file is cut into chunks makes no difference.
-//! - Each record tells where it ends, and nothing before that position matters any more: reading
-//!   resumed there gives the same remaining records, with the same line numbers.
+//! - Memory is bounded: the reader holds one record of limited size, whatever the file contains.
+//! - The boundaries of the chunks have no effect on the records.
+//! - Each record has the position at which it ends. Reading resumed at that position returns the same remaining
+//!   records, with the same line numbers.
 
 use super::Delimiter;
 
-/// How many bytes the cells of a record may have together, their quoting undone.
+/// Maximum number of bytes in the cells of a record, after unquoting.
 pub const MAX_RECORD: usize = 16 * 1024;
 
-/// How many cells a record may have.
+/// Maximum number of cells in a record.
 pub const MAX_FIELDS: usize = 64;
 
-/// Where a record ends and the next may begin.
+/// Position at which a record ends and the next one may begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
-    /// In bytes from the file's beginning.
+    /// Offset in bytes from the beginning of the file.
     pub offset: u64,
-    /// The line there, as an editor numbers it: the first is 1.
+    /// Number of the line, as an editor shows it: the first line is 1.
     pub line: u64,
 }
 
-/// The file's beginning.
+/// The beginning of the file.
 impl Default for Position {
     fn default() -> Self {
         Self { offset: 0, line: 1 }
@@ -35,9 +35,9 @@ impl Default for Position {
 
 #[derive(Debug, PartialEq, Eq)]
 pub struct Record {
-    /// The line on which it begins.
+    /// Line on which the record begins.
     pub line: u64,
-    /// Where to go on after it.
+    /// Position after the record, at which reading continues.
     pub end: Position,
     pub content: Content,
 }
@@ -45,19 +45,19 @@ pub struct Record {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Content {
     Cells(Cells),
-    /// More than [`MAX_RECORD`] or [`MAX_FIELDS`] allow: skipped to its end.
+    /// Longer than [`MAX_RECORD`] or [`MAX_FIELDS`] allow. The record was skipped up to its end.
     TooLong,
-    /// The file ends inside quotes. They were perhaps opened by mistake, and all that follows is lost.
+    /// The file ends inside quotes. The opening quote may be a mistake; all text after it is lost.
     Unclosed,
 }
 
-/// The cells of a record, at least one. None need be UTF-8.
+/// Cells of a record, at least one. A cell need not be UTF-8.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cells {
     cells: Vec<Vec<u8>>,
-    /// Which of them are quoted, a bit each.
+    /// Bit set of the quoted cells.
     quoted: u64,
-    /// Some text follows the quote that closes a cell: nothing tells whether it belongs to the cell.
+    /// True if text follows the closing quote of a cell. Such text may or may not belong to the cell.
     pub stray: bool,
 }
 
@@ -66,7 +66,7 @@ impl Cells {
         self.quoted >> index & 1 == 1
     }
 
-    /// Whether there is nothing in any cell.
+    /// True if all cells are blank.
     pub fn is_blank(&self) -> bool {
         self.iter().all(|cell| cell.trim_ascii().is_empty())
     }
@@ -79,14 +79,14 @@ impl std::ops::Deref for Cells {
     }
 }
 
-/// Unquoted cells.
+/// Collects unquoted cells.
 impl<T: Into<Vec<u8>>> FromIterator<T> for Cells {
     fn from_iter<I: IntoIterator<Item = T>>(cells: I) -> Self {
         Self { cells: cells.into_iter().map(Into::into).collect(), ..Self::default() }
     }
 }
 
-/// Where in a cell the reader is.
+/// Position of the reader within a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Beginning,
@@ -94,26 +94,26 @@ enum State {
     Blanks,
     Unquoted,
     Quoted,
-    /// After a quote inside quotes, which closes the cell unless another follows.
+    /// After a quote inside quotes. The quote closes the cell unless another quote follows.
     Quote,
-    /// In blanks after the quote that closes the cell.
+    /// In blanks after the closing quote of a cell.
     Closed,
 }
 
-/// Splits a file into records.
+/// Reader that splits a file into records.
 pub struct Records {
     delimiter: u8,
     state: State,
-    /// What has been read ends here.
+    /// End of the bytes that were read.
     at: Position,
-    /// Whether it ends with `\r`, of which a `\n` would be the second half.
+    /// True if the last byte was `\r`. A `\n` after it belongs to the same line end.
     after_cr: bool,
-    /// On which line the record being read began. Between records there is none.
+    /// Line on which the current record began. `None` between records.
     begun: Option<u64>,
-    /// A record that ended with `\r`, until it is known whether a `\n` belongs to it.
+    /// Record that ended with `\r`, kept until the next byte shows whether a `\n` belongs to it.
     ended: Option<Record>,
     too_long: bool,
-    /// The cells of the record being read, one after another.
+    /// Content of the cells of the current record, without separators.
     content: Vec<u8>,
     ends: Vec<usize>,
     quoted: u64,
@@ -121,7 +121,7 @@ pub struct Records {
 }
 
 impl Records {
-    /// Reads from a position on. It is the beginning of the file's text, or the end of a record.
+    /// Starts reading at a position: the beginning of the file's text, or the end of a record.
     pub fn resume(at: Position, delimiter: Delimiter) -> Self {
         Self {
             delimiter: delimiter.byte(),
@@ -138,13 +138,13 @@ impl Records {
         }
     }
 
-    /// The records that are complete with the file's next bytes. The bytes are read as records are
-    /// taken: all have to be, before more is fed.
+    /// Returns the records that are complete with the next bytes of the file. The bytes are read as the records are
+    /// taken, so take all records before feeding more bytes.
     pub fn feed(&mut self, mut chunk: &[u8]) -> impl Iterator<Item = Record> {
         std::iter::from_fn(move || self.next(&mut chunk))
     }
 
-    /// The last record, if the end of the file is what completes it.
+    /// Returns the last record if the end of the file completes it.
     pub fn finish(mut self) -> Option<Record> {
         if self.ended.is_some() {
             return self.ended;
@@ -188,7 +188,7 @@ impl Records {
         None
     }
 
-    /// Reads a byte of a record that doesn't end it.
+    /// Reads a byte that does not end the record.
     fn read(&mut self, byte: u8) {
         let blank = byte == b' ' || byte == b'\t';
         self.state = match self.state {
@@ -234,7 +234,7 @@ impl Records {
         }
     }
 
-    /// Leaves room for the next record's.
+    /// Takes the content of the current record and clears the buffers for the next one.
     fn take_content(&mut self) -> Content {
         self.end_cell();
         self.state = State::Beginning;
@@ -252,7 +252,7 @@ impl Records {
         content
     }
 
-    /// Moves on by a byte.
+    /// Advances the position by one byte.
     fn advance(&mut self, byte: u8) {
         self.at.line += u64::from(byte == b'\r' || byte == b'\n' && !self.after_cr);
         self.after_cr = byte == b'\r';
@@ -265,7 +265,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The file's records from a position on, when it comes in chunks of these sizes, over and over.
+    /// Reads the records of a file from a position on, in chunks of these sizes, which are repeated.
     fn read(file: &[u8], at: Position, sizes: &[usize]) -> Vec<Record> {
         let mut records = Records::resume(at, Delimiter::Comma);
         let mut rest = &file[at.offset as usize..];
@@ -282,7 +282,7 @@ mod tests {
         read
     }
 
-    /// A record in the form `line–offset:line field|field`.
+    /// Formats a record as `line–offset:line field|field`.
     fn show(record: &Record) -> String {
         let content = match &record.content {
             Content::Cells(cells) => {
@@ -310,13 +310,13 @@ mod tests {
             ("\n\r\n\r", &[]),
             ("a", &["1–1:1 a"]),
             ("a,b\nc", &["1–4:2 a|b", "2–5:2 c"]),
-            // However lines end.
+            // All line ends.
             ("a\nb\n", &["1–2:2 a", "2–4:3 b"]),
             ("a\r\nb\r\n", &["1–3:2 a", "2–6:3 b"]),
             ("a\rb\r", &["1–2:2 a", "2–4:3 b"]),
             ("a\r\r\nb\n\r", &["1–2:2 a", "3–6:4 b"]),
             ("\n\r\n\r\ra\n\n\nb", &["5–7:6 a", "8–10:8 b"]),
-            // Nothing but line ends makes a line blank.
+            // Only a line without any character is blank.
             (" \n\"\"\n,\n", &["1–2:2  ", "2–5:3 ", "3–7:4 |"]),
             ("a,\n,", &["1–3:2 a|", "2–4:2 |"]),
             // Quotes.
@@ -330,7 +330,7 @@ mod tests {
             (" \"a\" ,  \"b,\"\t\n \"\n", &["1–14:2 a|b,", "2–17:3 Unclosed"]),
             (" a , \"b", &["1–7:1 Unclosed"]),
             ("x \"a\", b ", &["1–9:1 x \"a\"| b "]),
-            // How the last record ends.
+            // The end of the last record.
             ("ab\"c", &["1–4:1 ab\"c"]),
             ("ab\"", &["1–3:1 ab\""]),
             (" \"ab", &["1–4:1 Unclosed"]),
@@ -341,7 +341,7 @@ mod tests {
             ("\"ab\n", &["1–4:2 Unclosed"]),
             ("\"", &["1–1:1 Unclosed"]),
             ("a\n\nx,\"ab\r", &["1–2:2 a", "3–9:4 Unclosed"]),
-            // A byte order mark left in is content.
+            // A byte order mark that was not removed is content.
             ("\u{feff}a\n\u{feff}b", &["1–5:2 \u{feff}a", "2–9:2 \u{feff}b"]),
         ];
         for (file, expected) in cases {
@@ -363,7 +363,7 @@ mod tests {
             (format!("{fields}\na"), [&*shown_fields, "2–65:2 a"]),
             (format!("{fields},\na"), ["1–65:2 TooLong", "2–66:2 a"]),
             (format!("{fields}{fields}{fields},x\na"), ["1–192:2 TooLong", "2–193:2 a"]),
-            // Up to the file's end.
+            // Records up to the end of the file.
             (format!("a\n{longest}"), ["1–2:2 a", &*format!("2–16386:2 {longest}")]),
             (format!("a\n{longest}x"), ["1–2:2 a", "2–16387:2 TooLong"]),
             (format!("a\n{fields},"), ["1–2:2 a", "2–66:2 TooLong"]),
@@ -374,7 +374,8 @@ mod tests {
         }
     }
 
-    /// The records by the `csv` crate, but for the mark that it would take off a file's beginning.
+    /// Reads the records with the `csv` crate, but keeps the byte order mark that the crate removes from the
+    /// beginning of a file.
     fn by_csv(file: &[u8]) -> Vec<Vec<Vec<u8>>> {
         let file = [b"\n", file].concat();
         let mut reader = ::csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(&file[..]);
@@ -382,13 +383,13 @@ mod tests {
         records.map(|record| record.iter().map(<[u8]>::to_vec).collect()).collect()
     }
 
-    /// The line on which the bytes after these are.
+    /// Returns the number of the line after these bytes.
     fn line_after(bytes: &[u8]) -> u64 {
         let crlf = bytes.windows(2).filter(|pair| pair == b"\r\n").count();
         (1 + bytes.iter().filter(|byte| b"\r\n".contains(byte)).count() - crlf) as u64
     }
 
-    /// With blanks or without: the `csv` crate keeps those around quotes.
+    /// Generates files with or without blanks. The `csv` crate keeps the blanks around quotes.
     fn file(blanks: bool) -> impl Strategy<Value = Vec<u8>> {
         let short: &[&[u8]] =
             &[b" ", b"\t", b"a", b",", b"\"", b"\n", b"\r", b"\r\n", b"\xC3\xA9", b"\xFF", b"\xEF\xBB\xBF"];

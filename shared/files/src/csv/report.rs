@@ -1,15 +1,15 @@
-//! The report about a file, line by line, as a CSV that the file's owner can open.
+//! Report about a file, line by line, as a CSV file for the owner of the file.
 
 use std::borrow::Cow;
 
 use super::neutral;
 
-/// Something about a row or a column.
+/// Remark about a row or a column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remark {
-    /// Empty when it is about the whole row.
+    /// Name of the column. Empty if the remark is about the whole row.
     pub column: Cow<'static, str>,
-    /// A sentence whose subject is the column, the row or the file.
+    /// Reason as the rest of a sentence whose subject is the column, the row or the file.
     pub reason: String,
 }
 
@@ -23,7 +23,7 @@ impl Remark {
     }
 }
 
-/// Lines of `line,column,reason`. Of the file itself, names of columns are repeated and nothing else.
+/// Lines of `line,column,reason`. The report repeats the names of columns and no other content of the file.
 pub struct Report {
     csv: ::csv::Writer<Vec<u8>>,
     lines: u64,
@@ -36,8 +36,10 @@ impl Default for Report {
 }
 
 impl Report {
+    /// Adds a remark on a line.
+    ///
     /// # Errors
-    /// Never: the report is in memory.
+    /// Never, because the report is in memory.
     pub fn add(&mut self, line: u64, remark: &Remark) -> Result<(), ::csv::Error> {
         self.write([line.to_string().as_str(), &neutral(&remark.column), &neutral(&remark.reason)])
     }
@@ -50,10 +52,10 @@ impl Report {
         self.csv.write_record(cells)
     }
 
-    /// One report of several, ordered by line.
+    /// Merges several reports into one, ordered by line.
     ///
     /// # Errors
-    /// When one of them is no report.
+    /// When one of them is not a report.
     pub fn merged(reports: &[Vec<u8>]) -> Result<Self, ::csv::Error> {
         let mut rows = Vec::new();
         for report in reports {
@@ -71,10 +73,10 @@ impl Report {
         Ok(merged)
     }
 
-    /// The file; `None` when there is nothing to report.
+    /// Returns the report as a file. `None` if there are no remarks.
     ///
     /// # Errors
-    /// Never: the report is in memory.
+    /// Never, because the report is in memory.
     pub fn finish(self) -> Result<Option<Vec<u8>>, ::csv::Error> {
         let lines = self.lines;
         let csv = self.csv.into_inner().map_err(|error| error.into_error())?;

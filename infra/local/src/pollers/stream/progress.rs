@@ -1,27 +1,27 @@
-//! How far a function has got in the table's stream: one reader for each shard.
+//! Progress of a function in the table's stream: one reader for each shard.
 
 use crate::dynamodb::Shard;
 
-/// In the place of a sequence number: the shard has been read to its end.
+/// Marker in the place of a sequence number: the shard has been read to its end.
 const ENDED: &str = "ended";
 
-/// All that is known of the stream, as its checkpoint keeps it: a line a shard, with the last sequence
-/// number that was consumed.
+/// Readers of all known shards. The checkpoint stores one line a shard, with the sequence number of the last
+/// consumed record.
 #[derive(Debug, Default)]
 pub struct Progress {
     readers: Vec<Reader>,
 }
 
-/// Where one shard is read.
+/// Reader of one shard.
 #[derive(Clone, Debug)]
 pub struct Reader {
     pub shard: Shard,
-    /// The last sequence number that was consumed.
+    /// Sequence number of the last consumed record.
     pub after: Option<String>,
     pub ended: bool,
-    /// Where to read on; unknown at first, and after a failure.
+    /// Iterator of the next read; `None` at first and after a failure.
     pub iterator: Option<String>,
-    /// How many records to take, if not a whole batch.
+    /// Number of records to read if less than a whole batch.
     pub size: Option<u32>,
     pub attempt: u32,
 }
@@ -33,7 +33,7 @@ impl Reader {
 }
 
 impl Progress {
-    /// What a checkpoint says. A line of any other form is passed over, and its shard read again.
+    /// Parses a checkpoint. A line of another form is skipped, and its shard is read again from the beginning.
     pub fn parse(checkpoint: &str) -> Self {
         let reader = |line: &str| {
             let (id, position) = line.split_once(' ')?;
@@ -55,7 +55,7 @@ impl Progress {
         self.readers.iter().filter_map(line).collect()
     }
 
-    /// Takes up the shards that there are, and forgets those that are no more.
+    /// Adds readers for new shards and removes the readers of shards that no longer exist.
     pub fn list(&mut self, shards: Vec<Shard>) {
         let known = std::mem::take(&mut self.readers);
         let reader = |shard: Shard| match known.iter().find(|reader| reader.shard.id == shard.id) {
@@ -65,8 +65,8 @@ impl Progress {
         self.readers = shards.into_iter().map(reader).collect();
     }
 
-    /// The places of the readers that may go on: a shard's turn comes when its parent has ended, or is
-    /// there no more.
+    /// Returns the indexes of the readers that may read on. A shard is readable once its parent has ended or no
+    /// longer exists.
     pub fn readable(&self) -> Vec<usize> {
         let unread = |id: &str| self.readers.iter().any(|reader| reader.shard.id == id && !reader.ended);
         let ready = |reader: &Reader| !reader.ended && !reader.shard.parent.as_deref().is_some_and(unread);
@@ -99,7 +99,7 @@ mod tests {
         progress.reader(2).after = Some("7".to_owned());
         assert_eq!(progress.checkpoint(), "a ended\nb 7\n");
 
-        // The parent is trimmed away, and the process begins anew.
+        // The parent has been trimmed, and the process restarts.
         let mut progress = Progress::parse(&progress.checkpoint());
         progress.list(shards);
         assert_eq!(progress.readable(), [1, 2]);

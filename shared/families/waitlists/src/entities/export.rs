@@ -6,16 +6,24 @@ use jiff::{Timestamp, ToSpan};
 use serde::{Deserialize, Serialize};
 use table::{Entity, IndexKey, Key, join, keys::GSI1};
 
+/// Status of an export.
+///
+/// - `running`: the file is being written.
+/// - `completed`: the file can be downloaded.
+/// - `expired`: the file was deleted. Files are deleted 7 days after the export was started, and when a subscriber
+///   of the waitlist is erased.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ExportStatus {
+    /// The file is being written.
     Running,
+    /// The file can be downloaded.
     Completed,
-    /// Somebody in it was erased, or its file's time is over.
+    /// The file is deleted, because a subscriber of the waitlist was erased or the file's 7 days are over.
     Expired,
 }
 
-/// A CSV of a waitlist's subscribers; the file is kept 7 days.
+/// An export of a waitlist's subscribers as a CSV file. The file is kept for 7 days, the item for 30 days.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Export {
     pub id: ExportId,
@@ -23,7 +31,7 @@ pub struct Export {
     pub waitlist_id: WaitlistId,
     pub status: ExportStatus,
     pub rows: u64,
-    /// The file's key in the bucket.
+    /// Key of the file in the S3 bucket.
     pub object: String,
     pub created_at: Timestamp,
     pub completed_at: Option<Timestamp>,

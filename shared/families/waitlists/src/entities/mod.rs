@@ -1,4 +1,4 @@
-//! Waitlists, subscribers and referrals as they lie in the table.
+//! Table items of the family: keys, indexes and expiry of waitlists, subscribers and referrals.
 
 mod export;
 pub(crate) mod referral;

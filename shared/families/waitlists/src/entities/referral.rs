@@ -1,4 +1,4 @@
-//! Referrals, their ledger, rewards and clicks.
+//! Table items of referrals, ledger entries, rewards and clicks.
 
 use domain::{id::SubscriberId, text::Word};
 use jiff::Timestamp;
@@ -53,7 +53,7 @@ impl Entity for LedgerEntry {
     }
 }
 
-/// Partition and sort-key prefix of a subscriber's rewards.
+/// Returns the partition and the sort-key prefix of a subscriber's rewards.
 pub fn rewards_partition(subscriber: &SubscriberId) -> (String, &'static str) {
     (join(&["SUB", subscriber.as_str()]), "REWARD#")
 }
@@ -61,17 +61,17 @@ pub fn rewards_partition(subscriber: &SubscriberId) -> (String, &'static str) {
 impl Entity for Reward {
     const TYPE: &'static str = "reward";
     fn key(&self) -> Key {
-        // The threshold is the tier's identity: there is one reward for it, ever.
+        // The threshold identifies the tier, so a subscriber has at most one reward for each threshold.
         Key::new(&["SUB", self.subscriber_id.as_str()], &["REWARD", &format!("{:07}", self.tier.referrals)])
     }
 }
 
-/// Counters of visits through a subscriber's link.
+/// Returns the key of the item that counts visits through a subscriber's referral link.
 pub fn clicks_key(subscriber: &SubscriberId) -> Key {
     Key::new(&["SUB", subscriber.as_str()], &["CLICKS"])
 }
 
-/// A visit; kept for [`REPLAYED_WITHIN`].
+/// A visit through a referral link. Kept for [`REPLAYED_WITHIN`], so that a replayed record counts nothing twice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Click {
     pub id: ClickId,

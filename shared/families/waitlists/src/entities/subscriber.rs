@@ -1,4 +1,5 @@
-//! Subscribers, what makes their address and code unique, and where they stand.
+//! Table items of subscribers, of the claims on their addresses and referral codes, and of their standings and
+//! entries in line.
 
 use domain::{
     email::Email,
@@ -58,11 +59,11 @@ impl Entity for Subscriber {
     }
 }
 
-/// Makes an address unique on its waitlist.
+/// Claim on an email address. Makes the address unique on its waitlist.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EmailClaim {
     pub waitlist_id: WaitlistId,
-    /// SHA-256 of the address's identity.
+    /// SHA-256 hash of the normalised address.
     pub hash: String,
     pub subscriber_id: SubscriberId,
 }
@@ -88,7 +89,7 @@ impl Entity for EmailClaim {
     }
 }
 
-/// Leads from a referral code to its owner.
+/// Claim on a referral code. Makes the code unique and leads to its owner.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CodeClaim {
     pub code: ReferralCode,
@@ -119,19 +120,19 @@ impl Entity for CodeClaim {
     }
 }
 
-/// What the projector has counted of a subscriber.
+/// Standing of a subscriber: the values that the projector has counted.
 ///
-/// Its `rev` is the subscriber's revision that was counted. Counting another is
-/// conditional on it, so that a replayed or overtaken stream record changes nothing.
+/// `rev` is the revision of the subscriber that was counted. Counting another revision is conditional on `rev`, so a
+/// stream record that is replayed or arrives late changes nothing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Standing {
     pub subscriber_id: SubscriberId,
     pub account_id: AccountId,
     pub waitlist_id: WaitlistId,
-    /// `None` once erased.
+    /// Status of the subscriber; `None` after erasure.
     pub status: Option<SubscriberStatus>,
     pub number: Option<u64>,
-    /// Has one of the seats of a waitlist with a capacity.
+    /// True if the subscriber holds a seat of a waitlist with a capacity.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub seated: bool,
     pub places: u64,
@@ -139,7 +140,8 @@ pub struct Standing {
     pub hot: f64,
     pub unsubscribed: bool,
     pub mail_requests: u32,
-    /// An erased subscriber's standing outlives every replay, so that none revives it.
+    /// Time at which the erasure was counted. The standing then stays for [`REPLAYED_WITHIN`] as a tombstone, so
+    /// that no replayed record brings the subscriber back.
     pub erased_at: Option<Timestamp>,
     pub rev: u64,
 }
@@ -163,7 +165,7 @@ impl Standing {
         }
     }
 
-    /// Where the entry stands, if it is in line.
+    /// Returns the place of the subscriber's entry; `None` if the subscriber is not in line.
     pub fn place(&self) -> Option<Place> {
         (self.status == Some(SubscriberStatus::Active))
             .then_some(self.number)
@@ -172,7 +174,7 @@ impl Standing {
     }
 }
 
-/// Text that sorts as the scores do, highest first.
+/// Returns a text for a score. The texts sort in descending order of the scores.
 fn descending(score: f64) -> String {
     let bits = score.to_bits();
     let ascending = if score.is_sign_negative() { !bits } else { bits | (1 << 63) };
@@ -203,7 +205,7 @@ impl Entity for Standing {
     }
 }
 
-/// An entry in its leaf of the line.
+/// Entry of a subscriber in a leaf of the line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LineEntry {
     pub waitlist_id: WaitlistId,
@@ -229,12 +231,12 @@ pub fn leaf_partition(waitlist: &WaitlistId, leaf: Leaf) -> String {
     join(&["LINE", waitlist.as_str(), &format!("{:03}", leaf.branch), &format!("{:03}", leaf.leaf)])
 }
 
-/// Counters `c0`…`c127` of the entries under each branch.
+/// Returns the key of the root's counters `f1`…`f128`, a Fenwick tree over the numbers of entries under each branch.
 pub fn line_root_key(waitlist: &WaitlistId) -> Key {
     Key::new(&["LINE", waitlist.as_str()], &["ROOT"])
 }
 
-/// Counters `c0`…`c127` of the entries in each leaf of a branch.
+/// Returns the key of a branch's counters `f1`…`f128`, a Fenwick tree over the numbers of entries in each leaf.
 pub fn line_branch_key(waitlist: &WaitlistId, branch: u16) -> Key {
     Key::new(&["LINE", waitlist.as_str(), &format!("{branch:03}")], &["BRANCH"])
 }

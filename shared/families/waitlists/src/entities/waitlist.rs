@@ -1,4 +1,4 @@
-//! Waitlists and the names and counters that belong to them.
+//! Table items of waitlists, their slugs and their counters.
 
 use domain::{id::AccountId, text::Slug};
 use serde::{Deserialize, Serialize};
@@ -10,22 +10,23 @@ pub fn waitlist_key(id: &WaitlistId) -> Key {
     Key::new(&["WL", id.as_str()], &["META"])
 }
 
-/// Counters of subscribers by status.
+/// Returns the key of a waitlist's counters: subscribers by status, referrals, and members with a seat.
 pub fn waitlist_stats_key(id: &WaitlistId) -> Key {
     Key::new(&["WL", id.as_str()], &["STATS"])
 }
 
-/// `entered`: the numbers handed out so far, with the marks of those who took the last of them.
+/// Returns the key of the counter `entered`, the last number in line that was taken. The item also holds marks of
+/// recent calls, so that a repeated call takes no second number.
 pub fn line_numbers_key(id: &WaitlistId) -> Key {
     Key::new(&["WL", id.as_str()], &["NUMBERS"])
 }
 
-/// Taken seats of a waitlist with a capacity, one of several counters; see [`crate::seats`].
+/// Returns the key of one of the counters of taken seats; see [`crate::seats`].
 pub fn seats_key(id: &WaitlistId, shard: usize) -> Key {
     Key::new(&["SEATS", id.as_str(), &shard.to_string()], &["META"])
 }
 
-/// `left`: numbers that were taken and are not in line.
+/// Returns the key of the counter `left`: how many of the numbers taken have no entry in line.
 pub fn line_left_key(id: &WaitlistId) -> Key {
     Key::new(&["WL", id.as_str()], &["LEFT"])
 }
@@ -44,7 +45,7 @@ impl Entity for Waitlist {
     }
 }
 
-/// Makes a slug unique in its account.
+/// Claim on a slug. Makes the slug unique within its account.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlugClaim {
     pub account_id: AccountId,
