@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use codes::{
-    claims::Claimant,
+    claiming::{self, Offer},
     code_pool::Platform as Device,
     id::{ClaimId, CodePoolId},
 };
@@ -33,22 +33,24 @@ pub async fn claim_at(platform: &Platform, api: &Api, pool: &str, user: &str, at
     api.import(pool, format!("code\nAT-{}\n", unique())).await;
     let pool: CodePoolId = pool.parse().unwrap();
     let account = &api.credentials.account_id;
-    let counter = codes::claims::counter(&platform.table, account, &pool).await.unwrap().unwrap();
+    let counter = platform.table.look_up(codes::claims::counter(account, &pool)).await.unwrap().unwrap();
     let key = &counter.signing.signing_key;
-    let id = ClaimId::of(key, &pool, user);
-    let stock = codes::claims::pick(&platform.table, &counter.shelf.unwrap(), Device::Universal, 1, at).await.unwrap();
-    let claimant = Claimant {
-        id: id.clone(),
+    let request = claiming::Request {
+        id: ClaimId::of(key, &pool, user),
         account_id: account.clone(),
-        user: "somebody".to_owned(),
+        user: key.pseudonym("user", user),
         device: None,
         by_server: true,
-        reserved_until: None,
-        at,
+        platform: Device::Universal,
+        hold: None,
+        with_text: false,
     };
-    let (_, commit) = codes::claims::take(claimant, None, &stock.unwrap());
-    commit.apply(&platform.table).await.unwrap();
-    id
+    let look = claiming::look(&platform.table, &counter, &request, 1, at).await.unwrap();
+    match claiming::offer(&platform.table, &counter, &request, look, at).await.unwrap() {
+        Offer::Claim { writes, .. } => writes.apply(&platform.table).await.unwrap(),
+        _ => panic!("the pool has a code for a new user"),
+    }
+    request.id
 }
 
 #[tokio::test]

@@ -563,8 +563,8 @@ async fn a_reward_lapses_and_a_paused_program_still_redeems() {
     let customer = api.customer(&program).await;
     let (program_id, customer_id): (ProgramId, CustomerId) =
         (program.parse().unwrap(), customer.parse().unwrap());
-    let till = stamps::till(&running.table, &api.credentials.account_id, &program_id, &customer_id);
-    let till = till.await.unwrap().unwrap();
+    let till = stamps::till(&api.credentials.account_id, &program_id, &customer_id);
+    let till = running.table.look_up(till).await.unwrap().unwrap();
     let past = Timestamp::now() - SignedDuration::from_hours(31 * 24);
     let given_by = "key_1".to_owned();
     let visit = Visit { count: StampCount::ONE, taken_at: past, given_by, once: None, now: past };
@@ -799,8 +799,8 @@ async fn stamps_survive_throttles_conflicts_and_lost_answers() {
     let program_id: ProgramId = program.parse().unwrap();
     let customer_id: CustomerId = customer.parse().unwrap();
     let (total, stamps) = eventually(|| async {
-        let till = stamps::till(&running.table, &api.credentials.account_id, &program_id, &customer_id);
-        let card = till.await.ok()??.card?;
+        let till = stamps::till(&api.credentials.account_id, &program_id, &customer_id);
+        let card = running.table.look_up(till).await.ok()??.card?;
         Some((card.total, card.stamps))
     })
     .await;

@@ -1,6 +1,6 @@
 // Shared parts of the claim and the join: the event's principal, problems, rate limit, idempotency, secrets.
 import { createHash, createHmac } from "node:crypto";
-import { createOrRenew, get, key, moveClock } from "./table.mjs";
+import { batchGet, createOrRenew, key, moveClock } from "./table.mjs";
 
 const ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz";
 
@@ -144,10 +144,14 @@ export async function limit(request, signingKey, name, most) {
 
 const recordKey = ({ account, principal, idempotency }) => key(["IDEM", account, principal, idempotency.key]);
 
-/** Returns the stored answer to an earlier request with the same idempotency key, if any. */
-export async function answered(request) {
-  if (request.idempotency === undefined) return undefined;
-  const record = await get(recordKey(request));
+/** Reads items, and in the same call the stored answer to an earlier request with the same idempotency key. */
+export async function lookUp(request, keys) {
+  const wanted = request.idempotency === undefined ? keys : [...keys, recordKey(request)];
+  const found = await batchGet(wanted);
+  return { items: found.slice(0, keys.length), before: answerOf(request, found[keys.length]) };
+}
+
+function answerOf(request, record) {
   if (record === undefined || record.expires_at <= Date.now() / 1000) return undefined;
   if (record.request !== request.idempotency.request) {
     throw new Problem(422, "idempotency-key-reused", "Key used for another request");

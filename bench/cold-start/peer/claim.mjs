@@ -151,7 +151,8 @@ async function claim(request) {
     key(["POOL", wanted.pool]),
     key(["POOL", wanted.pool], ["SHELF"]),
   ];
-  const [[account, signing, pool, shelf], before] = await Promise.all([batchGet(keys), api.answered(request)]);
+  const { items, before } = await api.lookUp(request, keys);
+  const [account, signing, pool, shelf] = items;
   if (!account || !signing || pool?.account_id !== account.id || pool.deleting) {
     throw api.notFound("There is no such code pool.");
   }

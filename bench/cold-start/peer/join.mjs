@@ -1,7 +1,7 @@
 // POST /api/v1/subscribers: adds a subscriber to a waitlist, once.
 import { randomBytes } from "node:crypto";
 import * as api from "./api.mjs";
-import { nextNumber, batchGet, create, join, key, listShard, transact } from "./table.mjs";
+import { nextNumber, create, join, key, listShard, transact } from "./table.mjs";
 
 const ALPHABET = "23456789BCDFGHJKLMNPQRSTVWXZ";
 const FIELDS = [
@@ -176,16 +176,15 @@ async function subscribe(request) {
   const list = ["WL", wanted.waitlist];
   const keys = [key(owner), key(owner, ["SIGNING"]), key(list), key(list, ["LEFT"]), emailKey];
   if (wanted.code) keys.push(key(["CODE", wanted.code]));
-  const [[account, signing, waitlist, left, existing, code], before] = await Promise.all([
-    batchGet(keys),
-    api.answered(request),
-  ]);
+  const { items: found, before } = await api.lookUp(request, keys);
+  const [account, signing, waitlist, left, existing, code] = found;
   if (!account || !signing || waitlist?.account_id !== account.id) throw api.notFound("There is no such waitlist.");
   api.requireOrigin(waitlist.settings.allowed_origins, request.headers);
   const signingKey = api.signingKey(signing);
   const { capacity } = waitlist.settings;
-  const disposable = isDisposable(wanted.email.domain);
-  const blocked = disposable && waitlist.settings.email_policy === "block";
+  const policy = waitlist.settings.email_policy;
+  const disposable = policy !== "allow" && isDisposable(wanted.email.domain);
+  const blocked = disposable && policy === "block";
   const open = waitlist.settings.status === "open" && !waitlist.deleting;
   const ahead = before === undefined && open && !blocked && existing === undefined && !capacity;
   const [headers, number] = await Promise.all([

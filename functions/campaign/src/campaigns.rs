@@ -39,7 +39,7 @@ async fn require_own(app: &App, account: &AccountId, settings: &CampaignSettings
         return Err(Problem::because(problems::NOT_FOUND, "There is no such program."));
     }
     let Some(pool) = &settings.code_pool_id else { return Ok(()) };
-    let counter = codes::claims::counter(&app.table, account, pool).await?;
+    let counter = app.table.look_up(codes::claims::counter(account, pool)).await?;
     counter.map(drop).ok_or_else(|| Problem::because(problems::NOT_FOUND, "There is no such code pool."))
 }
 

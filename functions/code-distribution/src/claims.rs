@@ -15,6 +15,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use codes::{
+    choice,
     claim::{Claim, ClaimStatus},
     claiming::{self, Look, Offer},
     claims::{self, Counter},
@@ -38,7 +39,7 @@ use crate::{
 const PATIENCE: SignedDuration = SignedDuration::from_secs(5);
 
 async fn counter(app: &App, principal: &Principal, id: &CodePoolId) -> Result<Counter, Problem> {
-    let found = claims::counter(&app.table, &principal.account_id, id).await?;
+    let found = app.table.look_up(claims::counter(&principal.account_id, id)).await?;
     existing(found, "code pool")
 }
 
@@ -100,7 +101,7 @@ pub async fn availability(
     let platform = platform_of(&pool, query.platform)?;
     let now = app.now();
     let available = match (pool.closed(now), shelf) {
-        (None, Some(shelf)) => claims::is_available(&app.table, &shelf, platform, now).await?,
+        (None, Some(shelf)) => choice::is_available(&app.table, &shelf, platform, now).await?,
         _ => false,
     };
     let view = AvailabilityView {
@@ -130,8 +131,8 @@ pub async fn claim(
     PathId(id): PathId<CodePoolId>,
     post: Post<ClaimRequest>,
 ) -> Result<Response, Problem> {
-    let (counter, answered) = tokio::join!(counter(&app, &principal, &id), post.answered(&app));
-    let counter = counter?;
+    let (counter, answered) = post.look_up(&app, claims::counter(&principal.account_id, &id)).await?;
+    let counter = existing(counter, "code pool")?;
     require_origin(&counter.pool.settings.allowed_origins, &client.headers)?;
     require_claimer(&counter.pool, &principal)?;
     let platform = platform_of(&counter.pool, post.body.platform);

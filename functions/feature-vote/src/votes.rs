@@ -3,6 +3,7 @@
 use api::{
     App, Client, List, PageQuery, PathId, Post, Principal, Problem, Query, acting_subscriber,
     claimed_subscriber, existing, problems, rate_limited, require_origin, respond, retried,
+    verified_subscriber,
 };
 use axum::{extract::State, http::StatusCode, response::Response};
 use domain::{id::SubscriberId, rate::Verdict};
@@ -71,8 +72,19 @@ pub async fn voter(
     client: &Client,
     feature: &FeatureId,
 ) -> Result<SubscriberId, Problem> {
-    match acting_subscriber(app, principal, client).await {
-        Ok(subscriber) => Ok(subscriber),
+    let voter = acting_subscriber(app, principal, client).await;
+    known_feature(app, principal, feature, voter).await
+}
+
+/// Reports a feature that does not exist or belongs to another account as not found, if the voter was refused.
+async fn known_feature(
+    app: &App,
+    principal: &Principal,
+    feature: &FeatureId,
+    voter: Result<SubscriberId, Problem>,
+) -> Result<SubscriberId, Problem> {
+    match voter {
+        Ok(voter) => Ok(voter),
         Err(refused) => own(app, &principal.account_id, feature).await.and(Err(refused)),
     }
 }
@@ -97,19 +109,21 @@ pub async fn cast(
     client: Client,
     post: Post<serde_json::Value>,
 ) -> Result<Response, Problem> {
-    // To save time, the ballot is read for the claimed subscriber while the token is verified. Nothing is shown or
-    // written before the verification has succeeded.
+    // The ballot of the claimed subscriber is read in one call with the key that verifies the token. Nothing of it is
+    // shown or written before the verification has succeeded.
     let claimed = claimed_subscriber(&client);
-    let read = OptionFuture::from(claimed.as_ref().map(|claimed| features::ballot(&app.table, &id, claimed)));
-    let (answered, voter, read) =
-        tokio::join!(post.answered(&app), voter(&app, &principal, &client, &id), read);
+    let lookup = features::ballot_items(&principal.account_id, &id, claimed.as_ref());
+    let ((signing, items), answered) = post.look_up(&app, lookup).await?;
     if let Some(answer) = answered? {
         return Ok(respond(answer));
     }
-    let voter = voter?;
-    let found = read.transpose()?.flatten();
-    let (verdict, ballot) =
-        tokio::join!(limit(&app, &principal, &voter), admitted(&app, &principal, &client, found));
+    let voter = verified_subscriber(signing.as_ref(), &client, app.now());
+    let voter = known_feature(&app, &principal, &id, voter).await?;
+    let ballot = async {
+        let ballot = OptionFuture::from(items.map(|items| items.ballot(&app.table))).await.transpose()?;
+        admitted(&app, &principal, &client, ballot.flatten()).await
+    };
+    let (verdict, ballot) = tokio::join!(limit(&app, &principal, &voter), ballot);
     let verdict = verdict?;
     let mut first = Some(ballot);
     let voted = retried(|| {

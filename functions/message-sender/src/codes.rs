@@ -28,19 +28,22 @@ pub struct Own {
 /// A code that was archived is not sent again: it was claimed long ago, and the customer gets a new one.
 pub async fn of(table: &Table, send: &Send, pool: &CodePoolId) -> Result<Option<Own>, TableError> {
     let (account, customer) = (&send.account_id, &send.customer_id);
-    let Some(mut counter) = claims::counter(table, account, pool).await? else { return Ok(None) };
-    let key = &counter.signing.signing_key;
-    let request = Request {
-        id: ClaimId::of(key, pool, customer.as_str()),
-        account_id: account.clone(),
-        user: key.pseudonym("user", customer.as_str()),
-        device: None,
-        by_server: true,
-        platform: counter.pool.settings.platform,
-        hold: None,
-        with_text: true,
-    };
     for attempt in 1..=ATTEMPTS {
+        if attempt > 1 {
+            back_off(attempt - 1).await;
+        }
+        let Some(counter) = table.look_up(claims::counter(account, pool)).await? else { return Ok(None) };
+        let key = &counter.signing.signing_key;
+        let request = Request {
+            id: ClaimId::of(key, pool, customer.as_str()),
+            account_id: account.clone(),
+            user: key.pseudonym("user", customer.as_str()),
+            device: None,
+            by_server: true,
+            platform: counter.pool.settings.platform,
+            hold: None,
+            with_text: true,
+        };
         let now = Timestamp::now();
         let look = claiming::look(table, &counter, &request, attempt, now).await?;
         match claiming::offer(table, &counter, &request, look, now).await? {
@@ -52,9 +55,6 @@ pub async fn of(table: &Table, send: &Send, pool: &CodePoolId) -> Result<Option<
             Offer::Again => {}
             Offer::OfServer | Offer::Closed(_) | Offer::Gone | Offer::Exhausted => return Ok(None),
         }
-        back_off(attempt).await;
-        let Some(anew) = claims::counter(table, account, pool).await? else { return Ok(None) };
-        counter = anew;
     }
     Err(TableError::Unavailable { operation: "claim", detail: "others keep taking the codes".to_owned() })
 }

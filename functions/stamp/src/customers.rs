@@ -53,7 +53,8 @@ pub async fn enrol(
     post: Post<EnrolmentRequest>,
 ) -> Result<Response, Problem> {
     let program = &post.body.program_id;
-    let context = customers::enrol_context(&app.table, &principal.account_id, program).await?;
+    let lookup = customers::enrol_context(&principal.account_id, program);
+    let (context, answered) = post.look_up(&app, lookup).await?;
     let context = existing(context, "program")?;
     let settings = &context.program.settings;
     require_origin(&settings.allowed_origins, &client.headers)?;
@@ -62,7 +63,7 @@ pub async fn enrol(
         return Err(Problem::because(problems::SERVER_ONLY, "Only servers enrol customers in this program."));
     }
     let verdict = limit(&app, &principal, &client, &context).await?;
-    if let Some(answer) = post.answered(&app).await? {
+    if let Some(answer) = answered? {
         return Ok(rate_limited(respond(answer), verdict));
     }
     if settings.is_paused() {
@@ -177,7 +178,8 @@ pub async fn list(
 ) -> Result<axum::Json<List<CustomerWithCard>>, Problem> {
     let page = PageQuery { cursor: filter.cursor, limit: filter.limit };
     let (cursor, limit) = (page.cursor()?, page.limit()?);
-    let context = customers::enrol_context(&app.table, &principal.account_id, &filter.program_id).await?;
+    let context =
+        app.table.look_up(customers::enrol_context(&principal.account_id, &filter.program_id)).await?;
     let context = existing(context, "program")?;
     let cards = match &filter.phone {
         None => customers::of_program(&app.table, &filter.program_id, cursor, limit).await?,
@@ -279,7 +281,7 @@ pub async fn card_of(
     PathId(id): PathId<CustomerId>,
     Query(query): Query<CardQuery>,
 ) -> Result<Response, Problem> {
-    let till = stamps::till(&app.table, &principal.account_id, &query.program_id, &id).await?;
+    let till = app.table.look_up(stamps::till(&principal.account_id, &query.program_id, &id)).await?;
     let till = existing(till, "program or customer")?;
     let card = till.card.as_ref().ok_or(stamps::problems::NOT_ENROLLED)?;
     let now = app.now();

@@ -13,14 +13,17 @@ use domain::{
     id::{CustomerId, ProgramId},
     token::{Shown, TokenError},
 };
-use futures_util::{StreamExt, TryStreamExt, future::OptionFuture, stream};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use stamps::{
     Given, Till, Visit, Voiding,
     id::StampId,
     stamp::{StampStatus, next_allowed},
 };
-use table::Answer;
+use table::{
+    Answer,
+    lookup::{Lookup, Wanted},
+};
 
 use crate::dto::{
     GivenView, OfflineStamp, StampRequest, StampView, SyncOutcome, SyncRequest, SyncView, SyncedStamp,
@@ -41,7 +44,7 @@ async fn till(
     program: &ProgramId,
     customer: &CustomerId,
 ) -> Result<Till, Problem> {
-    let till = stamps::till(&app.table, &principal.account_id, program, customer).await?;
+    let till = app.table.look_up(stamps::till(&principal.account_id, program, customer)).await?;
     existing(till, "program or customer")
 }
 
@@ -83,8 +86,8 @@ impl Presented {
         }
     }
 
-    async fn till(&self, app: &App, principal: &Principal) -> Result<Till, Problem> {
-        till(app, principal, &self.program_id, &self.customer_id).await
+    fn till(&self, principal: &Principal) -> Lookup<impl Wanted<Found = Option<Till>> + use<>> {
+        stamps::till(&principal.account_id, &self.program_id, &self.customer_id)
     }
 
     /// Returns the key under which a token can be used only once; `None` for a visit without a token.
@@ -110,21 +113,21 @@ pub async fn give(
     principal: Principal,
     post: Post<StampRequest>,
 ) -> Result<Response, Problem> {
-    let presented = Presented::of(&post.body);
-    let read = presented.as_ref().ok().map(|presented| presented.till(&app, &principal));
-    let (answered, mut read) = tokio::join!(post.answered(&app), OptionFuture::from(read));
+    let presented = &Presented::of(&post.body)?;
+    let (till, answered) = post.look_up(&app, presented.till(&principal)).await?;
     if let Some(answer) = answered? {
         return Ok(respond(answer));
     }
-    let presented = &presented?;
+    let mut first = Some(till);
     let (app, principal, post) = (&app, &principal, &post);
     retried(|| {
-        let read = read.take();
+        let first = first.take();
         async move {
-            let till = match read {
-                Some(till) => till?,
-                None => presented.till(app, principal).await?,
+            let till = match first {
+                Some(till) => till,
+                None => app.table.look_up(presented.till(principal)).await?,
             };
+            let till = existing(till, "program or customer")?;
             let now = app.now();
             let once = presented.once(&till, now)?;
             if till.program.settings.is_paused() {
@@ -254,8 +257,10 @@ async fn one(app: &App, principal: &Principal, stamp: &OfflineStamp) -> Result<S
     }
     let once = format!("till:{}", stamp.till_id.as_str());
     retried(|| async {
-        let till =
-            stamps::till(&app.table, &principal.account_id, &stamp.program_id, &stamp.customer_id).await?;
+        let till = app
+            .table
+            .look_up(stamps::till(&principal.account_id, &stamp.program_id, &stamp.customer_id))
+            .await?;
         let Some(till) = till else { return Ok(SyncOutcome::refused(problems::NOT_FOUND, None)) };
         let Some(card) = &till.card else {
             return Ok(SyncOutcome::refused(stamps::problems::NOT_ENROLLED, None));

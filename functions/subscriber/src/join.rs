@@ -52,16 +52,11 @@ pub async fn join(
         return Ok(respond(pending_answer()?));
     }
     let code = request.referral_code();
-    let context = subscribers::join_context(
-        &app.table,
-        &principal.account_id,
-        &request.waitlist_id,
-        &request.email,
-        code.as_ref(),
-    );
-    let (context, answered) = tokio::join!(context, post.answered(&app));
+    let lookup =
+        subscribers::join_context(&principal.account_id, &request.waitlist_id, &request.email, code.as_ref());
+    let (context, answered) = post.look_up(&app, lookup).await?;
     let context =
-        context?.ok_or_else(|| Problem::because(problems::NOT_FOUND, "There is no such waitlist."))?;
+        context.ok_or_else(|| Problem::because(problems::NOT_FOUND, "There is no such waitlist."))?;
     require_origin(&context.waitlist.settings.allowed_origins, &client.headers)?;
     let policy = context.waitlist.settings.email_policy;
     let disposable = policy != EmailPolicy::Allow && request.email.is_disposable();

@@ -7,7 +7,10 @@ use axum::{
 };
 use domain::secret;
 use serde::{Serialize, de::DeserializeOwned};
-use table::{Answer, Commit, CommitError, Idempotency, Replay};
+use table::{
+    Answer, Commit, CommitError, Idempotency, Replay, TableError,
+    lookup::{Lookup, Wanted},
+};
 
 use crate::{App, Principal, Problem, ProblemKind, extract, problems};
 
@@ -66,18 +69,38 @@ impl Committed {
     }
 }
 
+fn answer_of(replay: Replay) -> Result<Option<Answer>, Problem> {
+    match replay {
+        Replay::Fresh => Ok(None),
+        Replay::Answered(answer) => Ok(Some(answer)),
+        Replay::Mismatch => Err(problems::IDEMPOTENCY_KEY_REUSED.into()),
+    }
+}
+
 impl<T> Post<T> {
     /// Returns the stored response if the same request was answered before.
     ///
     /// # Errors
     /// [`problems::IDEMPOTENCY_KEY_REUSED`] if the key belongs to a different request.
     pub async fn answered(&self, app: &App) -> Result<Option<Answer>, Problem> {
-        let Some(idempotency) = &self.idempotency else { return Ok(None) };
-        match idempotency.replay(&app.table).await? {
-            Replay::Fresh => Ok(None),
-            Replay::Answered(answer) => Ok(Some(answer)),
-            Replay::Mismatch => Err(problems::IDEMPOTENCY_KEY_REUSED.into()),
+        match &self.idempotency {
+            None => Ok(None),
+            Some(idempotency) => answer_of(idempotency.replay(&app.table).await?),
         }
+    }
+
+    /// Reads what a handler needs, and in the same call what [`answered`](Self::answered) returns.
+    ///
+    /// # Errors
+    /// When the table is unavailable, or an item is malformed.
+    pub async fn look_up<W: Wanted>(
+        &self,
+        app: &App,
+        lookup: Lookup<W>,
+    ) -> Result<(W::Found, Result<Option<Answer>, Problem>), TableError> {
+        let record = self.idempotency.as_ref().map(Idempotency::wanted);
+        let (found, replay) = app.table.look_up(lookup.and(record)).await?;
+        Ok((found, replay.map_or(Ok(None), answer_of)))
     }
 
     /// Applies the writes and stores the response in the same transaction. The response is stored as given: it must

@@ -41,5 +41,5 @@ pub use principal::{Principal, PrincipalKind};
 pub use problem::{Problem, ProblemKind};
 pub use retry::retried;
 pub use routes::{Route, Routes};
-pub use self_service::{acting_subscriber, claimed_subscriber, require_subscriber};
+pub use self_service::{acting_subscriber, claimed_subscriber, require_subscriber, verified_subscriber};
 pub use serve::{handle, serve};

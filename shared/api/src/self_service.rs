@@ -1,9 +1,11 @@
 //! Requests of subscribers for themselves, from a page that holds a publishable key.
 
+use accounts::entities::AccountSigning;
 use domain::{
     id::SubscriberId,
     token::{self, Purpose},
 };
+use jiff::Timestamp;
 
 use crate::{App, Client, Principal, Problem, problems};
 
@@ -25,7 +27,7 @@ pub async fn require_subscriber(
 }
 
 /// Returns the subscriber that the `X-Subscriber-Token` names, without verifying the token. Use it only to start
-/// reads while [`acting_subscriber`] verifies the token.
+/// reads before [`verified_subscriber`] verifies the token.
 pub fn claimed_subscriber(client: &Client) -> Option<SubscriberId> {
     token::claimed_subject(client.header("x-subscriber-token")?)
 }
@@ -39,8 +41,24 @@ pub async fn acting_subscriber(
     principal: &Principal,
     client: &Client,
 ) -> Result<SubscriberId, Problem> {
-    let refused = || Problem::from(problems::SUBSCRIBER_TOKEN_REQUIRED);
-    let token = client.header("x-subscriber-token").ok_or_else(refused)?;
-    let (_, signing) = accounts::read(&app.table, &principal.account_id).await?.ok_or_else(refused)?;
-    token::verify(&signing.signing_key, Purpose::Subscriber, token, app.now()).map_err(|_| refused())
+    let account = match claimed_subscriber(client) {
+        Some(_) => accounts::read(&app.table, &principal.account_id).await?,
+        None => None,
+    };
+    verified_subscriber(account.as_ref().map(|(_, signing)| signing), client, app.now())
+}
+
+/// Returns the owner of the `X-Subscriber-Token`, verified with the account's signing key that was read already.
+///
+/// # Errors
+/// [`problems::SUBSCRIBER_TOKEN_REQUIRED`] if the token is missing or invalid, or there is no key.
+pub fn verified_subscriber(
+    signing: Option<&AccountSigning>,
+    client: &Client,
+    now: Timestamp,
+) -> Result<SubscriberId, Problem> {
+    let token = client.header("x-subscriber-token").zip(signing);
+    let verified =
+        token.and_then(|(token, key)| token::verify(&key.signing_key, Purpose::Subscriber, token, now).ok());
+    verified.ok_or_else(|| problems::SUBSCRIBER_TOKEN_REQUIRED.into())
 }

@@ -6,6 +6,7 @@
 
 mod meter;
 mod outcome;
+mod resolver;
 
 use std::{collections::HashMap, str::FromStr, sync::Arc, time::Duration};
 
@@ -23,6 +24,8 @@ pub use aws_smithy_async::rt::sleep::{SharedAsyncSleep, TokioSleep};
 pub use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
 pub use meter::Meter;
 pub use outcome::Outcome;
+
+use resolver::Resolver;
 
 /// Allocator of every binary that links this crate (see `docs/adr/0017-mimalloc.md`).
 #[global_allocator]
@@ -134,7 +137,10 @@ fn http_client(variables: &HashMap<String, String>) -> Result<SharedHttpClient, 
         .with_trust_store(TrustStore::empty().with_pem_certificate(roots))
         .build()
         .map_err(|_| unfit("holds no certificate"))?;
-    Ok(Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).tls_context(tls).build_https())
+    Ok(Builder::new()
+        .tls_provider(Provider::Rustls(CryptoMode::Ring))
+        .tls_context(tls)
+        .build_with_resolver(Resolver::default()))
 }
 
 /// Builds an HTTP client without TLS, for endpoints on this machine.

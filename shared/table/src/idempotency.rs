@@ -8,7 +8,12 @@ use domain::id::AccountId;
 use jiff::{Timestamp, ToSpan};
 use serde::{Deserialize, Serialize};
 
-use crate::{Commit, CommitError, Entity, Table, TableError, keys::Key, patterns};
+use crate::{
+    Commit, CommitError, Entity, Table, TableError,
+    keys::Key,
+    lookup::{Wanted, current},
+    patterns,
+};
 
 /// Response to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,10 +106,14 @@ impl CommitError {
 }
 
 impl Idempotency {
-    fn judge(&self, record: Option<IdempotencyRecord>) -> Replay {
+    fn key(&self) -> Key {
+        IdempotencyRecord::key_of(&self.account_id, &self.principal, &self.key)
+    }
+
+    fn judge(request: &str, record: Option<IdempotencyRecord>) -> Replay {
         match record {
             None => Replay::Fresh,
-            Some(record) if record.request != self.request => Replay::Mismatch,
+            Some(record) if record.request != request => Replay::Mismatch,
             Some(record) => Replay::Answered(Answer {
                 status: record.status,
                 body: record.body,
@@ -115,7 +124,12 @@ impl Idempotency {
 
     /// Looks up the record of the key.
     pub async fn replay(&self, table: &Table) -> Result<Replay, TableError> {
-        let key = IdempotencyRecord::key_of(&self.account_id, &self.principal, &self.key);
-        Ok(self.judge(table.get(&patterns::IDEMPOTENCY, &key).await?))
+        Ok(Self::judge(&self.request, table.get(&patterns::IDEMPOTENCY, &self.key()).await?))
+    }
+
+    /// Wants the record of the key, to read it together with other items.
+    pub fn wanted(&self) -> impl Wanted<Found = Replay> + use<> {
+        let request = self.request.clone();
+        current(self.key()).map(move |record| Self::judge(&request, record))
     }
 }

@@ -22,6 +22,7 @@ mod error;
 mod filler;
 mod idempotency;
 pub mod keys;
+pub mod lookup;
 mod pattern;
 mod query;
 pub mod rates;

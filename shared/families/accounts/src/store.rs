@@ -1,7 +1,10 @@
 //! Reads and writes of accounts, members, API keys and the audit log.
 
 use domain::{email::Email, id::AccountId, secret};
-use table::{Commit, CommitError, Cursor, Entity, Page, Query, Range, Table, TableError, join};
+use table::{
+    Commit, CommitError, Cursor, Entity, Page, Query, Range, Table, TableError, join,
+    lookup::{Lookup, one},
+};
 
 use crate::{
     entities::{Account, AccountSigning, ApiKeyRecord, AuditEntry, Login, Member},
@@ -16,14 +19,9 @@ pub fn login_of(email: &Email) -> String {
 
 /// Reads an account with its signing key.
 pub async fn read(table: &Table, id: &AccountId) -> Result<Option<(Account, AccountSigning)>, TableError> {
-    let keys = [Account::key_of(id), AccountSigning::key_of(id)];
-    let mut found = table.batch_get(&patterns::ACCOUNT, &keys).await?;
-    match (found.remove(&keys[0]), found.remove(&keys[1])) {
-        (Some(account), Some(signing)) => {
-            Ok(Some((Entity::from_item(account)?, Entity::from_item(signing)?)))
-        }
-        _ => Ok(None),
-    }
+    let wanted = (one(Account::key_of(id)), one(AccountSigning::key_of(id)));
+    let (account, signing) = table.look_up(Lookup::new(&patterns::ACCOUNT, wanted)).await?;
+    Ok(account.zip(signing))
 }
 
 /// Reads the signing key of an account.

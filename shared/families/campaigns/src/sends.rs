@@ -21,7 +21,10 @@ use stamps::{
     entities::{card_key, customer_key, program_key},
     stamp::{Card, Program},
 };
-use table::{Commit, CommitError, Cursor, Entity, LIST_SHARDS, Page, Query, Range, Table, TableError};
+use table::{
+    Commit, CommitError, Cursor, Entity, LIST_SHARDS, Page, Query, Range, Table, TableError,
+    lookup::{Lookup, one},
+};
 
 use crate::{
     campaign::{Campaign, Send, SendReason, SendStatus},
@@ -73,11 +76,9 @@ pub struct Sending {
 
 /// Reads a message with its campaign. Returns `None` if there is no such message.
 pub async fn read(table: &Table, id: &SendId) -> Result<Option<Sending>, TableError> {
-    let keys = [send_key(id), campaign_key(&id.campaign())];
-    let mut found = table.batch_get(&patterns::SEND, &keys).await?;
-    let Some(send) = found.remove(&keys[0]) else { return Ok(None) };
-    let campaign = found.remove(&keys[1]).map(Campaign::from_item).transpose()?;
-    Ok(Some(Sending { send: Send::from_item(send)?, campaign }))
+    let wanted = (one(send_key(id)), one(campaign_key(&id.campaign())));
+    let (send, campaign) = table.look_up(Lookup::new(&patterns::SEND, wanted)).await?;
+    Ok(send.map(|send| Sending { send, campaign }))
 }
 
 /// Recipient of a message, with everything else that sending the message depends on.
@@ -99,29 +100,24 @@ pub enum Addressee {
 }
 
 pub async fn addressee(table: &Table, send: &Send) -> Result<Addressee, TableError> {
-    let keys = [
-        customer_key(&send.customer_id),
-        card_key(&send.customer_id, &send.program_id),
-        program_key(&send.program_id),
-        AccountSigning::key_of(&send.account_id),
-        TwilioAccount::key_of(&send.account_id),
-        Cap::key_of(&send.customer_id),
-    ];
-    let mut found = table.batch_get(&patterns::RECIPIENT, &keys).await?;
-    let mut take = |position: usize| found.remove(&keys[position]);
-    let (Some(customer), Some(signing)) = (take(0), take(3)) else {
+    let wanted = (
+        one(customer_key(&send.customer_id)),
+        one(card_key(&send.customer_id, &send.program_id)),
+        one(program_key(&send.program_id)),
+        one(AccountSigning::key_of(&send.account_id)),
+        one(TwilioAccount::key_of(&send.account_id)),
+        one(Cap::key_of(&send.customer_id)),
+    );
+    let (customer, card, program, signing, twilio, cap) =
+        table.look_up(Lookup::new(&patterns::RECIPIENT, wanted)).await?;
+    let (Some(customer), Some(signing)) = (customer, signing) else {
         return Ok(Addressee::Gone(SendReason::Erased));
     };
-    let program = take(2).map(Program::from_item).transpose()?.filter(|program| !program.deleting);
-    let Some(program) = program else { return Ok(Addressee::Gone(SendReason::CampaignEnded)) };
-    Ok(Addressee::Found(Box::new(Recipient {
-        customer: Customer::from_item(customer)?,
-        card: take(1).map(Card::from_item).transpose()?,
-        program,
-        signing: AccountSigning::from_item(signing)?.signing_key,
-        twilio: take(4).map(TwilioAccount::from_item).transpose()?,
-        cap: take(5).map(Cap::from_item).transpose()?,
-    })))
+    let AccountSigning { signing_key: signing, .. } = signing;
+    let Some(program) = program.filter(|program: &Program| !program.deleting) else {
+        return Ok(Addressee::Gone(SendReason::CampaignEnded));
+    };
+    Ok(Addressee::Found(Box::new(Recipient { customer, card, program, signing, twilio, cap })))
 }
 
 /// Outcome of an attempt to take a message for sending.

@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use table::{Commit, Table, TableError};
 
 use crate::{
+    choice::Choice,
     claim::{Claim, ClaimStatus},
     claims::{self, Claimant, Counter},
     code_pool::{Closed, CodePool, Platform},
@@ -63,13 +64,14 @@ impl Offer {
 /// Result of the first reads for a request: the user's earlier claim, and a code that may be free.
 pub struct Look {
     previous: Option<Claim>,
+    /// Lots from which a code is chosen; `None` if the pool is being removed.
+    choice: Option<Choice>,
     stock: Option<Stock>,
-    attempt: u32,
 }
 
 /// Reads the user's earlier claim and a code that the pool may give, in at most three reads. Decides nothing, so it
-/// can run while the request is counted against its rate limit. `attempt` counts from 1, as in [`claims::pick`].
-/// For each further attempt, the caller reads the counter again.
+/// can run while the request is counted against its rate limit. `attempt` counts from 1: each further attempt chooses
+/// among more lots, and the caller reads the counter again for it.
 ///
 /// # Errors
 /// When the table is unavailable.
@@ -80,14 +82,17 @@ pub async fn look(
     attempt: u32,
     now: Timestamp,
 ) -> Result<Look, TableError> {
+    let choice = counter.shelf.as_ref().map(|shelf| Choice::of(shelf, request.platform, attempt, now));
     let glance = async {
-        match counter.shelf.as_ref().filter(|_| counter.pool.closed(now).is_none()) {
-            Some(shelf) => claims::glance_at(table, shelf, request.platform, attempt, now).await,
-            None => Ok(None),
+        match (&counter.shelf, &choice) {
+            (Some(shelf), Some(choice)) if counter.pool.closed(now).is_none() => {
+                choice.glance(table, shelf, now).await
+            }
+            _ => Ok(None),
         }
     };
     let (previous, stock) = try_join(claims::find(table, &request.id), glance).await?;
-    Ok(Look { previous, stock, attempt })
+    Ok(Look { previous, choice, stock })
 }
 
 /// Decides what a request receives, after [`look`]: the user's earlier code, or another one.
@@ -102,17 +107,17 @@ pub async fn offer(
     now: Timestamp,
 ) -> Result<Offer, TableError> {
     let pool = &counter.pool;
-    let Look { previous, stock, attempt } = look;
+    let Look { previous, choice, stock } = look;
     if let Some(current) = previous.as_ref().filter(|claim| request.is_met_by(claim, now)) {
         return Ok(again(pool, request, current, now));
     }
     if let Some(closed) = pool.closed(now) {
         return Ok(Offer::Closed(closed));
     }
-    let Some(shelf) = &counter.shelf else { return Ok(Offer::Gone) };
+    let (Some(shelf), Some(choice)) = (&counter.shelf, choice) else { return Ok(Offer::Gone) };
     let stock = match stock {
         Some(stock) => Some(stock),
-        None => claims::search(table, shelf, request.platform, attempt, now).await?,
+        None => choice.search(table, shelf, now).await?,
     };
     let Some(stock) = stock else {
         // A concurrent request of the same user may have taken the last code.

@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, HashSet};
 use accounts::entities::AuditEntry;
 use jiff::Timestamp;
 use projection::{events::Event, rollups::Sums};
-use table::{Commit, CommitError, Cursor, Entity, Page, Query, Range, Table, TableError};
+use table::{
+    Commit, CommitError, Cursor, Entity, Page, Query, Range, Table, TableError,
+    lookup::{Lookup, one},
+};
 
 use crate::{
     code_pool::{CodePool, Lot},
@@ -99,18 +102,16 @@ pub async fn checkpoint(
     lots: &HashSet<Lot>,
 ) -> Result<(), CommitError> {
     let id = &import.pool_id;
-    let keys = [code_pool_key(id), CodePoolStats::key_of(id), Shelf::key_of(id)];
     loop {
-        let mut found = table.batch_get(&patterns::IMPORT_CHECKPOINT, &keys).await?;
-        let mut take = |position: usize| found.remove(&keys[position]);
-        let (Some(pool), Some(stats), Some(shelf)) = (take(0), take(1), take(2)) else {
+        let wanted = (one(code_pool_key(id)), one(CodePoolStats::key_of(id)), one(Shelf::key_of(id)));
+        let found = table.look_up(Lookup::new(&patterns::IMPORT_CHECKPOINT, wanted)).await?;
+        let (Some(pool), Some(stats), Some(mut shelf)): (Option<CodePool>, _, Option<Shelf>) = found else {
             return Err(CommitError::Condition(Vec::new()));
         };
-        let pool = CodePool::from_item(pool)?;
         if pool.deleting {
             return Err(CommitError::Condition(Vec::new()));
         }
-        let (stats, mut shelf) = (CodePoolStats::from_item(stats)?, Shelf::from_item(shelf)?);
+        let stats: CodePoolStats = stats;
         let (stats_rev, shelf_rev) = (stats.rev, shelf.rev);
         let stats = CodePoolStats { imported: stats.imported + added, rev: stats_rev + 1, ..stats };
         for lot in lots {

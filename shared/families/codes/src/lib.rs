@@ -3,6 +3,7 @@
 use domain::scope::{Action, Area};
 
 pub mod archive;
+pub mod choice;
 pub mod claim;
 pub mod claiming;
 pub mod claims;

@@ -13,7 +13,7 @@ table::patterns! {
     CODES "code.list" "code-distribution, code-import" [Query BatchGet] None, "`CODES#pool#shard` / number; `STOCK#pool#platform#shard` / lot, number", "Which codes does the pool have, and which of them can be claimed?";
     CODE "code.read" "code-distribution" [Get BatchGet] None, "`CODES#pool#shard` / number; `STOCK#pool#platform#shard` / lot, number", "One code, and whether it can be claimed";
     CODE_WRITE "code.write" "code-distribution" [Put] None, "`CODES#pool#shard` / number; `AUDIT#account`; `IDEM#…`", "Redeem or reveal a code";
-    CLAIM_POOL "claim.pool" "campaign, code-distribution, message-sender" [BatchGet] None, "`ACCT#account` / `META`, `SIGNING`; `POOL#pool` / `META`, `SHELF`", "The pool of a claim, with its shelf and its account";
+    CLAIM_POOL "claim.pool" "campaign, code-distribution, message-sender" [BatchGet] None, "`ACCT#account` / `META`, `SIGNING`; `POOL#pool` / `META`, `SHELF`; `IDEM#…`", "The pool of a claim, with its shelf and its account";
     SHELF "claim.shelf" "code-import" [BatchGet] None, "`POOL#pool` / `SHELF`", "Which lots may have codes?";
     STOCK "claim.stock" "code-distribution, message-sender" [Query] None, "`STOCK#pool#platform#shard` / lot, number, from a lot or a random number in it", "Which codes can be claimed now, soonest end first?";
     LOT_EMPTY "claim.lot-empty" "code-distribution, message-sender" [Put] None, "`POOL#pool` / `SHELF`", "Remove empty lots from the shelf";

@@ -11,7 +11,7 @@ table::patterns! {
     FEATURE_TALLY "feature.tally" "analytics, projector" [Get] None, "`FEAT#feature` / `TALLY`", "How many votes and approved comments does this feature have?";
     FEATURES_COUNT "projection.features" "projector" [Put Add] None, "`FEAT#feature` / `TALLY`; `EVENTS#feature`; `ROLLUP#topic`", "Record and count changes of votes and comments, each once";
     FEATURE_PURGE "feature.purge" "jobs" [Delete] None, "`FEAT#feature` / `META`, `TALLY`", "Remove a deleted feature";
-    BALLOT "vote.ballot" "feature-vote" [BatchGet] None, "`FEAT#feature` / `META`; `SUB#subscriber` / `CORE#META`; `VOICE#subscriber` / `VOTE#feature`", "Read everything that a vote or a comment depends on, in one call";
+    BALLOT "vote.ballot" "feature-vote" [BatchGet] None, "`FEAT#feature` / `META`; `SUB#subscriber` / `CORE#META`; `VOICE#subscriber` / `VOTE#feature`; `IDEM#…`; `ACCT#account` / `SIGNING`", "Read everything that a vote or a comment depends on, in one call";
     VOTE_WRITE "vote.write" "feature-vote" [Put] None, "`VOICE#subscriber` / `VOTE#feature`; `SUB#subscriber` / `CORE#META`; `IDEM#…`", "Cast or withdraw a vote, and update the subscriber's number of votes";
     VOTES_OWN "vote.batch" "feature-vote" [BatchGet] None, "`VOICE#subscriber` / `VOTE#feature`", "Which of these features does the subscriber vote for?";
     VOTES "vote.list" "feature-vote, jobs" [Query] Some(GSI1), "`FEATVOTES#feature#shard` / `sub_…`, 4 shards", "Who votes for this feature?";

@@ -6,13 +6,14 @@
 
 use std::collections::HashSet;
 
-use accounts::entities::AuditEntry;
+use accounts::entities::{AccountSigning, AuditEntry};
 use domain::id::{AccountId, SubscriberId};
 use jiff::Timestamp;
 use projection::{job::Job, rollups};
 use table::{
-    Commit, CommitError, Cursor, Entity, Key, LIST_SHARDS, Page, Query, Table, TableError, key_of, purge,
-    retried,
+    Commit, CommitError, Cursor, Entity, Key, LIST_SHARDS, Page, Query, Table, TableError, key_of,
+    lookup::{Lookup, Wanted, one},
+    purge, retried,
 };
 use waitlists::{entities::subscriber_key, id::WaitlistId, subscriber::Subscriber};
 
@@ -201,34 +202,64 @@ pub struct Ballot {
     moving: Vec<Vote>,
 }
 
+/// Items of a ballot for one feature, which may have been merged into another.
+pub struct BallotItems {
+    feature: Feature,
+    subscriber: Subscriber,
+    vote: Option<Vote>,
+}
+
+fn items(feature: &FeatureId, subscriber: &SubscriberId) -> impl Wanted<Found = Option<BallotItems>> + use<> {
+    let wanted =
+        (one(feature_key(feature)), one(subscriber_key(subscriber)), one(vote_key(subscriber, feature)));
+    wanted.map(|(feature, subscriber, vote)| {
+        Some(BallotItems { feature: feature?, subscriber: subscriber?, vote })
+    })
+}
+
+/// Reads the items of a ballot together with the signing key of an account, for callers that verify the subscriber's
+/// token afterwards.
+pub fn ballot_items(
+    account: &AccountId,
+    feature: &FeatureId,
+    subscriber: Option<&SubscriberId>,
+) -> Lookup<impl Wanted<Found = (Option<AccountSigning>, Option<BallotItems>)> + use<>> {
+    let items = subscriber.map(|subscriber| items(feature, subscriber));
+    let wanted = (one(AccountSigning::key_of(account)), items);
+    Lookup::new(&patterns::BALLOT, wanted).map(|(signing, items)| (signing, items.flatten()))
+}
+
 /// Reads the ballot of a subscriber for a feature. Returns `None` if the feature or the subscriber does not exist.
 pub async fn ballot(
     table: &Table,
     feature: &FeatureId,
     subscriber: &SubscriberId,
 ) -> Result<Option<Ballot>, TableError> {
-    let mut id = feature.clone();
-    let mut moving = Vec::new();
-    for _ in 0..HOPS {
-        let keys = [feature_key(&id), subscriber_key(subscriber), vote_key(subscriber, &id)];
-        let mut found = table.batch_get(&patterns::BALLOT, &keys).await?;
-        let (Some(feature), Some(subscriber)) = (found.remove(&keys[0]), found.remove(&keys[1])) else {
-            return Ok(None);
-        };
-        let feature = Feature::from_item(feature)?;
-        let vote = found.remove(&keys[2]).map(Vote::from_item).transpose()?;
-        match feature.merged_into {
-            Some(target) => {
-                id = target;
-                moving.extend(vote.filter(|vote| vote.stands));
-            }
-            None => {
-                let subscriber = Subscriber::from_item(subscriber)?;
+    match table.look_up(Lookup::new(&patterns::BALLOT, items(feature, subscriber))).await? {
+        Some(items) => items.ballot(table).await,
+        None => Ok(None),
+    }
+}
+
+impl BallotItems {
+    /// Returns the ballot, for the feature into which this one was merged if it was. Returns `None` if that feature
+    /// or the subscriber does not exist.
+    pub async fn ballot(self, table: &Table) -> Result<Option<Ballot>, TableError> {
+        let (mut found, mut moving) = (self, Vec::new());
+        for _ in 0..HOPS {
+            let Self { feature, subscriber, vote } = found;
+            let Some(target) = &feature.merged_into else {
                 return Ok(Some(Ballot { feature, subscriber, vote, moving }));
+            };
+            moving.extend(vote.filter(|vote| vote.stands));
+            let lookup = Lookup::new(&patterns::BALLOT, items(target, &subscriber.id));
+            match table.look_up(lookup).await? {
+                Some(next) => found = next,
+                None => return Ok(None),
             }
         }
+        Ok(None)
     }
-    Ok(None)
 }
 
 impl Ballot {

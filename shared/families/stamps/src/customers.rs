@@ -13,7 +13,9 @@ use domain::{
 use jiff::Timestamp;
 use projection::job::Job;
 use table::{
-    Commit, CommitError, Cursor, Entity, LIST_SHARDS, Page, Query, Table, TableError, key_of, purge,
+    Commit, CommitError, Cursor, Entity, LIST_SHARDS, Page, Query, Table, TableError, key_of,
+    lookup::{Lookup, Wanted, one},
+    purge,
 };
 
 use crate::{
@@ -35,19 +37,17 @@ pub struct EnrolContext {
 
 /// Reads the items on which an enrolment depends. Returns `None` if the program belongs to another account or is
 /// being deleted.
-pub async fn enrol_context(
-    table: &Table,
+pub fn enrol_context(
     account: &AccountId,
     program: &ProgramId,
-) -> Result<Option<EnrolContext>, TableError> {
-    let keys = [Account::key_of(account), AccountSigning::key_of(account), program_key(program)];
-    let mut found = table.batch_get(&patterns::ENROL_CONTEXT, &keys).await?;
-    let mut take = |position: usize| found.remove(&keys[position]);
-    let (Some(account), Some(signing), Some(program)) = (take(0), take(1), take(2)) else { return Ok(None) };
-    let (account, program) = (Account::from_item(account)?, Program::from_item(program)?);
-    let own = program.account_id == account.id && !program.deleting;
-    let signing = AccountSigning::from_item(signing)?.signing_key;
-    Ok(own.then_some(EnrolContext { account, signing, program }))
+) -> Lookup<impl Wanted<Found = Option<EnrolContext>> + use<>> {
+    let wanted =
+        (one(Account::key_of(account)), one(AccountSigning::key_of(account)), one(program_key(program)));
+    Lookup::new(&patterns::ENROL_CONTEXT, wanted).map(|(account, signing, program)| {
+        let (account, signing, program): (Account, AccountSigning, Program) = (account?, signing?, program?);
+        let own = program.account_id == account.id && !program.deleting;
+        own.then_some(EnrolContext { account, signing: signing.signing_key, program })
+    })
 }
 
 /// Reads the claims on these numbers, in all forms of each number, the form that was asked for first.

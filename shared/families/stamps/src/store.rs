@@ -10,7 +10,10 @@ use domain::{
     secret::{self, SigningKey},
 };
 use jiff::{SignedDuration, Timestamp};
-use table::{Commit, CommitError, Cursor, Entity, Page, Query, Range, Table, TableError};
+use table::{
+    Commit, CommitError, Cursor, Page, Query, Range, Table, TableError,
+    lookup::{Lookup, Wanted, one},
+};
 
 use crate::{
     customer::Customer,
@@ -35,26 +38,24 @@ pub struct Till {
 
 /// Reads the items that a visit depends on. Returns `None` if the program or the customer belongs to another
 /// account, or if the program is being deleted.
-pub async fn till(
-    table: &Table,
+pub fn till(
     account: &AccountId,
     program: &ProgramId,
     customer: &CustomerId,
-) -> Result<Option<Till>, TableError> {
-    let keys = [
-        AccountSigning::key_of(account),
-        program_key(program),
-        customer_key(customer),
-        card_key(customer, program),
-    ];
-    let mut found = table.batch_get(&patterns::TILL, &keys).await?;
-    let mut take = |position: usize| found.remove(&keys[position]);
-    let (Some(signing), Some(program), Some(customer)) = (take(0), take(1), take(2)) else { return Ok(None) };
-    let card = take(3).map(Card::from_item).transpose()?;
-    let (program, customer) = (Program::from_item(program)?, Customer::from_item(customer)?);
-    let own = program.account_id == *account && customer.account_id == *account && !program.deleting;
-    let signing = AccountSigning::from_item(signing)?.signing_key;
-    Ok(own.then_some(Till { signing, program, customer, card }))
+) -> Lookup<impl Wanted<Found = Option<Till>> + use<>> {
+    let wanted = (
+        one(AccountSigning::key_of(account)),
+        one(program_key(program)),
+        one(customer_key(customer)),
+        one(card_key(customer, program)),
+    );
+    let account = account.clone();
+    Lookup::new(&patterns::TILL, wanted).map(move |(signing, program, customer, card)| {
+        let (signing, program, customer): (AccountSigning, Program, Customer) =
+            (signing?, program?, customer?);
+        let own = program.account_id == account && customer.account_id == account && !program.deleting;
+        own.then_some(Till { signing: signing.signing_key, program, customer, card })
+    })
 }
 
 /// Reads the customer's valid stamps of a program that were taken within this duration before or after a time.

@@ -8,7 +8,7 @@ table::patterns! {
     WAITLIST_WRITE "waitlist.write" "waitlist" [Put Delete] None, "`WL#waitlist` / `META`; `SLUG#account#slug`; `JOB#job`", "Create or change a waitlist with a unique slug, or request its deletion";
     WAITLIST_PURGE "waitlist.purge" "jobs" [Delete] None, "`WL#waitlist`; `SLUG#account#slug`; `LINE#waitlist…`; `SEATS#waitlist#shard`", "Remove a deleted waitlist and its line";
     WAITLIST_STATS "waitlist.stats" "analytics, waitlist, feature-vote" [BatchGet] None, "`WL#waitlist` / `STATS`; `LINE#waitlist` / `ROOT`", "How many subscribers of each status does the waitlist have, and how many entries are in line?";
-    JOIN_CONTEXT "subscriber.join-context" "subscriber" [BatchGet] None, "`ACCT#account`, `WL#waitlist` / `META`, `LEFT`; `EMAIL#waitlist#hash`; `CODE#code`", "Read everything that a join depends on, in one call";
+    JOIN_CONTEXT "subscriber.join-context" "subscriber" [BatchGet] None, "`ACCT#account`, `WL#waitlist` / `META`, `LEFT`; `EMAIL#waitlist#hash`; `CODE#code`; `IDEM#…`", "Read everything that a join depends on, in one call";
     LINE_NUMBER "subscriber.number" "subscriber" [Update] None, "`WL#waitlist` / `NUMBERS`", "Take the next number in line (gaps are harmless)";
     LINE_NUMBER_WASTE "subscriber.number-wasted" "subscriber" [Add] None, "`WL#waitlist` / `LEFT`", "Record that a number in line stays unused";
     LINE_LEFT "subscriber.left" "subscriber" [Get] None, "`WL#waitlist` / `LEFT`", "How many of the numbers taken have no entry in line?";

@@ -15,7 +15,10 @@ use projection::{
     facts::{Actor, Fact, FactLog, Kind},
     rollups::{Measure, Sums},
 };
-use table::{Commit, CommitError, Cursor, Entity, LIST_SHARDS, Page, Query, Range, Table, TableError};
+use table::{
+    Commit, CommitError, Cursor, Entity, LIST_SHARDS, Page, Query, Range, Table, TableError,
+    lookup::{Lookup, one},
+};
 
 use crate::{
     counted::CLICKED,
@@ -49,19 +52,14 @@ pub async fn click_context(
     account: &AccountId,
     code: Option<&ReferralCode>,
 ) -> Result<Option<ClickContext>, TableError> {
-    let fixed = [Account::key_of(account), AccountSigning::key_of(account)];
-    let code = code.map(CodeClaim::key_of);
-    let keys: Vec<_> = fixed.iter().chain(&code).cloned().collect();
-    let mut found = table.batch_get(&patterns::REFERRAL_CODE, &keys).await?;
-    let (Some(account), Some(signing)) = (found.remove(&fixed[0]), found.remove(&fixed[1])) else {
-        return Ok(None);
-    };
-    let owner = code.and_then(|code| found.remove(&code)).map(CodeClaim::from_item).transpose()?;
-    Ok(Some(ClickContext {
-        owner,
-        account: Entity::from_item(account)?,
-        signing: Entity::from_item(signing)?,
-    }))
+    let wanted = (
+        one(Account::key_of(account)),
+        one(AccountSigning::key_of(account)),
+        code.map(|code| one(CodeClaim::key_of(code))),
+    );
+    let (account, signing, owner) = table.look_up(Lookup::new(&patterns::REFERRAL_CODE, wanted)).await?;
+    let found = account.zip(signing);
+    Ok(found.map(|(account, signing)| ClickContext { owner: owner.flatten(), account, signing }))
 }
 
 /// Returns the writes that record a click and count it.

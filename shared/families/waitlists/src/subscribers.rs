@@ -9,8 +9,8 @@ use domain::{
 };
 use jiff::{Timestamp, ToSpan};
 use table::{
-    Commit, CommitError, Cursor, Entity, Item, Key, LIST_SHARDS, Page, Query, Range, Table, TableError,
-    counters::counters_of,
+    Commit, CommitError, Cursor, Entity, Item, LIST_SHARDS, Page, Query, Range, Table, TableError,
+    lookup::{Lookup, Wanted, counters, one},
 };
 
 use crate::{
@@ -41,47 +41,34 @@ pub struct JoinContext {
 }
 
 /// Reads the context of a join. Returns `None` if the account has no such waitlist.
-pub async fn join_context(
-    table: &Table,
+pub fn join_context(
     account: &AccountId,
     waitlist: &WaitlistId,
     email: &Email,
     code: Option<&ReferralCode>,
-) -> Result<Option<JoinContext>, TableError> {
-    let account_key = Account::key_of(account);
-    let signing_key = AccountSigning::key_of(account);
-    let list_key = waitlist_key(waitlist);
-    let left_key = line_left_key(waitlist);
-    let email_key = EmailClaim::key_of(waitlist, email);
-    let code_key = code.map(CodeClaim::key_of);
-    let keys: Vec<Key> = [&account_key, &signing_key, &list_key, &left_key, &email_key]
-        .into_iter()
-        .chain(&code_key)
-        .cloned()
-        .collect();
-    let mut found = table.batch_get(&patterns::JOIN_CONTEXT, &keys).await?;
-    let (Some(owner), Some(signing), Some(list)) =
-        (found.remove(&account_key), found.remove(&signing_key), found.remove(&list_key))
-    else {
-        return Ok(None);
-    };
-    let list = Waitlist::from_item(list)?;
-    if list.account_id != *account {
-        return Ok(None);
-    }
-    let existing = found.remove(&email_key).map(EmailClaim::from_item).transpose()?;
-    let owner_of_code = code_key.and_then(|key| found.remove(&key)).map(CodeClaim::from_item).transpose()?;
-    let left = found.get(&left_key).map(counters_of).unwrap_or_default();
-    Ok(Some(JoinContext {
-        account: Account::from_item(owner)?,
-        signing: AccountSigning::from_item(signing)?,
-        waitlist: list,
-        existing: existing.map(|claim| claim.subscriber_id),
-        referrer: owner_of_code
-            .filter(|claim| claim.waitlist_id == *waitlist)
-            .map(|claim| claim.subscriber_id),
-        left: natural(&left, "left"),
-    }))
+) -> Lookup<impl Wanted<Found = Option<JoinContext>> + use<>> {
+    let wanted = (
+        one(Account::key_of(account)),
+        one(AccountSigning::key_of(account)),
+        one(waitlist_key(waitlist)),
+        counters(line_left_key(waitlist)),
+        one(EmailClaim::key_of(waitlist, email)),
+        code.map(|code| one(CodeClaim::key_of(code))),
+    );
+    Lookup::new(&patterns::JOIN_CONTEXT, wanted).map(|(account, signing, waitlist, left, email, code)| {
+        let (account, signing, waitlist): (Account, _, Waitlist) = (account?, signing?, waitlist?);
+        let code: Option<CodeClaim> = code.flatten();
+        let referrer = code.filter(|code| code.waitlist_id == waitlist.id).map(|code| code.subscriber_id);
+        let own = waitlist.account_id == account.id;
+        own.then_some(JoinContext {
+            account,
+            signing,
+            waitlist,
+            existing: email.map(|claim: EmailClaim| claim.subscriber_id),
+            referrer,
+            left: natural(&left, "left"),
+        })
+    })
 }
 
 fn natural(counters: &HashMap<String, i64>, name: &str) -> u64 {

@@ -14,7 +14,10 @@ use domain::{
 use jiff::Timestamp;
 use projection::{events::Event, job::Job};
 use serde::Serialize;
-use table::{Commit, CommitError, Cursor, Entity, Page, Query, Range, Table, TableError, join};
+use table::{
+    Commit, CommitError, Cursor, Entity, Page, Query, Range, Table, TableError, join,
+    lookup::{Lookup, one},
+};
 
 use crate::{
     entities::{
@@ -189,20 +192,19 @@ pub async fn target(
     delivery: &DeliveryId,
 ) -> Result<Option<Target>, TableError> {
     let endpoint = delivery.endpoint();
-    let keys = [
-        webhook_endpoint_key(account, &endpoint),
-        EndpointFailing::key_of(&endpoint),
-        EndpointSlow::key_of(&endpoint),
-        delivery_key(delivery),
-    ];
-    let mut found = table.batch_get(&patterns::DELIVERY_TARGET, &keys).await?;
-    let [endpoint, failing, slow, delivery] = keys.map(|key| found.remove(&key));
-    let Some(endpoint) = endpoint else { return Ok(None) };
-    Ok(Some(Target {
-        endpoint: Entity::from_item(endpoint)?,
-        failing_since: failing.map(EndpointFailing::from_item).transpose()?.map(|failing| failing.since),
-        slow_until: slow.map(EndpointSlow::from_item).transpose()?.map(|slow| slow.until),
-        delivery: delivery.map(Delivery::from_item).transpose()?,
+    let wanted = (
+        one(webhook_endpoint_key(account, &endpoint)),
+        one(EndpointFailing::key_of(&endpoint)),
+        one(EndpointSlow::key_of(&endpoint)),
+        one(delivery_key(delivery)),
+    );
+    let (endpoint, failing, slow, delivery) =
+        table.look_up(Lookup::new(&patterns::DELIVERY_TARGET, wanted)).await?;
+    Ok(endpoint.map(|endpoint| Target {
+        endpoint,
+        failing_since: failing.map(|failing: EndpointFailing| failing.since),
+        slow_until: slow.map(|slow: EndpointSlow| slow.until),
+        delivery,
     }))
 }
 
