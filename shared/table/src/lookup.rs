@@ -39,7 +39,8 @@ pub struct One<E> {
     entity: PhantomData<fn() -> E>,
 }
 
-/// Wants the entity under a key, even if it has expired and is not deleted yet.
+/// Wants the entity under a key, even if it has expired and is not deleted yet, unlike [`Table::get`]. For entities that
+/// are written on condition of what was read: an expired item still takes part in the condition.
 pub fn one<E: Entity>(key: Key) -> One<E> {
     One { key, current: false, entity: PhantomData }
 }
@@ -228,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_current_item_counts_as_absent_when_it_has_expired() {
+    fn only_current_treats_an_expired_item_as_absent() {
         let past = Timestamp::now() - jiff::SignedDuration::from_secs(2);
         let future = Timestamp::now() + jiff::SignedDuration::from_hours(1);
         let items = stored(&[("past", Some(past)), ("future", Some(future))]);

@@ -101,23 +101,29 @@ pub enum Addressee {
 
 pub async fn addressee(table: &Table, send: &Send) -> Result<Addressee, TableError> {
     let wanted = (
-        one(customer_key(&send.customer_id)),
-        one(card_key(&send.customer_id, &send.program_id)),
-        one(program_key(&send.program_id)),
-        one(AccountSigning::key_of(&send.account_id)),
-        one(TwilioAccount::key_of(&send.account_id)),
-        one(Cap::key_of(&send.customer_id)),
+        one::<Customer>(customer_key(&send.customer_id)),
+        one::<Card>(card_key(&send.customer_id, &send.program_id)),
+        one::<Program>(program_key(&send.program_id)),
+        one::<AccountSigning>(AccountSigning::key_of(&send.account_id)),
+        one::<TwilioAccount>(TwilioAccount::key_of(&send.account_id)),
+        one::<Cap>(Cap::key_of(&send.customer_id)),
     );
     let (customer, card, program, signing, twilio, cap) =
         table.look_up(Lookup::new(&patterns::RECIPIENT, wanted)).await?;
     let (Some(customer), Some(signing)) = (customer, signing) else {
         return Ok(Addressee::Gone(SendReason::Erased));
     };
-    let AccountSigning { signing_key: signing, .. } = signing;
-    let Some(program) = program.filter(|program: &Program| !program.deleting) else {
+    let Some(program) = program.filter(|program| !program.deleting) else {
         return Ok(Addressee::Gone(SendReason::CampaignEnded));
     };
-    Ok(Addressee::Found(Box::new(Recipient { customer, card, program, signing, twilio, cap })))
+    Ok(Addressee::Found(Box::new(Recipient {
+        customer,
+        card,
+        program,
+        signing: signing.signing_key,
+        twilio,
+        cap,
+    })))
 }
 
 /// Outcome of an attempt to take a message for sending.

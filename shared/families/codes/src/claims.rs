@@ -30,16 +30,20 @@ pub struct Counter {
     pub shelf: Option<Shelf>,
 }
 
-/// Reads a pool with its shelf and its account: `None` if the pool belongs to another account or is being deleted.
-pub fn counter(account: &AccountId, pool: &CodePoolId) -> Lookup<impl Wanted<Found = Option<Counter>>> {
+/// Lookup of a pool with its shelf and its account. Finds `None` if the pool belongs to another account or is being
+/// deleted.
+pub fn counter(
+    account: &AccountId,
+    pool: &CodePoolId,
+) -> Lookup<impl Wanted<Found = Option<Counter>> + use<>> {
     let wanted = (
-        one(Account::key_of(account)),
-        one(AccountSigning::key_of(account)),
-        one(code_pool_key(pool)),
-        one(Shelf::key_of(pool)),
+        one::<Account>(Account::key_of(account)),
+        one::<AccountSigning>(AccountSigning::key_of(account)),
+        one::<CodePool>(code_pool_key(pool)),
+        one::<Shelf>(Shelf::key_of(pool)),
     );
     Lookup::new(&patterns::CLAIM_POOL, wanted).map(|(account, signing, pool, shelf)| {
-        let (account, signing, pool): (Account, _, CodePool) = (account?, signing?, pool?);
+        let (account, signing, pool) = (account?, signing?, pool?);
         let own = pool.account_id == account.id && !pool.deleting;
         own.then_some(Counter { account, signing, pool, shelf })
     })

@@ -103,15 +103,18 @@ pub async fn checkpoint(
 ) -> Result<(), CommitError> {
     let id = &import.pool_id;
     loop {
-        let wanted = (one(code_pool_key(id)), one(CodePoolStats::key_of(id)), one(Shelf::key_of(id)));
+        let wanted = (
+            one::<CodePool>(code_pool_key(id)),
+            one::<CodePoolStats>(CodePoolStats::key_of(id)),
+            one::<Shelf>(Shelf::key_of(id)),
+        );
         let found = table.look_up(Lookup::new(&patterns::IMPORT_CHECKPOINT, wanted)).await?;
-        let (Some(pool), Some(stats), Some(mut shelf)): (Option<CodePool>, _, Option<Shelf>) = found else {
+        let (Some(pool), Some(stats), Some(mut shelf)) = found else {
             return Err(CommitError::Condition(Vec::new()));
         };
         if pool.deleting {
             return Err(CommitError::Condition(Vec::new()));
         }
-        let stats: CodePoolStats = stats;
         let (stats_rev, shelf_rev) = (stats.rev, shelf.rev);
         let stats = CodePoolStats { imported: stats.imported + added, rev: stats_rev + 1, ..stats };
         for lot in lots {

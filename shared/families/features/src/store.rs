@@ -217,7 +217,7 @@ fn items(feature: &FeatureId, subscriber: &SubscriberId) -> impl Wanted<Found = 
     })
 }
 
-/// Reads the items of a ballot together with the signing key of an account, for callers that verify the subscriber's
+/// Lookup of the items of a ballot together with the signing key of an account, for callers that verify the subscriber's
 /// token afterwards.
 pub fn ballot_items(
     account: &AccountId,

@@ -35,16 +35,18 @@ pub struct EnrolContext {
     pub program: Program,
 }
 
-/// Reads the items on which an enrolment depends. Returns `None` if the program belongs to another account or is
-/// being deleted.
+/// Lookup of what an enrolment depends on. Finds `None` if the program belongs to another account or is being deleted.
 pub fn enrol_context(
     account: &AccountId,
     program: &ProgramId,
 ) -> Lookup<impl Wanted<Found = Option<EnrolContext>> + use<>> {
-    let wanted =
-        (one(Account::key_of(account)), one(AccountSigning::key_of(account)), one(program_key(program)));
+    let wanted = (
+        one::<Account>(Account::key_of(account)),
+        one::<AccountSigning>(AccountSigning::key_of(account)),
+        one::<Program>(program_key(program)),
+    );
     Lookup::new(&patterns::ENROL_CONTEXT, wanted).map(|(account, signing, program)| {
-        let (account, signing, program): (Account, AccountSigning, Program) = (account?, signing?, program?);
+        let (account, signing, program) = (account?, signing?, program?);
         let own = program.account_id == account.id && !program.deleting;
         own.then_some(EnrolContext { account, signing: signing.signing_key, program })
     })

@@ -36,23 +36,22 @@ pub struct Till {
     pub card: Option<Card>,
 }
 
-/// Reads the items that a visit depends on. Returns `None` if the program or the customer belongs to another
-/// account, or if the program is being deleted.
+/// Lookup of what a visit depends on. Finds `None` unless the program and the customer belong to the account, or if the
+/// program is being deleted.
 pub fn till(
     account: &AccountId,
     program: &ProgramId,
     customer: &CustomerId,
 ) -> Lookup<impl Wanted<Found = Option<Till>> + use<>> {
     let wanted = (
-        one(AccountSigning::key_of(account)),
-        one(program_key(program)),
-        one(customer_key(customer)),
-        one(card_key(customer, program)),
+        one::<AccountSigning>(AccountSigning::key_of(account)),
+        one::<Program>(program_key(program)),
+        one::<Customer>(customer_key(customer)),
+        one::<Card>(card_key(customer, program)),
     );
     let account = account.clone();
     Lookup::new(&patterns::TILL, wanted).map(move |(signing, program, customer, card)| {
-        let (signing, program, customer): (AccountSigning, Program, Customer) =
-            (signing?, program?, customer?);
+        let (signing, program, customer) = (signing?, program?, customer?);
         let own = program.account_id == account && customer.account_id == account && !program.deleting;
         own.then_some(Till { signing: signing.signing_key, program, customer, card })
     })

@@ -40,7 +40,7 @@ pub struct JoinContext {
     left: u64,
 }
 
-/// Reads the context of a join. Returns `None` if the account has no such waitlist.
+/// Lookup of what a join depends on. Finds `None` if the account has no such waitlist.
 pub fn join_context(
     account: &AccountId,
     waitlist: &WaitlistId,
@@ -48,23 +48,23 @@ pub fn join_context(
     code: Option<&ReferralCode>,
 ) -> Lookup<impl Wanted<Found = Option<JoinContext>> + use<>> {
     let wanted = (
-        one(Account::key_of(account)),
-        one(AccountSigning::key_of(account)),
-        one(waitlist_key(waitlist)),
+        one::<Account>(Account::key_of(account)),
+        one::<AccountSigning>(AccountSigning::key_of(account)),
+        one::<Waitlist>(waitlist_key(waitlist)),
         counters(line_left_key(waitlist)),
-        one(EmailClaim::key_of(waitlist, email)),
-        code.map(|code| one(CodeClaim::key_of(code))),
+        one::<EmailClaim>(EmailClaim::key_of(waitlist, email)),
+        code.map(|code| one::<CodeClaim>(CodeClaim::key_of(code))),
     );
     Lookup::new(&patterns::JOIN_CONTEXT, wanted).map(|(account, signing, waitlist, left, email, code)| {
-        let (account, signing, waitlist): (Account, _, Waitlist) = (account?, signing?, waitlist?);
-        let code: Option<CodeClaim> = code.flatten();
-        let referrer = code.filter(|code| code.waitlist_id == waitlist.id).map(|code| code.subscriber_id);
+        let (account, signing, waitlist) = (account?, signing?, waitlist?);
+        let referrer =
+            code.flatten().filter(|code| code.waitlist_id == waitlist.id).map(|code| code.subscriber_id);
         let own = waitlist.account_id == account.id;
         own.then_some(JoinContext {
             account,
             signing,
             waitlist,
-            existing: email.map(|claim: EmailClaim| claim.subscriber_id),
+            existing: email.map(|claim| claim.subscriber_id),
             referrer,
             left: natural(&left, "left"),
         })

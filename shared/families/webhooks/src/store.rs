@@ -194,16 +194,16 @@ pub async fn target(
     let endpoint = delivery.endpoint();
     let wanted = (
         one(webhook_endpoint_key(account, &endpoint)),
-        one(EndpointFailing::key_of(&endpoint)),
-        one(EndpointSlow::key_of(&endpoint)),
+        one::<EndpointFailing>(EndpointFailing::key_of(&endpoint)),
+        one::<EndpointSlow>(EndpointSlow::key_of(&endpoint)),
         one(delivery_key(delivery)),
     );
     let (endpoint, failing, slow, delivery) =
         table.look_up(Lookup::new(&patterns::DELIVERY_TARGET, wanted)).await?;
     Ok(endpoint.map(|endpoint| Target {
         endpoint,
-        failing_since: failing.map(|failing: EndpointFailing| failing.since),
-        slow_until: slow.map(|slow: EndpointSlow| slow.until),
+        failing_since: failing.map(|failing| failing.since),
+        slow_until: slow.map(|slow| slow.until),
         delivery,
     }))
 }
