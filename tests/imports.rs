@@ -107,7 +107,7 @@ fn torture() -> Vec<Case> {
             "other columns",
             "note,CODE , Expires_At\nx,A-1,2099-01-01\n",
             Ok([1, 1, 0, 0]),
-            &["1,note,is no column of such a file and is passed over"],
+            &["1,note,is an unknown column and is ignored"],
         ),
         case(
             "too many columns",
@@ -219,7 +219,7 @@ fn torture() -> Vec<Case> {
             &[
                 "1,code,is read from the column",
                 "1,expires_at,is read from the column `Expires At`",
-                "1,expires  at 2,is no column",
+                "1,expires  at 2,is an unknown column",
                 "2,expires_at,has passed",
             ],
         ),
@@ -245,7 +245,7 @@ fn torture() -> Vec<Case> {
             "dates of another kind",
             "code,created_at\nA-1,2020-12-31\n",
             Ok([1, 1, 0, 0]),
-            &["1,created_at,is no column"],
+            &["1,created_at,is an unknown column"],
         ),
         case(
             "semicolons",
@@ -289,37 +289,37 @@ fn torture() -> Vec<Case> {
             "the header again",
             "code,platform\nA-1,ios\n\u{feff}Code,Platform\nB-2,ios\n",
             Ok([2, 2, 0, 0]),
-            &["3,,is the header again"],
+            &["3,,repeats the header"],
         ),
         case(
             "the only column again",
             "code\nA-1\ncode\nB-2\n",
             Ok([2, 2, 0, 0]),
-            &["3,,is the header again"],
+            &["3,,repeats the header"],
         ),
         case(
             "another header",
             "code,platform\nA-1,ios\nplatform,code\nios,B-2\n",
-            Err("another order than in line 1"),
-            &["3,,the columns are in another order"],
+            Err("columns differ from those in line 1"),
+            &["3,,the file has a second header"],
         ),
         case(
             "a quote that hides rows",
             "code,note\nA1,\"best deal\nB2,x\nC3,12\"\nD4,y\n",
             Ok([2, 2, 0, 0]),
-            &["1,note,is no column", "2,,goes on over several lines"],
+            &["1,note,is an unknown column", "2,,has a line break in an ignored column"],
         ),
         case(
             "another header with a column of its own",
             "code,batch\nAAA111,spring\nbatch,code\nsummer,BBB222\n",
-            Err("another order than in line 1"),
-            &["3,,the columns are in another order"],
+            Err("columns differ from those in line 1"),
+            &["3,,the file has a second header"],
         ),
         case(
             "another header with a column that may be meant",
             "code,note\nAAA111,x\ncode,valid_until\nBBB222,2027-01-31\n",
-            Err("another order than in line 1"),
-            &["3,,the columns are in another order"],
+            Err("columns differ from those in line 1"),
+            &["3,,the file has a second header"],
         ),
         case(
             "what a spreadsheet has made of codes",
@@ -358,7 +358,7 @@ fn torture() -> Vec<Case> {
             "a column that a spreadsheet would run",
             "code,=cmd()\nA-1,x\n",
             Ok([1, 1, 0, 0]),
-            &["1,'=cmd(),is no column"],
+            &["1,'=cmd(),is an unknown column"],
         ),
         case(
             "bad cells",
@@ -452,7 +452,7 @@ async fn every_duplicate_is_named_however_many_there_are() {
     assert_eq!([&second["added"], &second["duplicates"], &second["rejected"]], [2499, 3, 1], "{second}");
     let report = api.download(second["report_url"].as_str().unwrap()).await;
     let expected = "line,column,reason\n\
-        2,code,\"is a duplicate: the pool has, or had, the code\"\n\
+        2,code,\"is a duplicate: the pool already has the code, or once had it\"\n\
         2502,code,begins like a formula\n\
         2503,code,is a duplicate of line 12\n\
         2504,code,is a duplicate of line 2302\n";
@@ -612,7 +612,7 @@ async fn a_link_imports_one_file() {
     })
     .await;
     assert_eq!(surplus["status"], "failed");
-    assert_eq!(surplus["failure"], "the link was used before: announce an import for each file");
+    assert_eq!(surplus["failure"], "the upload link was already used: announce a separate import for each file");
     assert_eq!(api.import(&pool, "code\nLAST-1\n").await["added"], 1);
     let imports = api.all(&format!("/code-pools/{pool}/imports")).await;
     assert_eq!(imports.len(), 3, "{imports:#?}");

@@ -67,7 +67,7 @@ while true; do
   first=$(field startSequenceNumber) last=$(field endSequenceNumber)
   if ! iterator=$(aws dynamodbstreams get-shard-iterator --stream-arn "$(field streamArn)" --shard-id "$(field shardId)" \
     --shard-iterator-type AT_SEQUENCE_NUMBER --sequence-number "$first" --query ShardIterator --output text); then
-    echo "the stream has forgotten the records from $(field approximateArrivalOfFirstRecord) to" \
+    echo "the stream no longer has the records from $(field approximateArrivalOfFirstRecord) to" \
       "$(field approximateArrivalOfLastRecord): replay an export of that time" >&2
     exit 1
   fi

@@ -139,7 +139,7 @@ async function allot(request, wanted, account, signingKey, platform, pool, first
     // Another user took the code, or this user sent a concurrent request.
     await new Promise((resolve) => setTimeout(resolve, randomInt(25)));
   }
-  throw new api.Problem(503, "unavailable", "Try again in a moment");
+  throw new api.Problem(503, "unavailable", "The service is temporarily unavailable");
 }
 
 async function claim(request) {

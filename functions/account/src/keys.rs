@@ -92,7 +92,7 @@ pub async fn rotate(
         }
         return Err(Problem::because(
             accounts::problems::KEY_NOT_ACTIVE,
-            "It was rotated or revoked before.",
+            "The key was already rotated or revoked.",
         ));
     }
     require_own(&principal, &old.scopes)?;

@@ -60,7 +60,7 @@ happened! {
     FeatureActivity {
         /// Votes that were added, including votes that a merge moved to this feature.
         voted = features::events::FEATURE_VOTED.name;
-        /// Votes that were taken back, moved to another feature by a merge, or removed with their subscriber.
+        /// Votes that were withdrawn, moved to another feature by a merge, or removed with their subscriber.
         unvoted = features::events::FEATURE_UNVOTED.name;
         /// Comments that were posted.
         commented = features::events::COMMENT_POSTED.name;
@@ -68,7 +68,7 @@ happened! {
         approved = features::events::COMMENT_APPROVED.name;
         /// Comments that were rejected.
         rejected = features::events::COMMENT_REJECTED.name;
-        /// Comments that were erased with their authors.
+        /// Comments that were erased with their authors or their feature.
         erased = features::events::COMMENT_ERASED.name;
     }
     /// Referral activity on a waitlist in a period.

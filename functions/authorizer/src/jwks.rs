@@ -49,7 +49,7 @@ impl Jwks {
         let age = since(known.fetched_at);
         if age >= TRUST_FOR || (age >= LOOK_AGAIN_AFTER && !known.keys.contains_key(id)) {
             if since(known.failed_at) < REST {
-                return Err(Refusal::Issuer("as it was a moment ago".to_owned()));
+                return Err(Refusal::Issuer("the previous attempt failed less than 10 s ago".to_owned()));
             }
             let fetched = tokio::time::timeout(PATIENCE, self.fetch()).await;
             match fetched.unwrap_or_else(|_| Err(Refusal::Issuer("no answer in time".to_owned()))) {

@@ -173,7 +173,7 @@ fn detail(kind: ProblemKind) -> &'static str {
     match kind {
         problems::UNAUTHORIZED => "Send an API key as X-Api-Key, or a key or token as Authorization: Bearer.",
         problems::ACCOUNT_REQUIRED => "Send X-Account-Id: the token's owner is a member of several accounts.",
-        _ => "See the page that the type points at.",
+        _ => "See the page at the URL in `type`.",
     }
 }
 

@@ -115,7 +115,7 @@ pub async fn patch(
     }
     let settings: CampaignSettings = merge_patch(&old.settings, &patch)?;
     if settings.program_id != old.settings.program_id {
-        return Err(Problem::field("program_id", "can't be changed: the messages are for its customers"));
+        return Err(Problem::field("program_id", "can't be changed after the campaign is created"));
     }
     require_own(&app, &principal.account_id, &settings).await?;
     let new = Campaign { settings, ..old.next(app.now()) };

@@ -208,7 +208,8 @@ async fn allot(
             Offer::Closed(closed) => return Err(closed_problem(closed)),
             Offer::Gone => return Err(problems::NOT_FOUND.into()),
             Offer::Exhausted => {
-                let detail = format!("There is none for {} at the moment.", request.platform.name());
+                let detail =
+                    format!("The pool has no available code for the platform {}.", request.platform.name());
                 return Err(Problem::because(codes::problems::CODES_EXHAUSTED, detail));
             }
             Offer::Again => continue,

@@ -134,7 +134,7 @@ impl Importer {
         for Duplicate { line, first } in duplicates {
             let reason = match first {
                 Some(first) => format!("is a duplicate of line {first}"),
-                None => "is a duplicate: the pool has, or had, the code".to_owned(),
+                None => "is a duplicate: the pool already has the code, or once had it".to_owned(),
             };
             report.add(*line, &Remark::new("code", reason))?;
         }
@@ -414,19 +414,21 @@ impl Reading<'_> {
                 if self.headers > MAX_HEADERS {
                     return unfit("the file has its header more than 1,000 times".to_owned());
                 }
-                self.report.add(record.line, &Remark::row("is the header again, and is passed over"))?;
+                self.report.add(record.line, &Remark::row("repeats the header and is ignored"))?;
                 return Ok(());
             }
             Ok(Row::AnotherHeader) => {
-                return unfit(format!("the columns are in another order than in line {}", self.header));
+                return unfit(format!(
+                    "the file has a second header, whose columns differ from those in line {}",
+                    self.header
+                ));
             }
             Ok(Row::Code(_, remark)) => {
                 if let Some(remark) = remark {
                     self.report.add(record.line, &remark)?;
                 }
                 if broken {
-                    let reason =
-                        "goes on over several lines in a column that is passed over: is a quote missing?";
+                    let reason = "has a line break in an ignored column: a closing quote may be missing";
                     self.report.add(record.line, &Remark::row(reason))?;
                 }
             }

@@ -119,7 +119,9 @@ impl Importer {
         let id = ImportId::of_object(&import.object, "surplus");
         let surplus = Import {
             status: ImportStatus::Failed,
-            failure: Some("the link was used before: announce an import for each file".to_owned()),
+            failure: Some(
+                "the upload link was already used: announce a separate import for each file".to_owned(),
+            ),
             started_at: Some(now),
             finished_at: Some(now),
             ..Import::new(id, &import.account_id, &import.pool_id, import.object, now)

@@ -131,7 +131,8 @@ impl Columns {
             }
         };
         if !pool.holds(platform) {
-            let reason = format!("is not that of the pool, which is for {}", pool.settings.platform.name());
+            let reason =
+                format!("does not match the platform of the pool, {}", pool.settings.platform.name());
             return Err(Remark::new("platform", reason));
         }
         let valid_until = self.text(cells, "expires_at")?.map(end_of).transpose()?.flatten();

@@ -128,7 +128,12 @@ pub async fn list(
             comments::pending(&app.table, &waitlist.id, cursor, limit).await?
         }
         (None, Some(_)) => return Err(Problem::field("status", "must be `pending` with `waitlist_id`")),
-        _ => return Err(Problem::field("feature_id", "or `waitlist_id` is required, but not both")),
+        _ => {
+            return Err(Problem::field(
+                "feature_id",
+                "is required without `waitlist_id`, and not allowed with `waitlist_id`",
+            ));
+        }
     };
     let view = if principal.is_publishable() { CommentView::public } else { CommentView::whole };
     Ok(axum::Json(found.map(view).into()))

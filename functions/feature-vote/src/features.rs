@@ -36,9 +36,10 @@ pub async fn own(app: &App, account: &AccountId, id: &FeatureId) -> Result<Featu
 fn require_kept(feature: &Feature) -> Result<(), Problem> {
     match &feature.merged_into {
         _ if feature.deleting => Err(features::problems::FEATURE_DELETING.into()),
-        Some(target) => {
-            Err(Problem::because(features::problems::FEATURE_MERGED, format!("It is part of {target} now.")))
-        }
+        Some(target) => Err(Problem::because(
+            features::problems::FEATURE_MERGED,
+            format!("The feature was merged into {target}."),
+        )),
         None => Ok(()),
     }
 }

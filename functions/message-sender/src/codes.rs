@@ -56,7 +56,10 @@ pub async fn of(table: &Table, send: &Send, pool: &CodePoolId) -> Result<Option<
             Offer::OfServer | Offer::Closed(_) | Offer::Gone | Offer::Exhausted => return Ok(None),
         }
     }
-    Err(TableError::Unavailable { operation: "claim", detail: "others keep taking the codes".to_owned() })
+    Err(TableError::Unavailable {
+        operation: "claim",
+        detail: "gave up after repeated write conflicts".to_owned(),
+    })
 }
 
 fn told(claim: Claim) -> Option<Own> {

@@ -81,7 +81,7 @@ pub enum SendError {
     Refused(String),
     #[error("the message can't be read: {0}")]
     Unreadable(#[from] serde_json::Error),
-    #[error("the account has nobody who sends over this channel")]
+    #[error("no sender is configured for this channel")]
     NoSender,
     #[error("no turn to send at: {0}")]
     Pace(String),

@@ -50,18 +50,18 @@ impl Mail {
     pub fn of_endpoint(to: String, endpoint: &WebhookEndpoint) -> Self {
         let why = match endpoint.disabled_reason {
             Some(DisabledReason::Gone) => "answered that it is gone (410)",
-            _ => "has taken nothing for five days",
+            _ => "has accepted no message for five days",
         };
         let (id, url) = (&endpoint.id, endpoint.url.as_str());
         Self {
             to,
             subject: "A webhook endpoint was disabled".to_owned(),
             text: format!(
-                "Hello,\n\nthe webhook endpoint {id} {why}, so that it is told of nothing more:\n\n{url}\n\n\
-                 When it is well again, enable it:\n\n\
-                 PATCH /api/v1/webhook-endpoints/{id} {{\"status\": \"enabled\"}}\n\n\
-                 What it did not take is kept for 30 days at /api/v1/webhook-endpoints/{id}/deliveries, and can be \
-                 replayed.\n"
+                "Hello,\n\nGroundswell has disabled the webhook endpoint {id}, because the endpoint {why}:\n\n{url}\n\n\
+                 The endpoint receives no more events. When the endpoint works again, enable it with this request:\n\n\
+                 PATCH /api/v1/webhook-endpoints/{id}\nIf-Match: *\n\n{{\"status\": \"enabled\"}}\n\n\
+                 GET /api/v1/webhook-endpoints/{id}/deliveries lists the deliveries of the last 30 days. They can be \
+                 replayed once the endpoint is enabled.\n"
             ),
             unsubscribe_url: None,
         }

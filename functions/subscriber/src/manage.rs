@@ -245,11 +245,17 @@ async fn candidates(
             let strangers =
                 found.len() < ids.len() || found.iter().any(|entry| entry.waitlist_id != *waitlist);
             if strangers {
-                return Err(Problem::because(problems::NOT_FOUND, "A subscriber is not on this waitlist."));
+                return Err(Problem::because(
+                    problems::NOT_FOUND,
+                    "At least one of `subscriber_ids` is not a subscriber of this waitlist.",
+                ));
             }
             Ok((found, ids.len()))
         }
-        _ => Err(Problem::field("count", "or `subscriber_ids` is required, but not both")),
+        _ => Err(Problem::field(
+            "count",
+            "is required without `subscriber_ids`, and not allowed with `subscriber_ids`",
+        )),
     }
 }
 

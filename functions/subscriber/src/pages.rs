@@ -28,10 +28,10 @@ pub async fn verify() -> Response {
 pub async fn unsubscribe() -> Response {
     page(
         "Unsubscribe",
-        "You will get no more mail from this list.",
+        "Click the button to unsubscribe.",
         "Unsubscribe",
         "api/v1/subscribers/unsubscribe",
-        "Done. There will be no more mail.",
+        "You are unsubscribed.",
     )
 }
 

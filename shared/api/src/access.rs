@@ -61,7 +61,12 @@ pub(crate) async fn guard(State(access): State<Access>, mut request: Request, ne
     let principal = Principal::of(&request);
     if let Err(kind) = access.judge(principal.as_ref()) {
         let detail = match access {
-            Access::Secret(scope) | Access::Publishable(scope) => format!("This needs the scope `{scope}`."),
+            Access::Secret(scope) if kind == problems::SECRET_KEY_REQUIRED => {
+                format!("The route requires a secret key with the scope `{scope}`, or a member.")
+            }
+            Access::Secret(scope) | Access::Publishable(scope) => {
+                format!("The route requires the scope `{scope}`.")
+            }
             Access::Public | Access::Token | Access::Hook => String::new(),
         };
         return Problem::because(kind, detail).into_response();

@@ -23,7 +23,7 @@ pub fn document(families: impl IntoIterator<Item = Routes>) -> OpenApi {
     let mut document = Common::openapi();
     document.info = Info::new("Groundswell", env!("CARGO_PKG_VERSION"));
     document.info.description = Some(
-        "Waitlists that spread by referral. Errors are RFC 9457 problems. `x-access` says who may call a route."
+        "Waitlists with referrals, feature voting, promo codes, stamp cards, message campaigns, webhooks and analytics. Errors are RFC 9457 problems. `x-access` names the callers that may use a route."
             .to_owned(),
     );
     for family in families {

@@ -89,7 +89,10 @@ impl Problem {
 
     /// Returns a problem that tells the caller from which time the same request can succeed.
     pub fn until(kind: ProblemKind, at: Timestamp) -> Self {
-        Self { retry_at: Some(at), ..Self::because(kind, format!("Possible again at {at}.")) }
+        Self {
+            retry_at: Some(at),
+            ..Self::because(kind, format!("The same request can succeed from {at} on."))
+        }
     }
 
     /// Turns a conflict with other writers into [`problems::UNAVAILABLE`], for callers that retry by themselves,

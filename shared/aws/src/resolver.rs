@@ -18,8 +18,11 @@ const FRESH: Duration = Duration::from_secs(1);
 /// connections, and each lookup of the system takes a thread.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Resolver {
-    answers: Arc<Mutex<HashMap<String, Arc<Mutex<Option<Answer>>>>>>,
+    answers: Arc<Mutex<HashMap<String, Slot>>>,
 }
+
+/// Last answer for a name; locked during a lookup.
+type Slot = Arc<Mutex<Option<Answer>>>;
 
 #[derive(Debug)]
 struct Answer {

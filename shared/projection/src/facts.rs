@@ -203,7 +203,7 @@ impl FactLog<'_> {
                     break;
                 }
                 if attempt == ATTEMPTS {
-                    let detail = "others keep counting".to_owned();
+                    let detail = "gave up after repeated write conflicts".to_owned();
                     return Err(TableError::Unavailable { operation: "count", detail });
                 }
                 table::back_off(attempt.min(4)).await;

@@ -79,9 +79,9 @@ pub enum JobError {
     Queue(#[from] QueueError),
     /// No worker here does tasks of this kind. An acknowledged task would be lost, so the task fails and ends in
     /// the dead-letter queue, which raises an alarm.
-    #[error("a job that nobody does here: {0}")]
+    #[error("no worker handles jobs of the kind {0}")]
     Misrouted(String),
-    #[error("a job can't be read, or a file written: {0}")]
+    #[error("a job can't be parsed, or a value can't be serialised: {0}")]
     Text(#[from] serde_json::Error),
     #[error("a file can't be written: {0}")]
     Written(#[from] std::io::Error),

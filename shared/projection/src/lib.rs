@@ -27,9 +27,9 @@ pub const ANALYTICS: Area = Area { name: "analytics", staff: Some(Action::Read) 
 /// Access patterns of the engine.
 pub mod patterns {
     table::patterns! {
-        EVENTS "event.list" "" [Query] None, "`EVENTS#topic#shard` / `evt_…`, 4 shards merged, newest first", "What happened on this waitlist, to this feature, in this code pool, program, campaign?";
-        ROLLUP "rollup.read" "analytics" [Query] None, "`ROLLUP#topic` / hour, from one to another", "What happened here, by the quarter hour?";
-        FUNNEL "rollup.account" "analytics" [Query] None, "`ROLLUP#account#shard` / hour, 4 shards", "What of it led from a visit to a redemption, in the whole account?";
-        ROLLUP_PURGE "rollup.purge" "jobs" [Query Delete] None, "`ROLLUP#topic` / all", "Remove what was counted of something deleted";
+        EVENTS "event.list" "" [Query] None, "`EVENTS#topic#shard` / `evt_…`, 4 shards merged, newest first", "The events of a waitlist, feature, code pool, program or campaign";
+        ROLLUP "rollup.read" "analytics" [Query] None, "`ROLLUP#topic` / hour, from one to another", "The roll-ups of an object, per quarter hour";
+        FUNNEL "rollup.account" "analytics" [Query] None, "`ROLLUP#account#shard` / hour, 4 shards", "The counts of the account's funnel, per hour";
+        ROLLUP_PURGE "rollup.purge" "jobs" [Query Delete] None, "`ROLLUP#topic` / all", "Remove the roll-ups of a deleted object";
     }
 }

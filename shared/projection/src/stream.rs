@@ -23,10 +23,10 @@ pub enum FollowError {
     Queue(#[from] QueueError),
     #[error(transparent)]
     Job(#[from] JobError),
-    #[error("an event of a kind that nobody knows: {0}")]
+    #[error("unknown kind of event: {0}")]
     UnknownEvent(String),
     /// Other writers keep changing the same numbers.
-    #[error("its {0} keep changing")]
+    #[error("gave up after repeated conflicting writes of the {0}")]
     Contended(&'static str),
 }
 

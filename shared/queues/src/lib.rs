@@ -123,7 +123,7 @@ where
                 Err(error) => format!("the message can't be read: {error}"),
             };
             let id = message.message_id.unwrap_or_default();
-            tracing::error!(cause = error, queue_message_id = id, "message not dealt with");
+            tracing::error!(cause = error, queue_message_id = id, "message not processed");
             Some(id)
         }
     });

@@ -31,7 +31,7 @@ const ATTEMPTS: u32 = 12;
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
     /// A condition did not hold. Nothing was written.
-    #[error("{} no longer as expected", labels(.0))]
+    #[error("the condition failed for: {}", labels(.0))]
     Condition(Vec<Failed>),
     /// The table failed. Nothing was written, except that with [`TableError::Unknown`] the writes may have been
     /// applied.
@@ -360,7 +360,7 @@ pub async fn retried<F: Future<Output = Result<(), CommitError>>>(
             Err(CommitError::Condition(_)) => back_off(attempt).await,
         }
     }
-    Err(TableError::Unavailable { operation, detail: "it keeps changing".to_owned() })
+    Err(TableError::Unavailable { operation, detail: "gave up after repeated write conflicts".to_owned() })
 }
 
 /// Deletes the items with these keys, if they exist.

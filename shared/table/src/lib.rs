@@ -46,7 +46,7 @@ pub use table::Table;
 pub mod patterns {
     crate::patterns! {
         PING "health.ping" "" [Get] None, "`PING` / `PING`", "Does the table answer?";
-        IDEMPOTENCY "idempotency.read" "" [Get] None, "`IDEM#account#principal#key` / `META`", "What was answered to this Idempotency-Key?";
-        RATE "rate.count" "" [Update] None, "`RATE#account#limit#caller` / META", "How often did this caller come within a minute?";
+        IDEMPOTENCY "idempotency.read" "" [Get] None, "`IDEM#account#principal#key` / `META`", "Which response is stored for this Idempotency-Key?";
+        RATE "rate.count" "" [Update] None, "`RATE#account#limit#caller` / META", "Count a caller's request against a rate limit";
     }
 }

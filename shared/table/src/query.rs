@@ -261,7 +261,7 @@ impl Table {
                     true
                 }
                 Err(error) => {
-                    tracing::error!(cause = %error, key, "something that is due can't be read");
+                    tracing::error!(cause = %error, key, "due item can't be read");
                     false
                 }
             }

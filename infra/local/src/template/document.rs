@@ -115,7 +115,8 @@ impl Document<'_> {
         match self.all(kind)[..] {
             [only] => Ok(only),
             [] => {
-                Err(self.refuse("Resources".into(), format!("lack the {kind} that the local platform plays")))
+                Err(self
+                    .refuse("Resources".into(), format!("have no {kind}, which the local platform requires")))
             }
             [_, (document, id), ..] => {
                 let reason = format!("is a second {kind}: the local platform can honour one");

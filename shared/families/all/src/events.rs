@@ -118,8 +118,8 @@ fn data_schema() -> Schema {
         several => several.iter().fold(OneOf::builder(), |one, it| one.item(of(it))).into(),
     };
     let names = ObjectBuilder::new().schema_type(Type::String);
-    let about = "The numbers of the matter, by name: `threshold` and `remaining` of a low stock, `stamps` of a visit,\n\
-                 `visits` of a milestone.";
+    let about = "Numbers of the event, by name: `threshold` and `remaining` of a low stock; `added`, `duplicates` and\n\
+                 `rejected` of an import; `stamps` of a visit; `visits` of a milestone.";
     let data = ObjectBuilder::new().property_names(Some(names)).additional_properties(Some(value));
     data.description(Some(about)).into()
 }

@@ -97,10 +97,11 @@ fn places(text: &str) -> Result<Vec<&str>, Invalid> {
     let mut found = Vec::new();
     let mut rest = text;
     while let Some((_, after)) = rest.split_once("{{") {
-        let (place, after) = after.split_once("}}").ok_or_else(|| Invalid::new("has a {{ without its }}"))?;
+        let (place, after) =
+            after.split_once("}}").ok_or_else(|| Invalid::new("has a `{{` that no `}}` closes"))?;
         let place = place.split('|').next().unwrap_or_default().trim();
         if !PLACES.contains(&place) {
-            return Err(Invalid::new(format!("has a place that is none of {}", PLACES.join(", "))));
+            return Err(Invalid::new(format!("has a placeholder that is none of {}", PLACES.join(", "))));
         }
         found.push(place);
         rest = after;

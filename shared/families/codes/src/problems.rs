@@ -9,6 +9,6 @@ domain::problem_kinds! {
     WRONG_PLATFORM "wrong-platform" 409 "The code pool is for another platform";
     RESERVATION_LAPSED "reservation-lapsed" 409 "The reservation has expired or was released";
     CLAIM_CONFIRMED "claim-confirmed" 409 "A confirmed claim cannot be released";
-    CODE_NOT_CLAIMED "code-not-claimed" 409 "Nobody has claimed the code";
+    CODE_NOT_CLAIMED "code-not-claimed" 409 "The code is not claimed";
     CODE_REDEEMED "code-redeemed" 409 "The code has been redeemed before";
 }

@@ -8,7 +8,7 @@ domain::problem_kinds! {
     STAMP_TOKEN_USED "stamp-token-used" 409 "The customer's code was used before";
     STAMP_SPENT "stamp-spent" 409 "The stamps were spent on a reward that cannot be withdrawn";
     REWARD_REDEEMED "reward-redeemed" 409 "The reward was redeemed before";
-    REWARD_WITHDRAWN "reward-withdrawn" 409 "The reward was taken back";
+    REWARD_WITHDRAWN "reward-withdrawn" 409 "The reward was withdrawn";
     STAMP_TOKEN_EXPIRED "stamp-token-expired" 410 "The customer's code has expired";
     REWARD_EXPIRED "reward-expired" 410 "The reward has expired";
     COUNTRY_NOT_SERVED "country-not-served" 422 "Numbers of this country are not served";

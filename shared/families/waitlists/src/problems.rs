@@ -8,5 +8,5 @@ domain::problem_kinds! {
     NOT_IN_LINE "not-in-line" 409 "The subscriber is not in line";
     NOT_VERIFIED "not-verified" 403 "The subscriber's address is not verified";
     REFERRAL_NOT_REVIEWABLE "referral-not-reviewable" 409 "The referral's status does not allow this";
-    DISPOSABLE_EMAIL "disposable-email" 422 "Throw-away addresses are not accepted";
+    DISPOSABLE_EMAIL "disposable-email" 422 "Disposable addresses are not accepted";
 }

@@ -75,7 +75,7 @@ pub async fn find(table: &Table, waitlist: &Waitlist) -> Result<Seating, TableEr
         }
         back_off(attempt).await;
     }
-    let detail = "others keep taking seats".to_owned();
+    let detail = "gave up after repeated write conflicts".to_owned();
     Err(TableError::Unavailable { operation: "BatchGetItem", detail })
 }
 

@@ -49,7 +49,7 @@ pub enum VerificationPolicy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EmailPolicy {
-    /// Accepted; same effect as [`Self::Flag`].
+    /// Accepted like any other address.
     Allow,
     /// Accepted; `disposable` is true on the subscriber.
     Flag,

@@ -26,7 +26,7 @@ pub fn unwrapped(cell: &str) -> Option<&str> {
 /// Describes the damage if a spreadsheet has converted the text to something else. The original text is lost.
 pub fn damage(cell: &str) -> Option<&'static str> {
     if is_error(cell) {
-        Some("is an error of a spreadsheet, not what was in its place")
+        Some("is an error value of a spreadsheet; the original text is lost")
     } else if is_float(cell) {
         Some("is a number that a spreadsheet has made of it: format the column as text")
     } else if looks_like_a_date(cell) || is_short_date(cell) {

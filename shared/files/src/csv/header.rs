@@ -77,7 +77,7 @@ impl Header {
             }
             let listed: Vec<&str> = known.iter().map(|known| known.name).collect();
             let reason =
-                format!("is no column of such a file and is passed over: there are {}", listed.join(", "));
+                format!("is an unknown column and is ignored: the known columns are {}", listed.join(", "));
             remarks.push(Remark::new(shown(text), reason));
             names.push(shown(text));
         }
@@ -168,7 +168,7 @@ pub fn unclear(index: usize, text: &str, meant: &str) -> String {
         name if name.is_empty() => format!("column {}", index + 1),
         name => format!("the column `{name}`"),
     };
-    format!("{called} seems to be `{meant}`: call it so, or leave it out")
+    format!("{called} seems to be `{meant}`: rename or remove the column")
 }
 
 /// Returns a name in a form that may be repeated to the user: one line of at most 60 characters.
