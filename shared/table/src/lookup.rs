@@ -98,31 +98,27 @@ impl<W: Wanted> Wanted for Option<W> {
 }
 
 macro_rules! tuples {
-    ($($($name:ident)+;)+) => {
+    ($($($name:ident $part:tt)+;)+) => {
         $(impl<$($name: Wanted),+> Wanted for ($($name,)+) {
             type Found = ($($name::Found,)+);
 
             fn keys(&self, keys: &mut Vec<Key>) {
-                #[allow(non_snake_case, reason = "each part is named like its type")]
-                let ($($name,)+) = self;
-                $($name.keys(keys);)+
+                $(self.$part.keys(keys);)+
             }
 
             fn found(self, items: &HashMap<Key, Item>) -> Result<Self::Found, TableError> {
-                #[allow(non_snake_case, reason = "each part is named like its type")]
-                let ($($name,)+) = self;
-                Ok(($($name.found(items)?,)+))
+                Ok(($(self.$part.found(items)?,)+))
             }
         })+
     };
 }
 
 tuples! {
-    A B;
-    A B C;
-    A B C D;
-    A B C D E;
-    A B C D E F;
+    A 0 B 1;
+    A 0 B 1 C 2;
+    A 0 B 1 C 2 D 3;
+    A 0 B 1 C 2 D 3 E 4;
+    A 0 B 1 C 2 D 3 E 4 F 5;
 }
 
 /// Wanted items, and a function of them.

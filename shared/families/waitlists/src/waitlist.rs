@@ -21,7 +21,7 @@ pub enum WaitlistStatus {
     Draft,
     /// Anybody can join.
     Open,
-    /// Nobody can join any more. Subscribers keep their positions.
+    /// Closed to new subscribers. Subscribers keep their positions.
     Closed,
     /// The product is available. Nobody can join.
     Launched,
